@@ -1,0 +1,287 @@
+"""Class names and how they are found in text: word boundaries, plurals, longest match first.
+
+It stands alone because the same matcher gives labels to icons by their names and to photographs by their
+captions. Fang et al. 2022 (arXiv 2205.01397, section 5) label text by the same idea: a text whose words name
+one class only is an example of it.
+
+A table of classes has the columns ``class``, ``synonyms`` and ``excluded_phrases``; the last two hold phrases
+separated by ``;``. An excluded phrase is a name of something else ("hot dog" is no dog): its words name no class.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from whyrobust.files import atomic_path
+
+CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
+
+LabelPolicy = Literal["single", "first"]
+
+_WORD = re.compile(r"[^\W_]+")
+_APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
+_IRREGULAR_PLURALS: Mapping[str, str] = {
+    "child": "children",
+    "foot": "feet",
+    "goose": "geese",
+    "man": "men",
+    "mouse": "mice",
+    "ox": "oxen",
+    "person": "people",
+    "tooth": "teeth",
+    "woman": "women",
+}
+
+
+def split_words(text: str) -> list[str]:
+    """Split text into words: lower case, no accents; hyphens, underscores and other marks separate words.
+
+    Apostrophes join ("men's" is ``mens``), so that both ways of writing a possessive are one word.
+    """
+    if text.isascii():
+        return _WORD.findall(text.replace("'", "").lower())
+    folded = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text)).casefold()
+    # Case folding can bring back combined characters, so decompose once more before the accents go.
+    folded = unicodedata.normalize("NFKD", folded)
+    return _WORD.findall("".join(c for c in folded if not unicodedata.combining(c)))
+
+
+def plural_forms(word: str) -> set[str]:
+    """Return the plural spellings of an English noun, without the noun itself; several where usage differs."""
+    if word in _IRREGULAR_PLURALS:
+        return {_IRREGULAR_PLURALS[word]}
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        return {word + "es"}
+    if word.endswith("y") and len(word) > 1 and word[-2] not in "aeiou":
+        return {word[:-1] + "ies"}
+    forms = {word + "s"}
+    if word.endswith("o"):
+        forms.add(word + "es")
+    elif word.endswith("fe"):
+        forms.add(word[:-2] + "ves")
+    elif word.endswith("f"):
+        forms.add(word[:-1] + "ves")
+    return forms
+
+
+def split_phrases(cell: object) -> list[str]:
+    """Split a table cell of phrases separated by ``;``. A missing or empty cell has none."""
+    if not isinstance(cell, str):
+        return []
+    return [phrase.strip() for phrase in cell.split(";") if phrase.strip()]
+
+
+def read_classes(path: Path | str) -> pd.DataFrame:
+    """Read a table of classes or of candidate nouns (CSV) and check it by building a matcher from it.
+
+    Returns:
+        The columns of the file, text columns never missing (an empty cell is an empty text).
+
+    Raises:
+        ValueError: a column is missing, a class is listed twice, or two classes share a name.
+    """
+    frame = pd.read_csv(path, dtype={name: str for name in CLASS_COLUMNS}, keep_default_na=False)
+    absent = [name for name in CLASS_COLUMNS if name not in frame.columns]
+    if absent:
+        raise ValueError(f"{path}: columns {absent} are missing; a table of classes has {list(CLASS_COLUMNS)}")
+    try:
+        LabelMatcher(frame)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return frame
+
+
+def write_classes(path: Path | str, classes: pd.DataFrame) -> None:
+    """Write a table of classes as CSV, whole or not at all."""
+    with atomic_path(path) as temporary:
+        classes.to_csv(temporary, index=False, lineterminator="\n")
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a phrase stands for. ``name`` is None for a phrase that names no class."""
+
+    name: str | None
+    is_class: bool
+    written: bool
+    """False for a plural that was derived, which gives way to a phrase that was written."""
+
+
+class LabelMatcher:
+    """Finds classes in text.
+
+    The words of the text are read from left to right. At each word the longest phrase of the table that starts
+    there is taken and its words are used up; where none starts, the word is passed over. So a longer phrase
+    covers its words ("fire truck" is no fire, "hot dog" no dog). The last word of a phrase may be in the plural.
+
+    Args:
+        classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``.
+        others: table with the same columns of things that are no classes here. They are found the same way but
+            never returned; a text that also names one of them is not about one class alone.
+
+    Raises:
+        ValueError: a class is listed twice or is empty, or one phrase stands for two classes.
+    """
+
+    def __init__(self, classes: pd.DataFrame, others: pd.DataFrame | None = None) -> None:
+        self.classes: list[str] = [str(name) for name in classes["class"]]
+        self._targets: dict[tuple[str, ...], _Target] = {}
+        excluded: list[tuple[str, ...]] = []
+        for table, is_class in ((classes, True), (others, False)):
+            if table is None:
+                continue
+            for row in table.to_dict("records"):
+                name = str(row["class"])
+                for position, phrase in enumerate([name, *split_phrases(row["synonyms"])]):
+                    self._add(phrase, name, is_class=is_class, is_name=position == 0)
+                for phrase in split_phrases(row["excluded_phrases"]):
+                    excluded.append(self._key(phrase, name))
+        self._add_plurals()
+        # A phrase excluded from one class may be the name of another ("hot dog"): the name wins.
+        for key in excluded:
+            for form in [key, *_plural_keys(key)]:
+                target = self._targets.get(form)
+                if target is None or (not target.written and form == key):
+                    self._targets[form] = _Target(None, is_class=False, written=True)
+        # Lengths by first word, longest first: most words start no phrase and cost one look-up.
+        lengths: dict[str, set[int]] = {}
+        for key in self._targets:
+            lengths.setdefault(key[0], set()).add(len(key))
+        self._lengths = {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
+
+    @staticmethod
+    def _key(phrase: str, name: str) -> tuple[str, ...]:
+        key = tuple(split_words(phrase))
+        if not key:
+            raise ValueError(f"the class {name!r} has the name or phrase {phrase!r}, which has no words in it")
+        return key
+
+    def _add(self, phrase: str, name: str, *, is_class: bool, is_name: bool) -> None:
+        key = self._key(phrase, name)
+        known = self._targets.get(key)
+        if known is not None and known.name != name:
+            raise ValueError(f"{phrase!r} is a name of two classes, {known.name!r} and {name!r}; keep it for one")
+        if known is not None and is_name:
+            raise ValueError(f"the class {name!r} is listed twice; list it once")
+        self._targets[key] = _Target(name, is_class=is_class, written=True)
+
+    def _add_plurals(self) -> None:
+        written = dict(self._targets)
+        for key, target in written.items():
+            for form in _plural_keys(key):
+                known = self._targets.get(form)
+                if known is None:
+                    self._targets[form] = _Target(target.name, is_class=target.is_class, written=False)
+                elif not known.written and known.name != target.name:
+                    raise ValueError(
+                        f"{' '.join(form)!r} is the plural of a name of two classes, {known.name!r} and "
+                        f"{target.name!r}; write it as a synonym of one"
+                    )
+
+    def _find(self, text: str) -> tuple[list[str], bool]:
+        """Return the distinct classes found, in order, and whether something that is no class was found too."""
+        words = split_words(text)
+        found: list[str] = []
+        other = False
+        start = 0
+        while start < len(words):
+            step = 1
+            for length in self._lengths.get(words[start], ()):
+                target = self._targets.get(tuple(words[start : start + length]))
+                if target is None or start + length > len(words):
+                    continue
+                if target.name is not None and target.is_class:
+                    if target.name not in found:
+                        found.append(target.name)
+                elif target.name is not None:
+                    other = True
+                step = length
+                break
+            start += step
+        return found, other
+
+    def match(self, text: str) -> list[str]:
+        """Return the distinct classes that the text names, in the order of their first mention."""
+        return self._find(text)[0]
+
+    def label_of(self, text: str, policy: LabelPolicy = "single") -> str | None:
+        """Return the class of a text, or None.
+
+        Args:
+            text: a caption or a name.
+            policy: ``single``: the class if the text names exactly one and none of ``others``; ``first``: the
+                class named first.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
+        if policy not in ("single", "first"):
+            raise ValueError(f"the label policy {policy!r} is not known; use 'single' or 'first'")
+        found, other = self._find(text)
+        if policy == "single" and (other or len(found) != 1):
+            return None
+        return found[0] if found else None
+
+
+def _plural_keys(key: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [(*key[:-1], form) for form in sorted(plural_forms(key[-1]))]
+
+
+def other_nouns(nouns: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``nouns`` that are not among ``classes``: what a name may show besides a class."""
+    return nouns[~nouns["class"].isin(set(classes["class"]))].reset_index(drop=True)
+
+
+def choose_classes(
+    records: Mapping[str, pd.DataFrame],
+    nouns: pd.DataFrame,
+    minimum: Mapping[str, int],
+    count_parts: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Choose the classes of a study: the candidate nouns that every named part draws often enough.
+
+    Distinct drawings (values of ``group``) are counted, not files, so that six styles of one drawing count once.
+
+    Args:
+        records: records by part, with ``label`` found among all candidate nouns.
+        nouns: candidate nouns, a table of classes; where it has a column ``role``, only ``candidate`` rows
+            can be chosen.
+        minimum: fewest drawings wanted, by part. Parts without a minimum do not matter for the choice.
+        count_parts: parts whose number of drawings is listed too.
+
+    Returns:
+        The chosen rows of ``nouns`` in alphabetical order: ``class``, ``synonyms``, ``excluded_phrases`` and one
+        column of counts a part.
+
+    Raises:
+        ValueError: a part has no records table, or no noun is left.
+    """
+    parts = list(dict.fromkeys([*minimum, *count_parts]))
+    absent = [part for part in parts if part not in records]
+    if absent:
+        raise ValueError(f"no records for the parts {absent}; there are {sorted(records)}")
+    table = nouns[nouns["role"] == "candidate"] if "role" in nouns.columns else nouns
+    chosen = table[list(CLASS_COLUMNS)].copy()
+    for part in parts:
+        frame = records[part]
+        drawings = frame[frame["label"].notna()].groupby("label")["group"].nunique()
+        chosen[part] = [int(drawings.get(name, 0)) for name in chosen["class"]]
+    for part, fewest in minimum.items():
+        chosen = chosen[chosen[part] >= fewest]
+    if chosen.empty:
+        raise ValueError(f"no noun has the fewest drawings wanted, {dict(minimum)}; lower them or add records")
+    return chosen.sort_values("class", ignore_index=True)
+
+
+def match_labels(
+    texts: Iterable[str], matcher: LabelMatcher, policy: LabelPolicy = "single"
+) -> list[str | None]:
+    """Return the label of each text (see `LabelMatcher.label_of`)."""
+    return [matcher.label_of(text, policy) for text in texts]

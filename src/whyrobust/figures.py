@@ -1,0 +1,1101 @@
+"""The study's charts: effective robustness, causes, published models; and their files.
+
+Charts are drawn in one place so that the figures in a paper and those on the report page come from the
+same code. Every function takes tables and plain values and returns an Altair chart; nothing here reads a
+result from disk or decides what the result is.
+
+Vega-Lite has no logit scale: accuracies are transformed here and the ticks are labelled back in percent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Final, TypeVar
+
+import altair as alt
+import pandas as pd
+
+from whyrobust.files import atomic_path, write_json, write_text
+
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours (Color Universal Design, 2008), less black and yellow, which vanish on one ground."""
+
+NEUTRAL: Final = "#8A9099"
+"""For what is shown as a background to compare with: models that fit the line, effects that are not clear."""
+
+SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+VERDICT_COLOURS: Final = {"raises": "#0072B2", "lowers": "#D55E00", "unclear": NEUTRAL}
+
+FILE_THEME: Final = {
+    "ink": "#1d2025",
+    "muted": "#5a616b",
+    "grid": "#e6e7e9",
+    "paper": "#ffffff",
+    "band": "#8A9099",
+    "background": "#ffffff",
+}
+"""Literal colours, for files that other programs open."""
+
+PAGE_THEME: Final = {
+    "ink": "var(--ink)",
+    "muted": "var(--muted)",
+    "grid": "var(--grid)",
+    "paper": "var(--paper)",
+    "band": "var(--band)",
+    "background": "transparent",
+}
+"""CSS variables, which an SVG inside a page resolves: one drawing serves light, dark and print."""
+
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_OBJECTIVE_WORDS: Final = {
+    "clip": "CLIP",
+    "siglip": "SigLIP",
+    "cross_entropy": "cross-entropy",
+    "supcon": "supervised contrastive",
+    "simclr": "SimCLR",
+}
+_CAPTION_WORDS: Final = {
+    "title": "titles",
+    "title_description": "titles and descriptions",
+    "title_tags": "titles and tags",
+    "title_description_tags": "titles, descriptions and tags",
+    "template": "template captions",
+    "shuffled": "shuffled captions",
+}
+_HEAD_WORDS: Final = {
+    "zero_shot": "zero-shot",
+    "classifier": "its own classifier",
+    "linear_probe": "linear probe",
+    "nearest_mean": "nearest class mean",
+}
+_CAUSE_WORDS: Final = {
+    "training_set_size": "training set size",
+    "training_distribution": "training distribution",
+    "language_at_training": "language at training",
+    "language_at_test": "language at test",
+    "contrastive_loss": "contrastive loss",
+}
+_HEAD_ORDER: Final = ("classifier", "zero_shot", "linear_probe", "nearest_mean")
+
+
+# ---------------------------------------------------------------- words and numbers
+
+
+def name_kind(objective: str, supervision: str, caption: str | None, source: str) -> str:
+    """Name a kind of training in words, such as ``CLIP on web titles`` or ``cross-entropy on studio labels``.
+
+    Args:
+        objective: The objective, e.g. ``clip``; one that is not known is shown as it is, spaced.
+        supervision: ``captions`` or ``labels``.
+        caption: The caption variant; empty or missing with labels.
+        source: Where the training images come from.
+    """
+    objective_words = _OBJECTIVE_WORDS.get(objective, _spaced(objective))
+    caption_name = "" if caption is None or pd.isna(caption) else str(caption)
+    what = _spaced(supervision)
+    if supervision == "captions" and caption_name:
+        what = _CAPTION_WORDS.get(caption_name, f"{_spaced(caption_name)} captions")
+    return f"{objective_words} on {_spaced(source)} {what}"
+
+
+def name_cause(cause: str) -> str:
+    """Return a cause in words: ``language_at_test`` becomes ``language at test``."""
+    return _CAUSE_WORDS.get(cause, _spaced(cause))
+
+
+def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
+    """Return a test set in words; ``x@y`` is test set x restricted to the classes of shift y."""
+    given = names or {}
+    if test_set in given:
+        return given[test_set]
+    whole, _, part = test_set.partition("@")
+    words = given.get(whole, _spaced(whole))
+    return f"{words}, classes of {name_test_set(part, names)}" if part else words
+
+
+def name_head(head: str, prompts: str | None) -> str:
+    """Return how a run was read off, in words: ``zero-shot (ensemble)``."""
+    words = _HEAD_WORDS.get(head, _spaced(head))
+    has_prompts = prompts is not None and not pd.isna(prompts) and str(prompts) != ""
+    return f"{words} ({_spaced(str(prompts))})" if has_prompts else words
+
+
+def format_percent(rate: float) -> str:
+    """Write a rate from 0 to 1 as percent with one decimal, ``n/a`` where there is none."""
+    return "n/a" if _missing(rate) else f"{100 * rate:.1f} %"
+
+
+def format_points(points: float) -> str:
+    """Write an effect in percentage points with its sign and one decimal, ``n/a`` where there is none."""
+    if _missing(points):
+        return "n/a"
+    rounded = round(points, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
+
+
+def describe_points(effective: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Add what the charts need to the effective robustness table: the kind of training and the run in words.
+
+    Args:
+        effective: ``effective_robustness.csv``.
+        runs: ``runs.csv`` or ``accuracy.csv``: ``run, source, train_images, seed, objective, supervision,
+            caption``; repeated rows of a run are ignored.
+
+    Returns:
+        ``effective`` with the columns of ``runs`` and with ``kind`` and ``words``, same rows, same order.
+
+    Raises:
+        ValueError: A run of ``effective`` is not in ``runs``.
+    """
+    wanted = ["run", "source", "train_images", "seed", "objective", "supervision", "caption", "model"]
+    known = runs[[name for name in wanted if name in runs]].drop_duplicates("run")
+    lost = sorted(set(effective["run"]) - set(known["run"]))
+    if lost:
+        raise ValueError(
+            f"{len(lost)} runs of the effective robustness table are not in the table of runs, "
+            f"first {lost[0]!r}: make both tables from the same study"
+        )
+    table = effective.merge(known, on="run", how="left", suffixes=("", "_of_run"))
+    rows = table.to_dict("records")
+    table["kind"] = [
+        name_kind(row["objective"], row["supervision"], row["caption"], row["source"]) for row in rows
+    ]
+    table["words"] = [
+        f"{row['kind']}, {int(row['train_images']):,} images, seed {row['seed']}, "
+        f"{name_head(row['head'], row['prompts'])}"
+        for row in table.to_dict("records")
+    ]
+    return table
+
+
+def choose_heads(table: pd.DataFrame, prompts: str | None = None) -> pd.DataFrame:
+    """Keep one head a run, so that a chart shows each trained model once.
+
+    The run's own classifier comes before zero-shot, a linear probe and the nearest class mean. Among prompt
+    sets it takes ``prompts`` if the run has it, otherwise the first in the table.
+
+    Args:
+        table: Any table with ``run, head, prompts``.
+        prompts: The prompt set to prefer.
+
+    Returns:
+        The rows of the chosen heads, in their old order.
+    """
+    if table.empty:
+        return table
+    heads = table[["run", "head", "prompts"]].drop_duplicates().copy()
+    order = {head: place for place, head in enumerate(_HEAD_ORDER)}
+    heads["place"] = [order.get(head, len(order)) for head in heads["head"]]
+    heads["other_prompts"] = [name != prompts for name in heads["prompts"]]
+    # A stable sort: what the two keys leave open is settled by the order of the table.
+    chosen = heads.sort_values(["place", "other_prompts"], kind="stable").drop_duplicates("run")
+    keys = set(zip(chosen["run"], chosen["head"], chosen["prompts"].fillna(""), strict=True))
+    here = zip(table["run"], table["head"], table["prompts"].fillna(""), strict=True)
+    return table[[key in keys for key in here]]
+
+
+# ---------------------------------------------------------------- scales
+
+
+def transform_accuracy(accuracy: float, scale: str) -> float:
+    """Put an accuracy on a chart's axis: its logit, its probit, or itself.
+
+    Effective robustness is read off lines in logit (or probit) accuracy: Taori et al. 2020, section 3.
+
+    Returns:
+        The value on the axis; minus or plus infinity where accuracy 0 or 1 has no finite one, NaN for NaN.
+
+    Raises:
+        ValueError: The accuracy is outside 0..1, or the scale is not ``logit``, ``probit`` or ``linear``.
+    """
+    if scale not in ("logit", "probit", "linear"):
+        raise ValueError(f"scale is {scale!r}: it must be 'logit', 'probit' or 'linear'")
+    if _missing(accuracy):
+        return math.nan
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy is {accuracy}: accuracies are fractions from 0 to 1, not percent")
+    if scale == "linear":
+        return float(accuracy)
+    if accuracy in (0, 1):
+        return -math.inf if accuracy == 0 else math.inf
+    if scale == "logit":
+        return math.log(accuracy) - math.log1p(-accuracy)
+    return NormalDist().inv_cdf(accuracy)
+
+
+def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[float]:
+    """Choose round accuracies to label an axis with, spread out on the transformed scale.
+
+    Args:
+        low: Lower end of the axis, on the transformed scale.
+        high: Upper end of the axis, on the transformed scale.
+        scale: ``logit``, ``probit`` or ``linear``.
+        most: About how many ticks there is room for.
+
+    Returns:
+        Accuracies (fractions) in rising order, all inside the axis; rounder ones are preferred.
+    """
+    tens = [0.5, 0.1, 0.9, 0.01, 0.99, 0.2, 0.8, 0.3, 0.7, 0.05, 0.95, 0.4, 0.6, 0.02, 0.98, 0.001, 0.999]
+    tiers = [
+        [*tens, 0.0, 1.0, 0.005, 0.995, 0.002, 0.998, 0.0001, 0.9999],
+        [k / 20 for k in range(1, 20)],
+        [k / 100 for k in range(1, 100)],
+        [k / 1000 for k in range(1, 1000)],
+        [k / 10000 for k in range(1, 10000)],
+    ]
+    gap = (high - low) / most
+    chosen: list[tuple[float, float]] = []
+    for tier in tiers:
+        for accuracy in tier:
+            place = transform_accuracy(accuracy, scale)
+            if low <= place <= high and all(abs(place - other) >= gap for other, _ in chosen):
+                chosen.append((place, accuracy))
+        if len(chosen) >= 4:
+            break
+    return [accuracy for _, accuracy in sorted(chosen)]
+
+
+def _accuracy_axis(low: float, high: float, scale: str, title: str, theme: Mapping[str, str]) -> alt.Axis:
+    """An axis in transformed accuracy with labels in percent."""
+    ticks = choose_ticks(low, high, scale)
+    places = [transform_accuracy(tick, scale) for tick in ticks]
+    # Looked up by value: the same expression serves every scale, and no rounding of an inverse shows.
+    # Shifted by 100, since d3 writes negative numbers with a typographic minus.
+    lookup = {f"{place + 100:.4f}": f"{100 * tick:.4g}%" for place, tick in zip(places, ticks, strict=True)}
+    return alt.Axis(
+        values=places,
+        labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
+        title=title,
+        **_axis_look(theme),
+    )
+
+
+def _axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "gridColor": theme["grid"],
+        "labelColor": theme["muted"],
+        "titleColor": theme["ink"],
+        "tickColor": theme["grid"],
+        "domain": False,
+        "ticks": False,
+        "labelPadding": 6,
+        "titlePadding": 8,
+    }
+
+
+# ---------------------------------------------------------------- styles
+
+_AnyChart = TypeVar("_AnyChart", alt.LayerChart, alt.ConcatChart)
+
+
+def choose_styles(
+    kinds: Sequence[str], colours: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, str]]:
+    """Give each kind a colour and a shape of its own, so that neither is needed to tell two kinds apart.
+
+    Args:
+        kinds: The kinds in the order of the legend.
+        colours: Colours that replace the default ones, by kind.
+
+    Returns:
+        Kind to (colour, shape); no two of the first 36 kinds are alike in both unless ``colours`` says so.
+    """
+    given = colours or {}
+    styles = {}
+    for place, kind in enumerate(dict.fromkeys(kinds)):
+        turn, slot = divmod(place, len(PALETTE))
+        styles[kind] = (given.get(kind, PALETTE[slot]), SHAPES[(slot + turn) % len(SHAPES)])
+    return styles
+
+
+def _configure(chart: _AnyChart, theme: Mapping[str, str]) -> _AnyChart:
+    """Set fonts and grounds once for a whole chart."""
+    configured = chart.configure(font=FONT, background=theme["background"])
+    configured = configured.configure_view(stroke=None).configure_axis(
+        labelFontSize=11, titleFontSize=12, titleFontWeight="normal"
+    )
+    return configured.configure_legend(
+        labelColor=theme["ink"], titleColor=theme["ink"], labelFontSize=12, labelLimit=420, symbolSize=90
+    ).configure_title(
+        color=theme["ink"], subtitleColor=theme["muted"], anchor="start", fontSize=14, subtitleFontSize=11
+    )
+
+
+# ---------------------------------------------------------------- effective robustness
+
+
+def robustness_panel(
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    bands: pd.DataFrame,
+    shift: str,
+    styles: Mapping[str, tuple[str, str]],
+    scale: str = "logit",
+    *,
+    names: Mapping[str, str] | None = None,
+    theme: Mapping[str, str] = FILE_THEME,
+    width: int = 340,
+    height: int = 300,
+    intervals: bool = True,
+    sizes: tuple[float, float] = (45, 150),
+    opacity: float = 0.9,
+    for_page: bool = False,
+) -> alt.LayerChart:
+    """Draw one shift: accuracy on the shift against in-distribution accuracy, with the line of standard models.
+
+    Args:
+        points: Rows of ``effective_robustness.csv`` with ``kind`` and ``words`` (see ``describe_points``), and
+            ``train_images`` where the size of a point shall say it. Accuracies are fractions.
+        baselines: ``baselines.csv``; no row for the shift draws no line.
+        bands: ``baseline_bands.csv``.
+        shift: The shift to draw.
+        styles: Colour and shape of each kind (see ``choose_styles``).
+        scale: ``logit``, ``probit`` or ``linear``.
+        names: Test sets in words, where the default (underscores as spaces) will not do.
+        theme: ``FILE_THEME`` or ``PAGE_THEME``.
+        width: Width of the panel in pixels.
+        height: Height of the panel in pixels.
+        intervals: Draw the interval of both accuracies.
+        sizes: Area in square pixels of the smallest and largest training set.
+        opacity: Of the points, from 0 to 1.
+        for_page: Leave out title and legend, which the page sets itself, and add a parameter ``hidden``, the
+            list of kinds not to show.
+
+    Returns:
+        The panel. A point with accuracy 0 or 1, which has no place on a logit axis, is a triangle on the edge.
+    """
+    rows = _place_points(points[points["shift"] == shift], points, scale, sizes)
+    line = _place_line(baselines, bands, shift, scale)
+    x_low, x_high = _domain(rows, line, "x", scale)
+    y_low, y_high = _domain(rows, line, "y", scale)
+    for row in rows:  # what lies at infinity is drawn on the edge of the panel
+        row["x"] = min(max(row["x"], x_low), x_high)
+        row["y"] = min(max(row["y"], y_low), y_high)
+        for end, (low, high) in {"x": (x_low, x_high), "y": (y_low, y_high)}.items():
+            for side in ("low", "high"):
+                value = row[f"{end}_{side}"]
+                row[f"{end}_{side}"] = None if value is None else min(max(value, low), high)
+
+    x_name = rows[0]["x_name"] if rows else _first(baselines, shift, "x_test_set")
+    x_title = f"accuracy on {name_test_set(x_name or 'the test set', names)}"
+    y_title = f"accuracy on {name_test_set(shift, names)}"
+    across: dict[str, Any] = {
+        "scale": alt.Scale(domain=[x_low, x_high], nice=False, zero=False),
+        "axis": _accuracy_axis(x_low, x_high, scale, x_title, theme),
+    }
+    upward: dict[str, Any] = {
+        "scale": alt.Scale(domain=[y_low, y_high], nice=False, zero=False),
+        "axis": _accuracy_axis(y_low, y_high, scale, y_title, theme),
+    }
+    x, y = alt.X("x:Q", **across), alt.Y("y:Q", **upward)
+    kinds = list(styles)
+    legend: Any = (
+        None if for_page else alt.Legend(title=None, orient="bottom", columns=2, direction="vertical")
+    )
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=kinds, range=[styles[kind][0] for kind in kinds]),
+        legend=legend,
+    )
+    shape = alt.Shape(
+        "kind:N",
+        scale=alt.Scale(domain=kinds, range=[styles[kind][1] for kind in kinds]),
+        legend=legend,
+    )
+    tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in _TOOLTIPS.items()]
+
+    layers: list[alt.Chart] = []
+    if line:
+        drawn = alt.Chart(alt.InlineData(values=line))
+        layers += [
+            drawn.mark_area(color=theme["band"], opacity=0.22, clip=True).encode(
+                x=x, y=alt.Y("low:Q", **upward), y2="high:Q", detail="piece:N"
+            ),
+            drawn.mark_line(color=theme["muted"], strokeWidth=1.6, clip=True).encode(
+                x=x,
+                y=y,
+                detail="piece:N",
+                strokeDash=alt.StrokeDash("dash:N", scale=None, legend=None),
+            ),
+        ]
+    layers += _equality_line((x_low, x_high), (y_low, y_high), x, y, theme)
+    inside = [row for row in rows if not row["edge"]]
+    if intervals:
+        bars = alt.Chart(alt.InlineData(values=inside))
+        look: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45, "clip": True}
+        layers += [
+            bars.mark_rule(**look).encode(x=x, y=alt.Y("y_low:Q", **upward), y2="y_high:Q", color=colour),
+            bars.mark_rule(**look).encode(x=alt.X("x_low:Q", **across), x2="x_high:Q", y=y, color=colour),
+        ]
+    size = alt.Size("size:Q", scale=None, legend=None)
+    dots = alt.Chart(alt.InlineData(values=inside))
+    encoded = {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tooltip}
+    layers += [
+        dots.transform_filter("!datum.hollow")
+        .mark_point(filled=True, opacity=opacity, stroke=theme["paper"], strokeWidth=0.6)
+        .encode(**encoded),
+        dots.transform_filter("datum.hollow")
+        .mark_point(filled=False, opacity=opacity, fill=theme["paper"], strokeWidth=1.5)
+        .encode(**encoded),
+    ]
+    for edge, angle in {"left": -90, "right": 90, "bottom": 180, "top": 0}.items():
+        there = [row for row in rows if row["edge"] == edge]
+        if there:
+            layers.append(
+                alt.Chart(alt.InlineData(values=there))
+                .mark_point(shape="triangle", angle=angle, size=150, filled=False, strokeWidth=2)
+                .encode(x=x, y=y, color=colour, tooltip=tooltip)
+            )
+    if for_page:
+        layers = [
+            layer.transform_filter("!isValid(datum.kind) || indexof(hidden, datum.kind) < 0")
+            for layer in layers
+        ]
+    panel = alt.layer(*layers).properties(width=width, height=height)
+    if for_page:
+        return panel.add_params(alt.param(name="hidden", value=[]))
+    return panel.properties(
+        title=alt.TitleParams(
+            name_test_set(shift, names), subtitle=describe_baseline(baselines, shift) or "no baseline"
+        )
+    )
+
+
+def robustness_chart(
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    bands: pd.DataFrame,
+    colours: Mapping[str, str] | None = None,
+    scale: str = "logit",
+    *,
+    names: Mapping[str, str] | None = None,
+    columns: int = 2,
+) -> alt.ConcatChart:
+    """Draw effective robustness, one panel a shift (Taori et al. 2020, figure 2; Fang et al. 2022, figure 1).
+
+    Args:
+        points: ``effective_robustness.csv`` with ``kind`` and ``words`` (see ``describe_points``).
+        baselines: ``baselines.csv``.
+        bands: ``baseline_bands.csv``.
+        colours: Colours that replace the default ones, by kind.
+        scale: ``logit``, ``probit`` or ``linear``.
+        names: Test sets in words.
+        columns: Panels a row.
+
+    Raises:
+        ValueError: There is no shift to draw.
+    """
+    styles = choose_styles(points["kind"].tolist(), colours)
+    return _panels(points, baselines, bands, styles, scale, names, columns)
+
+
+def reference_chart(
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    bands: pd.DataFrame,
+    colours: Mapping[str, str] | None = None,
+    scale: str = "logit",
+    *,
+    names: Mapping[str, str] | None = None,
+    columns: int = 3,
+) -> alt.ConcatChart:
+    """Draw published models with the lines of the standard ones (Fang et al. 2022, figure 1).
+
+    Args:
+        points: The columns of ``effective_robustness.csv``, ``run`` being the model's name, and ``collection``
+            (the kind of model; a name that starts with "standard" is drawn grey).
+        baselines: ``baselines.csv`` of the published models.
+        bands: ``baseline_bands.csv`` of the published models.
+        colours: Colours that replace the default ones, by collection.
+        scale: ``logit``, ``probit`` or ``linear``.
+        names: Test sets in words.
+        columns: Panels a row.
+
+    Raises:
+        ValueError: There is no shift to draw.
+    """
+    described = describe_reference(points)
+    styles = choose_reference_styles(described["kind"].tolist(), colours)
+    return _panels(described, baselines, bands, styles, scale, names, columns, **REFERENCE_LOOK)
+
+
+REFERENCE_LOOK: Final[dict[str, Any]] = {"intervals": False, "sizes": (26, 26), "opacity": 0.75}
+
+
+def describe_reference(points: pd.DataFrame) -> pd.DataFrame:
+    """Name published models as the charts need it: ``kind`` from the collection, ``words`` from the model."""
+    table = points.assign(kind=[_spaced(str(name)) for name in points["collection"]])
+    table["words"] = table["run"].astype(str)
+    # Standard models are the background of the others: drawn first, listed first.
+    background = [not kind.startswith("standard") for kind in table["kind"]]
+    return (
+        table.assign(background=background)
+        .sort_values("background", kind="stable")
+        .drop(columns="background")
+    )
+
+
+def choose_reference_styles(
+    kinds: Sequence[str], colours: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, str]]:
+    """Choose styles as ``choose_styles`` does, with the standard models in grey."""
+    unique = list(dict.fromkeys(kinds))
+    given = dict(colours or {})
+    standard = [kind for kind in unique if kind.startswith("standard")]
+    others = choose_styles([kind for kind in unique if kind not in standard], given)
+    return {kind: (given.get(kind, NEUTRAL), "circle") for kind in standard} | others
+
+
+def _panels(
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    bands: pd.DataFrame,
+    styles: Mapping[str, tuple[str, str]],
+    scale: str,
+    names: Mapping[str, str] | None,
+    columns: int,
+    **look: Any,  # noqa: ANN401 - keyword arguments of robustness_panel
+) -> alt.ConcatChart:
+    shifts = list(dict.fromkeys(points["shift"]))
+    if not shifts:
+        raise ValueError("the effective robustness table has no row: measure at least one run on one shift")
+    panels = [
+        robustness_panel(points, baselines, bands, shift, styles, scale, names=names, **look)
+        for shift in shifts
+    ]
+    chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(color="shared", shape="shared")
+    return _configure(chart, FILE_THEME)
+
+
+def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:
+    """Say how the line of a shift was fitted, or return nothing where there is none."""
+    rows = baselines[baselines["shift"] == shift] if len(baselines) else baselines
+    if not len(rows):
+        return ""
+    parts = [f"{int(row['models'])} models, R² {row['r_squared']:.2f}" for row in rows.to_dict("records")]
+    lines = "line fitted to" if len(parts) == 1 else f"{len(parts)} lines fitted to"
+    return f"{lines} {' and '.join(parts)}"
+
+
+def note_points(points: pd.DataFrame, shift: str, scale: str = "logit") -> list[str]:
+    """Say which points of a panel could not be drawn at their place, and which not at all.
+
+    Returns:
+        Sentences to set under the panel: points at accuracy 0 or 1 (triangles on the edge), points without an
+        accuracy (not drawn), hollow points, and the notes of the table.
+    """
+    rows = points[points["shift"] == shift]
+    notes: list[str] = []
+    extreme, absent, hollow = [], [], 0
+    for row in rows.to_dict("records"):
+        pair = (row["id_accuracy"], row["shift_accuracy"])
+        if any(_missing(value) for value in pair):
+            absent.append(row["words"])
+        elif any(math.isinf(transform_accuracy(value, scale)) for value in pair):
+            extreme.append(row["words"])
+        hollow += bool(row.get("extrapolated", False))
+    if extreme:
+        notes.append(
+            f"Triangles on the edge: {_count(len(extreme), 'point')} at 0 % or 100 %, "
+            f"which has no place on a {scale} axis ({_list_some(extreme)})."
+        )
+    if absent:
+        notes.append(
+            f"Not drawn: {_count(len(absent), 'point')} without a measured accuracy ({_list_some(absent)})."
+        )
+    if hollow:
+        notes.append(
+            f"Hollow: {_count(hollow, 'point')} outside the span of the standard models, where the line is "
+            "extrapolated."
+        )
+    return notes
+
+
+_TOOLTIPS: Final = {
+    "words": "model",
+    "id_words": "in-distribution",
+    "shift_words": "on the shift",
+    "baseline_words": "the line predicts",
+    "effect_words": "effective robustness",
+    "remark": "note",
+}
+
+
+def _place_points(
+    rows: pd.DataFrame, everything: pd.DataFrame, scale: str, sizes: tuple[float, float]
+) -> list[dict[str, Any]]:
+    """Turn rows of the table into what the marks need, in transformed accuracy."""
+    placed: list[dict[str, Any]] = []
+    images = everything["train_images"].dropna() if "train_images" in everything else pd.Series(dtype=float)
+    smallest, largest = (float(images.min()), float(images.max())) if len(images) else (1.0, 1.0)
+    for row in rows.to_dict("records"):
+        x = transform_accuracy(row["id_accuracy"], scale)
+        y = transform_accuracy(row["shift_accuracy"], scale)
+        if math.isnan(x) or math.isnan(y):
+            continue  # listed by note_points
+        edge = ""
+        if math.isinf(y):
+            edge = "bottom" if y < 0 else "top"
+        elif math.isinf(x):
+            edge = "left" if x < 0 else "right"
+        remark = str(row["note"]) if not _missing(row.get("note")) and str(row.get("note", "")) else ""
+        if row.get("extrapolated", False):
+            remark = "; ".join(filter(None, [remark, "outside the span of the standard models"]))
+        if row.get("standard", False):
+            remark = "; ".join(filter(None, [remark, "one of the models the line is fitted to"]))
+        placed.append(
+            {
+                "x": x,
+                "y": y,
+                **_ends(row, "id", "x", scale),
+                **_ends(row, "shift", "y", scale),
+                "x_name": str(row["x_test_set"]),
+                "kind": row["kind"],
+                "edge": edge,
+                "hollow": bool(row.get("extrapolated", False)),
+                "size": _point_size(row.get("train_images"), smallest, largest, sizes),
+                "words": row["words"],
+                "id_words": _with_interval(row, "id_accuracy", "id_low", "id_high"),
+                "shift_words": _with_interval(row, "shift_accuracy", "shift_low", "shift_high"),
+                "baseline_words": format_percent(row.get("baseline_accuracy", math.nan)),
+                "effect_words": _effect_words(row),
+                "remark": remark or "\N{EN DASH}",
+            }
+        )
+    return placed
+
+
+def _ends(row: Mapping[Any, Any], name: str, axis: str, scale: str) -> dict[str, float | None]:
+    ends: dict[str, float | None] = {}
+    for side in ("low", "high"):
+        value = row.get(f"{name}_{side}", math.nan)
+        # A missing end falls on the point itself: no bar.
+        here = row[f"{name}_accuracy"] if _missing(value) else value
+        ends[f"{axis}_{side}"] = transform_accuracy(here, scale)
+    return ends
+
+
+def _with_interval(row: Mapping[Any, Any], value: str, low: str, high: str) -> str:
+    words = format_percent(row[value])
+    if _missing(row.get(low)) or _missing(row.get(high)):
+        return words
+    return f"{words} ({100 * row[low]:.1f} to {100 * row[high]:.1f})"
+
+
+def _effect_words(row: Mapping[Any, Any]) -> str:
+    effect = row.get("effective_robustness_points", math.nan)
+    if _missing(effect):
+        return "not measured"
+    words = f"{format_points(effect)} points"
+    if _missing(row.get("low_points")) or _missing(row.get("high_points")):
+        return words
+    return f"{words} ({format_points(row['low_points'])} to {format_points(row['high_points'])})"
+
+
+def _point_size(
+    images: Any,  # noqa: ANN401 - a number, or what pandas has for a missing one
+    smallest: float,
+    largest: float,
+    sizes: tuple[float, float],
+) -> float:
+    if _missing(images) or largest <= smallest:
+        return (sizes[0] + sizes[1]) / 2
+    share = math.log(float(images) / smallest) / math.log(largest / smallest)
+    return sizes[0] + share * (sizes[1] - sizes[0])
+
+
+def _place_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scale: str) -> list[dict[str, Any]]:
+    """The baseline of a shift as rows for an area and a line, dashed outside the span of the standard models."""
+    fits = baselines[baselines["shift"] == shift].to_dict("records") if len(baselines) else []
+    here = bands[bands["shift"] == shift].sort_values("x", kind="stable") if len(bands) else bands
+    fits.sort(key=lambda fit: fit["x_low"])
+    # ImageNet-A has two lines, met between the spans of their models.
+    cuts = [(left["x_high"] + right["x_low"]) / 2 for left, right in zip(fits, fits[1:], strict=False)]
+    placed: list[dict[str, Any]] = []
+    for row in here.to_dict("records"):
+        values = {name: transform_accuracy(row[name], scale) for name in ("x", "y", "low", "high")}
+        if not (math.isfinite(values["x"]) and math.isfinite(values["y"])):
+            continue
+        for end in ("low", "high"):
+            values[end] = values[end] if math.isfinite(values[end]) else values["y"]
+        part = sum(row["x"] > cut for cut in cuts)
+        fit = fits[part] if fits else None
+        place = "fitted"
+        if fit is not None and not _missing(fit["x_low"]):
+            place = "before" if row["x"] < fit["x_low"] else "after" if row["x"] > fit["x_high"] else "fitted"
+        placed.append({**values, "part": part, "place": place})
+    return _join_pieces(placed)
+
+
+def _join_pieces(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each run of like rows its own piece, and repeat the meeting row so that no gap shows."""
+    pieces: list[dict[str, Any]] = []
+    number = 0
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is not None and (before["part"], before["place"]) != (row["part"], row["place"]):
+            number += 1
+            if before["part"] == row["part"]:
+                pieces.append(_dashed(before, row["place"], number))
+        pieces.append(_dashed(row, row["place"], number))
+    return pieces
+
+
+def _dashed(row: Mapping[str, Any], place: str, number: int) -> dict[str, Any]:
+    dash = [1, 0] if place == "fitted" else [2, 3]
+    return {name: row[name] for name in ("x", "y", "low", "high")} | {"dash": dash, "piece": number}
+
+
+def _domain(
+    points: Sequence[Mapping[str, Any]], line: Sequence[Mapping[str, Any]], axis: str, scale: str
+) -> tuple[float, float]:
+    """The span of an axis: every point, its bars within reason, and a margin; the line where there is no point."""
+    values = [row[axis] for row in points if math.isfinite(row[axis])] or [row[axis] for row in line]
+    if not values:
+        return (0.0, 1.0) if scale == "linear" else (-2.0, 2.0)
+    low, high = min(values), max(values)
+    # The bar of one point on few images must not squeeze all the others.
+    reach = max(0.6 * (high - low), 0.35 if scale != "linear" else 0.05)
+    ends = [row[f"{axis}_{side}"] for row in points for side in ("low", "high")]
+    ends = [end for end in ends if end is not None and math.isfinite(end)]
+    low = max(min([low, *ends]), low - reach)
+    high = min(max([high, *ends]), high + reach)
+    margin = max(0.05 * (high - low), 0.08 if scale != "linear" else 0.01)
+    if scale == "linear":
+        return max(low - margin, -0.01), min(high + margin, 1.01)
+    return low - margin, high + margin
+
+
+def _equality_line(
+    x_span: tuple[float, float], y_span: tuple[float, float], x: alt.X, y: alt.Y, theme: Mapping[str, str]
+) -> list[alt.Chart]:
+    """The line where a shift costs nothing, or a word on where it lies."""
+    low, high = max(x_span[0], y_span[0]), min(x_span[1], y_span[1])
+    if low >= high:
+        above = y_span[1] <= x_span[0]
+        text = "y = x lies above" if above else "y = x lies below"
+        corner = {"x": 6, "y": 8 if above else -8, "label": text}
+        note = alt.Chart(alt.InlineData(values=[corner])).mark_text(
+            align="left", baseline="middle", color=theme["muted"], fontSize=11, fontStyle="italic", dy=2
+        )
+        return [note.encode(x=alt.value(6), y=alt.value(8 if above else "height"), text="label:N")]
+    ends = alt.Chart(alt.InlineData(values=[{"x": low, "y": low}, {"x": high, "y": high}]))
+    label = alt.Chart(alt.InlineData(values=[{"x": high, "y": high, "label": "y = x"}]))
+    at_top = high >= y_span[1] - 1e-9
+    return [
+        ends.mark_line(color=theme["muted"], strokeDash=[5, 4], strokeWidth=1, opacity=0.8).encode(x=x, y=y),
+        label.mark_text(
+            align="right",
+            color=theme["muted"],
+            fontSize=11,
+            fontStyle="italic",
+            dx=-8,
+            dy=8 if at_top else -6,
+        ).encode(x=x, y=y, text="label:N"),
+    ]
+
+
+# ---------------------------------------------------------------- causes
+
+
+def judge_effect(effect: float, low: float, high: float) -> str:
+    """Judge one effect by its interval.
+
+    Returns:
+        ``raises`` where the interval lies above zero, ``lowers`` where below, ``unclear`` where it includes
+        zero or is missing, ``not measured`` where there is no effect.
+    """
+    if _missing(effect):
+        return "not measured"
+    if _missing(low) or _missing(high):
+        return "unclear"
+    return "raises" if low > 0 else "lowers" if high < 0 else "unclear"
+
+
+def causes_panel(
+    causes: pd.DataFrame,
+    cause: str,
+    colours: Mapping[str, str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    theme: Mapping[str, str] = FILE_THEME,
+    width: int = 300,
+    wrap: int = 46,
+    for_page: bool = False,
+) -> alt.LayerChart:
+    """Draw the contrasts of one cause: an interval a shift, on an axis that all causes share.
+
+    Args:
+        causes: All of ``causes.csv``, so that panels of one study have one axis. Effects are in percentage points.
+        cause: The cause to draw.
+        colours: Colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
+        names: Shifts in words.
+        theme: ``FILE_THEME`` or ``PAGE_THEME``.
+        width: Width in pixels, not counting the names of the shifts.
+        wrap: Letters a line in the heading of a contrast.
+        for_page: Leave out the title, which the page sets itself.
+
+    Returns:
+        The panel. Filled points have an interval that leaves out zero; a missing effect says "not measured".
+    """
+    look = {**VERDICT_COLOURS, **(colours or {})}
+    rows, labels, headings, height = _place_causes(causes[causes["cause"] == cause], names, wrap)
+    low, high = _effect_domain(causes)
+    across: dict[str, Any] = {
+        "scale": alt.Scale(domain=[low, high], nice=False, zero=False),
+        "axis": alt.Axis(
+            title="points of effective robustness",
+            labelExpr="(datum.value > 0 ? '+' : '') + format(datum.value, '~g')",
+            tickCount=6,
+            **_axis_look(theme),
+        ),
+    }
+    x = alt.X("effect:Q", **across)
+    # Spelled out by row, since names may repeat from contrast to contrast.
+    gutter = min(8 + 7 * max((len(label) for label in labels.values()), default=4), 130)
+    y = alt.Y(
+        "row:Q",
+        scale=alt.Scale(domain=[height, 0], nice=False, zero=False),
+        axis=alt.Axis(
+            title=None,
+            values=[float(place) for place in labels],
+            labelExpr=f"({json.dumps(labels)})[format(datum.value, '.1f')]",
+            grid=False,
+            domain=False,
+            ticks=False,
+            labelPadding=8,
+            labelColor=theme["muted"],
+            labelLimit=gutter,
+            minExtent=gutter,
+            maxExtent=gutter,
+        ),
+    )
+    verdicts = ["raises", "lowers", "unclear"]
+    colour = alt.Color(
+        "verdict:N",
+        scale=alt.Scale(domain=verdicts, range=[look[name] for name in verdicts]),
+        legend=None,
+    )
+    tooltip = [
+        alt.Tooltip("contrast:N", title="comparison"),
+        alt.Tooltip("shift:N", title="shift"),
+        alt.Tooltip("words:N", title="effect"),
+        alt.Tooltip("verdict:N", title="verdict"),
+        alt.Tooltip("evidence:N", title="evidence"),
+    ]
+    measured = [row for row in rows if row["verdict"] != "not measured"]
+    unmeasured = [row for row in rows if row["verdict"] == "not measured"]
+    zero = alt.Chart(alt.InlineData(values=[{"effect": 0}]))
+    drawn = alt.Chart(alt.InlineData(values=measured))
+    layers = [
+        zero.mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
+        drawn.mark_rule(strokeWidth=2.4, strokeCap="round", clip=True).encode(
+            x=alt.X("low:Q", **across), x2="high:Q", y=y, color=colour
+        ),
+        drawn.transform_filter("datum.verdict != 'unclear'")
+        .mark_point(filled=True, size=70, opacity=1)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip),
+        drawn.transform_filter("datum.verdict == 'unclear'")
+        .mark_point(filled=False, size=56, opacity=1, fill=theme["paper"], strokeWidth=1.8)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip),
+        alt.Chart(alt.InlineData(values=headings))
+        .mark_text(
+            align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=12, fontWeight=600
+        )
+        .encode(x=alt.value(0), y=y, text="text:N"),
+    ]
+    if unmeasured:
+        layers.append(
+            alt.Chart(alt.InlineData(values=unmeasured))
+            .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=11)
+            .encode(x=alt.XDatum(0), y=y, text=alt.value("not measured"), tooltip=tooltip)
+        )
+    panel = alt.layer(*layers).properties(width=width, height=round(_ROW_PIXELS * height))
+    if for_page:
+        return panel
+    return panel.properties(title=_capital(name_cause(cause)))
+
+
+_ROW_PIXELS: Final = 19
+
+
+def causes_chart(
+    causes: pd.DataFrame,
+    colours: Mapping[str, str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    columns: int = 2,
+) -> alt.ConcatChart:
+    """Draw the effect of each cause with its interval: a panel a cause, a block a contrast, a row a shift.
+
+    Args:
+        causes: ``causes.csv``, drawn in the order of its rows.
+        colours: Colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
+        names: Shifts in words.
+        columns: Panels a row.
+
+    Raises:
+        ValueError: The table has no row.
+    """
+    if causes.empty:
+        raise ValueError("the table of causes has no row: attribute at least one cause before drawing it")
+    panels = [causes_panel(causes, cause, colours, names=names) for cause in dict.fromkeys(causes["cause"])]
+    return _configure(alt.concat(*panels, columns=columns, spacing=36), FILE_THEME)
+
+
+def _place_causes(
+    rows: pd.DataFrame, names: Mapping[str, str] | None, wrap: int
+) -> tuple[list[dict[str, Any]], dict[str, str], list[dict[str, Any]], float]:
+    """Stack the rows of one cause from the top: a heading a contrast, then its shifts."""
+    placed: list[dict[str, Any]] = []
+    labels: dict[str, str] = {}
+    headings: list[dict[str, Any]] = []
+    place = 0.0
+    for contrast in dict.fromkeys(rows["contrast"]):
+        for text in textwrap.wrap(contrast, wrap) or [""]:
+            headings.append({"row": place + 0.6, "text": text})
+            place += 0.85
+        place += 0.15
+        for row in rows[rows["contrast"] == contrast].to_dict("records"):
+            here = round(place + 0.5, 1)
+            effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
+            labels[f"{here:.1f}"] = name_test_set(row["shift"], names)
+            placed.append(
+                {
+                    "row": here,
+                    "contrast": contrast,
+                    "shift": name_test_set(row["shift"], names),
+                    "effect": None if _missing(effect) else effect,
+                    "low": effect if _missing(low) else low,
+                    "high": effect if _missing(high) else high,
+                    "verdict": judge_effect(effect, low, high),
+                    "words": f"{format_points(effect)} points ({format_points(low)} to {format_points(high)})",
+                    "evidence": describe_evidence(row.get("pairs"), row.get("seeds")),
+                }
+            )
+            place = here + 0.5
+        place = round(place + 0.4, 1)
+    placed = [{name: None if _missing(value) else value for name, value in row.items()} for row in placed]
+    return placed, labels, headings, place
+
+
+def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers, or what pandas has for missing ones
+    """Say how much an effect rests on: ``6 pairs of runs, 3 seeds``."""
+    parts = []
+    if not _missing(pairs):
+        parts.append(_count(int(pairs), "pair") + " of runs")
+    if not _missing(seeds):
+        parts.append(_count(int(seeds), "seed"))
+    return ", ".join(parts)
+
+
+def _effect_domain(causes: pd.DataFrame) -> tuple[float, float]:
+    values = causes[["effect_points", "low_points", "high_points"]].to_numpy(dtype=float).ravel()
+    finite = [float(value) for value in values if math.isfinite(value)] + [0.0]
+    low, high = min(finite), max(finite)
+    margin = max(0.06 * (high - low), 0.5)
+    return low - margin, high + margin
+
+
+# ---------------------------------------------------------------- specs and files
+
+
+def page_spec(chart: alt.LayerChart) -> dict[str, Any]:
+    """Return a panel's Vega-Lite spec as the report page embeds it: as wide as its place, in CSS colours."""
+    spec: dict[str, Any] = _configure(chart, PAGE_THEME).to_dict()
+    spec["width"] = "container"
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec["config"]["aria"] = False  # the page describes the whole figure in a sentence
+    return spec
+
+
+def render_svg(spec: Mapping[str, Any], width: int | None = None) -> str:
+    """Render a Vega-Lite spec to SVG without a browser and without a network.
+
+    Args:
+        spec: The spec.
+        width: Pixels to use where the spec takes its width from the page.
+    """
+    import vl_convert
+
+    fixed = dict(spec)
+    if width is not None:
+        fixed["width"] = width
+    svg: str = vl_convert.vegalite_to_svg(fixed, vl_version=_vega_lite_version())
+    return svg
+
+
+def save_figure(
+    chart: alt.LayerChart | alt.ConcatChart, folder: Path | str, name: str, data: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write a chart as SVG, PNG (two pixels a point), Vega-Lite JSON, and its data as CSV, each whole.
+
+    Args:
+        chart: The chart.
+        folder: Where to write; made if it is not there.
+        name: File name without its ending.
+        data: The table behind the chart; without it, the rows in the spec, with the number of their data set.
+
+    Returns:
+        The four paths: svg, png, json, csv.
+    """
+    import vl_convert
+
+    spec = chart.to_dict()
+    base = Path(folder)
+    paths = [base / f"{name}.{ending}" for ending in ("svg", "png", "json", "csv")]
+    write_text(paths[0], render_svg(spec))
+    with atomic_path(paths[1]) as temporary:
+        temporary.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_vega_lite_version(), scale=2))
+    write_json(paths[2], spec)
+    if data is None:
+        sets = spec.get("datasets", {}).values()
+        data = pd.concat(
+            [pd.DataFrame(rows).assign(data_set=number) for number, rows in enumerate(sets) if rows]
+        )
+    with atomic_path(paths[3]) as temporary:
+        data.to_csv(temporary, index=False, lineterminator="\n")
+    return paths
+
+
+def _vega_lite_version() -> str:
+    """The Vega-Lite version that Altair writes, as vl-convert names it: ``6.4``."""
+    major, minor = str(alt.SCHEMA_VERSION).removeprefix("v").split(".")[:2]
+    return f"{major}.{minor}"
+
+
+# ---------------------------------------------------------------- small helpers
+
+
+def _missing(value: Any) -> bool:  # noqa: ANN401 - a cell of a table
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _spaced(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _list_some(items: Sequence[str], most: int = 3) -> str:
+    rest = len(items) - most
+    return "; ".join(items[:most]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _first(table: pd.DataFrame, shift: str, column: str) -> str | None:
+    if table.empty or column not in table:
+        return None
+    values = table.loc[table["shift"] == shift, column].dropna()
+    return str(values.iloc[0]) if len(values) else None

@@ -1,0 +1,179 @@
+"""Models: the image encoder for small pictures and the two-tower models built around it with open_clip.
+
+Stands alone because every objective and every head shares these definitions. open_clip and timm take seconds to
+import, so they are imported only where a text tower is needed; a run that learns from labels needs torch alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from whyrobust.files import atomic_path
+
+#: White is 0 after normalisation, so that padding with zeros adds more of the white page.
+PIXEL_MEAN = 1.0
+PIXEL_STD = 0.5
+
+#: Prefix of the image encoder's weights inside an open_clip model whose vision tower comes from timm.
+IMAGE_ENCODER_PREFIX = "visual.trunk."
+
+
+class ModelError(ValueError):
+    """A model description or checkpoint that does not fit."""
+
+
+class IconCnn(nn.Module):
+    """A plain convolutional network for 32- to 64-pixel pictures: four stride-2 stages, mean pooling, a projection.
+
+    The stride-2 first layer keeps it fast on a CPU; without shortcuts there is nothing to tune. Images are
+    ``[batch, 3, size, size]``, the result is ``[batch, num_classes]``, here the embedding.
+    """
+
+    def __init__(self, num_classes: int = 128, channels: Sequence[int] = (32, 64, 128, 192)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 3
+        for channel in channels:
+            layers += [
+                nn.Conv2d(width, channel, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channel),
+                nn.ReLU(inplace=True),
+            ]
+            width = channel
+        self.stages = nn.Sequential(*layers)
+        self.num_features = width
+        self.num_classes = num_classes
+        self.projection = nn.Linear(width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings ``[batch, num_classes]`` of images ``[batch, 3, size, size]``."""
+        features: Tensor = self.projection(self.stages(images).mean(dim=(2, 3)))
+        return features
+
+
+IMAGE_ENCODERS: dict[str, type[IconCnn]] = {"icon_cnn": IconCnn}
+
+
+def register_image_encoders() -> None:
+    """Make our image encoders known to timm by name, so that open_clip builds its vision tower from them."""
+    from timm.models import is_model, register_model
+
+    def icon_cnn(pretrained: bool = False, num_classes: int = 128, **_: Any) -> IconCnn:  # noqa: ANN401 - timm's own
+        if pretrained:
+            raise ModelError("model 'icon_cnn' has no pretrained weights: set timm_model_pretrained to false")
+        return IconCnn(num_classes=num_classes)
+
+    icon_cnn.__module__ = __name__
+    if not is_model("icon_cnn"):
+        register_model(icon_cnn)
+
+
+def read_model_config(path: Path | str) -> dict[str, Any]:
+    """Read a model description in open_clip's JSON format."""
+    config: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
+    if missing:
+        raise ModelError(f"model description {path} lacks {', '.join(sorted(missing))}")
+    return config
+
+
+def build_image_encoder(config: Mapping[str, Any]) -> nn.Module:
+    """Build the image encoder of a model description; its embedding has ``embed_dim`` numbers."""
+    name = config["vision_cfg"].get("timm_model_name")
+    if name not in IMAGE_ENCODERS:
+        raise ModelError(f"image encoder '{name}' is not known: choose one of {', '.join(sorted(IMAGE_ENCODERS))}")
+    return IMAGE_ENCODERS[name](num_classes=config["embed_dim"])
+
+
+def build_two_towers(config: Mapping[str, Any]) -> nn.Module:
+    """Build an open_clip model with an image and a text tower from a model description."""
+    import open_clip
+
+    register_image_encoders()
+    model: nn.Module = open_clip.CustomTextCLIP(**config)
+    return model
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """Turn uint8 images ``[n, size, size, 3]`` into normalised floats ``[n, 3, size, size]``, channels last in memory."""
+    images = pixels.permute(0, 3, 1, 2).float().div_(255.0)
+    return images.sub_(PIXEL_MEAN).div_(PIXEL_STD)
+
+
+def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Return text features ``[n, embed_dim]`` of padded tokens ``[n, context]``.
+
+    Columns that are padding in every row are cut off first. The result is the same, since attention is causal
+    and the features are read at the end-of-text token; the time is shorter, since most captions have few words.
+    """
+    longest = int((tokens != 0).sum(dim=1).max())
+    tower = model.text
+    whole_mask = tower.attn_mask
+    tower.attn_mask = whole_mask[:longest, :longest]
+    try:
+        features: Tensor = tower(tokens[:, :longest])
+    finally:
+        tower.attn_mask = whole_mask
+    return features
+
+
+def tokenize(captions: Sequence[str], context_length: int) -> Tensor:
+    """Return open_clip's byte-pair tokens ``[n, context_length]``; longer captions are cut."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokens: Tensor = SimpleTokenizer(context_length=context_length)(list(captions))
+    return tokens
+
+
+def save_weights(path: Path | str, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write weights as safetensors, with ``facts`` as JSON in its header."""
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+            temporary,
+            metadata={"facts": json.dumps(dict(facts), sort_keys=True)},
+        )
+
+
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """Read the facts in the header of a weights file."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as handle:
+        facts: dict[str, Any] = json.loads((handle.metadata() or {}).get("facts", "{}"))
+    return facts
+
+
+def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
+    """Load the image encoder of a run, for any objective."""
+    weights = {
+        name.removeprefix(IMAGE_ENCODER_PREFIX): tensor
+        for name, tensor in load_file(path).items()
+        if name.startswith(IMAGE_ENCODER_PREFIX)
+    }
+    encoder = build_image_encoder(config)
+    _load(encoder, weights, path)
+    return encoder.eval()
+
+
+def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
+    """Load the open_clip model of a run trained on captions."""
+    model = build_two_towers(config)
+    _load(model, load_file(path), path)
+    return model.eval()
+
+
+def _load(model: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"weights in {path} do not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}"
+        ) from error

@@ -1,0 +1,202 @@
+"""The training loop: one loop for every objective, seeded and repeatable.
+
+Stands alone because the comparisons need it to be the same for all: the same images in the same order with the
+same augmentation, whatever the supervision. The order and the augmentation come from the seed alone.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from whyrobust.models import normalise_pixels
+from whyrobust.objectives import build_objective
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the message says at which step and why."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """How a run is trained; defaults and their reasons stand in config.yaml.
+
+    Attributes:
+        samples_seen: training images shown, counted with repetition.
+        batch_size: images a step.
+        learning_rate: peak learning rate.
+        weight_decay: AdamW's decay, on weight matrices only.
+        warmup_share: share of the steps with a rising learning rate.
+        label_smoothing: for cross-entropy.
+        max_shift_share: augmentation moves an image by at most this share of its side.
+        max_zoom: augmentation zooms by a factor between 1/max_zoom and max_zoom.
+        flip: augmentation mirrors half of the images.
+    """
+
+    samples_seen: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_share: float
+    label_smoothing: float
+    max_shift_share: float
+    max_zoom: float
+    flip: bool
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a run; the last batch is filled up, so that every step has the same size."""
+        return math.ceil(self.samples_seen / self.batch_size)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known after a step: for the progress bar and the log."""
+
+    step: int
+    samples: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``name`` asks for; ``auto`` is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def make_repeatable(seed: int, threads: int) -> None:
+    """Seed every generator and forbid operations whose result can change from run to run.
+
+    The thread count is part of the result, since it decides the order in which sums are taken.
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries draw from the global generator
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+
+
+def sample_order(images: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
+    """Yield, for each step, the positions ``[batch_size]`` of its images.
+
+    Every image is shown once before any is shown again; each pass has its own shuffled order, which depends on
+    the number of images and the seed alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    waiting = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        while len(waiting) < batch_size:
+            waiting = torch.cat([waiting, torch.randperm(images, generator=generator)])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
+
+
+def augment(images: Tensor, hyper: Hyperparameters, generator: torch.Generator) -> Tensor:
+    """Shift, zoom and mirror each image ``[batch, 3, size, size]`` by random amounts; new page is white (0).
+
+    The random numbers are drawn on the CPU, so that every device sees the same augmentation.
+    """
+    batch = len(images)
+    zoom = torch.exp((torch.rand(batch, generator=generator) * 2 - 1) * math.log(hyper.max_zoom))
+    # grid_sample's axes run from -1 to 1 over a side, so a share of the side counts twice.
+    shift = (torch.rand(batch, 2, generator=generator) * 2 - 1) * 2 * hyper.max_shift_share
+    mirror = torch.ones(batch)
+    if hyper.flip:
+        mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
+    matrix = torch.zeros(batch, 2, 3)
+    matrix[:, 0, 0] = mirror / zoom
+    matrix[:, 1, 1] = 1 / zoom
+    matrix[:, :, 2] = shift
+    grid = nn.functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
+    return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def learning_rate_at(step: int, hyper: Hyperparameters) -> float:
+    """Return the learning rate of a step: linear warm-up, then a half cosine down to 0."""
+    warmup = max(1, round(hyper.warmup_share * hyper.steps))
+    if step < warmup:
+        return hyper.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, hyper.steps - warmup)
+    return hyper.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _parameter_groups(objective: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and filters only: biases, norms and the logit scale are not decayed (as open_clip does)."""
+    decayed = [p for p in objective.parameters() if p.requires_grad and p.ndim >= 2]
+    rest = [p for p in objective.parameters() if p.requires_grad and p.ndim < 2]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def train(
+    pixels: NDArray[np.uint8],
+    targets: Tensor,
+    objective_name: str,
+    model_config: Mapping[str, Any],
+    classes: int,
+    hyper: Hyperparameters,
+    seed: int,
+    threads: int,
+    device_name: str,
+    report: Callable[[Progress], None],
+) -> dict[str, Tensor]:
+    """Train one run and return the weights of its last step.
+
+    Args:
+        pixels: uint8 images ``[n, size, size, 3]``, in subset order.
+        targets: class ids ``[n]`` or caption tokens ``[n, context]``, in the same order.
+        objective_name: 'clip' or 'cross_entropy'.
+        model_config: open_clip model description.
+        classes: number of classes of the study.
+        hyper: how to train.
+        seed: decides initial weights, order and augmentation.
+        threads: CPU threads; part of the result.
+        device_name: 'cpu', 'cuda' or 'auto'.
+        report: called after every step.
+
+    Raises:
+        TrainingError: the loss is not a finite number.
+    """
+    make_repeatable(seed, threads)
+    device = pick_device(device_name)
+    objective = build_objective(objective_name, model_config, classes, hyper.label_smoothing)
+    objective = objective.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective.train()
+    optimiser = torch.optim.AdamW(
+        _parameter_groups(objective, hyper.weight_decay), lr=hyper.learning_rate, betas=(0.9, 0.98), fused=True
+    )
+    images = torch.from_numpy(np.array(pixels)).to(device)
+    targets = targets.to(device)
+    augmentation = torch.Generator().manual_seed(seed + 1)
+    began = time.perf_counter()
+    for step, positions in enumerate(sample_order(len(images), hyper.batch_size, hyper.steps, seed)):
+        rate = learning_rate_at(step, hyper)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        chosen = positions.to(device)
+        batch = augment(normalise_pixels(images[chosen]), hyper, augmentation)
+        loss = objective.loss(batch.contiguous(memory_format=torch.channels_last), targets[chosen])
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {step + 1} of {hyper.steps} (learning rate {rate:.3g}): "
+                f"lower training.{objective_name}.learning_rate"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        objective.after_step()
+        samples = (step + 1) * hyper.batch_size
+        report(Progress(step + 1, samples, value, rate, samples / (time.perf_counter() - began)))
+    return objective.checkpoint_weights()
