@@ -62,9 +62,8 @@ def normalise_ink(pixels: Pixels) -> Ink:
 
     Ink is the distance of a pixel's colour from white, so that yellow is not lost as it would be in
     luminance. It is cropped to its box, scaled (aspect kept) into 14x14, centred on 16x16, its mean taken
-    off and its length set to
-    1: the dot product of two results is the correlation of the drawings. Without taking the mean off, all
-        heavy filled shapes look alike.
+    off and its length set to one, so the dot product of two results is the correlation of the drawings.
+    Without taking the mean off, all heavy filled shapes look alike.
 
     Args:
         pixels: uint8 ``[n, size, size, 3]``, RGB drawings on white. Posed images must be given as their plain
@@ -87,14 +86,13 @@ def normalise_ink(pixels: Pixels) -> Ink:
         top, bottom = rows.argmax(axis=1), size_y - rows[:, ::-1].argmax(axis=1)
         left, right = columns.argmax(axis=1), size_x - columns[:, ::-1].argmax(axis=1)
         for index in np.flatnonzero(strongest > 0):
-            box = (int(left[index]), int(top[index]), int(right[index]), int(bottom[index]))
-            width, height = box[2] - box[0], box[3] - box[1]
+            # Cut out first: a filter that looked past the box would see the image's edge where there is one.
+            cut = darkness[index, top[index] : bottom[index], left[index] : right[index]]
+            height, width = cut.shape
             scale = inner / max(width, height)
             # Even sides, so that the centred drawing and its mirror image cover the same pixels.
             to_width, to_height = (2 * max(1, round(side * scale / 2)) for side in (width, height))
-            small = Image.fromarray(darkness[index]).resize(
-                (to_width, to_height), Image.Resampling.BILINEAR, box=box
-            )
+            small = Image.fromarray(cut).resize((to_width, to_height), Image.Resampling.BILINEAR)
             y, x = (INK_SIZE - to_height) // 2, (INK_SIZE - to_width) // 2
             result[start + index, y : y + to_height, x : x + to_width] = np.asarray(small)
     flat = result.reshape(len(result), -1)

@@ -6,7 +6,9 @@ numpy, so that a new prompt set or another way of counting costs no forward pass
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,12 @@ Floats = NDArray[np.float32]
 
 class EvaluationError(ValueError):
     """Scores or labels that do not fit together."""
+
+
+def read_class_names(path: Path | str) -> list[str]:
+    """Return the names of the classes; a class's id is its position in the table."""
+    with Path(path).open(encoding="utf-8", newline="") as handle:
+        return [row["class"] for row in csv.DictReader(handle)]
 
 
 def fill_prompts(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:

@@ -40,7 +40,7 @@ Pool = Literal["labelled", "all"]
 _STYLE_WORDS = frozenset(
     "outline outlined line linear lined filled fill solid bold duotone duo dual broken thin light regular "
     "rounded round sharp twotone two tone basic baseline flat color colour colored remix block mini micro "
-    "stroke glyph border bordered normal medium small large big alt variant style freehand f".split()
+    "stroke glyph border bordered normal medium small large big alt variant style freehand f skin dark".split()
 )
 # The same for the start of a name, where fewer of them can be taken off safely.
 _LEADING_STYLE_WORDS = frozenset("outline outlined filled solid sharp twotone baseline ios md".split())
@@ -507,6 +507,7 @@ def build_icon_records(
         raise ValueError(f"the pool {pool!r} is not known; use 'labelled' or 'all'")
     matcher = LabelMatcher(classes, others)
     used = sets[sets["part"] != "excluded"].set_index("set")
+    studio_families = set(used["family"][used["part"] == "studio"])
     tables: dict[tuple[str, str], tuple[pd.DataFrame, pd.DataFrame]] = {}
     counts: list[dict[str, object]] = []
     for icon_set in read_icon_sets(archive, list(used.index)):
@@ -523,7 +524,8 @@ def build_icon_records(
             icon_set, row["family"], matcher, labelled_only=not keep_unlabelled
         )
         parts = {row["part"]: records}
-        if row["part"] in TRAINING_PARTS:
+        # A team may draw one thing for both training parts: what is held out of one is in neither.
+        if row["family"] in studio_families:
             stay, held_out = split_by_group(records, held_out_share, seed)
             parts = {row["part"]: stay}
             if row["part"] == "studio":

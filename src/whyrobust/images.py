@@ -11,6 +11,7 @@ import hashlib
 import io
 import math
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -406,9 +407,9 @@ def check_failure_share(failures: pd.DataFrame, total: int, allowed_share: float
 
 def _check_unique(uids: Sequence[str], where: str) -> None:
     if len(set(uids)) != len(uids):
-        seen: set[str] = set() twice = sorted({uid for uid in uids if uid in seen or seen.add(uid)})  #
-            type: ignore[func-returns-value] raise ValueError( f"{where} holds {len(twice)} uid(s) more than
-            once, e.g. {twice[:3]}; keep one of each"
+        twice = sorted(uid for uid, count in Counter(uids).items() if count > 1)
+        raise ValueError(
+            f"{where} holds {len(twice)} uid(s) more than once, e.g. {twice[:3]}; keep one of each"
         )
 
 

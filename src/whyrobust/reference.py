@@ -130,7 +130,7 @@ def read_testbed(folder: Path) -> pd.DataFrame:
 
 
 def read_open_clip(folder: Path) -> pd.DataFrame:
-    """Read the 121 zero-shot models of open_clip, on full validation; the columns are those of `read_testbed`.
+    """Read the 121 zero-shot models of open_clip, on full validation; columns as `read_testbed` gives.
 
     A model's name is architecture and pretraining, which together are unique; ``training`` is the
     pretraining.
@@ -143,7 +143,7 @@ def read_open_clip(folder: Path) -> pd.DataFrame:
 
 
 def read_vlhub(folder: Path) -> pd.DataFrame:
-    """Read the models of VLHub, on full validation; the columns are those of `read_testbed`.
+    """Read the models of VLHub, on full validation; columns as `read_testbed` gives.
 
     It has no ObjectNet. ``training`` is the training data. Names that several rows share get a number in the
     order of the file. The rows of `VLHUB_MISPLACED` are left out. The prompts of the zero-shot models are not
@@ -200,7 +200,8 @@ def read_objectnet_classes(folder: Path) -> dict[str, tuple[int, ...]]:
             if len(candidates) != 1:
                 raise ValueError(
                     f"The ObjectNet class {label!r} names {part!r}, which stands for "
-                    f"{len(candidates)} ImageNet ids {list(candidates)}: correct objectnet_label_to_imagenet_labels.json."
+                    f"{len(candidates)} ImageNet ids {list(candidates)}: "
+                    "correct objectnet_label_to_imagenet_labels.json."
                 )
             found.append(candidates[0])
         classes[name] = tuple(sorted(found))
@@ -304,7 +305,7 @@ def _read_json(path: Path) -> dict[str, str]:
 def _tidy(
     table: pd.DataFrame, path: Path, shift: str, column: str, x_column: str, x_test_set: str
 ) -> pd.DataFrame:
-    """Return model, training, and the accuracies of one shift on one x axis; rows without both are left out."""
+    """Return model, training, and the accuracies of one shift on one x axis, where it has both."""
     import pandas as pd
 
     part = table[["model", "training"]].assign(

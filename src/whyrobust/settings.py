@@ -18,6 +18,10 @@ import yaml
 from whyrobust.plan import Contrast, PlanError, Run, count_pairs, plan_contrasts, plan_runs
 
 
+#: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
+ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
+
+
 class ConfigError(ValueError):
     """A config that cannot be carried out; the message is one line."""
 
@@ -116,6 +120,7 @@ def check_files(config: Mapping[str, Any], root: Path) -> None:
     named = {
         "data.sets": config["data"]["sets"],
         "data.classes": config["data"]["classes"],
+        "data.nouns": config["data"]["nouns"],
         **{f"models.{name}": path for name, path in config["models"].items()},
     }
     for key, path in named.items():

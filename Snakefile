@@ -1,0 +1,50 @@
+"""whyrobust: what does a training set do to a model's robustness?
+
+The table of contents. Each stage has a rule file, a rule and a script of the same name; `config.yaml` says what is
+studied. `--configfile` replaces the default config as a whole, so that no key of one study leaks into another.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/download_source.smk"
+include: "workflow/rules/build_records.smk"
+include: "workflow/rules/assemble_captions.smk"
+include: "workflow/rules/build_images.smk"
+include: "workflow/rules/decontaminate.smk"
+include: "workflow/rules/draw_subset.smk"
+include: "workflow/rules/train_run.smk"
+include: "workflow/rules/embed_test_sets.smk"
+include: "workflow/rules/score_heads.smk"
+include: "workflow/rules/measure_robustness.smk"
+include: "workflow/rules/attribute_causes.smk"
+include: "workflow/rules/measure_reference.smk"
+include: "workflow/rules/draw_figures.smk"
+include: "workflow/rules/write_report.smk"
+
+
+pathvars:
+    results=f"results/{STUDY}",
+    logs=f"results/{STUDY}/logs",
+    benchmarks=f"results/{STUDY}/benchmarks",
+
+
+rule all:
+    default_target: True
+    input:
+        report="<results>/report.html",
+        provenance="<results>/provenance.json",
+        accuracy="<results>/accuracy.csv",
+        effective_robustness="<results>/effective_robustness.csv",
+        baselines="<results>/baselines.csv",
+        causes="<results>/causes.csv",
+        figures="<results>/figures",
+        reference="results/reference/effective_robustness.csv",

@@ -1,0 +1,98 @@
+"""Where results come from: code versions for caching, and the record of a finished study.
+
+Stands alone because it looks at the package from outside. ``code_version`` is given to every rule as a parameter,
+so that a change in a module reruns the stages that use it and no others: Snakemake itself sees scripts only.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE_FOLDER = Path(__file__).parent
+
+
+@cache
+def imported_modules(module: str) -> frozenset[str]:
+    """Return the modules of this package that ``module`` imports, anywhere in its source."""
+    tree = ast.parse((PACKAGE_FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("whyrobust."):
+            found.add(node.module.removeprefix("whyrobust."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "whyrobust":
+            found |= {alias.name for alias in node.names if (PACKAGE_FOLDER / f"{alias.name}.py").exists()}
+    return frozenset(found)
+
+
+def code_version(modules: Iterable[str]) -> str:
+    """Return a checksum of these modules and of all that they import from this package."""
+    waiting, seen = list(modules), set()
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += imported_modules(module)
+    digest = hashlib.sha256()
+    for module in sorted(seen):
+        digest.update(module.encode() + b"\x00" + (PACKAGE_FOLDER / f"{module}.py").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def script_modules(script: Path | str) -> list[str]:
+    """Return the modules of this package that a script imports."""
+    tree = ast.parse(Path(script).read_text(encoding="utf-8"))
+    return sorted(
+        node.module.removeprefix("whyrobust.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("whyrobust.")
+    )
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each package; one that is absent is reported as such."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def git_commit(folder: Path) -> str:
+    """Return the commit of a checkout, with '+changes' when files differ from it, or 'unknown'."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine() -> dict[str, str | int]:
+    """Return what the study ran on: processor, cores, memory in GB, system, Python."""
+    import psutil
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return {
+        "processor": name,
+        "cores": psutil.cpu_count() or 0,
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }

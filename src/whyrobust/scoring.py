@@ -1,0 +1,214 @@
+"""Scoring: from a run's embeddings to predictions for every head and test set, and to accuracies.
+
+Stands alone because it is bookkeeping over `evaluation`'s arithmetic: which head a run has, which classes a test
+set covers, and on which images both axes of an effective-robustness plot are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from whyrobust.evaluation import EvaluationError, predict, score_classifier, score_zero_shot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        ("run", pa.dictionary(pa.int32(), pa.string())),
+        ("head", pa.dictionary(pa.int32(), pa.string())),
+        ("prompts", pa.dictionary(pa.int32(), pa.string())),
+        ("test_set", pa.dictionary(pa.int32(), pa.string())),
+        ("uid", pa.string()),
+        ("group", pa.string()),
+        ("label", pa.dictionary(pa.int32(), pa.string())),
+        ("prediction", pa.dictionary(pa.int32(), pa.string())),
+        ("correct", pa.bool_()),
+    ]
+)
+
+ACCURACY_COLUMNS = (
+    "run", "source", "train_images", "seed", "objective", "supervision", "caption", "model", "head", "prompts",
+    "test_set", "images", "correct", "accuracy", "low", "high",
+)  # fmt: skip
+
+
+def restricted_name(test_set: str, shift: str) -> str:
+    """Return the name of ``test_set`` restricted to the classes that ``shift`` covers."""
+    return f"{test_set}@{shift}"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The images of a test set, in the order of their embeddings, and the classes that may be predicted.
+
+    ``embedded_as`` is the test set whose embeddings are used and ``rows`` the positions among them, so that a
+    restricted view shares the embeddings of the whole.
+    """
+
+    name: str
+    embedded_as: str
+    rows: NDArray[np.int64]
+    uids: NDArray[np.object_]
+    groups: NDArray[np.object_]
+    labels: NDArray[np.int64]
+    allowed: tuple[int, ...] | None
+
+    @classmethod
+    def read(cls, name: str, path: Path | str, classes: Sequence[str], own_classes: bool) -> TestSet:
+        """Read the kept records of a test set; with ``own_classes`` only classes that it covers may be predicted."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+        id_of = {label: number for number, label in enumerate(classes)}
+        labels = np.array([id_of[label] for label in table["label"].to_pylist()], dtype=np.int64)
+        if not len(labels):
+            raise EvaluationError(f"test set '{name}' has no images: leave it out of the config or give it other sets")
+        covered = tuple(int(number) for number in np.unique(labels))
+        return cls(
+            name=name,
+            embedded_as=name,
+            rows=np.arange(len(labels)),
+            uids=np.array(table["uid"].to_pylist(), dtype=object),
+            groups=np.array(table["group"].to_pylist(), dtype=object),
+            labels=labels,
+            allowed=covered if own_classes and len(covered) < len(classes) else None,
+        )
+
+    def restricted_to(self, name: str, allowed: tuple[int, ...]) -> TestSet:
+        """Return the images of these classes, scored among these classes only."""
+        inside = np.isin(self.labels, allowed)
+        return replace(
+            self,
+            name=name,
+            rows=self.rows[inside],
+            uids=self.uids[inside],
+            groups=self.groups[inside],
+            labels=self.labels[inside],
+            allowed=allowed,
+        )
+
+
+def add_restricted_views(test_sets: Sequence[TestSet], in_distribution: str) -> list[TestSet]:
+    """Add, for every shift that covers only some classes, the in-distribution set restricted to those classes.
+
+    Both axes of the shift's plot are then about the same classes (Taori et al. 2020, appendix on class
+    subsampling; ImageNet-R, ImageNet-A and ObjectNet are compared in this way).
+    """
+    whole = next(test_set for test_set in test_sets if test_set.name == in_distribution)
+    views = list(test_sets)
+    for shift in test_sets:
+        if shift.name != in_distribution and shift.allowed is not None:
+            views.append(whole.restricted_to(restricted_name(in_distribution, shift.name), shift.allowed))
+    return views
+
+
+def score_run(
+    run: str,
+    embeddings: Mapping[str, NDArray[np.float32]],
+    views: Sequence[TestSet],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Return the predictions of every head of a run on every view of a test set.
+
+    Args:
+        run: name of the run.
+        embeddings: ``images.<test set>`` ``[n, dim]``; ``prompts.<prompt set>`` ``[classes, dim]`` for each
+            zero-shot head; ``classifier.weight`` ``[classes, dim]`` and ``classifier.bias`` for a classifier.
+        views: test sets and restricted views.
+        classes: class names by id.
+    """
+    import pandas as pd
+
+    heads: list[tuple[str, str]] = [
+        ("zero_shot", name.removeprefix("prompts.")) for name in embeddings if name.startswith("prompts.")
+    ]
+    if "classifier.weight" in embeddings:
+        heads.append(("classifier", ""))
+    if not heads:
+        raise EvaluationError(f"run '{run}' has neither prompts nor a classifier: nothing can be scored")
+    names = np.array(classes, dtype=object)
+    parts = []
+    for head, prompts in heads:
+        scores_of: dict[str, NDArray[np.float32]] = {}
+        for view in views:
+            if view.embedded_as not in scores_of:
+                features = embeddings[f"images.{view.embedded_as}"]
+                scores_of[view.embedded_as] = (
+                    score_zero_shot(features, embeddings[f"prompts.{prompts}"])
+                    if head == "zero_shot"
+                    else score_classifier(features, embeddings["classifier.weight"], embeddings["classifier.bias"])
+                )
+            chosen = predict(scores_of[view.embedded_as][view.rows], view.allowed)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "head": head,
+                        "prompts": prompts,
+                        "test_set": view.name,
+                        "uid": view.uids,
+                        "group": view.groups,
+                        "label": names[view.labels],
+                        "prediction": names[chosen],
+                        "correct": chosen == view.labels,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return ``accuracy.csv``: counts of right images with Clopper-Pearson intervals, and the facts of each run.
+
+    Args:
+        runs: rows of ``runs.csv``.
+        counts: ``run, head, prompts, test_set, images, correct``.
+        confidence: of the intervals, for example 0.995.
+    """
+    from whyrobust.robustness import clopper_pearson
+
+    table = counts.merge(runs, on="run", how="left", validate="many_to_one")
+    table["accuracy"] = table["correct"] / table["images"]
+    table["low"], table["high"] = clopper_pearson(
+        table["correct"].to_numpy(), table["images"].to_numpy(), confidence
+    )
+    return table[list(ACCURACY_COLUMNS)]
+
+
+def outcome_matrix(
+    path: Path | str, test_set: str, rows: Sequence[tuple[str, str, str]]
+) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
+    """Read who got which image of a test set right.
+
+    Args:
+        path: predictions of the study.
+        test_set: name of the test set or restricted view.
+        rows: (run, head, prompts), in the order wanted.
+
+    Returns:
+        correct ``[rows, images]`` and the groups ``[images]``.
+
+    Raises:
+        EvaluationError: a row has no predictions, or another number of images than the first.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["run", "head", "prompts", "group", "correct"]
+    table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
+    by_row = {key: part for key, part in table.groupby(["run", "head", "prompts"], observed=True, sort=False)}
+    missing = [row for row in rows if row not in by_row]
+    if missing:
+        raise EvaluationError(f"{len(missing)} heads have no predictions on '{test_set}', for example {missing[0]}")
+    groups = by_row[rows[0]]["group"].to_numpy(dtype=object)
+    uneven = [row for row in rows if len(by_row[row]) != len(groups)]
+    if uneven:
+        raise EvaluationError(f"{uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(groups)}")
+    return np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]), groups

@@ -1,0 +1,19 @@
+rule assemble_captions:
+    input:
+        records=lambda wildcards: expand(
+            "<results>/records/{part}.parquet",
+            part=DATASETS[wildcards.source]["part"],
+        ),
+    output:
+        captions="<results>/captions/{source}.parquet",
+    params:
+        variants=caption_variants_of,
+        template=config["caption_template"],
+        code=code_of("assemble_captions"),
+    log:
+        "<logs>/assemble_captions/{source}.log",
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../scripts/assemble_captions.py"

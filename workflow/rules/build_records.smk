@@ -1,0 +1,46 @@
+rule build_records:
+    input:
+        archive=ARCHIVE,
+        sets=config["data"]["sets"],
+        classes=config["data"]["classes"],
+        nouns=config["data"]["nouns"],
+    output:
+        records=expand("<results>/records/{part}.parquet", part=ICON_PARTS),
+        drawings=expand("<results>/drawings/{part}.parquet", part=ICON_PARTS),
+        counts="<results>/records/counts.csv",
+    params:
+        parts=ICON_PARTS,
+        pool=config["data"]["pool"],
+        held_out_share=config["data"]["held_out_share"],
+        seed=config["data"]["seed"],
+        code=code_of("build_records"),
+    log:
+        "<logs>/build_records.log",
+    benchmark:
+        "<benchmarks>/build_records.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    script:
+        "../scripts/build_records.py"
+
+
+# Not part of a study: remakes the committed table of classes from the candidates (`snakemake choose_classes`).
+rule choose_classes:
+    input:
+        archive=ARCHIVE,
+        sets=config["data"]["sets"],
+        nouns=config["data"]["nouns"],
+    output:
+        classes="<results>/classes.csv",
+    params:
+        held_out_share=config["data"]["held_out_share"],
+        seed=config["data"]["seed"],
+        code=code_of("choose_classes"),
+    log:
+        "<logs>/choose_classes.log",
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    script:
+        "../scripts/choose_classes.py"

@@ -1,0 +1,28 @@
+rule decontaminate:
+    input:
+        images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
+        records=expand(
+            "<results>/records/{part}.parquet",
+            part=[DATASETS[name]["part"] for name in USED_DATASETS],
+        ),
+    output:
+        kept=expand("<results>/decontaminated/{dataset}.parquet", dataset=USED_DATASETS),
+        removed="<results>/decontaminated/removed.csv",
+        counts="<results>/decontaminated/counts.csv",
+        pairs="<results>/decontaminated/pairs.csv",
+        sizes="<results>/decontaminated/sizes.csv",
+    params:
+        sources=SOURCES,
+        test_sets=TEST_SETS,
+        similarity=config["data"]["near_duplicate_similarity"],
+        code=code_of("decontaminate"),
+    log:
+        "<logs>/decontaminate.log",
+    benchmark:
+        "<benchmarks>/decontaminate.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    script:
+        "../scripts/decontaminate.py"

@@ -1,0 +1,25 @@
+rule embed_test_sets:
+    input:
+        weights="<results>/runs/{run}/model.safetensors",
+        model=model_of,
+        classes=config["data"]["classes"],
+        images=expand("<results>/images/{test_set}.arrow", test_set=TEST_SETS),
+        kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
+    output:
+        embeddings="<results>/embeddings/{run}.safetensors",
+    params:
+        test_sets=TEST_SETS,
+        prompts=prompts_of,
+        device=config["training"]["device"],
+        code=code_of("embed_test_sets"),
+    log:
+        "<logs>/embed_test_sets/{run}.log",
+    benchmark:
+        "<benchmarks>/embed_test_sets/{run}.tsv"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=2500,
+        runtime=60,
+        gpu=1 if config["training"]["device"] == "cuda" else 0,
+    script:
+        "../scripts/embed_test_sets.py"

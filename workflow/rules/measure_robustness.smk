@@ -1,0 +1,25 @@
+rule measure_robustness:
+    input:
+        accuracy="<results>/accuracy.csv",
+        predictions="<results>/predictions.parquet",
+        runs="<results>/runs.csv",
+    output:
+        effective_robustness="<results>/effective_robustness.csv",
+        baselines="<results>/baselines.csv",
+        bands="<results>/baseline_bands.csv",
+        draws="<results>/effective_robustness_draws.npz",
+    params:
+        shifts=[name for name in TEST_SETS if name != IN_DISTRIBUTION],
+        in_distribution=IN_DISTRIBUTION,
+        scale=config["baseline"]["scale"],
+        intervals=config["intervals"],
+        code=code_of("measure_robustness"),
+    log:
+        "<logs>/measure_robustness.log",
+    benchmark:
+        "<benchmarks>/measure_robustness.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    script:
+        "../scripts/measure_robustness.py"

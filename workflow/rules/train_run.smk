@@ -1,0 +1,26 @@
+rule train_run:
+    input:
+        subset=subset_of,
+        images=source_images_of,
+        captions=captions_of,
+        classes=config["data"]["classes"],
+        model=model_of,
+    output:
+        weights="<results>/runs/{run}/model.safetensors",
+        progress="<results>/runs/{run}/progress.csv",
+    params:
+        run=run_of,
+        hyperparameters=hyperparameters_of,
+        device=config["training"]["device"],
+        code=code_of("train_run"),
+    log:
+        "<logs>/train_run/{run}.log",
+    benchmark:
+        "<benchmarks>/train_run/{run}.tsv"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=2500,
+        runtime=120,
+        gpu=1 if config["training"]["device"] == "cuda" else 0,
+    script:
+        "../scripts/train_run.py"

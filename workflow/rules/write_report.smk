@@ -1,0 +1,43 @@
+rule write_report:
+    input:
+        accuracy="<results>/accuracy.csv",
+        effective_robustness="<results>/effective_robustness.csv",
+        runs="<results>/runs.csv",
+        baselines="<results>/baselines.csv",
+        bands="<results>/baseline_bands.csv",
+        causes="<results>/causes.csv",
+        figures="<results>/figures",
+        counts="<results>/records/counts.csv",
+        sets=config["data"]["sets"],
+        sources="resources/sources.tsv",
+        removed="<results>/decontaminated/counts.csv",
+        sizes="<results>/decontaminated/sizes.csv",
+        pairs="<results>/decontaminated/pairs.csv",
+        images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
+        records=expand(
+            "<results>/records/{part}.parquet",
+            part=[DATASETS[name]["part"] for name in USED_DATASETS],
+        ),
+        kept=expand("<results>/decontaminated/{dataset}.parquet", dataset=USED_DATASETS),
+        reference="results/reference/effective_robustness.csv",
+        reference_baselines="results/reference/baselines.csv",
+        reference_bands="results/reference/baseline_bands.csv",
+    output:
+        report="<results>/report.html",
+        provenance="<results>/provenance.json",
+    params:
+        study=STUDY,
+        config=config,
+        sources=SOURCES,
+        test_sets=TEST_SETS,
+        prompts=MAIN_PROMPTS,
+        colours=config["figures"]["colours"],
+        benchmarks="<benchmarks>",
+        code=code_of("write_report"),
+    log:
+        "<logs>/write_report.log",
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    script:
+        "../scripts/write_report.py"

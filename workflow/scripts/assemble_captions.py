@@ -1,0 +1,30 @@
+"""Write the captions of a training source, one column for every caption variant that a run learns from.
+
+Stands alone because captions are text only: another variant or another template must not redraw an image.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whyrobust.captions import assemble_captions
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
+from whyrobust.records import read_records
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    records = read_records(snakemake.input.records[0])
+    captions = assemble_captions(records, snakemake.params.variants, snakemake.params.template)
+    logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
+    with atomic_path(snakemake.output.captions) as temporary:
+        pq.write_table(pa.Table.from_pandas(captions, preserve_index=False), temporary, compression="zstd")

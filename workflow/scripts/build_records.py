@@ -1,0 +1,47 @@
+"""Turn the archive of icon sets into records and drawings, one table of each for every part.
+
+Stands alone because everything later works on records and no longer knows about icon sets. One job makes all parts:
+the archive can only be read from front to back, and `studio_test` is split from `studio` on the way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pathlib import Path
+
+import pandas as pd
+
+from whyrobust.classes import other_nouns, read_classes
+from whyrobust.files import atomic_path
+from whyrobust.icons import build_icon_records, read_sets
+from whyrobust.logs import start_log
+from whyrobust.records import write_drawings, write_records
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    classes = read_classes(snakemake.input.classes)
+    parts, counts = build_icon_records(
+        snakemake.input.archive,
+        read_sets(snakemake.input.sets),
+        classes,
+        other_nouns(read_classes(snakemake.input.nouns), classes),
+        pool=snakemake.params.pool,
+        held_out_share=snakemake.params.held_out_share,
+        seed=snakemake.params.seed,
+    )
+    for part, records_path, drawings_path in zip(
+        snakemake.params.parts, snakemake.output.records, snakemake.output.drawings, strict=True
+    ):
+        records, drawings = parts[part]
+        logger.info("%s: %d records", part, len(records))
+        write_records(Path(records_path), records)
+        write_drawings(Path(drawings_path), drawings)
+    with atomic_path(snakemake.output.counts) as temporary:
+        pd.DataFrame(counts).to_csv(temporary, index=False)

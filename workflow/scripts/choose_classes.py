@@ -1,0 +1,34 @@
+"""Choose the classes of the icons study: candidate nouns that every part draws often enough.
+
+Stands alone, outside the study, because the classes are a decision that is made once and committed
+(`resources/icons/classes.csv`); this is the rule that repeats it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from whyrobust.classes import choose_classes, other_nouns, read_classes, write_classes
+from whyrobust.icons import MINIMUM_DRAWINGS, build_icon_records, read_sets
+from whyrobust.logs import start_log
+from whyrobust.settings import ICON_PARTS
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    nouns = read_classes(snakemake.input.nouns)
+    sets = read_sets(snakemake.input.sets)
+    split = {"held_out_share": snakemake.params.held_out_share, "seed": snakemake.params.seed}
+    found, _ = build_icon_records(snakemake.input.archive, sets, nouns, **split)
+    classes = choose_classes({part: records for part, (records, _) in found.items()}, nouns, MINIMUM_DRAWINGS)
+    # Images are counted anew: with fewer classes, other icons have one label only.
+    chosen, _ = build_icon_records(snakemake.input.archive, sets, classes, other_nouns(nouns, classes), **split)
+    for part in ICON_PARTS:
+        images = chosen[part][0]["label"].value_counts()
+        classes[f"{part}_images"] = [int(images.get(name, 0)) for name in classes["class"]]
+    write_classes(snakemake.output.classes, classes)
+    logger.info("%d classes of %d candidates", len(classes), len(nouns))

@@ -1,0 +1,25 @@
+"""Fetch the pinned archive of the icon collection.
+
+Stands alone because it is the only stage that uses the network, and because its result is shared by all studies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pathlib import Path
+
+from whyrobust.downloads import download, read_pinned_sources
+from whyrobust.logs import start_log
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    pinned = read_pinned_sources(snakemake.input.pinned)[snakemake.params.name]
+    logger.info("fetching %s %s, %d bytes", pinned.package, pinned.version, pinned.bytes)
+    download(pinned, Path(snakemake.output.archive))

@@ -1,0 +1,31 @@
+"""Measure the effective robustness of published models on the ImageNet shifts.
+
+Stands alone because it depends on committed tables only, not on the study; the analysis is the study's own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
+from whyrobust.reference import measure_reference, read_reference
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    accuracies = read_reference(Path(snakemake.input.testbed).parent)
+    result = measure_reference(accuracies)
+    logger.info("%d published accuracies", len(accuracies))
+    for path, table in (
+        (snakemake.output.effective_robustness, result.effective_robustness),
+        (snakemake.output.baselines, result.baselines),
+        (snakemake.output.bands, result.bands),
+    ):
+        with atomic_path(path) as temporary:
+            table.to_csv(temporary, index=False)

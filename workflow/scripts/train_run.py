@@ -1,0 +1,85 @@
+"""Train one run: one source, size, seed, objective and kind of supervision.
+
+Stands alone because it is nearly all of a study's time, and because runs that several questions share are trained
+once.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import torch
+from tqdm import tqdm
+
+from whyrobust.evaluation import read_class_names
+from whyrobust.files import atomic_path
+from whyrobust.images import ImageStore
+from whyrobust.logs import progress_interval, start_log
+from whyrobust.models import read_model_config, save_weights, tokenize
+from whyrobust.training import Hyperparameters, Progress, train
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    run = snakemake.params.run
+    hyper = Hyperparameters(**snakemake.params.hyperparameters)
+    model_config = read_model_config(snakemake.input.model)
+    subset = pq.read_table(snakemake.input.subset)
+    uids = subset["uid"].to_pylist()
+    classes = read_class_names(snakemake.input.classes)
+
+    if run["supervision"] == "captions":
+        table = pq.read_table(snakemake.input.captions[0], columns=["uid", run["caption"]])
+        caption_of = dict(zip(table["uid"].to_pylist(), table[run["caption"]].to_pylist(), strict=True))
+        captions = [caption_of[uid] for uid in uids]
+        targets = tokenize(captions, model_config["text_cfg"]["context_length"])
+        logger.info("first captions: %s", captions[:5])
+    else:
+        id_of = {name: number for number, name in enumerate(classes)}
+        targets = torch.tensor([id_of[label] for label in subset["label"].to_pylist()])
+
+    rows: list[Progress] = []
+    with tqdm(
+        total=hyper.steps * hyper.batch_size,
+        desc=run["run"],
+        unit=" images",
+        mininterval=progress_interval(),
+    ) as bar:
+
+        def show(progress: Progress) -> None:
+            """Move the progress bar and keep the step for the log."""
+            rows.append(progress)
+            bar.set_postfix(loss=f"{progress.loss:.3f}", refresh=False)
+            bar.update(hyper.batch_size)
+
+        weights = train(
+            pixels=ImageStore.open(snakemake.input.images).pixels(uids),
+            targets=targets,
+            objective_name=run["objective"],
+            model_config=model_config,
+            classes=len(classes),
+            hyper=hyper,
+            seed=run["seed"],
+            threads=snakemake.threads,
+            device_name=snakemake.params.device,
+            report=show,
+        )
+    logger.info(
+        "torch %s, %d images, %d samples seen, %.0f images a second, last loss %.4f",
+        torch.__version__,
+        len(uids),
+        rows[-1].samples,
+        rows[-1].images_per_second,
+        rows[-1].loss,
+    )
+    with atomic_path(snakemake.output.progress) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["step", "samples", "loss", "learning_rate"])
+        writer.writerows([p.step, p.samples, f"{p.loss:.6g}", f"{p.learning_rate:.6g}"] for p in rows)
+    save_weights(snakemake.output.weights, weights, run | {"classes": classes})
