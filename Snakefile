@@ -15,6 +15,14 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=f"results/{STUDY}",
+    logs=f"results/{STUDY}/logs",
+    benchmarks=f"results/{STUDY}/benchmarks",
+
+
 include: "workflow/rules/download_source.smk"
 include: "workflow/rules/build_records.smk"
 include: "workflow/rules/assemble_captions.smk"
@@ -29,12 +37,6 @@ include: "workflow/rules/attribute_causes.smk"
 include: "workflow/rules/measure_reference.smk"
 include: "workflow/rules/draw_figures.smk"
 include: "workflow/rules/write_report.smk"
-
-
-pathvars:
-    results=f"results/{STUDY}",
-    logs=f"results/{STUDY}/logs",
-    benchmarks=f"results/{STUDY}/benchmarks",
 
 
 rule all:

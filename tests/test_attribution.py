@@ -27,6 +27,9 @@ def make_runs() -> pd.DataFrame:
             "seed": seed,
             "objective": objective,
             "caption": "title" if objective == "clip" else caption_of_labels,
+            "supervision": "captions" if objective == "clip" else "labels",
+            "model": "icon_cnn",
+            "samples_seen": 1000,
             "head": head,
             "prompts": "ensemble" if head == "zero_shot" else "",
         }
@@ -259,11 +262,10 @@ def test_a_percentile_bootstrap_of_three_seeds_covers_too_seldom():
 def make_contrast(name: str, end: str) -> Contrast:
     return Contrast(
         cause="training_distribution",
-        name=name,
+        contrast=name,
         start={"source": "studio"},
         end={"source": end},
         where={"head": "classifier"},
-        match=["train_images"],
         holds_fixed="size, objective, head",
     )
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyrobust.plan import Contrast
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,25 +32,6 @@ CAUSE_COLUMNS = (
     "high_points",
     "holds_fixed",
 )
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One controlled comparison.
-
-    ``where`` holds for both sides, ``start`` and ``end`` for one side each: column -> value, or list of
-    allowed values. ``match`` are the columns that must be equal within a pair; the seed always is.
-    ``holds_fixed`` says in words what stays the same. A positive effect means that the ``end`` side is more
-    robust.
-    """
-
-    cause: str
-    name: str
-    start: Mapping[str, Any]
-    end: Mapping[str, Any]
-    where: Mapping[str, Any]
-    match: Sequence[str]
-    holds_fixed: str
 
 
 @dataclass(frozen=True)
@@ -252,15 +235,15 @@ def attribute_causes(
     rows = []
     for contrast in contrasts:
         try:
-            pairs = match_pairs(runs, contrast.start, contrast.end, contrast.where, contrast.match)
+            pairs = match_pairs(runs, contrast.start, contrast.end, contrast.where, contrast.matched)
         except ValueError as error:
-            raise ValueError(f"Contrast {contrast.name!r} of {contrast.cause!r}: {error}") from error
+            raise ValueError(f"Contrast {contrast.contrast!r} of {contrast.cause!r}: {error}") from error
         for shift, (points, draws) in measurements.items():
             effect = contrast_effect(pairs, points, draws, confidence)
             rows.append(
                 {
                     "cause": contrast.cause,
-                    "contrast": contrast.name,
+                    "contrast": contrast.contrast,
                     "shift": shift,
                     "pairs": effect.pairs,
                     "seeds": effect.seeds,
@@ -330,3 +313,18 @@ def _describe(runs: pd.DataFrame, rows: Sequence[int]) -> str:
     return "; ".join(
         f"row {row} ({', '.join(f'{column}={runs[column].iloc[row]}' for column in known)})" for row in rows
     )
+
+
+def summarise_causes(causes: pd.DataFrame) -> str:
+    """Return a short plain-text table of the causes, for the terminal: effects in percentage points with intervals."""
+    lines = ["Effect on effective robustness, percentage points (interval)"]
+    for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
+        lines.append(f"\n{str(cause).replace('_', ' ')}: {contrast}")
+        for row in rows.itertuples(index=False):
+            found = (
+                "not measured"
+                if np.isnan(row.effect_points)
+                else f"{row.effect_points:+6.1f} ({row.low_points:+.1f} to {row.high_points:+.1f})"
+            )
+            lines.append(f"  {row.shift:<14} {found}  {verdict(row.low_points, row.high_points)}, {row.pairs} pairs")
+    return "\n".join(lines) + "\n"

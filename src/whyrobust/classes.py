@@ -25,7 +25,7 @@ CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
 LabelPolicy = Literal["single", "first"]
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
 _APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
 _IRREGULAR_PLURALS: Mapping[str, str] = {
     "child": "children",
@@ -43,6 +43,7 @@ _IRREGULAR_PLURALS: Mapping[str, str] = {
 def split_words(text: str) -> list[str]:
     """Split text into words: lower case, no accents; hyphens, underscores and other marks separate words.
 
+    Letters and digits are separate words (``cloud2`` is ``cloud 2``), since names are numbered both ways.
     Apostrophes join ("men's" is ``mens``), so that both ways of writing a possessive are one word.
     """
     if text.isascii():

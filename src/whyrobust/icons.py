@@ -43,8 +43,11 @@ _STYLE_WORDS = frozenset(
     "stroke glyph border bordered normal medium small large big alt variant style freehand f skin dark".split()
 )
 # The same for the start of a name, where fewer of them can be taken off safely.
-_LEADING_STYLE_WORDS = frozenset("outline outlined filled solid sharp twotone baseline ios md".split())
-_SIZE_WORD = re.compile(r"\d+(px|x\d+)?")
+_LEADING_STYLE_WORDS = frozenset(
+    "outline outlined filled solid sharp twotone baseline ios md "
+    "red orange yellow green blue purple brown pink black white grey gray".split()  # one drawing, painted anew
+)
+_NUMBER_WORD = re.compile(r"\d+(px|x\d+)?")
 _MOVING = re.compile(r"<(?:animate|set)\b")
 _NOT_DRAWN_HERE = re.compile(r"<(?:image|script|foreignObject)\b")
 _CURRENT_COLOUR = re.compile("currentcolor", re.IGNORECASE)
@@ -332,7 +335,7 @@ def drawing_stem(name: str, suffixes: Collection[str] = (), prefixes: Collection
             name = name[: -len(suffix) - 1]
             break
     words = [word for word in re.split(r"[-_\s]+", name) if word]
-    while len(words) > 1 and (words[-1] in _STYLE_WORDS or _SIZE_WORD.fullmatch(words[-1])):
+    while len(words) > 1 and (words[-1] in _STYLE_WORDS or _NUMBER_WORD.fullmatch(words[-1])):
         words.pop()
     while len(words) > 1 and words[0] in _LEADING_STYLE_WORDS:
         words.pop(0)

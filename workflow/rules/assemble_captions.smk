@@ -8,7 +8,7 @@ rule assemble_captions:
         captions="<results>/captions/{source}.parquet",
     params:
         variants=caption_variants_of,
-        template=config["caption_template"],
+        template=lambda wildcards: config["caption_template"],
         code=code_of("assemble_captions"),
     log:
         "<logs>/assemble_captions/{source}.log",

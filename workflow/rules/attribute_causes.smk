@@ -7,7 +7,7 @@ rule attribute_causes:
         causes="<results>/causes.csv",
         summary="<results>/summary.txt",
     params:
-        causes=config["causes"],
+        causes=lambda wildcards: config["causes"],
         prompts=MAIN_PROMPTS,
         confidence=config["intervals"]["effect"],
         code=code_of("attribute_causes"),

@@ -121,5 +121,13 @@ def caption_variants_of(wildcards):
     )
 
 
+def show_summary():
+    """Print the causes and the way to the report, where this call of Snakemake made them."""
+    summary = Path("results", STUDY, "summary.txt")
+    page = Path("results", STUDY, "report.html")
+    if summary.exists() and page.exists():
+        logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
+
+
 onsuccess:
-    logger.info(Path(f"results/{STUDY}/summary.txt").read_text(encoding="utf-8"))
+    show_summary()

@@ -8,7 +8,7 @@ rule score_heads:
         accuracy="<results>/accuracy.csv",
         runs="<results>/runs.csv",
     params:
-        runs=[run.as_row() for run in RUNS],
+        runs=lambda wildcards: [run.as_row() for run in RUNS],
         test_sets={name: config["test_sets"][name]["classes"] for name in TEST_SETS},
         in_distribution=IN_DISTRIBUTION,
         confidence=config["intervals"]["accuracy"],

@@ -27,7 +27,7 @@ rule write_report:
         provenance="<results>/provenance.json",
     params:
         study=STUDY,
-        config=config,
+        config=lambda wildcards: config,
         sources=SOURCES,
         test_sets=TEST_SETS,
         prompts=MAIN_PROMPTS,

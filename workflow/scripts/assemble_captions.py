@@ -3,8 +3,6 @@
 Stands alone because captions are text only: another variant or another template must not redraw an image.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import pyarrow as pa

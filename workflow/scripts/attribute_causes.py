@@ -3,8 +3,6 @@
 Stands alone because comparisons are cheap and change often: another comparison needs no run to be measured again.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -3,8 +3,6 @@
 Stands alone because drawing is the slowest preparation and depends on the drawings, the size and the pose alone.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from whyrobust.files import atomic_path

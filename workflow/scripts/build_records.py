@@ -4,8 +4,6 @@ Stands alone because everything later works on records and no longer knows about
 the archive can only be read from front to back, and `studio_test` is split from `studio` on the way.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from pathlib import Path

@@ -4,12 +4,10 @@ Stands alone, outside the study, because the classes are a decision that is made
 (`resources/icons/classes.csv`); this is the rule that repeats it.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from whyrobust.classes import choose_classes, other_nouns, read_classes, write_classes
-from whyrobust.icons import MINIMUM_DRAWINGS, build_icon_records, read_sets
+from whyrobust.icons import build_icon_records, read_sets
 from whyrobust.logs import start_log
 from whyrobust.settings import ICON_PARTS
 
@@ -17,6 +15,9 @@ if TYPE_CHECKING:
     from snakemake.script import Snakemake
 
     snakemake: Snakemake
+
+#: Fewest drawings of a class: enough to learn it from either source, and to be tested on every shift.
+MINIMUM_DRAWINGS = {"studio": 12, "web": 20, "studio_test": 2, "v2": 1, "rendition": 5, "sketch": 1, "objects": 1}
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])

@@ -4,8 +4,6 @@ Stands alone, and does all data sets in one job, because whether a training imag
 at once. Its counts and sample pairs go into the report.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

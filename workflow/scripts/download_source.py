@@ -3,8 +3,6 @@
 Stands alone because it is the only stage that uses the network, and because its result is shared by all studies.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from pathlib import Path

@@ -4,8 +4,6 @@ Stands alone because a subset is shared by every run of its source, size and see
 supervision see the very same images.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq

@@ -4,8 +4,6 @@ Stands alone because the forward passes are done once a run: every head, prompt 
 embeddings.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np

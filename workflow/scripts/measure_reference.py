@@ -3,8 +3,6 @@
 Stands alone because it depends on committed tables only, not on the study; the analysis is the study's own.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

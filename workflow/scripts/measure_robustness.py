@@ -4,8 +4,6 @@ Stands alone because it turns counts into the study's main quantity. Fitting the
 of its own: the intervals need the line refitted in every bootstrap draw, on the same draw's accuracies.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -4,8 +4,6 @@ Stands alone because it is plain counting on embeddings. One job does all runs: 
 run, less than starting Python would.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import pyarrow as pa

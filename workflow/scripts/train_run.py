@@ -4,8 +4,6 @@ Stands alone because it is nearly all of a study's time, and because runs that s
 once.
 """
 
-from __future__ import annotations
-
 import csv
 from typing import TYPE_CHECKING
 

@@ -1,0 +1,48 @@
+# The two commands of the README, and what developers use. Everything runs in .venv, made from pinned requirements.
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: help study test lint lock clean
+
+help:
+	@echo "make study  run the default study (results/icons/report.html)"
+	@echo "make test   lint, type check and all tests, a smoke study among them"
+	@echo "make lint   lint and type check only"
+	@echo "make lock   pin the requirements anew"
+
+# The package itself is installed without its dependencies: the pinned files name them all.
+$(VENV)/study-installed: envs/requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --requirement envs/requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt
+	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
+	touch $@
+
+study: $(VENV)/study-installed
+	$(BIN)/snakemake --cores $(CORES)
+
+lint: $(VENV)/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+lock: $(VENV)/test-installed
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
+
+clean:
+	rm -rf results/*/ .snakemake
