@@ -1,7 +1,7 @@
 """Caption variants: how the text of a record becomes one caption.
 
-Stands alone because language at training time is one of the five causes: what a caption says must be decided in
-one place, on text alone, for every source alike.
+Stands alone because language at training time is one of the five causes: what a caption says must be decided
+in one place, on text alone, for every source alike.
 """
 
 from __future__ import annotations
@@ -38,12 +38,28 @@ def build_caption(
 ) -> str:
     """Return one caption; text fields are joined by ", ", empty ones left out.
 
+    Args:
+        variant: one of `VARIANTS`.
+        title: the record's title.
+        description: the record's description.
+        tags: the record's tags.
+        label: the record's class, or None (or a missing value) if it has none.
+        template: a sentence with ``{class}`` in it, used as it is written: there is no choice of "a" or "an".
+
     Raises:
-        CaptionError: an unknown variant, or a template caption of a record without a label.
+        CaptionError: an unknown variant, a template without ``{class}``, or a template caption of a record
+            without
+            a label.
     """
     if variant == "template":
-        if not label:
-            raise CaptionError(f"the record titled '{title}' has no label: the variant 'template' needs labelled records")
+        if "{class}" not in template:
+            raise CaptionError(
+                f"the template '{template}' has no {{class}} in it: every caption would be the same"
+            )
+        if not isinstance(label, str) or not label:
+            raise CaptionError(
+                f"the record titled '{title}' has no label: the variant 'template' needs labelled records"
+            )
         return clean_text(template.replace("{class}", label))
     if variant not in TEXT_VARIANTS:
         raise CaptionError(f"caption variant '{variant}' is not known: choose one of {', '.join(VARIANTS)}")
@@ -56,18 +72,21 @@ def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: 
     """Return ``uid`` and one column of captions a variant, in the order of the records.
 
     Raises:
-        CaptionError: a record whose caption would be empty; records without any text have to be left out before.
+        CaptionError: a record whose caption would be empty; records without any text have to be left out
+            before.
     """
     columns: dict[str, list[str]] = {"uid": list(records["uid"])}
+    fields = [list(records[name]) for name in ("title", "description", "tags", "label")]
     for variant in variants:
         captions = [
-            build_caption(variant, row.title, row.description, row.tags, row.label, template)
-            for row in records.itertuples(index=False)
+            build_caption(variant, title, description, tags, label, template)
+            for title, description, tags, label in zip(*fields, strict=True)
         ]
         empty = [uid for uid, caption in zip(columns["uid"], captions, strict=True) if not caption]
         if empty:
             raise CaptionError(
-                f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': leave them out"
+                f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': "
+                f"leave them out"
             )
         columns[variant] = captions
     return pd.DataFrame(columns)
@@ -78,16 +97,36 @@ def shuffle_within_class(
 ) -> list[str]:
     """Return the captions permuted among the records of each class.
 
-    What a caption tells about the class stays, what it tells about its own image goes. The permutation depends on
-    uids and seed, not on the order of the records.
+    What a caption tells about the class stays, what it tells about its own image goes. The permutation
+    depends on uids and seed, not on the order of the records. A class of one record keeps its caption.
+
+    Args:
+        uids: uids of the records, each once.
+        captions: their captions, in the same order.
+        labels: their classes, in the same order.
+        seed: another seed gives another permutation.
+
+    Raises:
+        CaptionError: the three differ in length, or a record has no label.
     """
+    if not len(uids) == len(captions) == len(labels):
+        raise CaptionError(
+            f"{len(uids)} uids, {len(captions)} captions and {len(labels)} labels: give one each a record"
+        )
+    for uid, label in zip(uids, labels, strict=True):
+        if not isinstance(label, str):
+            raise CaptionError(
+                f"the record '{uid}' has no label: captions are shuffled within classes of labelled ones"
+            )
     by_class: dict[str, list[int]] = {}
     for row, label in enumerate(labels):
         by_class.setdefault(label, []).append(row)
     shuffled = list(captions)
     for label, rows in by_class.items():
         ordered = sorted(rows, key=lambda row: uids[row])
-        drawn = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\x00{label}\x00{uids[row]}".encode()).digest())
+        drawn = sorted(
+            rows, key=lambda row: hashlib.sha256(f"{seed}\x00{label}\x00{uids[row]}".encode()).digest()
+        )
         for target, origin in zip(ordered, drawn, strict=True):
             shuffled[target] = captions[origin]
     return shuffled

@@ -5,7 +5,8 @@ captions. Fang et al. 2022 (arXiv 2205.01397, section 5) label text by the same 
 one class only is an example of it.
 
 A table of classes has the columns ``class``, ``synonyms`` and ``excluded_phrases``; the last two hold phrases
-separated by ``;``. An excluded phrase is a name of something else ("hot dog" is no dog): its words name no class.
+separated by ``;``. An excluded phrase is a name of something else ("hot dog" is no dog): its words name no
+class.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def split_words(text: str) -> list[str]:
 
 
 def plural_forms(word: str) -> set[str]:
-    """Return the plural spellings of an English noun, without the noun itself; several where usage differs."""
+    """Return the plural spellings of an English noun, not the noun itself; several where usage differs."""
     if word in _IRREGULAR_PLURALS:
         return {_IRREGULAR_PLURALS[word]}
     if word.endswith(("s", "x", "z", "ch", "sh")):
@@ -88,10 +89,12 @@ def read_classes(path: Path | str) -> pd.DataFrame:
     Raises:
         ValueError: a column is missing, a class is listed twice, or two classes share a name.
     """
-    frame = pd.read_csv(path, dtype={name: str for name in CLASS_COLUMNS}, keep_default_na=False)
+    frame = pd.read_csv(path, dtype=dict.fromkeys(CLASS_COLUMNS, str), keep_default_na=False)
     absent = [name for name in CLASS_COLUMNS if name not in frame.columns]
     if absent:
-        raise ValueError(f"{path}: columns {absent} are missing; a table of classes has {list(CLASS_COLUMNS)}")
+        raise ValueError(
+            f"{path}: columns {absent} are missing; a table of classes has {list(CLASS_COLUMNS)}"
+        )
     try:
         LabelMatcher(frame)
     except ValueError as error:
@@ -118,13 +121,15 @@ class _Target:
 class LabelMatcher:
     """Finds classes in text.
 
-    The words of the text are read from left to right. At each word the longest phrase of the table that starts
-    there is taken and its words are used up; where none starts, the word is passed over. So a longer phrase
-    covers its words ("fire truck" is no fire, "hot dog" no dog). The last word of a phrase may be in the plural.
+    The words of the text are read from left to right. At each word the longest phrase of the table that
+    starts there is taken and its words are used up; where none starts, the word is passed over. So a longer
+    phrase covers its words ("fire truck" is no fire, "hot dog" no dog). The last word of a phrase may be in
+    the plural.
 
     Args:
         classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``.
-        others: table with the same columns of things that are no classes here. They are found the same way but
+        others: table with the same columns of things that are no classes here. They are found the same way
+            but
             never returned; a text that also names one of them is not about one class alone.
 
     Raises:
@@ -161,14 +166,18 @@ class LabelMatcher:
     def _key(phrase: str, name: str) -> tuple[str, ...]:
         key = tuple(split_words(phrase))
         if not key:
-            raise ValueError(f"the class {name!r} has the name or phrase {phrase!r}, which has no words in it")
+            raise ValueError(
+                f"the class {name!r} has the name or phrase {phrase!r}, which has no words in it"
+            )
         return key
 
     def _add(self, phrase: str, name: str, *, is_class: bool, is_name: bool) -> None:
         key = self._key(phrase, name)
         known = self._targets.get(key)
         if known is not None and known.name != name:
-            raise ValueError(f"{phrase!r} is a name of two classes, {known.name!r} and {name!r}; keep it for one")
+            raise ValueError(
+                f"{phrase!r} is a name of two classes, {known.name!r} and {name!r}; keep it for one"
+            )
         if known is not None and is_name:
             raise ValueError(f"the class {name!r} is listed twice; list it once")
         self._targets[key] = _Target(name, is_class=is_class, written=True)
@@ -187,7 +196,7 @@ class LabelMatcher:
                     )
 
     def _find(self, text: str) -> tuple[list[str], bool]:
-        """Return the distinct classes found, in order, and whether something that is no class was found too."""
+        """Return the distinct classes found, in order, and whether something else was found too."""
         words = split_words(text)
         found: list[str] = []
         other = False
@@ -248,7 +257,8 @@ def choose_classes(
 ) -> pd.DataFrame:
     """Choose the classes of a study: the candidate nouns that every named part draws often enough.
 
-    Distinct drawings (values of ``group``) are counted, not files, so that six styles of one drawing count once.
+    Distinct drawings (values of ``group``) are counted, not files, so that six styles of one drawing count
+    once.
 
     Args:
         records: records by part, with ``label`` found among all candidate nouns.
@@ -258,8 +268,8 @@ def choose_classes(
         count_parts: parts whose number of drawings is listed too.
 
     Returns:
-        The chosen rows of ``nouns`` in alphabetical order: ``class``, ``synonyms``, ``excluded_phrases`` and one
-        column of counts a part.
+        The chosen rows of ``nouns`` in alphabetical order: ``class``, ``synonyms``, ``excluded_phrases`` and
+        one column of counts a part.
 
     Raises:
         ValueError: a part has no records table, or no noun is left.
@@ -277,7 +287,9 @@ def choose_classes(
     for part, fewest in minimum.items():
         chosen = chosen[chosen[part] >= fewest]
     if chosen.empty:
-        raise ValueError(f"no noun has the fewest drawings wanted, {dict(minimum)}; lower them or add records")
+        raise ValueError(
+            f"no noun has the fewest drawings wanted, {dict(minimum)}; lower them or add records"
+        )
     return chosen.sort_values("class", ignore_index=True)
 
 

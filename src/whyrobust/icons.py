@@ -1,10 +1,11 @@
-"""The icons source: icon sets of the Iconify collection as records and drawings, one part of the study at a time.
+"""The icons source: icon sets of the Iconify collection as records and drawings, part by part.
 
-It stands alone because it is the only module that knows the Iconify format (https://iconify.design/docs/types/).
-Which set plays which part is not decided here but in a table (``resources/icons/sets.csv``) that this module checks.
+It stands alone because it is the only module that knows the Iconify format
+(https://iconify.design/docs/types/). Which set plays which part is not decided here but in a table
+(``resources/icons/sets.csv``) that this module checks.
 
-An icon's name, written by the team that drew it, is its title. The label is the one class that the title names.
-All styles of one drawing share a group, and ``studio_test`` is split off by group, never by file.
+An icon's name, written by the team that drew it, is its title. The label is the one class that the title
+names. All styles of one drawing share a group, and ``studio_test`` is split off by group, never by file.
 """
 
 from __future__ import annotations
@@ -31,22 +32,25 @@ SET_PARTS = (*TRAINING_PARTS, *SHIFT_PARTS, "excluded")
 
 STUDIO_CATEGORY = "UI 24px"
 HELD_OUT_TEAMS_SHARE = (0.18, 0.20)
-"""Fewest and most icons of the held-out teams (part v2), as shares of all icons of the sets in studio and v2."""
+"""Fewest and most icons of part v2, as shares of all icons of the sets in studio and v2."""
 
 Pool = Literal["labelled", "all"]
 
-# Words that say how a thing is drawn, not what it is. They are taken off the end of a name to find its drawing.
-# Taking off too much ("traffic light" becomes "traffic") only puts more drawings into one group.
-_STYLE_WORDS = frozenset(
-    "outline outlined line linear lined filled fill solid bold duotone duo dual broken thin light regular "
-    "rounded round sharp twotone two tone basic baseline flat color colour colored remix block mini micro "
-    "stroke glyph border bordered normal medium small large big alt variant style freehand f skin dark".split()
-)
-# The same for the start of a name, where fewer of them can be taken off safely.
-_LEADING_STYLE_WORDS = frozenset(
-    "outline outlined filled solid sharp twotone baseline ios md "
-    "red orange yellow green blue purple brown pink black white grey gray".split()  # one drawing, painted anew
-)
+# Words that say how a thing is drawn, or number its versions. They are taken off the end of a name to find
+# its drawing. Taking off too much ("traffic light" becomes "traffic") only puts more drawings into one group.
+_TRAILING_STYLES = """
+outline outlined line linear lined filled fill solid bold duotone duo dual broken thin light regular rounded
+round sharp twotone tone one two three four five basic baseline flat color colour colored remix block mini
+micro stroke glyph border bordered normal medium small large big alt variant style freehand f skin dark
+"""
+# The same for the start of a name, where fewer of them can be taken off safely. Emoji sets draw one thing in
+# many colours ("blue book", "green book"): that is one drawing too.
+_LEADING_STYLES = """
+outline outlined filled solid sharp twotone baseline ios md
+red orange yellow green blue purple brown pink black white grey gray
+"""
+_TRAILING_STYLE_WORDS = frozenset(_TRAILING_STYLES.split())
+_LEADING_STYLE_WORDS = frozenset(_LEADING_STYLES.split())
 _NUMBER_WORD = re.compile(r"\d+(px|x\d+)?")
 _MOVING = re.compile(r"<(?:animate|set)\b")
 _NOT_DRAWN_HERE = re.compile(r"<(?:image|script|foreignObject)\b")
@@ -75,7 +79,7 @@ class Icon:
     v_flip: bool
 
 
-# ---------------------------------------------------------------------------------------------- the table of sets
+# ------------------------------------------------------------------------------------------ the table of sets
 
 
 def read_sets(path: Path | str) -> pd.DataFrame:
@@ -96,9 +100,13 @@ def read_sets(path: Path | str) -> pd.DataFrame:
         raise ValueError(f"{path}: unknown parts {unknown}; use one of {list(SET_PARTS)}")
     for column in SET_COLUMNS:
         # Only an excluded set may lack a licence: that is a reason to exclude it.
-        empty = sets[(sets[column].str.strip() == "") & ((column != "licence") | (sets["part"] != "excluded"))]
+        empty = sets[
+            (sets[column].str.strip() == "") & ((column != "licence") | (sets["part"] != "excluded"))
+        ]
         if len(empty):
-            raise ValueError(f"{path}: column {column!r} is empty for the sets {list(empty['set'])}; fill it in")
+            raise ValueError(
+                f"{path}: column {column!r} is empty for the sets {list(empty['set'])}; fill it in"
+            )
     return sets
 
 
@@ -107,9 +115,9 @@ def choose_held_out_teams(
 ) -> set[str]:
     """Choose the teams whose 24-pixel interface sets are held out as part v2, without looking at any result.
 
-    Teams that draw no other used set are taken in the order of the sha256 of their names. A team is held out if
-    its sets and those held out before have at most the larger share of all the icons of the category, until the
-    smaller share is reached.
+    Teams that draw no other used set are taken in the order of the sha256 of their names. A team is held out
+    if its sets and those held out before have at most the larger share of all the icons of the category,
+    until the smaller share is reached.
 
     Args:
         sets: the table of sets; only ``set``, ``team`` and which sets are in studio or v2 matter.
@@ -120,7 +128,9 @@ def choose_held_out_teams(
     elsewhere = set(sets["team"][~sets["part"].isin(["studio", "v2", "excluded"])])
     sizes = {name: int(collections[name]["total"]) for name in candidates["set"]}
     fewest, most = (share * sum(sizes.values()) for share in shares)
-    teams = sorted(set(candidates["team"]) - elsewhere, key=lambda team: hashlib.sha256(team.encode()).hexdigest())
+    teams = sorted(
+        set(candidates["team"]) - elsewhere, key=lambda team: hashlib.sha256(team.encode()).hexdigest()
+    )
     held_out: set[str] = set()
     icons = 0
     for team in teams:
@@ -136,9 +146,10 @@ def choose_held_out_teams(
 def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
     """Check the table of sets against the collection's own list.
 
-    Every set must be listed once with the licence the collection gives; no used set may be of unclear licence, of
-    one that forbids commercial use, of brand marks or animated; studio and v2 must be the 24-pixel interface
-    sets, v2 those of `choose_held_out_teams`; and no family may be both in a training part and in a shift.
+    Every set must be listed once with the licence the collection gives; no used set may be of unclear
+    licence, of one that forbids commercial use, of brand marks or animated; studio and v2 must be the
+    24-pixel interface sets, v2 those of `choose_held_out_teams`; and no family may be both in a training
+    part and in a shift.
 
     Args:
         sets: the table, see `read_sets`.
@@ -159,7 +170,9 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
         licence = info.get("license", {}).get("spdx", "")
         category = info.get("category", "")
         if row["licence"] != licence:
-            problems.append(f"{row['set']}: licence {row['licence']!r} in the table, {licence!r} in the collection")
+            problems.append(
+                f"{row['set']}: licence {row['licence']!r} in the table, {licence!r} in the collection"
+            )
         if row["part"] == "excluded":
             continue
         if not licence or re.search(r"(^|-)(NC|ND)(-|$)", licence):
@@ -174,7 +187,9 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
         held_out = choose_held_out_teams(sets, collections)
         for row in sets[sets["part"].isin(["studio", "v2"])].to_dict("records"):
             if (row["part"] == "v2") != (row["team"] in held_out):
-                problems.append(f"{row['set']}: in {row['part']}, but the rule holds out the teams {sorted(held_out)}")
+                problems.append(
+                    f"{row['set']}: in {row['part']}, but the rule holds out the teams {sorted(held_out)}"
+                )
     trained = set(sets["family"][sets["part"].isin(TRAINING_PARTS)])
     both = sorted(trained & set(sets["family"][sets["part"].isin(SHIFT_PARTS)]))
     if both:
@@ -183,7 +198,7 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
         raise ValueError("the table of sets does not fit the collection:\n- " + "\n- ".join(problems))
 
 
-# ---------------------------------------------------------------------------------------------- reading the archive
+# ---------------------------------------------------------------------------------------- reading the archive
 
 
 def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -202,7 +217,8 @@ def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str,
                     content = json.loads(handle.read())
                 except ValueError as error:
                     raise ValueError(
-                        f"{archive}: the member {member.name} is not JSON ({error}); download the archive again"
+                        f"{archive}: the member {member.name} is not JSON ({error}); download the archive "
+                        f"again"
                     ) from error
                 yield member.name, content
                 if not wanted:
@@ -210,9 +226,12 @@ def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str,
     except (tarfile.TarError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{archive}: cannot be read as a .tgz archive ({error}); download it again") from error
+        raise ValueError(
+            f"{archive}: cannot be read as a .tgz archive ({error}); download it again"
+        ) from error
     raise ValueError(
-        f"{archive}: has no {sorted(wanted)}; is it the npm package @iconify/json, in the release that the table "
+        f"{archive}: has no {sorted(wanted)}; is it the npm package @iconify/json, in the release that the "
+        f"table "
         f"of sets was made for?"
     )
 
@@ -240,7 +259,9 @@ def read_icon_sets(archive: Path | str, sets: Collection[str]) -> Iterator[dict[
     """
     for name, content in _members(archive, {f"package/json/{name}.json" for name in sets}):
         if not isinstance(content, dict) or not {"prefix", "icons", "info"} <= content.keys():
-            raise ValueError(f"{archive}: the member {name} is not an icon set: it needs prefix, icons and info")
+            raise ValueError(
+                f"{archive}: the member {name} is not an icon set: it needs prefix, icons and info"
+            )
         yield content
 
 
@@ -273,8 +294,8 @@ def read_icons(icon_set: Mapping[str, Any]) -> Iterator[Icon]:
 def svg_document(icon: Icon) -> str:
     """Return the icon as a whole SVG document: its box as viewBox, turned and flipped, current colour black.
 
-    Turns and flips are those of ``iconToSVG`` in ``@iconify/utils``: quarter turns clockwise after the flips; a
-    flip both ways is a half turn.
+    Turns and flips are those of ``iconToSVG`` in ``@iconify/utils``: quarter turns clockwise after the flips;
+    a flip both ways is a half turn.
     """
     left, top, width, height = icon.left, icon.top, icon.width, icon.height
     turns = icon.rotate
@@ -307,19 +328,19 @@ def svg_document(icon: Icon) -> str:
     )
 
 
-# ---------------------------------------------------------------------------------------------- text of an icon
+# -------------------------------------------------------------------------------------------- text of an icon
 
 
 def name_in_words(name: str) -> str:
-    """Return an icon's name as its team would read it: hyphens and underscores are spaces, nothing is dropped."""
+    """Return an icon's name in words: hyphens and underscores are spaces, nothing is dropped."""
     return " ".join(re.split(r"[-_\s]+", name)).strip()
 
 
 def drawing_stem(name: str, suffixes: Collection[str] = (), prefixes: Collection[str] = ()) -> str:
     """Return what is left of an icon's name without its style: the name of the drawing.
 
-    The set's own suffixes and prefixes go first, then, again and again, trailing words for a style, a size or a
-    number (``bell-2-line-duotone-24px`` is ``bell``) and leading ones. At least one word is left.
+    The set's own suffixes and prefixes go first, then, again and again, trailing words for a style, a size or
+    a number (``bell-2-line-duotone-24px`` is ``bell``) and leading ones. At least one word is left.
 
     Args:
         name: the icon's name, words joined by hyphens.
@@ -335,7 +356,7 @@ def drawing_stem(name: str, suffixes: Collection[str] = (), prefixes: Collection
             name = name[: -len(suffix) - 1]
             break
     words = [word for word in re.split(r"[-_\s]+", name) if word]
-    while len(words) > 1 and (words[-1] in _STYLE_WORDS or _NUMBER_WORD.fullmatch(words[-1])):
+    while len(words) > 1 and (words[-1] in _TRAILING_STYLE_WORDS or _NUMBER_WORD.fullmatch(words[-1])):
         words.pop()
     while len(words) > 1 and words[0] in _LEADING_STYLE_WORDS:
         words.pop(0)
@@ -366,7 +387,8 @@ def _tags_by_icon(icon_set: Mapping[str, Any]) -> dict[str, list[str]]:
     aliases: Mapping[str, Any] = icon_set.get("aliases") or {}
     for alias, entry in aliases.items():
         parent, steps = entry, 0
-        # An alias that turns or flips is another picture ("arrow-left" of "arrow-right"): no name for its parent.
+        # An alias that turns or flips is another picture ("arrow-left" of "arrow-right"): no name for its
+        # parent.
         plain = True
         name = alias
         while parent is not None and steps <= len(aliases):
@@ -379,7 +401,7 @@ def _tags_by_icon(icon_set: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def describe(name: str, icon_set: Mapping[str, Any]) -> str:
-    """Return a sentence on an icon from the set's own facts: who drew it, under which licence, in which style."""
+    """Return two sentences from the set's own facts: who drew it under which licence, and how it is drawn."""
     info = icon_set["info"]
     category = info.get("category", "")
     kind = _KINDS.get(category, "Interface icon" if category.startswith(("UI ", "Material")) else "Icon")
@@ -392,7 +414,7 @@ def describe(name: str, icon_set: Mapping[str, Any]) -> str:
         facts.append(f"style {style.lower()}")
     author = info.get("author", {}).get("name", "an unnamed author")
     licence = info.get("license", {}).get("spdx", "licence not given")
-    return f"{info['name']} by {author}, {licence}. {', '.join(facts)}."
+    return f"{info['name']} by {author}, {licence}. {', '.join(facts)}"
 
 
 # ---------------------------------------------------------------------------------------------- records
@@ -407,7 +429,8 @@ def icon_records(
 ) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Turn a parsed set into records and drawings.
 
-    Icons that move, or that hold a picture file or a script, are left out: they cannot be drawn as one SVG image.
+    Icons that move, or that hold a picture file or a script, are left out: they cannot be drawn as one SVG
+    image.
 
     Args:
         icon_set: a parsed set, see `read_icon_sets`.
@@ -417,8 +440,8 @@ def icon_records(
         labelled_only: keep only icons with a label.
 
     Returns:
-        records (see `whyrobust.records.RECORD_SCHEMA`), drawings (one row a record), and the number of icons of the
-        set that can be drawn, with or without a label.
+        records (see `whyrobust.records.RECORD_SCHEMA`), drawings (one row a record), and the number of icons
+        of the set that can be drawn, with or without a label.
     """
     prefix = icon_set["prefix"]
     suffixes = tuple(icon_set.get("suffixes") or ())
@@ -437,7 +460,9 @@ def icon_records(
             continue
         group = f"{family}:{drawing_stem(icon.name, suffixes, prefixes)}"
         description = describe(icon.name, icon_set)
-        rows.append((f"{prefix}:{icon.name}", title, description, tags.get(icon.name, []), label, group, prefix))
+        rows.append(
+            (f"{prefix}:{icon.name}", title, description, tags.get(icon.name, []), label, group, prefix)
+        )
         svgs.append(svg_document(icon))
     records = pd.DataFrame(rows, columns=RECORD_SCHEMA.names)
     drawings = pd.DataFrame({"uid": records["uid"], "svg": svgs}, columns=DRAWING_SCHEMA.names)
@@ -445,15 +470,17 @@ def icon_records(
 
 
 def in_held_out_share(group: str, share: float, seed: int) -> bool:
-    """Say whether a group is held out: its sha256 with the seed, read as a number in [0, 1), is below the share.
+    """Say whether a group is held out: sha256 of seed and group, as a number in [0, 1), is below the share.
 
-    The answer depends on nothing but the arguments, so that adding sets or icons never moves a drawing across.
+    The answer depends on nothing but the arguments: adding sets or icons never moves a drawing across.
     """
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def split_by_group(records: pd.DataFrame, share: float = 0.2, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_by_group(
+    records: pd.DataFrame, share: float = 0.2, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split records in two so that no group is on both sides.
 
     Args:
@@ -485,14 +512,15 @@ def build_icon_records(
 ) -> tuple[dict[str, tuple[pd.DataFrame, pd.DataFrame]], pd.DataFrame]:
     """Build the records and drawings of every part of the icons study.
 
-    ``studio_test`` gets the held-out groups of ``studio``. Where a set of ``web`` has a drawing of a held-out group
-    (some teams draw for both), it is left out of ``web``. Test parts keep labelled icons only.
+    ``studio_test`` gets the held-out groups of ``studio``. Where a set of ``web`` has a drawing of a held-out
+    group (some teams draw for both), it is left out of ``web``. Test parts keep labelled icons only.
 
     Args:
         archive: the .tgz of the npm package ``@iconify/json``.
         sets: the table of sets, see `read_sets`.
         classes: the table of classes, see `whyrobust.classes.read_classes`.
-        others: nouns that are no class, see `whyrobust.classes.other_nouns`: an icon that also shows one of them
+        others: nouns that are no class, see `whyrobust.classes.other_nouns`: an icon that also shows one of
+            them
             gets no label.
         pool: ``labelled`` keeps only labelled icons for training; ``all`` keeps those without a label too.
         held_out_share: share of the groups of studio that becomes studio_test.
@@ -500,7 +528,8 @@ def build_icon_records(
 
     Returns:
         parts: (records, drawings) by part, rows ordered by set name and then as in the set.
-        counts: one row a part and set: ``part, set, licence, icons, labelled, kept``; for icons that can be drawn,
+        counts: one row a part and set: ``part, set, licence, icons, labelled, kept``; for icons that can be
+            drawn,
             those with a label, and those that the part keeps.
 
     Raises:
@@ -519,7 +548,8 @@ def build_icon_records(
         licence = icon_set["info"].get("license", {}).get("spdx", "")
         if licence != row["licence"]:
             raise ValueError(
-                f"{archive}: the set {name} has the licence {licence!r}, the table of sets says {row['licence']!r}; "
+                f"{archive}: the set {name} has the licence {licence!r}, the table of sets says "
+                f"{row['licence']!r}; "
                 f"check the new licence and update the table"
             )
         keep_unlabelled = pool == "all" and row["part"] in TRAINING_PARTS

@@ -7,6 +7,7 @@ so that a change in a module reruns the stages that use it and no others: Snakem
 from __future__ import annotations
 
 import ast
+import csv
 import hashlib
 import importlib.metadata
 import platform
@@ -96,3 +97,17 @@ def machine() -> dict[str, str | int]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def stage_times(folder: Path) -> dict[str, dict[str, float]]:
+    """Sum Snakemake's benchmark files by stage: jobs, wall seconds and largest memory in MB."""
+    stages: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle, delimiter="\t"))
+        stage = stages.setdefault(path.relative_to(folder).parts[0].removesuffix(".tsv"), {"jobs": 0, "seconds": 0.0, "memory_mb": 0.0})
+        for row in rows:
+            stage["jobs"] += 1
+            stage["seconds"] = round(stage["seconds"] + float(row["s"]), 1)
+            stage["memory_mb"] = max(stage["memory_mb"], float(row["max_rss"]) if row["max_rss"] not in ("", "-", "NA") else 0.0)
+    return stages

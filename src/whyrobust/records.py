@@ -41,7 +41,9 @@ def check_uids(uids: Iterable[object], what: str) -> None:
         if not isinstance(uid, str) or not uid.strip():
             raise ValueError(f"{what}: row {row} has the uid {uid!r}; give every row a non-empty text uid")
         if uid in seen:
-            raise ValueError(f"{what}: the uid {uid!r} occurs more than once (again in row {row}); make uids unique")
+            raise ValueError(
+                f"{what}: the uid {uid!r} occurs more than once (again in row {row}); make uids unique"
+            )
         seen.add(uid)
 
 
@@ -75,13 +77,16 @@ def to_table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
             empty = [row for row, value in enumerate(values) if value is None]
             if empty:
                 raise ValueError(
-                    f"{what}: column {field.name!r} has no value in {len(empty)} rows, first in row {empty[0]} "
+                    f"{what}: column {field.name!r} has no value in {len(empty)} rows, first in row "
+                    f"{empty[0]} "
                     f"(uid {frame['uid'].iloc[empty[0]]!r}); only 'label' may be missing"
                 )
         try:
             columns.append(pa.array(values, type=field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
-            raise ValueError(f"{what}: column {field.name!r} cannot be stored as {field.type}: {error}") from error
+            raise ValueError(
+                f"{what}: column {field.name!r} cannot be stored as {field.type}: {error}"
+            ) from error
     return pa.Table.from_arrays(columns, schema=schema)
 
 

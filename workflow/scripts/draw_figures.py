@@ -1,0 +1,47 @@
+"""Draw the figures of a study, each as SVG, PNG and Vega-Lite JSON with the table behind it.
+
+Stands alone because a colour changes more often than a number: nothing before it runs again.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from whyrobust.figures import (
+    causes_chart,
+    choose_heads,
+    describe_points,
+    reference_chart,
+    robustness_chart,
+    save_figure,
+)
+from whyrobust.logs import start_log
+from whyrobust.report import published_points
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    folder = Path(snakemake.output.figures)
+    folder.mkdir(parents=True, exist_ok=True)
+    colours, scale = snakemake.params.colours, snakemake.params.scale
+    runs = pd.read_csv(snakemake.input.runs)
+    measured = choose_heads(pd.read_csv(snakemake.input.effective_robustness), snakemake.params.prompts)
+    points = describe_points(measured, runs)
+    baselines, bands = pd.read_csv(snakemake.input.baselines), pd.read_csv(snakemake.input.bands)
+    causes = pd.read_csv(snakemake.input.causes)
+    save_figure(robustness_chart(points, baselines, bands, colours, scale), folder, "effective_robustness", points)
+    save_figure(causes_chart(causes, colours), folder, "causes", causes)
+    published = published_points(pd.read_csv(snakemake.input.reference))
+    x_axis = set(zip(published["shift"], published["x_test_set"], strict=True))
+    lines = []
+    for path in (snakemake.input.reference_baselines, snakemake.input.reference_bands):
+        table = pd.read_csv(path)
+        lines.append(table[[pair in x_axis for pair in zip(table["shift"], table["x_test_set"], strict=True)]])
+    chart = reference_chart(published, *lines, colours)
+    save_figure(chart, folder, "published_models", published)
+    logger.info("figures in %s", folder)

@@ -1,0 +1,122 @@
+"""Write the report page and the provenance of a study.
+
+Stands alone because it only shows what other stages wrote; it measures nothing.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from whyrobust.downloads import read_pinned_sources
+from whyrobust.files import checksum, write_json
+from whyrobust.images import ImageStore, contact_sheet
+from whyrobust.logs import start_log
+from whyrobust.provenance import git_commit, machine, package_versions, stage_times
+from whyrobust.records import read_records
+from whyrobust.report import Strip, render_report, write_report
+from whyrobust.subsets import draw_subset
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+SAMPLES = 40
+PAIRS_SHOWN = 20
+PACKAGES = ("torch", "open_clip_torch", "timm", "numpy", "pandas", "pyarrow", "scipy", "altair", "resvg-py", "snakemake")
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    files, params = snakemake.input, snakemake.params
+    settings = params.config
+    names = [*params.sources, *params.test_sets]
+    stores = {name: ImageStore.open(path) for name, path in zip(names, files.images, strict=True)}
+    sizes = pd.read_csv(files.sizes)
+    strips = []
+    for name, records_path, kept_path in zip(names, files.records, files.kept, strict=True):
+        kept = pq.read_table(kept_path, columns=["uid"])["uid"].to_pylist()
+        shown = draw_subset(kept, min(SAMPLES, len(kept)), seed=0)
+        records = read_records(records_path).set_index("uid").loc[shown]
+        role = "training source" if name in params.sources else settings["test_sets"][name]["role"].replace("_", "-")
+        strips.append(
+            Strip(
+                name,
+                role,
+                contact_sheet(stores[name].pixels(shown), columns=10, scale=2),
+                [f"{title} → {label}" for title, label in zip(records["title"], records["label"], strict=True)],
+                f"{len(kept):,} images of {records['label'].nunique()} classes among the {len(shown)} shown.",
+            )
+        )
+
+    pairs = pd.read_csv(files.pairs)
+    pair_strips = []
+    for (low, high), band in pairs.groupby(["low", "high"]):
+        shown = band.head(PAIRS_SHOWN)
+        both = np.stack(
+            [
+                image
+                for row in shown.itertuples()
+                for image in (
+                    *stores[row.source].pixels([row.uid]),
+                    *stores[row.test_set].pixels([row.test_uid]),
+                )
+            ]
+        )
+        pair_strips.append(
+            Strip(
+                f"Similarity {low:.2f} to {high:.2f}",
+                "pairs",
+                contact_sheet(both, columns=8, scale=2),
+                [f"{row.uid} and {row.test_uid} ({row.similarity:.3f})" for row in shown.itertuples()],
+                f"{len(shown)} pairs of a training image (left) and its most similar test image (right), "
+                f"of {int(band.drop_duplicates('source')['in_band'].sum()):,} in this band.",
+            )
+        )
+
+    removed = pd.read_csv(files.removed)
+    pinned = read_pinned_sources(files.sources)["iconify"]
+    sets = pd.read_csv(files.sets, keep_default_na=False)
+    folder = Path(snakemake.output.report).parent
+    tables = {name: files[name] for name in ("accuracy", "effective_robustness", "baselines", "causes", "runs")}
+    provenance = {
+        "study": params.study,
+        "commit": git_commit(Path.cwd()),
+        "machine": machine(),
+        "packages": package_versions(PACKAGES),
+        "source": {"package": pinned.package, "version": pinned.version, "integrity": pinned.integrity},
+        "images": sizes.to_dict("records"),
+        "training_images_removed": removed.to_dict("records"),
+        "checksums_sha256": {Path(path).name: checksum(path) for path in tables.values()},
+        "seconds_by_stage": stage_times(folder / "benchmarks"),
+        "config": settings,
+    }
+    write_json(snakemake.output.provenance, provenance)
+    html = render_report(
+        study=params.study,
+        accuracy=pd.read_csv(files.accuracy),
+        effective=pd.read_csv(files.effective_robustness),
+        runs=pd.read_csv(files.runs),
+        baselines=pd.read_csv(files.baselines),
+        bands=pd.read_csv(files.bands),
+        causes=pd.read_csv(files.causes),
+        reference=(
+            pd.read_csv(files.reference),
+            pd.read_csv(files.reference_baselines),
+            pd.read_csv(files.reference_bands),
+        ),
+        strips=strips,
+        removed=removed[removed["images"] > 0],
+        sizes=sizes,
+        pair_strips=pair_strips,
+        similarity=settings["data"]["near_duplicate_similarity"],
+        licences=sets[sets["part"] != "excluded"],
+        provenance=provenance,
+        prompts=params.prompts,
+        scale=settings["baseline"]["scale"],
+        colours=params.colours,
+    )
+    write_report(snakemake.output.report, html)
+    logger.info("report of %d bytes", len(html))
