@@ -65,9 +65,7 @@ def test_pairs_agree_in_everything_matched_and_differ_in_the_cause():
 def test_pairs_do_not_depend_on_the_index_of_the_table():
     runs = make_runs()
     arguments = ({"train_images": 1000}, {"train_images": 2000}, {"head": "classifier"}, ["source"])
-    pd.testing.assert_frame_equal(
-        match_pairs(runs, *arguments), match_pairs(runs.reset_index(drop=True), *arguments)
-    )
+    pd.testing.assert_frame_equal(match_pairs(runs, *arguments), match_pairs(runs.reset_index(drop=True), *arguments))
 
 
 def test_missing_and_empty_captions_are_the_same():
@@ -76,12 +74,7 @@ def test_missing_and_empty_captions_are_the_same():
     )
     assert len(pairs) == 6
     assert (
-        len(
-            match_pairs(
-                make_runs(), {"source": "studio"}, {"source": "web"}, {"caption": None}, ["train_images"]
-            )
-        )
-        == 6
+        len(match_pairs(make_runs(), {"source": "studio"}, {"source": "web"}, {"caption": None}, ["train_images"])) == 6
     )
 
 
@@ -184,9 +177,7 @@ def simulate(seeds: int, effect: float, seed_noise: float, rng: np.random.Genera
     end side lies ``effect`` above the line. Each image has a difficulty for all models, and one for the end
     side alone: this makes noise that seeds share, which more seeds cannot average away.
     """
-    ability = np.concatenate(
-        [np.linspace(0.35, 0.75, STANDARD_MODELS), np.full(seeds, 0.55), np.full(seeds, 0.50)]
-    )
+    ability = np.concatenate([np.linspace(0.35, 0.75, STANDARD_MODELS), np.full(seeds, 0.55), np.full(seeds, 0.50)])
     is_end = np.arange(ability.size) >= STANDARD_MODELS + seeds
     ability[STANDARD_MODELS:] += rng.normal(0, seed_noise, 2 * seeds)
     shift_ability = 0.8 * ability - 0.02 + effect * is_end

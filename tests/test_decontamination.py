@@ -45,9 +45,7 @@ def canvas_of(images: np.ndarray) -> np.ndarray:
 
 def plain_normalise(image: np.ndarray) -> np.ndarray:
     """Do what normalise_ink does, slowly: each target pixel is sampled by the triangle filter by hand."""
-    darkness = [
-        [math.sqrt(sum((255.0 - float(c)) ** 2 for c in pixel) / 3) for pixel in row] for row in image
-    ]
+    darkness = [[math.sqrt(sum((255.0 - float(c)) ** 2 for c in pixel) / 3) for pixel in row] for row in image]
     peak = max(max(row) for row in darkness)
     if peak == 0:
         return np.zeros((16, 16))
@@ -182,9 +180,7 @@ def test_a_blank_image_matches_nothing():
     blank = np.full((2, 16, 16, 3), 255, np.uint8)
     found, _, _ = find_near_duplicates(normalise_ink(blank), normalise_ink(blank), 0.5)
     assert not len(found)
-    result = decontaminate(
-        ["a"], ["g"], normalise_ink(blank[:1]), {"t": (["b"], ["h"], normalise_ink(blank[:1]))}, 0.5
-    )
+    result = decontaminate(["a"], ["g"], normalise_ink(blank[:1]), {"t": (["b"], ["h"], normalise_ink(blank[:1]))}, 0.5)
     assert result.removed.empty
 
 
@@ -226,9 +222,7 @@ def a_study():
 def test_each_collision_is_removed_for_its_reason():
     uids, groups, ink, sets = a_study()
     result = decontaminate(uids, groups, ink, sets, 0.95)
-    rows = [
-        tuple(row) for row in result.removed[["uid", "reason", "test_set", "test_uid", "mirrored"]].values
-    ]
+    rows = [tuple(row) for row in result.removed[["uid", "reason", "test_set", "test_uid", "mirrored"]].values]
     assert rows == [
         ("train:00", "exact", "first", "test:0", False),
         ("train:01", "exact", "first", "test:1", True),

@@ -172,9 +172,7 @@ def test_the_number_of_workers_does_not_change_the_images(pose):
     pd.testing.assert_frame_equal(one[2], two[2])
     assert list(one[2]["uid"]) == ["s:blank", "s:broken"]
     assert one[0] == [uid for uid in table["uid"] if uid not in ("s:blank", "s:broken")]
-    draw = (
-        draw_svg if pose == "plain" else lambda document, size: pose_on_background(document, size, "s:9", 3)
-    )
+    draw = draw_svg if pose == "plain" else lambda document, size: pose_on_background(document, size, "s:9", 3)
     np.testing.assert_array_equal(one[1][one[0].index("s:9")], draw(table["svg"][9], 8))
 
 
@@ -242,16 +240,12 @@ def test_a_store_is_a_view_of_the_file_in_the_agreed_format(tmp_path):
 
 def test_a_store_of_several_batches_is_read_whole(tmp_path):
     pixels = some_pixels(4, 2)
-    schema = pa.schema(
-        [("uid", pa.string()), ("pixels", pa.binary(12))], metadata={"height": "2", "width": "2"}
-    )
+    schema = pa.schema([("uid", pa.string()), ("pixels", pa.binary(12))], metadata={"height": "2", "width": "2"})
     with pa.ipc.new_file(str(tmp_path / "x.arrow"), schema) as writer:
         for start in (0, 3):
             rows = [image.tobytes() for image in pixels[start : start + 3]]
             uids = [str(i) for i in range(start, start + len(rows))]
-            writer.write_batch(
-                pa.record_batch([pa.array(uids), pa.array(rows, pa.binary(12))], schema=schema)
-            )
+            writer.write_batch(pa.record_batch([pa.array(uids), pa.array(rows, pa.binary(12))], schema=schema))
     np.testing.assert_array_equal(ImageStore.open(tmp_path / "x.arrow").array, pixels)
 
 

@@ -44,9 +44,7 @@ def test_accuracies_are_fractions_with_one_row_a_model_shift_and_axis(accuracies
     assert not accuracies.duplicated(["collection", "model", "shift", "x_test_set"]).any()
     for column in ("id_accuracy", "shift_accuracy"):
         assert accuracies[column].between(0, 1).all() and accuracies[column].max() > 0.8
-    best = accuracies[accuracies["model"] == "efficientnet-l2-noisystudent"].set_index(
-        ["shift", "x_test_set"]
-    )
+    best = accuracies[accuracies["model"] == "efficientnet-l2-noisystudent"].set_index(["shift", "x_test_set"])
     assert best.loc[("imagenet-r", "imagenet@imagenet-r"), ["id_accuracy", "shift_accuracy"]].tolist() == (
         pytest.approx([0.9779, 0.746733])
     )
@@ -208,8 +206,7 @@ def test_models_are_compared_with_a_line_on_their_own_axis_only(tables):
 def test_clip_is_far_above_the_line_and_standard_models_are_on_it(tables):
     rows = tables.effective_robustness
     clip = rows[
-        rows["run"].isin(["ViT-B-32 openai", "ViT-L-14 openai"])
-        & rows["shift"].isin(["imagenet-r", "imagenet-sketch"])
+        rows["run"].isin(["ViT-B-32 openai", "ViT-L-14 openai"]) & rows["shift"].isin(["imagenet-r", "imagenet-sketch"])
     ]
     assert len(clip) == 4 and (clip["low_points"] > 20).all()
     standard = rows[rows["standard"]].groupby(["shift", "x_test_set"])["effective_robustness_points"].mean()

@@ -65,9 +65,7 @@ def test_scales_are_undone_by_their_inverse(scale, values):
 
 def test_scales_have_their_textbook_values():
     values = np.array([0, 0.2, 0.5, 1, np.nan])
-    np.testing.assert_allclose(
-        to_scale(values, "logit"), [-np.inf, np.log(0.25), 0, np.inf, np.nan], atol=1e-15
-    )
+    np.testing.assert_allclose(to_scale(values, "logit"), [-np.inf, np.log(0.25), 0, np.inf, np.nan], atol=1e-15)
     np.testing.assert_allclose(
         to_scale(values, "probit"), [-np.inf, scipy.stats.norm.ppf(0.2), 0, np.inf, np.nan], atol=1e-15
     )
@@ -112,9 +110,7 @@ def test_models_without_a_finite_accuracy_are_left_out_and_counted():
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    ("x", "y"), [([], []), ([0.5], [0.4]), ([0.3] * 3, [0.1, 0.2, 0.3]), ([0, 0.5], [0.1, 0.2])]
-)
+@pytest.mark.parametrize(("x", "y"), [([], []), ([0.5], [0.4]), ([0.3] * 3, [0.1, 0.2, 0.3]), ([0, 0.5], [0.1, 0.2])])
 def test_without_two_different_models_there_is_no_line(x, y):
     baseline = fit_baseline(x, y, "logit")
     assert np.isnan([baseline.slope, baseline.intercept]).all()
@@ -160,9 +156,7 @@ def test_two_lines_break_at_the_pivot():
 
 def test_effective_robustness_is_the_distance_to_the_line_in_points():
     baseline = fit_baseline([0.2, 0.8], [0.1, 0.7], "linear")
-    np.testing.assert_allclose(
-        effective_robustness_points([0.5, 0.5], [0.4, 0.45], baseline), [0, 5], atol=1e-9
-    )
+    np.testing.assert_allclose(effective_robustness_points([0.5, 0.5], [0.4, 0.45], baseline), [0, 5], atol=1e-9)
 
 
 def test_the_band_has_the_spread_of_refitted_resamples():
@@ -202,9 +196,7 @@ def test_draws_of_groups_equal_a_plain_loop_over_the_same_groups():
     many = resample_accuracies(correct, groups, 20_000, seed=6)
     loop = np.array(
         [
-            correct[
-                :, np.concatenate([np.flatnonzero(groups == name) for name in rng.choice(names, 6)])
-            ].mean(axis=1)
+            correct[:, np.concatenate([np.flatnonzero(groups == name) for name in rng.choice(names, 6)])].mean(axis=1)
             for _ in range(4000)
         ]
     )
@@ -273,9 +265,7 @@ def test_robustness_draws_resample_the_standard_models():
     x = np.append(rng.uniform(0.3, 0.8, 30), 0.5)
     y = from_scale(0.9 * to_scale(x, "logit") - 0.5 + rng.normal(0, 0.2, 31), "logit")
     standard = np.arange(31) < 30
-    draws = effective_robustness_draws(
-        np.tile(x, (8000, 1)), np.tile(y, (8000, 1)), standard, "logit", seed=1
-    )
+    draws = effective_robustness_draws(np.tile(x, (8000, 1)), np.tile(y, (8000, 1)), standard, "logit", seed=1)
     low, high = bootstrap_band(x[:30], y[:30], [0.5], "logit", resamples=8000, seed=2)
     expected = 100 * (y[30] - np.array([high[0], low[0]]))
     np.testing.assert_allclose(np.percentile(draws[:, 30], [2.5, 97.5]), expected, atol=0.1)
@@ -381,9 +371,7 @@ def test_a_pivot_gives_each_model_the_line_of_its_side():
     assert result.baselines["models"].tolist() == [3, 3]
     # The pivot model fits no line, in no draw either, whether it counts as standard or not.
     y[6] = 0.2
-    with_pivot, without = (
-        measure(make_models(x, y, mask), pivot=0.5) for mask in (standard, standard & (x != 0.5))
-    )
+    with_pivot, without = (measure(make_models(x, y, mask), pivot=0.5) for mask in (standard, standard & (x != 0.5)))
     np.testing.assert_array_equal(with_pivot.draws, without.draws)
     # The draws of a model below the pivot do not feel the models above it.
     id_draws = np.random.default_rng(0).normal(x, 0.01, (50, 8))

@@ -79,13 +79,10 @@ def match_pairs(
     unknown = sorted({*start, *end, *where, *keys} - set(runs.columns))
     if unknown:
         raise ValueError(
-            f"The contrast names the columns {unknown}, which the table of runs lacks: "
-            f"it has {list(runs.columns)}."
+            f"The contrast names the columns {unknown}, which the table of runs lacks: it has {list(runs.columns)}."
         )
     common = _selected(runs, where)
-    sides = [
-        _rows_by_key(runs, np.flatnonzero(common & _selected(runs, side)), keys) for side in (start, end)
-    ]
+    sides = [_rows_by_key(runs, np.flatnonzero(common & _selected(runs, side)), keys) for side in (start, end)]
     pairs = []
     for key, first in sides[0].items():
         second = sides[1].get(key, [])
@@ -174,8 +171,7 @@ def contrast_effect(
     start, end = pairs["start"].to_numpy(dtype=np.int64), pairs["end"].to_numpy(dtype=np.int64)
     if min(start.min(), end.min()) < 0 or max(start.max(), end.max()) >= measured.size:
         raise ValueError(
-            f"A pair names a row outside 0..{measured.size - 1}: "
-            "give effective robustness in the order of the runs."
+            f"A pair names a row outside 0..{measured.size - 1}: give effective robustness in the order of the runs."
         )
     _, member = np.unique(pairs["seed"].to_numpy(), return_inverse=True)
     sizes = np.bincount(member)
@@ -283,9 +279,7 @@ def _selected(runs: pd.DataFrame, conditions: Mapping[str, Any]) -> np.ndarray[A
     for column, allowed in conditions.items():
         values = allowed if isinstance(allowed, list | tuple | set | frozenset) else [allowed]
         accepted = {_plain(value) for value in values}
-        chosen &= np.fromiter(
-            (_plain(value) in accepted for value in runs[column]), dtype=bool, count=len(runs)
-        )
+        chosen &= np.fromiter((_plain(value) in accepted for value in runs[column]), dtype=bool, count=len(runs))
     return chosen
 
 
@@ -320,11 +314,12 @@ def summarise_causes(causes: pd.DataFrame) -> str:
     lines = ["Effect on effective robustness, percentage points (interval)"]
     for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
         lines.append(f"\n{str(cause).replace('_', ' ')}: {contrast}")
-        for row in rows.itertuples(index=False):
+        for row in rows.to_dict("records"):
             found = (
                 "not measured"
-                if np.isnan(row.effect_points)
-                else f"{row.effect_points:+6.1f} ({row.low_points:+.1f} to {row.high_points:+.1f})"
+                if np.isnan(row["effect_points"])
+                else f"{row['effect_points']:+6.1f} ({row['low_points']:+.1f} to {row['high_points']:+.1f})"
             )
-            lines.append(f"  {row.shift:<14} {found}  {verdict(row.low_points, row.high_points)}, {row.pairs} pairs")
+            judged = verdict(row["low_points"], row["high_points"])
+            lines.append(f"  {row['shift']:<14} {found}  {judged}, {row['pairs']} pairs")
     return "\n".join(lines) + "\n"

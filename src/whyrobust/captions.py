@@ -53,9 +53,7 @@ def build_caption(
     """
     if variant == "template":
         if "{class}" not in template:
-            raise CaptionError(
-                f"the template '{template}' has no {{class}} in it: every caption would be the same"
-            )
+            raise CaptionError(f"the template '{template}' has no {{class}} in it: every caption would be the same")
         if not isinstance(label, str) or not label:
             raise CaptionError(
                 f"the record titled '{title}' has no label: the variant 'template' needs labelled records"
@@ -85,16 +83,13 @@ def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: 
         empty = [uid for uid, caption in zip(columns["uid"], captions, strict=True) if not caption]
         if empty:
             raise CaptionError(
-                f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': "
-                f"leave them out"
+                f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': leave them out"
             )
         columns[variant] = captions
     return pd.DataFrame(columns)
 
 
-def shuffle_within_class(
-    uids: Sequence[str], captions: Sequence[str], labels: Sequence[str], seed: int
-) -> list[str]:
+def shuffle_within_class(uids: Sequence[str], captions: Sequence[str], labels: Sequence[str], seed: int) -> list[str]:
     """Return the captions permuted among the records of each class.
 
     What a caption tells about the class stays, what it tells about its own image goes. The permutation
@@ -124,9 +119,7 @@ def shuffle_within_class(
     shuffled = list(captions)
     for label, rows in by_class.items():
         ordered = sorted(rows, key=lambda row: uids[row])
-        drawn = sorted(
-            rows, key=lambda row: hashlib.sha256(f"{seed}\x00{label}\x00{uids[row]}".encode()).digest()
-        )
+        drawn = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\x00{label}\x00{uids[row]}".encode()).digest())
         for target, origin in zip(ordered, drawn, strict=True):
             shuffled[target] = captions[origin]
     return shuffled

@@ -92,9 +92,7 @@ def read_classes(path: Path | str) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype=dict.fromkeys(CLASS_COLUMNS, str), keep_default_na=False)
     absent = [name for name in CLASS_COLUMNS if name not in frame.columns]
     if absent:
-        raise ValueError(
-            f"{path}: columns {absent} are missing; a table of classes has {list(CLASS_COLUMNS)}"
-        )
+        raise ValueError(f"{path}: columns {absent} are missing; a table of classes has {list(CLASS_COLUMNS)}")
     try:
         LabelMatcher(frame)
     except ValueError as error:
@@ -166,18 +164,14 @@ class LabelMatcher:
     def _key(phrase: str, name: str) -> tuple[str, ...]:
         key = tuple(split_words(phrase))
         if not key:
-            raise ValueError(
-                f"the class {name!r} has the name or phrase {phrase!r}, which has no words in it"
-            )
+            raise ValueError(f"the class {name!r} has the name or phrase {phrase!r}, which has no words in it")
         return key
 
     def _add(self, phrase: str, name: str, *, is_class: bool, is_name: bool) -> None:
         key = self._key(phrase, name)
         known = self._targets.get(key)
         if known is not None and known.name != name:
-            raise ValueError(
-                f"{phrase!r} is a name of two classes, {known.name!r} and {name!r}; keep it for one"
-            )
+            raise ValueError(f"{phrase!r} is a name of two classes, {known.name!r} and {name!r}; keep it for one")
         if known is not None and is_name:
             raise ValueError(f"the class {name!r} is listed twice; list it once")
         self._targets[key] = _Target(name, is_class=is_class, written=True)
@@ -287,14 +281,10 @@ def choose_classes(
     for part, fewest in minimum.items():
         chosen = chosen[chosen[part] >= fewest]
     if chosen.empty:
-        raise ValueError(
-            f"no noun has the fewest drawings wanted, {dict(minimum)}; lower them or add records"
-        )
+        raise ValueError(f"no noun has the fewest drawings wanted, {dict(minimum)}; lower them or add records")
     return chosen.sort_values("class", ignore_index=True)
 
 
-def match_labels(
-    texts: Iterable[str], matcher: LabelMatcher, policy: LabelPolicy = "single"
-) -> list[str | None]:
+def match_labels(texts: Iterable[str], matcher: LabelMatcher, policy: LabelPolicy = "single") -> list[str | None]:
     """Return the label of each text (see `LabelMatcher.label_of`)."""
     return [matcher.label_of(text, policy) for text in texts]

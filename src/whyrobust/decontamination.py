@@ -104,9 +104,7 @@ def normalise_ink(pixels: Pixels) -> Ink:
 
 def _flat(ink: Ink, what: str) -> Ink:
     if ink.ndim != 3 or ink.shape[1:] != (INK_SIZE, INK_SIZE):
-        raise ValueError(
-            f"{what} ink must be [n, {INK_SIZE}, {INK_SIZE}]; got {list(ink.shape)}; use normalise_ink"
-        )
+        raise ValueError(f"{what} ink must be [n, {INK_SIZE}, {INK_SIZE}]; got {list(ink.shape)}; use normalise_ink")
     if not np.isfinite(ink).all():
         raise ValueError(f"{what} ink holds values that are not finite; use normalise_ink")
     return np.ascontiguousarray(ink, dtype=np.float32).reshape(len(ink), -1)
@@ -196,9 +194,7 @@ def find_near_duplicates(
 
 def _check_lengths(uids: Sequence[str], groups: Sequence[str], ink: Ink, what: str) -> None:
     if not len(uids) == len(groups) == len(ink):
-        raise ValueError(
-            f"{what}: {len(uids)} uids, {len(groups)} groups, {len(ink)} inks; counts must agree"
-        )
+        raise ValueError(f"{what}: {len(uids)} uids, {len(groups)} groups, {len(ink)} inks; counts must agree")
     if len(set(uids)) != len(uids):
         raise ValueError(f"{what}: some uids come more than once; keep one of each")
 
@@ -313,11 +309,7 @@ def decontaminate(
     table = pd.DataFrame(removed, columns=columns).sort_values(["uid", "test_set"], ignore_index=True)
     found = table.groupby(["test_set", "reason"]).size()
     counts = pd.DataFrame(
-        [
-            (name, reason, int(found.get((name, reason), 0)))
-            for name in sorted(test_sets)
-            for reason in REASONS
-        ],
+        [(name, reason, int(found.get((name, reason), 0))) for name in sorted(test_sets) for reason in REASONS],
         columns=["test_set", "reason", "images"],
     )
     every = pd.concat(matches, ignore_index=True) if matches else table[["uid", *columns[2:]]].iloc[:0].copy()
@@ -357,23 +349,17 @@ def borderline_pairs(
         inside = matches[(values >= low) & (values < (high if high < 1.0 else np.inf))]
         keys = [
             hashlib.sha256(f"{seed}:{uid}:{test_uid}:{test_set}".encode()).hexdigest()
-            for uid, test_uid, test_set in zip(
-                inside["uid"], inside["test_uid"], inside["test_set"], strict=True
-            )
+            for uid, test_uid, test_set in zip(inside["uid"], inside["test_uid"], inside["test_set"], strict=True)
         ]
         chosen = inside.assign(key=keys).sort_values("key").head(per_band).drop(columns="key")
         chosen.insert(0, "low", low)
         chosen.insert(1, "high", high)
         chosen.insert(2, "in_band", len(inside))
-        parts.append(
-            chosen[["low", "high", "in_band", "uid", "test_set", "test_uid", "similarity", "mirrored"]]
-        )
+        parts.append(chosen[["low", "high", "in_band", "uid", "test_set", "test_uid", "similarity", "mirrored"]])
     return pd.concat(parts, ignore_index=True)
 
 
-def duplicates_within(
-    uids: Sequence[str], ink: Ink, threshold: float, block_megabytes: int = 128
-) -> pd.DataFrame:
+def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_megabytes: int = 128) -> pd.DataFrame:
     """Find images of one set that repeat an earlier one, so that one drawing does not count twice.
 
     Images are taken in the order of their uids; one is dropped when it is as similar as the threshold to

@@ -130,4 +130,3 @@ def download(
                 archive.replace(temporary)
 
     fetch()
-

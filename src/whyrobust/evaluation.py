@@ -81,7 +81,12 @@ def predict(scores: Floats, allowed: Sequence[int] | None = None) -> NDArray[np.
 
 
 def embed_images(
-    weights: str, model_config: Mapping[str, object], pixels: NDArray[np.uint8], batch_size: int, threads: int, device: str
+    weights: str,
+    model_config: Mapping[str, object],
+    pixels: NDArray[np.uint8],
+    batch_size: int,
+    threads: int,
+    device: str,
 ) -> Floats:
     """Return the embeddings ``[n, embed_dim]`` of uint8 images ``[n, size, size, 3]`` by the run in ``weights``."""
     import torch
@@ -101,7 +106,11 @@ def embed_images(
 
 
 def embed_prompts(
-    weights: str, model_config: Mapping[str, object], prompts: Sequence[Sequence[str]], threads: int, device: str
+    weights: str,
+    model_config: Mapping[str, object],
+    prompts: Sequence[Sequence[str]],
+    threads: int,
+    device: str,
 ) -> Floats:
     """Return text features ``[classes, prompts, dim]`` of a run with a text tower, not normalised."""
     import torch
@@ -115,6 +124,6 @@ def embed_prompts(
     flat = [prompt for of_class in prompts for prompt in of_class]
     tokens = tokenize(flat, model.context_length).to(place)
     with torch.inference_mode():
-        features = torch.cat([encode_text(model, part) for part in tokens.split(512)])
+        features = torch.cat([encode_text(model, part) for part in torch.split(tokens, 512)])
     array: Floats = features.float().cpu().numpy().reshape(len(prompts), -1, features.shape[-1])
     return array

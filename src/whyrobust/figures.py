@@ -9,6 +9,7 @@ Vega-Lite has no logit scale: accuracies are transformed here and the ticks are 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import textwrap
@@ -164,9 +165,7 @@ def describe_points(effective: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame
         )
     table = effective.merge(known, on="run", how="left", suffixes=("", "_of_run"))
     rows = table.to_dict("records")
-    table["kind"] = [
-        name_kind(row["objective"], row["supervision"], row["caption"], row["source"]) for row in rows
-    ]
+    table["kind"] = [name_kind(row["objective"], row["supervision"], row["caption"], row["source"]) for row in rows]
     table["words"] = [
         f"{row['kind']}, {int(row['train_images']):,} images, seed {row['seed']}, "
         f"{name_head(row['head'], row['prompts'])}"
@@ -295,9 +294,7 @@ def _axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
 _AnyChart = TypeVar("_AnyChart", alt.LayerChart, alt.ConcatChart)
 
 
-def choose_styles(
-    kinds: Sequence[str], colours: Mapping[str, str] | None = None
-) -> dict[str, tuple[str, str]]:
+def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
     """Give each kind a colour and a shape of its own, so that neither is needed to tell two kinds apart.
 
     Args:
@@ -396,9 +393,7 @@ def robustness_panel(
     }
     x, y = alt.X("x:Q", **across), alt.Y("y:Q", **upward)
     kinds = list(styles)
-    legend: Any = (
-        None if for_page else alt.Legend(title=None, orient="bottom", columns=2, direction="vertical")
-    )
+    legend: Any = None if for_page else alt.Legend(title=None, orient="bottom", columns=2, direction="vertical")
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=kinds, range=[styles[kind][0] for kind in kinds]),
@@ -454,10 +449,7 @@ def robustness_panel(
                 .encode(x=x, y=y, color=colour, tooltip=tooltip)
             )
     if for_page:
-        layers = [
-            layer.transform_filter("!isValid(datum.kind) || indexof(hidden, datum.kind) < 0")
-            for layer in layers
-        ]
+        layers = [layer.transform_filter("!isValid(datum.kind) || indexof(hidden, datum.kind) < 0") for layer in layers]
     panel = alt.layer(*layers).properties(width=width, height=height)
     if for_page:
         return panel.add_params(alt.param(name="hidden", value=[]))
@@ -535,11 +527,7 @@ def describe_reference(points: pd.DataFrame) -> pd.DataFrame:
     table["words"] = table["run"].astype(str)
     # Standard models are the background of the others: drawn first, listed first.
     background = [not kind.startswith("standard") for kind in table["kind"]]
-    return (
-        table.assign(background=background)
-        .sort_values("background", kind="stable")
-        .drop(columns="background")
-    )
+    return table.assign(background=background).sort_values("background", kind="stable").drop(columns="background")
 
 
 def choose_reference_styles(
@@ -566,10 +554,7 @@ def _panels(
     shifts = list(dict.fromkeys(points["shift"]))
     if not shifts:
         raise ValueError("the effective robustness table has no row: measure at least one run on one shift")
-    panels = [
-        robustness_panel(points, baselines, bands, shift, styles, scale, names=names, **look)
-        for shift in shifts
-    ]
+    panels = [robustness_panel(points, baselines, bands, shift, styles, scale, names=names, **look) for shift in shifts]
     chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(color="shared", shape="shared")
     return _configure(chart, FILE_THEME)
 
@@ -607,9 +592,7 @@ def note_points(points: pd.DataFrame, shift: str, scale: str = "logit") -> list[
             f"which has no place on a {scale} axis ({_list_some(extreme)})."
         )
     if absent:
-        notes.append(
-            f"Not drawn: {_count(len(absent), 'point')} without a measured accuracy ({_list_some(absent)})."
-        )
+        notes.append(f"Not drawn: {_count(len(absent), 'point')} without a measured accuracy ({_list_some(absent)}).")
     if hollow:
         notes.append(
             f"Hollow: {_count(hollow, 'point')} outside the span of the standard models, where the line is "
@@ -717,7 +700,7 @@ def _place_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scale:
     here = bands[bands["shift"] == shift].sort_values("x", kind="stable") if len(bands) else bands
     fits.sort(key=lambda fit: fit["x_low"])
     # ImageNet-A has two lines, met between the spans of their models.
-    cuts = [(left["x_high"] + right["x_low"]) / 2 for left, right in zip(fits, fits[1:], strict=False)]
+    cuts = [(left["x_high"] + right["x_low"]) / 2 for left, right in itertools.pairwise(fits)]
     placed: list[dict[str, Any]] = []
     for row in here.to_dict("records"):
         values = {name: transform_accuracy(row[name], scale) for name in ("x", "y", "low", "high")}
@@ -905,9 +888,7 @@ def causes_panel(
         .mark_point(filled=False, size=56, opacity=1, fill=theme["paper"], strokeWidth=1.8)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
         alt.Chart(alt.InlineData(values=headings))
-        .mark_text(
-            align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=12, fontWeight=600
-        )
+        .mark_text(align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=12, fontWeight=600)
         .encode(x=alt.value(0), y=y, text="text:N"),
     ]
     if unmeasured:
@@ -1056,9 +1037,7 @@ def save_figure(
     write_json(paths[2], spec)
     if data is None:
         sets = spec.get("datasets", {}).values()
-        data = pd.concat(
-            [pd.DataFrame(rows).assign(data_set=number) for number, rows in enumerate(sets) if rows]
-        )
+        data = pd.concat([pd.DataFrame(rows).assign(data_set=number) for number, rows in enumerate(sets) if rows])
     with atomic_path(paths[3]) as temporary:
         data.to_csv(temporary, index=False, lineterminator="\n")
     return paths

@@ -100,13 +100,9 @@ def read_sets(path: Path | str) -> pd.DataFrame:
         raise ValueError(f"{path}: unknown parts {unknown}; use one of {list(SET_PARTS)}")
     for column in SET_COLUMNS:
         # Only an excluded set may lack a licence: that is a reason to exclude it.
-        empty = sets[
-            (sets[column].str.strip() == "") & ((column != "licence") | (sets["part"] != "excluded"))
-        ]
+        empty = sets[(sets[column].str.strip() == "") & ((column != "licence") | (sets["part"] != "excluded"))]
         if len(empty):
-            raise ValueError(
-                f"{path}: column {column!r} is empty for the sets {list(empty['set'])}; fill it in"
-            )
+            raise ValueError(f"{path}: column {column!r} is empty for the sets {list(empty['set'])}; fill it in")
     return sets
 
 
@@ -128,9 +124,7 @@ def choose_held_out_teams(
     elsewhere = set(sets["team"][~sets["part"].isin(["studio", "v2", "excluded"])])
     sizes = {name: int(collections[name]["total"]) for name in candidates["set"]}
     fewest, most = (share * sum(sizes.values()) for share in shares)
-    teams = sorted(
-        set(candidates["team"]) - elsewhere, key=lambda team: hashlib.sha256(team.encode()).hexdigest()
-    )
+    teams = sorted(set(candidates["team"]) - elsewhere, key=lambda team: hashlib.sha256(team.encode()).hexdigest())
     held_out: set[str] = set()
     icons = 0
     for team in teams:
@@ -170,9 +164,7 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
         licence = info.get("license", {}).get("spdx", "")
         category = info.get("category", "")
         if row["licence"] != licence:
-            problems.append(
-                f"{row['set']}: licence {row['licence']!r} in the table, {licence!r} in the collection"
-            )
+            problems.append(f"{row['set']}: licence {row['licence']!r} in the table, {licence!r} in the collection")
         if row["part"] == "excluded":
             continue
         if not licence or re.search(r"(^|-)(NC|ND)(-|$)", licence):
@@ -187,9 +179,7 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
         held_out = choose_held_out_teams(sets, collections)
         for row in sets[sets["part"].isin(["studio", "v2"])].to_dict("records"):
             if (row["part"] == "v2") != (row["team"] in held_out):
-                problems.append(
-                    f"{row['set']}: in {row['part']}, but the rule holds out the teams {sorted(held_out)}"
-                )
+                problems.append(f"{row['set']}: in {row['part']}, but the rule holds out the teams {sorted(held_out)}")
     trained = set(sets["family"][sets["part"].isin(TRAINING_PARTS)])
     both = sorted(trained & set(sets["family"][sets["part"].isin(SHIFT_PARTS)]))
     if both:
@@ -217,8 +207,7 @@ def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str,
                     content = json.loads(handle.read())
                 except ValueError as error:
                     raise ValueError(
-                        f"{archive}: the member {member.name} is not JSON ({error}); download the archive "
-                        f"again"
+                        f"{archive}: the member {member.name} is not JSON ({error}); download the archive again"
                     ) from error
                 yield member.name, content
                 if not wanted:
@@ -226,9 +215,7 @@ def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str,
     except (tarfile.TarError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(
-            f"{archive}: cannot be read as a .tgz archive ({error}); download it again"
-        ) from error
+        raise ValueError(f"{archive}: cannot be read as a .tgz archive ({error}); download it again") from error
     raise ValueError(
         f"{archive}: has no {sorted(wanted)}; is it the npm package @iconify/json, in the release that the "
         f"table "
@@ -259,9 +246,7 @@ def read_icon_sets(archive: Path | str, sets: Collection[str]) -> Iterator[dict[
     """
     for name, content in _members(archive, {f"package/json/{name}.json" for name in sets}):
         if not isinstance(content, dict) or not {"prefix", "icons", "info"} <= content.keys():
-            raise ValueError(
-                f"{archive}: the member {name} is not an icon set: it needs prefix, icons and info"
-            )
+            raise ValueError(f"{archive}: the member {name} is not an icon set: it needs prefix, icons and info")
         yield content
 
 
@@ -460,9 +445,7 @@ def icon_records(
             continue
         group = f"{family}:{drawing_stem(icon.name, suffixes, prefixes)}"
         description = describe(icon.name, icon_set)
-        rows.append(
-            (f"{prefix}:{icon.name}", title, description, tags.get(icon.name, []), label, group, prefix)
-        )
+        rows.append((f"{prefix}:{icon.name}", title, description, tags.get(icon.name, []), label, group, prefix))
         svgs.append(svg_document(icon))
     records = pd.DataFrame(rows, columns=RECORD_SCHEMA.names)
     drawings = pd.DataFrame({"uid": records["uid"], "svg": svgs}, columns=DRAWING_SCHEMA.names)
@@ -478,9 +461,7 @@ def in_held_out_share(group: str, share: float, seed: int) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def split_by_group(
-    records: pd.DataFrame, share: float = 0.2, seed: int = 0
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_by_group(records: pd.DataFrame, share: float = 0.2, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split records in two so that no group is on both sides.
 
     Args:
@@ -553,9 +534,7 @@ def build_icon_records(
                 f"check the new licence and update the table"
             )
         keep_unlabelled = pool == "all" and row["part"] in TRAINING_PARTS
-        records, drawings, drawable = icon_records(
-            icon_set, row["family"], matcher, labelled_only=not keep_unlabelled
-        )
+        records, drawings, drawable = icon_records(icon_set, row["family"], matcher, labelled_only=not keep_unlabelled)
         parts = {row["part"]: records}
         # A team may draw one thing for both training parts: what is held out of one is in neither.
         if row["family"] in studio_families:

@@ -389,9 +389,7 @@ def build_images(
 def check_failure_share(failures: pd.DataFrame, total: int, allowed_share: float = 0.01) -> None:
     """Raise ValueError when more than ``allowed_share`` (0..1) of ``total`` images could not be obtained."""
     if total <= 0:
-        raise ValueError(
-            "no image was asked for, so no share of failures exists; check the table before this step"
-        )
+        raise ValueError("no image was asked for, so no share of failures exists; check the table before this step")
     share = len(failures) / total
     if share > allowed_share:
         reasons = failures["reason"].value_counts().head(3)
@@ -408,9 +406,7 @@ def check_failure_share(failures: pd.DataFrame, total: int, allowed_share: float
 def _check_unique(uids: Sequence[str], where: str) -> None:
     if len(set(uids)) != len(uids):
         twice = sorted(uid for uid, count in Counter(uids).items() if count > 1)
-        raise ValueError(
-            f"{where} holds {len(twice)} uid(s) more than once, e.g. {twice[:3]}; keep one of each"
-        )
+        raise ValueError(f"{where} holds {len(twice)} uid(s) more than once, e.g. {twice[:3]}; keep one of each")
 
 
 def _check_pixels(pixels: npt.NDArray[Any]) -> None:
@@ -485,9 +481,7 @@ class ImageStore:
             schema = reader.schema
             batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
         except pa.ArrowInvalid as error:
-            raise ValueError(
-                f"{path} is not an Arrow IPC file: {error}; write it with write_images"
-            ) from error
+            raise ValueError(f"{path} is not an Arrow IPC file: {error}; write it with write_images") from error
         metadata = schema.metadata or {}
         if schema.names != ["uid", "pixels"] or b"height" not in metadata or b"width" not in metadata:
             raise ValueError(
@@ -556,8 +550,7 @@ def contact_sheet(pixels: Pixels, columns: int = 10, scale: int = 1) -> bytes:
     _check_pixels(pixels)
     if len(pixels) == 0 or columns < 1 or scale < 1:
         raise ValueError(
-            f"a sheet of {len(pixels)} images, {columns} columns, scale {scale} was asked for; "
-            "each must be 1 or more"
+            f"a sheet of {len(pixels)} images, {columns} columns, scale {scale} was asked for; each must be 1 or more"
         )
     columns = min(columns, len(pixels))
     rows = -(-len(pixels) // columns)
@@ -565,9 +558,7 @@ def contact_sheet(pixels: Pixels, columns: int = 10, scale: int = 1) -> bytes:
     sheet = np.full((rows * cell + 1, columns * cell + 1, 3), 200, dtype=np.uint8)
     for index, image in enumerate(pixels):
         top, left = index // columns * cell + 1, index % columns * cell + 1
-        sheet[top : top + cell - 1, left : left + cell - 1] = image.repeat(scale, axis=0).repeat(
-            scale, axis=1
-        )
+        sheet[top : top + cell - 1, left : left + cell - 1] = image.repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

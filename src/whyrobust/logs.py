@@ -32,9 +32,7 @@ def start_log(path: Path | str) -> logging.Logger:
     logger.info("python %s on %s", platform.python_version(), platform.platform())
 
     def leave_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        logger.error(
-            "stopped after %.1f s: %s", time.perf_counter() - began, error, exc_info=(kind, error, trace)
-        )
+        logger.error("stopped after %.1f s: %s", time.perf_counter() - began, error, exc_info=(kind, error, trace))
 
     sys.excepthook = leave_traceback
     return logger

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -92,17 +91,16 @@ def build_image_encoder(config: Mapping[str, Any]) -> nn.Module:
     return IMAGE_ENCODERS[name](num_classes=config["embed_dim"])
 
 
-def build_two_towers(config: Mapping[str, Any]) -> nn.Module:
+def build_two_towers(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
     """Build an open_clip model with an image and a text tower from a model description."""
     import open_clip
 
     register_image_encoders()
-    model: nn.Module = open_clip.CustomTextCLIP(**config)
-    return model
+    return open_clip.CustomTextCLIP(**config)
 
 
 def normalise_pixels(pixels: Tensor) -> Tensor:
-    """Turn uint8 images ``[n, size, size, 3]`` into normalised floats ``[n, 3, size, size]``, channels last in memory."""
+    """Turn uint8 images ``[n, size, size, 3]`` into normalised floats ``[n, 3, size, size]``."""
     images = pixels.permute(0, 3, 1, 2).float().div_(255.0)
     return images.sub_(PIXEL_MEAN).div_(PIXEL_STD)
 
@@ -114,7 +112,7 @@ def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
     and the features are read at the end-of-text token; the time is shorter, since most captions have few words.
     """
     longest = int((tokens != 0).sum(dim=1).max())
-    tower = model.text
+    tower: Any = model.text
     whole_mask = tower.attn_mask
     tower.attn_mask = whole_mask[:longest, :longest]
     try:
@@ -163,7 +161,7 @@ def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module
     return encoder.eval()
 
 
-def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
+def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
     """Load the open_clip model of a run trained on captions."""
     model = build_two_towers(config)
     _load(model, load_file(path), path)

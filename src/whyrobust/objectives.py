@@ -65,7 +65,7 @@ class ClipObjective(nn.Module):
         super().__init__()
         from open_clip.loss import ClipLoss
 
-        self.model = build_two_towers(config)
+        self.model: Any = build_two_towers(config)
         self.contrast = ClipLoss()
 
     def loss(self, images: Tensor, targets: Tensor) -> Tensor:

@@ -16,7 +16,16 @@ SUPERVISION_OF_OBJECTIVE = {"clip": "captions", "cross_entropy": "labels"}
 HEAD_OF_OBJECTIVE = {"clip": "zero_shot", "cross_entropy": "classifier"}
 
 #: What both runs of a compared pair must share, unless the comparison itself changes it.
-MATCHED_FIELDS = ("source", "train_images", "seed", "objective", "supervision", "caption", "model", "samples_seen")
+MATCHED_FIELDS = (
+    "source",
+    "train_images",
+    "seed",
+    "objective",
+    "supervision",
+    "caption",
+    "model",
+    "samples_seen",
+)
 
 
 class PlanError(ValueError):
@@ -91,10 +100,13 @@ def plan_runs(
             supervision = SUPERVISION_OF_OBJECTIVE[values["objective"]]
             where = f"config key runs[{position}].caption"
             if supervision == "captions" and not values["caption"]:
-                raise PlanError(f"{where} is missing: objective '{values['objective']}' learns from captions, name a variant")
+                raise PlanError(
+                    f"{where} is missing: objective '{values['objective']}' learns from captions, name a variant"
+                )
             if supervision == "labels" and values["caption"]:
                 raise PlanError(
-                    f"{where} is '{values['caption']}': objective '{values['objective']}' learns from labels, remove the key"
+                    f"{where} is '{values['caption']}': objective '{values['objective']}' learns from labels, "
+                    "remove the key"
                 )
             values["supervision"] = supervision
             values["standard"] = matches(values, standard)

@@ -105,9 +105,14 @@ def stage_times(folder: Path) -> dict[str, dict[str, float]]:
     for path in sorted(folder.rglob("*.tsv")):
         with path.open(encoding="utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle, delimiter="\t"))
-        stage = stages.setdefault(path.relative_to(folder).parts[0].removesuffix(".tsv"), {"jobs": 0, "seconds": 0.0, "memory_mb": 0.0})
+        stage = stages.setdefault(
+            path.relative_to(folder).parts[0].removesuffix(".tsv"),
+            {"jobs": 0, "seconds": 0.0, "memory_mb": 0.0},
+        )
         for row in rows:
             stage["jobs"] += 1
             stage["seconds"] = round(stage["seconds"] + float(row["s"]), 1)
-            stage["memory_mb"] = max(stage["memory_mb"], float(row["max_rss"]) if row["max_rss"] not in ("", "-", "NA") else 0.0)
+            stage["memory_mb"] = max(
+                stage["memory_mb"], float(row["max_rss"]) if row["max_rss"] not in ("", "-", "NA") else 0.0
+            )
     return stages

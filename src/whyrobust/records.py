@@ -28,9 +28,7 @@ RECORD_SCHEMA = pa.schema(
 )
 """Columns of records: one row an image-text pair. Only ``label`` may be missing."""
 
-DRAWING_SCHEMA = pa.schema(
-    [pa.field("uid", pa.string(), nullable=False), pa.field("svg", pa.string(), nullable=False)]
-)
+DRAWING_SCHEMA = pa.schema([pa.field("uid", pa.string(), nullable=False), pa.field("svg", pa.string(), nullable=False)])
 """Columns of drawings: one row a record that is drawn, ``svg`` a whole SVG document."""
 
 
@@ -41,9 +39,7 @@ def check_uids(uids: Iterable[object], what: str) -> None:
         if not isinstance(uid, str) or not uid.strip():
             raise ValueError(f"{what}: row {row} has the uid {uid!r}; give every row a non-empty text uid")
         if uid in seen:
-            raise ValueError(
-                f"{what}: the uid {uid!r} occurs more than once (again in row {row}); make uids unique"
-            )
+            raise ValueError(f"{what}: the uid {uid!r} occurs more than once (again in row {row}); make uids unique")
         seen.add(uid)
 
 
@@ -81,12 +77,13 @@ def to_table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
                     f"{empty[0]} "
                     f"(uid {frame['uid'].iloc[empty[0]]!r}); only 'label' may be missing"
                 )
+        if pa.types.is_list(field.type) and any(isinstance(value, str) for value in values):
+            # Arrow would take one text for a list of its letters.
+            raise ValueError(f"{what}: column {field.name!r} holds a single text; give each row a list of texts")
         try:
             columns.append(pa.array(values, type=field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
-            raise ValueError(
-                f"{what}: column {field.name!r} cannot be stored as {field.type}: {error}"
-            ) from error
+            raise ValueError(f"{what}: column {field.name!r} cannot be stored as {field.type}: {error}") from error
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -258,9 +258,9 @@ def measure_reference(
         raise ValueError(f"The table of published accuracies lacks the columns {missing}: add them.")
     measured: list[Measurement] = []
     for (shift, x_test_set), group in accuracies.groupby(["shift", "x_test_set"], sort=False):
-        models = group.rename(
-            columns={"model": "run", "images_id": "id_images", "images_shift": "shift_images"}
-        ).drop(columns=["shift", "x_test_set"])
+        models = group.rename(columns={"model": "run", "images_id": "id_images", "images_shift": "shift_images"}).drop(
+            columns=["shift", "x_test_set"]
+        )
         id_seed, shift_seed, line_seed = np.random.SeedSequence([seed, len(measured)]).generate_state(3)
         measured.append(
             measure_robustness(
@@ -302,9 +302,7 @@ def _read_json(path: Path) -> dict[str, str]:
     return content
 
 
-def _tidy(
-    table: pd.DataFrame, path: Path, shift: str, column: str, x_column: str, x_test_set: str
-) -> pd.DataFrame:
+def _tidy(table: pd.DataFrame, path: Path, shift: str, column: str, x_column: str, x_test_set: str) -> pd.DataFrame:
     """Return model, training, and the accuracies of one shift on one x axis, where it has both."""
     import pandas as pd
 

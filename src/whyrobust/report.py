@@ -75,6 +75,11 @@ class Panel:
     notes: Sequence[str]
 
 
+def _rows(table: pd.DataFrame) -> list[Any]:
+    """Return the rows with their columns as attributes."""
+    return list(table.itertuples(index=False))
+
+
 def published_points(effective: pd.DataFrame) -> pd.DataFrame:
     """Choose the published models that the page shows: the testbed's models and open_clip's CLIP models.
 
@@ -97,7 +102,7 @@ def answer_sentences(causes: pd.DataFrame) -> list[str]:
     sentences = []
     for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
         by_verdict: dict[str, list[str]] = {}
-        for row in rows.itertuples(index=False):
+        for row in _rows(rows):
             words = f"{name_test_set(str(row.shift))} ({format_points(row.effect_points)})"
             by_verdict.setdefault(judge_effect(row.effect_points, row.low_points, row.high_points), []).append(words)
         parts = [
@@ -143,9 +148,7 @@ def robustness_panels(
     """Make one panel a shift, in the order of the points."""
     panels = []
     for shift in dict.fromkeys(points["shift"]):
-        chart = robustness_panel(
-            points, baselines, bands, shift, styles, scale, names=names, for_page=True, **look
-        )
+        chart = robustness_panel(points, baselines, bands, shift, styles, scale, names=names, for_page=True, **look)
         spec = page_spec(chart)
         mean = points[points["shift"] == shift].groupby("kind", sort=False)["effective_robustness_points"].mean()
         words = (
@@ -156,7 +159,13 @@ def robustness_panels(
         notes = [*([line[:1].upper() + line[1:] + "."] if line else ["No baseline could be fitted."])]
         notes += note_points(points, shift, scale)
         panels.append(
-            Panel(name_test_set(shift, names), json.dumps(spec).replace("<", "\\u003c"), render_svg(spec, 360), words, notes)
+            Panel(
+                name_test_set(shift, names),
+                json.dumps(spec).replace("<", "\\u003c"),
+                render_svg(spec, 360),
+                words,
+                notes,
+            )
         )
     return panels
 
@@ -171,7 +180,11 @@ def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple
         fixed = list(dict.fromkeys(zip(rows["contrast"], rows["holds_fixed"], strict=True)))
         title = name_cause(cause)
         panel = Panel(
-            title[:1].upper() + title[1:], json.dumps(spec).replace("<", "\\u003c"), render_svg(spec, 420), words, []
+            title[:1].upper() + title[1:],
+            json.dumps(spec).replace("<", "\\u003c"),
+            render_svg(spec, 420),
+            words,
+            [],
         )
         panels.append((panel, fixed))
     return panels
@@ -198,7 +211,7 @@ def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
                 "interval": f"{format_points(row.low_points)} to {format_points(row.high_points)}",
                 "verdict": judge_effect(row.effect_points, row.low_points, row.high_points),
             }
-            for row in part.itertuples(index=False)
+            for row in _rows(part)
         }
         pairs = f"{int(part['pairs'].min())} pairs, {int(part['seeds'].min())} seeds"
         rows.append({"cause": name_cause(str(cause)), "contrast": contrast, "cells": cells, "pairs": pairs})
@@ -219,7 +232,7 @@ def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
                 "text": format_percent(row.accuracy),
                 "interval": f"{format_percent(row.low)} to {format_percent(row.high)}, {row.images:,} images",
             }
-            for row in part.itertuples(index=False)
+            for row in _rows(part)
         }
         rows.append(
             {
@@ -282,15 +295,18 @@ def render_report(
     published: dict[str, Any] = {"panels": [], "legend": []}
     if reference is not None:
         chosen = describe_reference(published_points(reference[0]))
-        lines = [table[table["x_test_set"] == "imagenet"] for table in reference[1:]]
+        lines, band = (table[table["x_test_set"] == "imagenet"] for table in reference[1:])
         reference_styles = choose_reference_styles(chosen["kind"].tolist(), colours)
         published = {
-            "panels": robustness_panels(chosen, *lines, reference_styles, "logit", SHIFT_WORDS, REFERENCE_LOOK),
+            "panels": robustness_panels(chosen, lines, band, reference_styles, "logit", SHIFT_WORDS, REFERENCE_LOOK),
             "legend": legend_entries(reference_styles),
         }
     test_sets, table = run_rows(accuracy)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("whyrobust", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("whyrobust", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     html: str = environment.get_template("report.html.j2").render(
@@ -314,7 +330,7 @@ def render_report(
         run_count=runs["run"].nunique(),
         licences=licences.to_dict("records"),
         provenance=provenance,
-        bundle=vl_convert.javascript_bundle(),
+        bundle=vl_convert.javascript_bundle(""),
     )
     return html
 

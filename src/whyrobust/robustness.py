@@ -46,9 +46,7 @@ _BLOCK_NUMBERS = 4_000_000
 # --- Intervals of single accuracies -------------------------------------------------------------------------
 
 
-def clopper_pearson(
-    correct: ArrayLike, images: ArrayLike, confidence: float = 0.995
-) -> tuple[FloatArray, FloatArray]:
+def clopper_pearson(correct: ArrayLike, images: ArrayLike, confidence: float = 0.995) -> tuple[FloatArray, FloatArray]:
     """Return the exact binomial interval of accuracies (Clopper and Pearson 1934).
 
     Args:
@@ -74,8 +72,7 @@ def clopper_pearson(
     if np.any(~((k >= 0) & (k <= n))):
         at = ~((k >= 0) & (k <= n))
         raise ValueError(
-            f"Found {k[at].flat[0]:g} correct of {n[at].flat[0]:g} images: "
-            "give counts from 0 to the number of images."
+            f"Found {k[at].flat[0]:g} correct of {n[at].flat[0]:g} images: give counts from 0 to the number of images."
         )
     tail = (1.0 - confidence) / 2.0
     # The beta quantile is not defined at the two ends, where the bound is known: 0 and 1.
@@ -301,9 +298,7 @@ def effective_robustness_points(
 # --- Resampling ---------------------------------------------------------------------------------------------
 
 
-def resample_accuracies(
-    correct: NDArray[np.bool_], groups: ArrayLike, resamples: int, seed: int
-) -> FloatArray:
+def resample_accuracies(correct: NDArray[np.bool_], groups: ArrayLike, resamples: int, seed: int) -> FloatArray:
     """Draw accuracies by a cluster bootstrap over the images of one test set.
 
     Images of one group (say, variants of one drawing) are not independent, so whole groups are drawn with
@@ -326,8 +321,7 @@ def resample_accuracies(
     labels = np.asarray(groups)
     if outcomes.ndim != 2 or labels.shape != outcomes.shape[1:]:
         raise ValueError(
-            f"`correct` has shape {outcomes.shape} and `groups` {labels.shape}: "
-            "give [models, images] and [images]."
+            f"`correct` has shape {outcomes.shape} and `groups` {labels.shape}: give [models, images] and [images]."
         )
     if outcomes.shape[1] == 0:
         raise ValueError("The test set has no images: leave empty test sets out before resampling.")
@@ -410,9 +404,7 @@ def effective_robustness_draws(
         )
     line = np.zeros(standard.shape, dtype=np.int64) if segments is None else np.asarray(segments)
     if line.shape != standard.shape:
-        raise ValueError(
-            f"`segments` has shape {line.shape}: give one number for each of {standard.size} models."
-        )
+        raise ValueError(f"`segments` has shape {line.shape}: give one number for each of {standard.size} models.")
     rng = np.random.default_rng(seed)
     result = np.full(identity.shape, np.nan)
     for number in np.unique(line):
@@ -518,9 +510,7 @@ def measure_robustness(
     draws = np.where(np.isfinite(points), draws, np.nan)
     low, high = _interval(draws, confidence)
     id_low, id_high = _accuracy_interval(x, models["id_images"].to_numpy(dtype=float), point_confidence)
-    shift_low, shift_high = _accuracy_interval(
-        y, models["shift_images"].to_numpy(dtype=float), point_confidence
-    )
+    shift_low, shift_high = _accuracy_interval(y, models["shift_images"].to_numpy(dtype=float), point_confidence)
     table = pd.DataFrame(
         {
             "run": models["run"].to_numpy(),
@@ -584,16 +574,12 @@ def _grid(x: FloatArray, scale: str, count: int) -> FloatArray:
     return from_scale(np.linspace(position.min(), position.max(), count), scale)
 
 
-def _accuracy_interval(
-    accuracy: FloatArray, images: FloatArray, confidence: float
-) -> tuple[FloatArray, FloatArray]:
+def _accuracy_interval(accuracy: FloatArray, images: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
     """Return Clopper-Pearson intervals of accuracies, NaN where the accuracy is missing."""
     low, high = np.full(accuracy.shape, np.nan), np.full(accuracy.shape, np.nan)
     known = np.isfinite(accuracy)
     # Published accuracies are rounded, so the count is the nearest whole number of images.
-    low[known], high[known] = clopper_pearson(
-        np.rint(accuracy[known] * images[known]), images[known], confidence
-    )
+    low[known], high[known] = clopper_pearson(np.rint(accuracy[known] * images[known]), images[known], confidence)
     return low, high
 
 

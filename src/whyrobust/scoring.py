@@ -177,9 +177,7 @@ def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) 
 
     table = counts.merge(runs, on="run", how="left", validate="many_to_one")
     table["accuracy"] = table["correct"] / table["images"]
-    table["low"], table["high"] = clopper_pearson(
-        table["correct"].to_numpy(), table["images"].to_numpy(), confidence
-    )
+    table["low"], table["high"] = clopper_pearson(table["correct"].to_numpy(), table["images"].to_numpy(), confidence)
     return table[list(ACCURACY_COLUMNS)]
 
 
@@ -203,12 +201,14 @@ def outcome_matrix(
 
     columns = ["run", "head", "prompts", "group", "correct"]
     table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
-    by_row = {key: part for key, part in table.groupby(["run", "head", "prompts"], observed=True, sort=False)}
+    by_row = dict(table.groupby(["run", "head", "prompts"], observed=True, sort=False))
     missing = [row for row in rows if row not in by_row]
     if missing:
         raise EvaluationError(f"{len(missing)} heads have no predictions on '{test_set}', for example {missing[0]}")
     groups = by_row[rows[0]]["group"].to_numpy(dtype=object)
     uneven = [row for row in rows if len(by_row[row]) != len(groups)]
     if uneven:
-        raise EvaluationError(f"{uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(groups)}")
+        raise EvaluationError(
+            f"{uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(groups)}"
+        )
     return np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]), groups

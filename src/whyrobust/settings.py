@@ -17,7 +17,6 @@ import yaml
 
 from whyrobust.plan import Contrast, PlanError, Run, count_pairs, plan_contrasts, plan_runs
 
-
 #: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
 ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
 
@@ -41,9 +40,9 @@ def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "enum" in schema:
         parts.append("one of " + ", ".join("''" if value == "" else str(value) for value in schema["enum"]))
     if "type" in schema:
-        words = {"object": "a mapping", "array": "a list", "integer": "a whole number", "number": "a number",
+        kinds = {"object": "a mapping", "array": "a list", "integer": "a whole number", "number": "a number",
                  "string": "text", "boolean": "true or false"}  # fmt: skip
-        parts.append(words.get(schema["type"], schema["type"]))
+        parts.append(kinds.get(schema["type"], schema["type"]))
     for key, words in (
         ("minimum", "at least {}"), ("exclusiveMinimum", "above {}"), ("maximum", "at most {}"),
         ("exclusiveMaximum", "below {}"), ("pattern", "matching {}"), ("minItems", "with {} entries or more"),
@@ -63,16 +62,17 @@ def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 def _explain(error: jsonschema.ValidationError, definitions: Mapping[str, Any]) -> str:
     """Turn a schema violation into one line."""
     key = _key(list(error.absolute_path))
-    schema = error.schema if isinstance(error.schema, Mapping) else {}
-    found = repr(error.instance)
+    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    instance: Any = error.instance
+    found = repr(instance)
     found = found if len(found) <= 80 else found[:77] + "..."
     if error.validator == "additionalProperties":
         known = schema.get("properties", {})
-        unknown = sorted(str(name) for name in error.instance if name not in known)
+        unknown = sorted(str(name) for name in instance if name not in known)
         prefix = "" if key == "the config" else key + "."
         return f"config key {prefix}{unknown[0]} is not known: allowed here are {', '.join(known)}"
     if error.validator == "required":
-        missing = [name for name in schema["required"] if name not in error.instance]
+        missing = [name for name in schema["required"] if name not in instance]
         prefix = "" if key == "the config" else key + "."
         allowed = _allowed(schema["properties"][missing[0]], definitions)
         return f"config key {prefix}{missing[0]} is missing: give {allowed}"
@@ -99,7 +99,9 @@ def in_distribution_test_set(test_sets: Mapping[str, Mapping[str, Any]]) -> str:
     names = [name for name, facts in test_sets.items() if facts["role"] == "in_distribution"]
     if len(names) != 1:
         found = ", ".join(names) or "none"
-        raise ConfigError(f"config key test_sets has {len(names)} entries with role in_distribution ({found}): allowed is one")
+        raise ConfigError(
+            f"config key test_sets has {len(names)} entries with role in_distribution ({found}): allowed is one"
+        )
     return names[0]
 
 
@@ -143,20 +145,23 @@ def check_data(config: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]
             needed = section == "sources" or facts["classes"] == "all"
             if empty and needed:
                 raise ConfigError(
-                    f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images in part "
-                    f"'{facts['part']}', allowed are classes with at least one"
+                    f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images "
+                    f"in part '{facts['part']}', allowed are classes with at least one"
                 )
     shared = {facts["part"] for facts in config["sources"].values()} & {
         facts["part"] for facts in config["test_sets"].values()
     }
     if shared:
-        raise ConfigError(f"config key sources uses part '{min(shared)}', which test_sets uses too: allowed is a part once")
+        raise ConfigError(
+            f"config key sources uses part '{min(shared)}', which test_sets uses too: allowed is a part once"
+        )
     if config["data"]["pool"] == "labelled":
         for run in runs:
             held = sum(counts[config["sources"][run.source]["part"]].values())
             if run.train_images > held:
                 raise ConfigError(
-                    f"config key runs has train_images {run.train_images} for source '{run.source}': allowed is at most {held}"
+                    f"config key runs has train_images {run.train_images} for source '{run.source}': "
+                    f"allowed is at most {held}"
                 )
 
 
@@ -181,7 +186,9 @@ def check_comparisons(runs: Sequence[Run], contrasts: Sequence[Contrast]) -> Non
     """Check that there is a baseline to fit and that every comparison has a pair."""
     standard = sum(run.standard for run in runs)
     if standard < 2:
-        raise ConfigError(f"config key baseline.standard fits {standard} planned runs: allowed is 2 or more, add runs or widen it")
+        raise ConfigError(
+            f"config key baseline.standard fits {standard} planned runs: allowed is 2 or more, add runs or widen it"
+        )
     position: Counter[str] = Counter()
     for contrast in contrasts:
         key = f"causes.{contrast.cause}[{position[contrast.cause]}]"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import itertools
 from collections.abc import Iterable
 
 
@@ -16,7 +17,7 @@ class SubsetError(ValueError):
 
 
 def draw_key(uid: str, seed: int) -> bytes:
-    """Return the sort key of a record: the SHA-256 of seed and uid, so that the order looks random and is repeatable."""
+    """Return the sort key of a record: the SHA-256 of seed and uid, so that the order is random and repeatable."""
     return hashlib.sha256(f"{seed}\x00{uid}".encode()).digest()
 
 
@@ -42,7 +43,7 @@ def draw_subset(uids: Iterable[str], size: int, seed: int) -> list[str]:
     drawn = heapq.nsmallest(size, keyed())
     if seen < size:
         raise SubsetError(f"{size} images asked for, the source holds {seen}: ask for {seen} at most")
-    for (key, uid), (next_key, _) in zip(drawn, drawn[1:], strict=False):
+    for (key, uid), (next_key, _) in itertools.pairwise(drawn):
         if key == next_key:
             raise SubsetError(f"uid '{uid}' is in the source twice: uids must be unique")
     return [uid for _, uid in drawn]

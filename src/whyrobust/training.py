@@ -82,7 +82,7 @@ def make_repeatable(seed: int, threads: int) -> None:
     The thread count is part of the result, since it decides the order in which sums are taken.
     """
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries draw from the global generator
+    np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
@@ -174,7 +174,10 @@ def train(
     objective = objective.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.train()
     optimiser = torch.optim.AdamW(
-        _parameter_groups(objective, hyper.weight_decay), lr=hyper.learning_rate, betas=(0.9, 0.98), fused=True
+        _parameter_groups(objective, hyper.weight_decay),
+        lr=hyper.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     images = torch.from_numpy(np.array(pixels)).to(device)
     targets = targets.to(device)
@@ -194,9 +197,10 @@ def train(
                 f"lower training.{objective_name}.learning_rate"
             )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         objective.after_step()
         samples = (step + 1) * hyper.batch_size
         report(Progress(step + 1, samples, value, rate, samples / (time.perf_counter() - began)))
-    return objective.checkpoint_weights()
+    weights: dict[str, Tensor] = objective.checkpoint_weights()
+    return weights

@@ -6,14 +6,14 @@ rule assemble_captions:
         ),
     output:
         captions="<results>/captions/{source}.parquet",
-    params:
-        variants=caption_variants_of,
-        template=lambda wildcards: config["caption_template"],
-        code=code_of("assemble_captions"),
     log:
         "<logs>/assemble_captions/{source}.log",
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        variants=caption_variants_of,
+        template=lambda wildcards: config["caption_template"],
+        code=code_of("assemble_captions"),
     script:
         "../scripts/assemble_captions.py"

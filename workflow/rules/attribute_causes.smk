@@ -6,15 +6,15 @@ rule attribute_causes:
     output:
         causes="<results>/causes.csv",
         summary="<results>/summary.txt",
-    params:
-        causes=lambda wildcards: config["causes"],
-        prompts=MAIN_PROMPTS,
-        confidence=config["intervals"]["effect"],
-        code=code_of("attribute_causes"),
     log:
         "<logs>/attribute_causes.log",
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        causes=lambda wildcards: config["causes"],
+        prompts=MAIN_PROMPTS,
+        confidence=config["intervals"]["effect"],
+        code=code_of("attribute_causes"),
     script:
         "../scripts/attribute_causes.py"

@@ -6,12 +6,6 @@ rule build_images:
     output:
         images="<results>/images/{dataset}.arrow",
         failures="<results>/images/{dataset}_failures.csv",
-    params:
-        size=config["data"]["image_size"],
-        pose=lambda wildcards: DATASETS[wildcards.dataset]["pose"],
-        seed=config["data"]["seed"],
-        allowed_failure_share=config["data"]["allowed_failure_share"],
-        code=code_of("build_images"),
     log:
         "<logs>/build_images/{dataset}.log",
     benchmark:
@@ -20,5 +14,11 @@ rule build_images:
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        size=config["data"]["image_size"],
+        pose=lambda wildcards: DATASETS[wildcards.dataset]["pose"],
+        seed=config["data"]["seed"],
+        allowed_failure_share=config["data"]["allowed_failure_share"],
+        code=code_of("build_images"),
     script:
         "../scripts/build_images.py"

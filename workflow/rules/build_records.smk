@@ -8,12 +8,6 @@ rule build_records:
         records=expand("<results>/records/{part}.parquet", part=ICON_PARTS),
         drawings=expand("<results>/drawings/{part}.parquet", part=ICON_PARTS),
         counts="<results>/records/counts.csv",
-    params:
-        parts=ICON_PARTS,
-        pool=config["data"]["pool"],
-        held_out_share=config["data"]["held_out_share"],
-        seed=config["data"]["seed"],
-        code=code_of("build_records"),
     log:
         "<logs>/build_records.log",
     benchmark:
@@ -21,6 +15,12 @@ rule build_records:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        parts=ICON_PARTS,
+        pool=config["data"]["pool"],
+        held_out_share=config["data"]["held_out_share"],
+        seed=config["data"]["seed"],
+        code=code_of("build_records"),
     script:
         "../scripts/build_records.py"
 
@@ -33,14 +33,14 @@ rule choose_classes:
         nouns=config["data"]["nouns"],
     output:
         classes="<results>/classes.csv",
-    params:
-        held_out_share=config["data"]["held_out_share"],
-        seed=config["data"]["seed"],
-        code=code_of("choose_classes"),
     log:
         "<logs>/choose_classes.log",
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        held_out_share=config["data"]["held_out_share"],
+        seed=config["data"]["seed"],
+        code=code_of("choose_classes"),
     script:
         "../scripts/choose_classes.py"

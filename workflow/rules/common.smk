@@ -7,7 +7,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from whyrobust.provenance import code_version, script_modules
-from whyrobust.settings import ICON_PARTS, ConfigError, in_distribution_test_set, plan_study
+from whyrobust.settings import (
+    ICON_PARTS,
+    ConfigError,
+    in_distribution_test_set,
+    plan_study,
+)
 
 
 def planned(config_to_check):
@@ -53,9 +58,7 @@ wildcard_constraints:
 
 def code_of(script):
     """Return the version of the package code that a script uses, so that a change of it reruns the stage."""
-    return code_version(
-        script_modules(workflow.source_path(f"../scripts/{script}.py"))
-    )
+    return code_version(script_modules(workflow.source_path(f"../scripts/{script}.py")))
 
 
 def run_of(wildcards):
@@ -72,20 +75,12 @@ def hyperparameters_of(wildcards):
     """Return how the objective of a run is trained."""
     run = RUN_BY_NAME[wildcards.run]
     own = {"label_smoothing": 0.0} | config["training"][run.objective]
-    return (
-        own
-        | config["training"]["augmentation"]
-        | {"samples_seen": run.samples_seen}
-    )
+    return own | config["training"]["augmentation"] | {"samples_seen": run.samples_seen}
 
 
 def prompts_of(wildcards):
     """Return the prompt sets that a run is embedded with: none where it has no text tower."""
-    return (
-        config["prompts"]
-        if RUN_BY_NAME[wildcards.run].head == "zero_shot"
-        else {}
-    )
+    return config["prompts"] if RUN_BY_NAME[wildcards.run].head == "zero_shot" else {}
 
 
 def subset_of(wildcards):

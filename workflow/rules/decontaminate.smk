@@ -11,11 +11,6 @@ rule decontaminate:
         counts="<results>/decontaminated/counts.csv",
         pairs="<results>/decontaminated/pairs.csv",
         sizes="<results>/decontaminated/sizes.csv",
-    params:
-        sources=SOURCES,
-        test_sets=TEST_SETS,
-        similarity=config["data"]["near_duplicate_similarity"],
-        code=code_of("decontaminate"),
     log:
         "<logs>/decontaminate.log",
     benchmark:
@@ -24,5 +19,10 @@ rule decontaminate:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        sources=SOURCES,
+        test_sets=TEST_SETS,
+        similarity=config["data"]["near_duplicate_similarity"],
+        code=code_of("decontaminate"),
     script:
         "../scripts/decontaminate.py"

@@ -10,11 +10,6 @@ rule draw_figures:
         reference_bands="results/reference/baseline_bands.csv",
     output:
         figures=directory("<results>/figures"),
-    params:
-        colours=config["figures"]["colours"],
-        scale=config["baseline"]["scale"],
-        prompts=MAIN_PROMPTS,
-        code=code_of("draw_figures"),
     log:
         "<logs>/draw_figures.log",
     benchmark:
@@ -22,5 +17,10 @@ rule draw_figures:
     resources:
         mem_mb=3000,
         runtime=30,
+    params:
+        colours=config["figures"]["colours"],
+        scale=config["baseline"]["scale"],
+        prompts=MAIN_PROMPTS,
+        code=code_of("draw_figures"),
     script:
         "../scripts/draw_figures.py"

@@ -3,12 +3,12 @@ rule draw_subset:
         kept="<results>/decontaminated/{source}.parquet",
     output:
         subset="<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet",
-    params:
-        code=code_of("draw_subset"),
     log:
         "<logs>/draw_subset/{source}_{train_images}_{seed}.log",
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        code=code_of("draw_subset"),
     script:
         "../scripts/draw_subset.py"

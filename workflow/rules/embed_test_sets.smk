@@ -7,11 +7,6 @@ rule embed_test_sets:
         kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
     output:
         embeddings="<results>/embeddings/{run}.safetensors",
-    params:
-        test_sets=TEST_SETS,
-        prompts=prompts_of,
-        device=config["training"]["device"],
-        code=code_of("embed_test_sets"),
     log:
         "<logs>/embed_test_sets/{run}.log",
     benchmark:
@@ -21,5 +16,10 @@ rule embed_test_sets:
         mem_mb=2500,
         runtime=60,
         gpu=1 if config["training"]["device"] == "cuda" else 0,
+    params:
+        test_sets=TEST_SETS,
+        prompts=prompts_of,
+        device=config["training"]["device"],
+        code=code_of("embed_test_sets"),
     script:
         "../scripts/embed_test_sets.py"

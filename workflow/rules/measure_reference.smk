@@ -7,12 +7,12 @@ rule measure_reference:
         effective_robustness="results/reference/effective_robustness.csv",
         baselines="results/reference/baselines.csv",
         bands="results/reference/baseline_bands.csv",
-    params:
-        code=code_of("measure_reference"),
     log:
         "results/reference/logs/measure_reference.log",
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        code=code_of("measure_reference"),
     script:
         "../scripts/measure_reference.py"

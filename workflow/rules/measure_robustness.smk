@@ -8,12 +8,6 @@ rule measure_robustness:
         baselines="<results>/baselines.csv",
         bands="<results>/baseline_bands.csv",
         draws="<results>/effective_robustness_draws.npz",
-    params:
-        shifts=[name for name in TEST_SETS if name != IN_DISTRIBUTION],
-        in_distribution=IN_DISTRIBUTION,
-        scale=config["baseline"]["scale"],
-        intervals=config["intervals"],
-        code=code_of("measure_robustness"),
     log:
         "<logs>/measure_robustness.log",
     benchmark:
@@ -21,5 +15,11 @@ rule measure_robustness:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        shifts=[name for name in TEST_SETS if name != IN_DISTRIBUTION],
+        in_distribution=IN_DISTRIBUTION,
+        scale=config["baseline"]["scale"],
+        intervals=config["intervals"],
+        code=code_of("measure_robustness"),
     script:
         "../scripts/measure_robustness.py"

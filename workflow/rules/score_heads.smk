@@ -1,18 +1,14 @@
 rule score_heads:
     input:
-        embeddings=expand("<results>/embeddings/{run}.safetensors", run=list(RUN_BY_NAME)),
+        embeddings=expand(
+            "<results>/embeddings/{run}.safetensors", run=list(RUN_BY_NAME)
+        ),
         kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
         classes=config["data"]["classes"],
     output:
         predictions="<results>/predictions.parquet",
         accuracy="<results>/accuracy.csv",
         runs="<results>/runs.csv",
-    params:
-        runs=lambda wildcards: [run.as_row() for run in RUNS],
-        test_sets={name: config["test_sets"][name]["classes"] for name in TEST_SETS},
-        in_distribution=IN_DISTRIBUTION,
-        confidence=config["intervals"]["accuracy"],
-        code=code_of("score_heads"),
     log:
         "<logs>/score_heads.log",
     benchmark:
@@ -20,5 +16,11 @@ rule score_heads:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        runs=lambda wildcards: [run.as_row() for run in RUNS],
+        test_sets={name: config["test_sets"][name]["classes"] for name in TEST_SETS},
+        in_distribution=IN_DISTRIBUTION,
+        confidence=config["intervals"]["accuracy"],
+        code=code_of("score_heads"),
     script:
         "../scripts/score_heads.py"

@@ -8,11 +8,6 @@ rule train_run:
     output:
         weights="<results>/runs/{run}/model.safetensors",
         progress="<results>/runs/{run}/progress.csv",
-    params:
-        run=run_of,
-        hyperparameters=hyperparameters_of,
-        device=config["training"]["device"],
-        code=code_of("train_run"),
     log:
         "<logs>/train_run/{run}.log",
     benchmark:
@@ -22,5 +17,10 @@ rule train_run:
         mem_mb=2500,
         runtime=120,
         gpu=1 if config["training"]["device"] == "cuda" else 0,
+    params:
+        run=run_of,
+        hyperparameters=hyperparameters_of,
+        device=config["training"]["device"],
+        code=code_of("train_run"),
     script:
         "../scripts/train_run.py"

@@ -25,6 +25,11 @@ rule write_report:
     output:
         report="<results>/report.html",
         provenance="<results>/provenance.json",
+    log:
+        "<logs>/write_report.log",
+    resources:
+        mem_mb=3000,
+        runtime=30,
     params:
         study=STUDY,
         config=lambda wildcards: config,
@@ -34,10 +39,5 @@ rule write_report:
         colours=config["figures"]["colours"],
         benchmarks="<benchmarks>",
         code=code_of("write_report"),
-    log:
-        "<logs>/write_report.log",
-    resources:
-        mem_mb=3000,
-        runtime=30,
     script:
         "../scripts/write_report.py"

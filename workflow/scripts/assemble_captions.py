@@ -14,9 +14,7 @@ from whyrobust.logs import start_log
 from whyrobust.records import read_records
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ from whyrobust.logs import start_log
 from whyrobust.records import read_drawings
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 
 if __name__ == "__main__":

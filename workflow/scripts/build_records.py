@@ -4,9 +4,8 @@ Stands alone because everything later works on records and no longer knows about
 the archive can only be read from front to back, and `studio_test` is split from `studio` on the way.
 """
 
-from typing import TYPE_CHECKING
-
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,9 +16,7 @@ from whyrobust.logs import start_log
 from whyrobust.records import write_drawings, write_records
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 
 if __name__ == "__main__":

@@ -12,12 +12,18 @@ from whyrobust.logs import start_log
 from whyrobust.settings import ICON_PARTS
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 #: Fewest drawings of a class: enough to learn it from either source, and to be tested on every shift.
-MINIMUM_DRAWINGS = {"studio": 12, "web": 20, "studio_test": 2, "v2": 1, "rendition": 5, "sketch": 1, "objects": 1}
+MINIMUM_DRAWINGS = {
+    "studio": 12,
+    "web": 20,
+    "studio_test": 2,
+    "v2": 1,
+    "rendition": 5,
+    "sketch": 1,
+    "objects": 1,
+}
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])

@@ -18,9 +18,7 @@ from whyrobust.logs import start_log
 from whyrobust.records import read_records
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 
 def write_table(path: str, table: pd.DataFrame) -> None:
@@ -50,7 +48,9 @@ if __name__ == "__main__":
         name: (list(records[name]["uid"]), list(records[name]["group"]), ink[name])
         for name in snakemake.params.test_sets
     }
-    removed, counts, pairs = [], [], []
+    removed: list[pd.DataFrame] = []
+    counts: list[pd.DataFrame] = []
+    pairs: list[pd.DataFrame] = []
     for name in snakemake.params.sources:
         found = decontaminate(
             list(records[name]["uid"]),
@@ -63,7 +63,11 @@ if __name__ == "__main__":
         records[name] = records[name][~records[name]["uid"].isin(gone)].reset_index(drop=True)
         sizes[name]["test_twins_removed"] = len(gone)
         logger.info("%s: %d images, %d removed", name, len(records[name]), len(gone))
-        for tables, table in ((removed, found.removed), (counts, found.counts), (pairs, borderline_pairs(found.matches))):
+        for tables, table in (
+            (removed, found.removed),
+            (counts, found.counts),
+            (pairs, borderline_pairs(found.matches)),
+        ):
             tables.append(table.assign(source=name))
 
     for name, path in zip(names, snakemake.output.kept, strict=True):

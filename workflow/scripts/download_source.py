@@ -3,17 +3,14 @@
 Stands alone because it is the only stage that uses the network, and because its result is shared by all studies.
 """
 
-from typing import TYPE_CHECKING
-
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whyrobust.downloads import download, read_pinned_sources
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 
 if __name__ == "__main__":

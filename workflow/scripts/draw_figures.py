@@ -20,9 +20,7 @@ from whyrobust.logs import start_log
 from whyrobust.report import published_points
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
@@ -37,11 +35,13 @@ if __name__ == "__main__":
     save_figure(robustness_chart(points, baselines, bands, colours, scale), folder, "effective_robustness", points)
     save_figure(causes_chart(causes, colours), folder, "causes", causes)
     published = published_points(pd.read_csv(snakemake.input.reference))
-    x_axis = set(zip(published["shift"], published["x_test_set"], strict=True))
-    lines = []
-    for path in (snakemake.input.reference_baselines, snakemake.input.reference_bands):
-        table = pd.read_csv(path)
-        lines.append(table[[pair in x_axis for pair in zip(table["shift"], table["x_test_set"], strict=True)]])
-    chart = reference_chart(published, *lines, colours)
+    lines, band = (
+        table[table["x_test_set"] == "imagenet"]
+        for table in (
+            pd.read_csv(snakemake.input.reference_baselines),
+            pd.read_csv(snakemake.input.reference_bands),
+        )
+    )
+    chart = reference_chart(published, lines, band, colours)
     save_figure(chart, folder, "published_models", published)
     logger.info("figures in %s", folder)

@@ -13,9 +13,7 @@ from whyrobust.logs import start_log
 from whyrobust.subsets import SubsetError, draw_subset
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 
 if __name__ == "__main__":

@@ -24,9 +24,7 @@ from whyrobust.logs import start_log
 from whyrobust.models import read_model_config
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 BATCH_SIZE = 512
 
@@ -50,8 +48,6 @@ if __name__ == "__main__":
         features = embed_prompts(weights, model_config, fill_prompts(classes, templates), snakemake.threads, device)
         arrays[f"prompts.{name}"] = combine_prompts(features)
         logger.info("prompt set %s: %d classes, %d prompts each", name, len(classes), len(templates))
-    arrays |= {
-        name: tensor.numpy() for name, tensor in load_file(weights).items() if name.startswith("classifier.")
-    }
+    arrays |= {name: tensor.numpy() for name, tensor in load_file(weights).items() if name.startswith("classifier.")}
     with atomic_path(snakemake.output.embeddings) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)

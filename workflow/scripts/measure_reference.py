@@ -11,9 +11,7 @@ from whyrobust.logs import start_log
 from whyrobust.reference import measure_reference, read_reference
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])

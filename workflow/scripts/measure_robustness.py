@@ -15,9 +15,7 @@ from whyrobust.robustness import measure_robustness, resample_accuracies
 from whyrobust.scoring import outcome_matrix, restricted_name
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
@@ -37,7 +35,10 @@ if __name__ == "__main__":
         on_shift = accuracy[accuracy["test_set"] == shift]
         keys = ["run", "head", "prompts"]
         models = on_x[[*keys, "accuracy", "images"]].merge(
-            on_shift[[*keys, "accuracy", "images"]], on=keys, validate="one_to_one", suffixes=("_id", "_shift")
+            on_shift[[*keys, "accuracy", "images"]],
+            on=keys,
+            validate="one_to_one",
+            suffixes=("_id", "_shift"),
         )
         models = models.rename(
             columns={
@@ -79,4 +80,4 @@ if __name__ == "__main__":
         with atomic_path(path) as temporary:
             pd.concat(parts).to_csv(temporary, index=False)
     with atomic_path(snakemake.output.draws) as temporary:
-        np.savez_compressed(temporary, **draws)
+        np.savez_compressed(temporary, **draws)  # type: ignore[arg-type]

@@ -16,9 +16,7 @@ from whyrobust.logs import start_log
 from whyrobust.scoring import PREDICTION_SCHEMA, TestSet, accuracy_table, add_restricted_views, score_run
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 if __name__ == "__main__":
     import pandas as pd

@@ -19,9 +19,7 @@ from whyrobust.models import read_model_config, save_weights, tokenize
 from whyrobust.training import Hyperparameters, Progress, train
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])

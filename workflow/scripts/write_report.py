@@ -20,13 +20,22 @@ from whyrobust.report import Strip, render_report, write_report
 from whyrobust.subsets import draw_subset
 
 if TYPE_CHECKING:
-    from snakemake.script import Snakemake
-
-    snakemake: Snakemake
+    from snakemake.script import snakemake
 
 SAMPLES = 40
 PAIRS_SHOWN = 20
-PACKAGES = ("torch", "open_clip_torch", "timm", "numpy", "pandas", "pyarrow", "scipy", "altair", "resvg-py", "snakemake")
+PACKAGES = (
+    "torch",
+    "open_clip_torch",
+    "timm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "altair",
+    "resvg-py",
+    "snakemake",
+)
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
@@ -54,14 +63,14 @@ if __name__ == "__main__":
     pairs = pd.read_csv(files.pairs)
     pair_strips = []
     for (low, high), band in pairs.groupby(["low", "high"]):
-        shown = band.head(PAIRS_SHOWN)
+        sample = band.head(PAIRS_SHOWN)
         both = np.stack(
             [
                 image
-                for row in shown.itertuples()
+                for row in sample.to_dict("records")
                 for image in (
-                    *stores[row.source].pixels([row.uid]),
-                    *stores[row.test_set].pixels([row.test_uid]),
+                    *stores[row["source"]].pixels([row["uid"]]),
+                    *stores[row["test_set"]].pixels([row["test_uid"]]),
                 )
             ]
         )
@@ -70,8 +79,8 @@ if __name__ == "__main__":
                 f"Similarity {low:.2f} to {high:.2f}",
                 "pairs",
                 contact_sheet(both, columns=8, scale=2),
-                [f"{row.uid} and {row.test_uid} ({row.similarity:.3f})" for row in shown.itertuples()],
-                f"{len(shown)} pairs of a training image (left) and its most similar test image (right), "
+                [f"{row['uid']} and {row['test_uid']} ({row['similarity']:.3f})" for row in sample.to_dict("records")],
+                f"{len(sample)} pairs of a training image (left) and its most similar test image (right), "
                 f"of {int(band.drop_duplicates('source')['in_band'].sum()):,} in this band.",
             )
         )
