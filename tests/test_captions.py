@@ -118,3 +118,7 @@ def test_a_shuffle_needs_labels_and_columns_of_one_length():
         shuffle_within_class(["u0", "u1"], ["x", "y"], ["a", None], 0)
     with pytest.raises(CaptionError, match="1 captions"):
         shuffle_within_class(["u0", "u1"], ["x"], ["a", "a"], 0)
+
+
+def test_the_same_letters_written_two_ways_make_one_caption():
+    assert clean_text("cafe\u0301") == clean_text("caf\u00e9") == "caf\u00e9"

@@ -257,6 +257,12 @@ def test_the_committed_classes_are_candidate_nouns():
         assert candidates.loc[row["class"], "excluded_phrases"] == row["excluded_phrases"]
 
 
+@pytest.fixture(scope="module")
+def icon_matcher():
+    nouns, classes = read_classes(NOUNS_CSV), read_classes(CLASSES_CSV)
+    return LabelMatcher(classes, other_nouns(nouns, classes))
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [
@@ -283,6 +289,5 @@ def test_the_committed_classes_are_candidate_nouns():
         ("chef-hat-heart", None),
     ],
 )
-def test_names_of_icons_get_the_label_a_reader_would_give(name, label):
-    nouns, classes = read_classes(NOUNS_CSV), read_classes(CLASSES_CSV)
-    assert LabelMatcher(classes, other_nouns(nouns, classes)).label_of(name.replace("-", " ")) == label
+def test_names_of_icons_get_the_label_a_reader_would_give(icon_matcher, name, label):
+    assert icon_matcher.label_of(name.replace("-", " ")) == label

@@ -311,6 +311,7 @@ def test_empty_training_and_empty_test_sets_are_fine():
     none = decontaminate(uids, groups, ink, {"empty": ([], [], ink[:0])}, 0.9)
     assert none.removed.empty
     assert none.matches.empty
+    assert normalise_ink(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, 16, 16)
 
 
 def test_borderline_pairs_lie_in_their_bands():

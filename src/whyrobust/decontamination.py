@@ -95,7 +95,7 @@ def normalise_ink(pixels: Pixels) -> Ink:
             small = Image.fromarray(cut).resize((to_width, to_height), Image.Resampling.BILINEAR)
             y, x = (INK_SIZE - to_height) // 2, (INK_SIZE - to_width) // 2
             result[start + index, y : y + to_height, x : x + to_width] = np.asarray(small)
-    flat = result.reshape(len(result), -1)
+    flat = result.reshape(len(result), INK_SIZE * INK_SIZE)
     flat -= flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     np.divide(flat, lengths, out=flat, where=lengths > 0)
@@ -107,7 +107,7 @@ def _flat(ink: Ink, what: str) -> Ink:
         raise ValueError(f"{what} ink must be [n, {INK_SIZE}, {INK_SIZE}]; got {list(ink.shape)}; use normalise_ink")
     if not np.isfinite(ink).all():
         raise ValueError(f"{what} ink holds values that are not finite; use normalise_ink")
-    return np.ascontiguousarray(ink, dtype=np.float32).reshape(len(ink), -1)
+    return np.ascontiguousarray(ink, dtype=np.float32).reshape(len(ink), INK_SIZE * INK_SIZE)
 
 
 def exact_hashes(ink: Ink) -> list[str]:

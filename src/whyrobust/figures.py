@@ -319,7 +319,12 @@ def _configure(chart: _AnyChart, theme: Mapping[str, str]) -> _AnyChart:
         labelFontSize=11, titleFontSize=12, titleFontWeight="normal"
     )
     return configured.configure_legend(
-        labelColor=theme["ink"], titleColor=theme["ink"], labelFontSize=12, labelLimit=420, symbolSize=90
+        labelColor=theme["ink"],
+        titleColor=theme["ink"],
+        labelFontSize=12,
+        labelLimit=420,
+        symbolSize=90,
+        symbolOpacity=1,
     ).configure_title(
         color=theme["ink"], subtitleColor=theme["muted"], anchor="start", fontSize=14, subtitleFontSize=11
     )
@@ -341,7 +346,7 @@ def robustness_panel(
     width: int = 340,
     height: int = 300,
     intervals: bool = True,
-    sizes: tuple[float, float] = (45, 150),
+    sizes: tuple[float, float] = (40, 125),
     opacity: float = 0.9,
     for_page: bool = False,
 ) -> alt.LayerChart:
@@ -434,10 +439,10 @@ def robustness_panel(
     encoded = {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tooltip}
     layers += [
         dots.transform_filter("!datum.hollow")
-        .mark_point(filled=True, opacity=opacity, stroke=theme["paper"], strokeWidth=0.6)
+        .mark_point(filled=True, opacity=opacity, stroke=theme["paper"], strokeWidth=0.6 if intervals else 0.25)
         .encode(**encoded),
         dots.transform_filter("datum.hollow")
-        .mark_point(filled=False, opacity=opacity, fill=theme["paper"], strokeWidth=1.5)
+        .mark_point(filled=False, opacity=opacity, fill=theme["paper"], strokeWidth=1.5 if intervals else 1)
         .encode(**encoded),
     ]
     for edge, angle in {"left": -90, "right": 90, "bottom": 180, "top": 0}.items():
@@ -564,7 +569,10 @@ def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:
     rows = baselines[baselines["shift"] == shift] if len(baselines) else baselines
     if not len(rows):
         return ""
-    parts = [f"{int(row['models'])} models, R² {row['r_squared']:.2f}" for row in rows.to_dict("records")]
+    parts = []
+    for row in rows.to_dict("records"):
+        digits = 3 if row["r_squared"] >= 0.995 else 2  # R² of 1.00 would claim too much
+        parts.append(f"{int(row['models'])} models, R² {row['r_squared']:.{digits}f}")
     lines = "line fitted to" if len(parts) == 1 else f"{len(parts)} lines fitted to"
     return f"{lines} {' and '.join(parts)}"
 
@@ -635,8 +643,8 @@ def _place_points(
             remark = "; ".join(filter(None, [remark, "one of the models the line is fitted to"]))
         placed.append(
             {
-                "x": x,
-                "y": y,
+                "x": round(x, 4),
+                "y": round(y, 4),
                 **_ends(row, "id", "x", scale),
                 **_ends(row, "shift", "y", scale),
                 "x_name": str(row["x_test_set"]),
@@ -661,7 +669,7 @@ def _ends(row: Mapping[Any, Any], name: str, axis: str, scale: str) -> dict[str,
         value = row.get(f"{name}_{side}", math.nan)
         # A missing end falls on the point itself: no bar.
         here = row[f"{name}_accuracy"] if _missing(value) else value
-        ends[f"{axis}_{side}"] = transform_accuracy(here, scale)
+        ends[f"{axis}_{side}"] = round(transform_accuracy(here, scale), 4)
     return ends
 
 
@@ -703,7 +711,7 @@ def _place_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scale:
     cuts = [(left["x_high"] + right["x_low"]) / 2 for left, right in itertools.pairwise(fits)]
     placed: list[dict[str, Any]] = []
     for row in here.to_dict("records"):
-        values = {name: transform_accuracy(row[name], scale) for name in ("x", "y", "low", "high")}
+        values = {name: round(transform_accuracy(row[name], scale), 4) for name in ("x", "y", "low", "high")}
         if not (math.isfinite(values["x"]) and math.isfinite(values["y"])):
             continue
         for end in ("low", "high"):
@@ -763,23 +771,18 @@ def _equality_line(
     if low >= high:
         above = y_span[1] <= x_span[0]
         text = "y = x lies above" if above else "y = x lies below"
-        corner = {"x": 6, "y": 8 if above else -8, "label": text}
-        note = alt.Chart(alt.InlineData(values=[corner])).mark_text(
+        note = alt.Chart(alt.InlineData(values=[{"label": text}])).mark_text(
             align="left", baseline="middle", color=theme["muted"], fontSize=11, fontStyle="italic", dy=2
         )
         return [note.encode(x=alt.value(6), y=alt.value(8 if above else "height"), text="label:N")]
     ends = alt.Chart(alt.InlineData(values=[{"x": low, "y": low}, {"x": high, "y": high}]))
     label = alt.Chart(alt.InlineData(values=[{"x": high, "y": high, "label": "y = x"}]))
-    at_top = high >= y_span[1] - 1e-9
+    # Left of and above the line's upper end, which is on the upper or on the right edge.
+    offset = {"dx": -22, "dy": 8} if high >= y_span[1] - 1e-9 else {"dx": -12, "dy": -10}
     return [
         ends.mark_line(color=theme["muted"], strokeDash=[5, 4], strokeWidth=1, opacity=0.8).encode(x=x, y=y),
         label.mark_text(
-            align="right",
-            color=theme["muted"],
-            fontSize=11,
-            fontStyle="italic",
-            dx=-8,
-            dy=8 if at_top else -6,
+            align="right", baseline="middle", color=theme["muted"], fontSize=11, fontStyle="italic", **offset
         ).encode(x=x, y=y, text="label:N"),
     ]
 
@@ -842,10 +845,9 @@ def causes_panel(
     x = alt.X("effect:Q", **across)
     # Spelled out by row, since names may repeat from contrast to contrast.
     gutter = min(8 + 7 * max((len(label) for label in labels.values()), default=4), 130)
-    y = alt.Y(
-        "row:Q",
-        scale=alt.Scale(domain=[height, 0], nice=False, zero=False),
-        axis=alt.Axis(
+    downward: dict[str, Any] = {
+        "scale": alt.Scale(domain=[height, 0], nice=False, zero=False),
+        "axis": alt.Axis(
             title=None,
             values=[float(place) for place in labels],
             labelExpr=f"({json.dumps(labels)})[format(datum.value, '.1f')]",
@@ -858,7 +860,8 @@ def causes_panel(
             minExtent=gutter,
             maxExtent=gutter,
         ),
-    )
+    }
+    y = alt.Y("row:Q", **downward)
     verdicts = ["raises", "lowers", "unclear"]
     colour = alt.Color(
         "verdict:N",
@@ -876,6 +879,7 @@ def causes_panel(
     unmeasured = [row for row in rows if row["verdict"] == "not measured"]
     zero = alt.Chart(alt.InlineData(values=[{"effect": 0}]))
     drawn = alt.Chart(alt.InlineData(values=measured))
+    named = alt.Chart(alt.InlineData(values=headings))
     layers = [
         zero.mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
         drawn.mark_rule(strokeWidth=2.4, strokeCap="round", clip=True).encode(
@@ -887,9 +891,13 @@ def causes_panel(
         drawn.transform_filter("datum.verdict == 'unclear'")
         .mark_point(filled=False, size=56, opacity=1, fill=theme["paper"], strokeWidth=1.8)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
-        alt.Chart(alt.InlineData(values=headings))
-        .mark_text(align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=12, fontWeight=600)
-        .encode(x=alt.value(0), y=y, text="text:N"),
+        # Paper behind the headings, so that no line of the grid strikes them through.
+        named.mark_rect(color=theme["paper"], opacity=1).encode(
+            x=alt.value(0), x2=alt.value("width"), y=alt.Y("top:Q", **downward), y2="end:Q"
+        ),
+        named.mark_text(
+            align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=12, fontWeight=600
+        ).encode(x=alt.value(0), y=y, text="text:N"),
     ]
     if unmeasured:
         layers.append(
@@ -940,7 +948,7 @@ def _place_causes(
     place = 0.0
     for contrast in dict.fromkeys(rows["contrast"]):
         for text in textwrap.wrap(contrast, wrap) or [""]:
-            headings.append({"row": place + 0.6, "text": text})
+            headings.append({"row": place + 0.6, "top": place, "end": place + 0.95, "text": text})
             place += 0.85
         place += 0.15
         for row in rows[rows["contrast"] == contrast].to_dict("records"):
@@ -1057,7 +1065,8 @@ def _missing(value: Any) -> bool:  # noqa: ANN401 - a cell of a table
 
 
 def _spaced(name: str) -> str:
-    return str(name).replace("_", " ")
+    """Underscores as spaces, unless it is already written in words, where "open_clip" stays a name."""
+    return name if " " in name else name.replace("_", " ")
 
 
 def _capital(text: str) -> str:

@@ -52,7 +52,7 @@ red orange yellow green blue purple brown pink black white grey gray
 _TRAILING_STYLE_WORDS = frozenset(_TRAILING_STYLES.split())
 _LEADING_STYLE_WORDS = frozenset(_LEADING_STYLES.split())
 _NUMBER_WORD = re.compile(r"\d+(px|x\d+)?")
-_MOVING = re.compile(r"<(?:animate|set)\b")
+_MOVING = re.compile(r"<(?:animate\w*|set)\b")
 _NOT_DRAWN_HERE = re.compile(r"<(?:image|script|foreignObject)\b")
 _CURRENT_COLOUR = re.compile("currentcolor", re.IGNORECASE)
 

@@ -46,7 +46,7 @@ def restricted_name(test_set: str, shift: str) -> str:
 
 
 @dataclass(frozen=True)
-class TestSet:
+class ScoredSet:
     """The images of a test set, in the order of their embeddings, and the classes that may be predicted.
 
     ``embedded_as`` is the test set whose embeddings are used and ``rows`` the positions among them, so that a
@@ -62,7 +62,7 @@ class TestSet:
     allowed: tuple[int, ...] | None
 
     @classmethod
-    def read(cls, name: str, path: Path | str, classes: Sequence[str], own_classes: bool) -> TestSet:
+    def read(cls, name: str, path: Path | str, classes: Sequence[str], own_classes: bool) -> ScoredSet:
         """Read the kept records of a test set; with ``own_classes`` only classes that it covers may be predicted."""
         import pyarrow.parquet as pq
 
@@ -82,7 +82,7 @@ class TestSet:
             allowed=covered if own_classes and len(covered) < len(classes) else None,
         )
 
-    def restricted_to(self, name: str, allowed: tuple[int, ...]) -> TestSet:
+    def restricted_to(self, name: str, allowed: tuple[int, ...]) -> ScoredSet:
         """Return the images of these classes, scored among these classes only."""
         inside = np.isin(self.labels, allowed)
         return replace(
@@ -96,7 +96,7 @@ class TestSet:
         )
 
 
-def add_restricted_views(test_sets: Sequence[TestSet], in_distribution: str) -> list[TestSet]:
+def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: str) -> list[ScoredSet]:
     """Add, for every shift that covers only some classes, the in-distribution set restricted to those classes.
 
     Both axes of the shift's plot are then about the same classes (Taori et al. 2020, appendix on class
@@ -113,7 +113,7 @@ def add_restricted_views(test_sets: Sequence[TestSet], in_distribution: str) -> 
 def score_run(
     run: str,
     embeddings: Mapping[str, NDArray[np.float32]],
-    views: Sequence[TestSet],
+    views: Sequence[ScoredSet],
     classes: Sequence[str],
 ) -> pd.DataFrame:
     """Return the predictions of every head of a run on every view of a test set.
@@ -201,7 +201,8 @@ def outcome_matrix(
 
     columns = ["run", "head", "prompts", "group", "correct"]
     table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
-    by_row = dict(table.groupby(["run", "head", "prompts"], observed=True, sort=False))
+    parts = table.groupby(["run", "head", "prompts"], observed=True, sort=False)
+    by_row = {key: table.iloc[positions] for key, positions in parts.indices.items()}
     missing = [row for row in rows if row not in by_row]
     if missing:
         raise EvaluationError(f"{len(missing)} heads have no predictions on '{test_set}', for example {missing[0]}")

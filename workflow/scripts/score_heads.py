@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from whyrobust.evaluation import read_class_names
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.scoring import PREDICTION_SCHEMA, TestSet, accuracy_table, add_restricted_views, score_run
+from whyrobust.scoring import PREDICTION_SCHEMA, ScoredSet, accuracy_table, add_restricted_views, score_run
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
     test_sets = [
-        TestSet.read(name, path, classes, own_classes=covered == "own")
+        ScoredSet.read(name, path, classes, own_classes=covered == "own")
         for (name, covered), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True)
     ]
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)

@@ -1,0 +1,54 @@
+"""The DAG of every config by dry run, and what a change reruns."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+STAGES = {
+    "download_source", "build_records", "assemble_captions", "build_images", "decontaminate", "draw_subset",
+    "train_run", "embed_test_sets", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
+    "draw_figures", "write_report",
+}  # fmt: skip
+
+
+def planned_jobs(output):
+    """Return the number of jobs by rule from the table that a dry run prints."""
+    table = output.split("Job stats:", 1)[1].split("total", 1)[0] if "Job stats:" in output else ""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)", table, re.MULTILINE)}
+
+
+def write_config(workspace, config):
+    (workspace / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml"])
+def test_every_config_plans_every_stage(root, workspace, snakemake, name):
+    done = snakemake(workspace, "--dry-run", "--configfile", str(root / name))
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert set(jobs) - {"all"} == STAGES
+
+
+def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakemake, config):
+    config["data"]["image_sise"] = 32
+    write_config(workspace, config)
+    done = snakemake(workspace, "--cores", "1")
+    assert done.returncode != 0
+    assert "data.image_sise is not known" in done.stdout + done.stderr
+    assert not (workspace / "results").exists()
+
+
+def pretend_finished(workspace, snakemake):
+    """Make Snakemake believe that the whole study is there, with its metadata."""
+    done = snakemake(workspace, "--touch", "--cores", "1")
+    return done
+
+
+def test_rule_script_and_module_names_agree(root):
+    scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
+    rules = {path.stem for path in (root / "workflow" / "rules").glob("*.smk")} - {"common"}
+    assert rules == STAGES
+    assert scripts == STAGES | {"choose_classes"}

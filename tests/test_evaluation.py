@@ -1,0 +1,95 @@
+"""Scores, predictions and the bookkeeping around them, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from whyrobust.evaluation import (
+    EvaluationError,
+    combine_prompts,
+    fill_prompts,
+    predict,
+    score_classifier,
+    score_zero_shot,
+)
+from whyrobust.scoring import (
+    PREDICTION_SCHEMA,
+    ScoredSet,
+    accuracy_table,
+    add_restricted_views,
+    outcome_matrix,
+    score_run,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def test_zero_shot_scores_equal_a_plain_loop():
+    prompts = RNG.normal(size=(4, 3, 8)).astype(np.float32)
+    images = RNG.normal(size=(5, 8)).astype(np.float32)
+    scores = score_zero_shot(images, combine_prompts(prompts))
+    for i in range(5):
+        for c in range(4):
+            mean = sum(p / np.linalg.norm(p) for p in prompts[c].astype(float)) / 3
+            cosine = images[i] @ mean / np.linalg.norm(images[i]) / np.linalg.norm(mean)
+            assert scores[i, c] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_classifier_scores_and_restricted_prediction():
+    weight, bias = np.eye(3, dtype=np.float32), np.array([0, 0, 5], dtype=np.float32)
+    scores = score_classifier(np.array([[2, 1, 0], [0, 1, 0]], dtype=np.float32), weight, bias)
+    assert predict(scores).tolist() == [2, 2]
+    assert predict(scores, allowed=[0, 1]).tolist() == [0, 1]
+    with pytest.raises(EvaluationError, match="not a number"):
+        predict(np.array([[np.nan, 1.0]], dtype=np.float32))
+    with pytest.raises(EvaluationError, match="no class"):
+        predict(scores, allowed=[])
+
+
+def test_prompts_need_a_place_for_the_class():
+    assert fill_prompts(["cat"], ["{class}", "a {class}"]) == [["cat", "a cat"]]
+    with pytest.raises(EvaluationError):
+        fill_prompts(["cat"], ["a dog"])
+
+
+def write_kept(path, labels):
+    table = {"uid": [f"{path.stem}{i}" for i in range(len(labels))], "label": labels, "group": labels}
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
+    classes = ["ant", "bee", "cat"]
+    inside = ScoredSet.read("id", write_kept(tmp_path / "id.parquet", ["ant", "bee", "cat", "ant"]), classes, False)
+    shift = ScoredSet.read("shift", write_kept(tmp_path / "shift.parquet", ["bee", "ant"]), classes, True)
+    views = add_restricted_views([inside, shift], "id")
+    assert [view.name for view in views] == ["id", "shift", "id@shift"]
+    assert views[2].allowed == (0, 1) and views[2].rows.tolist() == [0, 1, 3]
+    embeddings = {
+        "images.id": np.eye(3, dtype=np.float32)[[0, 2, 2, 2]],
+        "images.shift": np.eye(3, dtype=np.float32)[[1, 2]],
+        "classifier.weight": np.eye(3, dtype=np.float32),
+        "classifier.bias": np.array([0.2, 0.1, 0], dtype=np.float32),
+    }
+    predictions = score_run("r", embeddings, views, classes)
+    right = predictions.groupby("test_set", sort=False)["correct"].agg(list).to_dict()
+    assert right == {"id": [True, False, True, False], "shift": [True, True], "id@shift": [True, False, True]}
+
+    path = tmp_path / "predictions.parquet"
+    pq.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False), path)
+    correct, groups = outcome_matrix(path, "id@shift", [("r", "classifier", "")])
+    assert correct.tolist() == [[True, False, True]] and list(groups) == ["ant", "bee", "ant"]
+    with pytest.raises(EvaluationError, match="no predictions"):
+        outcome_matrix(path, "id", [("other", "classifier", "")])
+
+    runs = pd.DataFrame(
+        [dict(run="r", source="s", train_images=1, seed=0, objective="o", supervision="l", caption="", model="m")]
+    )
+    counts = predictions.groupby(["run", "head", "prompts", "test_set"], sort=False)["correct"]
+    table = accuracy_table(runs, counts.agg(images="size", correct="sum").reset_index(), 0.95)
+    assert table.set_index("test_set").loc["id@shift", "accuracy"] == pytest.approx(2 / 3)
+    assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()

@@ -1,0 +1,138 @@
+"""One loop, repeatable bit for bit, the same images for every kind of supervision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from whyrobust.models import (
+    IconCnn,
+    build_two_towers,
+    encode_text,
+    load_image_encoder,
+    read_model_config,
+    save_weights,
+    tokenize,
+)
+from whyrobust.objectives import ClipObjective
+from whyrobust.training import Hyperparameters, augment, learning_rate_at, sample_order, train
+
+HYPER = Hyperparameters(
+    samples_seen=320,
+    batch_size=32,
+    learning_rate=3e-3,
+    weight_decay=0.05,
+    warmup_share=0.1,
+    label_smoothing=0.0,
+    max_shift_share=0.1,
+    max_zoom=1.2,
+    flip=True,
+)
+
+
+@pytest.fixture(scope="module")
+def model_config(root):
+    return read_model_config(root / "resources" / "models" / "icon-cnn.json")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Two classes: a dark left half and a dark right half (not mirrored: flips are off where it matters)."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(200, 256, (64, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(64) % 2
+    pixels[labels == 0, :16] = 30
+    pixels[labels == 1, 16:] = 30
+    return pixels, torch.from_numpy(labels)
+
+
+def run(pictures, model_config, objective, targets, seed=3, **changes):
+    losses = []
+    hyper = Hyperparameters(**({**HYPER.__dict__} | changes))
+    weights = train(
+        pictures[0], targets, objective, model_config, 2, hyper, seed, 1, "cpu", lambda p: losses.append(p.loss)
+    )
+    return weights, losses
+
+
+def test_cross_entropy_learns_and_repeats_bit_for_bit(pictures, model_config):
+    weights, losses = run(pictures, model_config, "cross_entropy", pictures[1])
+    again, losses_again = run(pictures, model_config, "cross_entropy", pictures[1])
+    assert losses[-1] < 0.2 < losses[0]
+    assert losses == losses_again
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    other, _ = run(pictures, model_config, "cross_entropy", pictures[1], seed=4)
+    assert not all(torch.equal(weights[name], other[name]) for name in weights)
+
+
+def test_clip_learns_and_repeats_bit_for_bit(pictures, model_config):
+    captions = ["dark top" if label == 0 else "dark bottom" for label in pictures[1].tolist()]
+    tokens = tokenize(captions, model_config["text_cfg"]["context_length"])
+    weights, losses = run(pictures, model_config, "clip", tokens)
+    again, _ = run(pictures, model_config, "clip", tokens)
+    # Two captions in batches of 32: a perfect model is left with log(16) of guessing among equals.
+    assert losses[-1] < losses[0] and losses[-1] > np.log(15)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_clip_loss_equals_a_double_loop(model_config):
+    torch.manual_seed(0)
+    objective = ClipObjective(model_config).eval()
+    images = torch.randn(5, 3, 32, 32)
+    tokens = tokenize(["a", "red fox", "house", "a big tree", "sun"], 24)
+    with torch.no_grad():
+        loss = objective.loss(images, tokens)
+        u = objective.model.visual(images).double()
+        v = objective.model.text(tokens).double()
+        scale = objective.model.logit_scale.exp().double()
+        total = 0.0
+        for i in range(5):
+            cosine = [[torch.dot(u[a], v[b]) / u[a].norm() / v[b].norm() * scale for b in range(5)] for a in range(5)]
+            row = torch.stack(cosine[i])
+            column = torch.stack([cosine[a][i] for a in range(5)])
+            total += (torch.logsumexp(row, 0) - row[i] + torch.logsumexp(column, 0) - column[i]) / 2
+    assert loss.item() == pytest.approx(total.item() / 5, abs=1e-5)
+
+
+def test_short_text_gives_the_same_features_as_padded_text(model_config):
+    torch.manual_seed(0)
+    model = build_two_towers(model_config).eval()
+    tokens = tokenize(["cat", "a house with a garden"], 24)
+    with torch.no_grad():
+        assert torch.allclose(encode_text(model, tokens), model.text(tokens), atol=1e-5)
+
+
+def test_every_image_is_seen_once_before_any_is_seen_again_whatever_the_supervision():
+    positions = torch.cat(list(sample_order(10, 4, 5, seed=7))).tolist()
+    assert sorted(positions[:10]) == list(range(10)) and sorted(positions[10:]) == list(range(10))
+    assert positions == torch.cat(list(sample_order(10, 4, 5, seed=7))).tolist()
+
+
+def test_augmentation_by_nothing_changes_nothing_and_new_page_is_white():
+    still = Hyperparameters(**({**HYPER.__dict__} | {"max_shift_share": 0.0, "max_zoom": 1.0, "flip": False}))
+    images = torch.randn(3, 3, 16, 16)
+    assert torch.allclose(augment(images, still, torch.Generator().manual_seed(0)), images, atol=1e-5)
+    moved = Hyperparameters(**({**HYPER.__dict__} | {"max_shift_share": 0.5}))
+    ink = augment(torch.full((20, 3, 16, 16), -2.0), moved, torch.Generator().manual_seed(0))
+    assert ink.max() == 0.0 and ink.min() == pytest.approx(-2.0)
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    rates = [learning_rate_at(step, HYPER) for step in range(HYPER.steps)]
+    assert max(rates) == pytest.approx(HYPER.learning_rate)
+    assert rates.index(max(rates)) <= 1 and rates[-1] < 0.1 * max(rates)
+
+
+def test_a_saved_encoder_loads_and_gives_the_same_embedding(tmp_path, model_config):
+    encoder = IconCnn().eval()
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {f"visual.trunk.{k}": v for k, v in encoder.state_dict().items()}, {"run": "x"})
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(load_image_encoder(path, model_config)(images), encoder(images))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pictures, model_config):
+    with pytest.raises(RuntimeError, match="step"):
+        run(pictures, model_config, "cross_entropy", pictures[1], learning_rate=1e30)
