@@ -41,12 +41,6 @@ def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakem
     assert not (workspace / "results").exists()
 
 
-def pretend_finished(workspace, snakemake):
-    """Make Snakemake believe that the whole study is there, with its metadata."""
-    done = snakemake(workspace, "--touch", "--cores", "1")
-    return done
-
-
 def test_rule_script_and_module_names_agree(root):
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     rules = {path.stem for path in (root / "workflow" / "rules").glob("*.smk")} - {"common"}

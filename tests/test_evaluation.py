@@ -87,7 +87,8 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
         outcome_matrix(path, "id", [("other", "classifier", "")])
 
     runs = pd.DataFrame(
-        [dict(run="r", source="s", train_images=1, seed=0, objective="o", supervision="l", caption="", model="m")]
+        {"run": ["r"], "source": "s", "train_images": 1, "seed": 0, "objective": "o", "supervision": "l"}
+        | {"caption": "", "model": "m"}
     )
     counts = predictions.groupby(["run", "head", "prompts", "test_set"], sort=False)["correct"]
     table = accuracy_table(runs, counts.agg(images="size", correct="sum").reset_index(), 0.95)

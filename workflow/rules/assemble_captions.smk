@@ -8,6 +8,8 @@ rule assemble_captions:
         captions="<results>/captions/{source}.parquet",
     log:
         "<logs>/assemble_captions/{source}.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -8,6 +8,8 @@ rule attribute_causes:
         summary="<results>/summary.txt",
     log:
         "<logs>/attribute_causes.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -10,6 +10,8 @@ rule build_images:
         "<logs>/build_images/{dataset}.log",
     benchmark:
         "<benchmarks>/build_images/{dataset}.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     threads: 8
     resources:
         mem_mb=3000,

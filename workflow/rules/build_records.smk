@@ -12,6 +12,8 @@ rule build_records:
         "<logs>/build_records.log",
     benchmark:
         "<benchmarks>/build_records.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
@@ -35,6 +37,8 @@ rule choose_classes:
         classes="<results>/classes.csv",
     log:
         "<logs>/choose_classes.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=4000,
         runtime=30,

@@ -15,6 +15,8 @@ rule decontaminate:
         "<logs>/decontaminate.log",
     benchmark:
         "<benchmarks>/decontaminate.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     threads: 8
     resources:
         mem_mb=4000,

@@ -5,6 +5,8 @@ rule download_source:
         archive=ARCHIVE,
     log:
         "<logs>/download_source.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=1000,
         runtime=30,

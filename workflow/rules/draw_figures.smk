@@ -14,6 +14,8 @@ rule draw_figures:
         "<logs>/draw_figures.log",
     benchmark:
         "<benchmarks>/draw_figures.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=3000,
         runtime=30,

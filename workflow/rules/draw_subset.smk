@@ -5,6 +5,8 @@ rule draw_subset:
         subset="<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet",
     log:
         "<logs>/draw_subset/{source}_{train_images}_{seed}.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

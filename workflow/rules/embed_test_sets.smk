@@ -11,6 +11,8 @@ rule embed_test_sets:
         "<logs>/embed_test_sets/{run}.log",
     benchmark:
         "<benchmarks>/embed_test_sets/{run}.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=2500,

@@ -9,6 +9,8 @@ rule measure_reference:
         bands="results/reference/baseline_bands.csv",
     log:
         "results/reference/logs/measure_reference.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

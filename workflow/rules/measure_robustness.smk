@@ -12,6 +12,8 @@ rule measure_robustness:
         "<logs>/measure_robustness.log",
     benchmark:
         "<benchmarks>/measure_robustness.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

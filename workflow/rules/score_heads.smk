@@ -13,6 +13,8 @@ rule score_heads:
         "<logs>/score_heads.log",
     benchmark:
         "<benchmarks>/score_heads.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

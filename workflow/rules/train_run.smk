@@ -12,6 +12,8 @@ rule train_run:
         "<logs>/train_run/{run}.log",
     benchmark:
         "<benchmarks>/train_run/{run}.tsv"
+    conda:
+        "../../envs/whyrobust.yaml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=2500,

@@ -27,6 +27,8 @@ rule write_report:
         provenance="<results>/provenance.json",
     log:
         "<logs>/write_report.log",
+    conda:
+        "../../envs/whyrobust.yaml"
     resources:
         mem_mb=3000,
         runtime=30,

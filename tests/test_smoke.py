@@ -1,0 +1,143 @@
+"""The smoke study end to end, on real icons, and what a change of its config reruns."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.test_dag import planned_jobs, write_config
+
+COLUMNS = {
+    "accuracy.csv": "run source train_images seed objective supervision caption head prompts test_set images correct "
+    "accuracy low high",
+    "baselines.csv": "shift x_test_set models slope intercept r_squared scale",
+    "effective_robustness.csv": "run head prompts shift id_accuracy shift_accuracy baseline_accuracy "
+    "effective_robustness_points low_points high_points",
+    "causes.csv": "cause contrast shift pairs effect_points low_points high_points",
+}
+
+
+@pytest.fixture(scope="module")
+def smoke(root, tmp_path_factory, snakemake):
+    """Run the smoke study in a new folder; archives fetched before are used again."""
+    folder = tmp_path_factory.mktemp("smoke study")
+    (folder / "resources").symlink_to(root / "resources")
+    config = yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+    config["downloads"] = str(root / "downloads")
+    write_config(folder, config)
+    done = snakemake(folder, "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder, config, done
+
+
+def changed_jobs(smoke, snakemake, change):
+    folder, config, _ = smoke
+    altered = yaml.safe_load(yaml.safe_dump(config))
+    change(altered)
+    write_config(folder, altered)
+    try:
+        done = snakemake(folder, "--dry-run")
+    finally:
+        write_config(folder, config)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return planned_jobs(done.stdout + done.stderr)
+
+
+def test_the_tables_have_the_columns_of_the_design(smoke):
+    results = smoke[0] / "results" / "smoke"
+    for name, columns in COLUMNS.items():
+        table = pd.read_csv(results / name)
+        assert set(columns.split()) <= set(table.columns)
+        assert len(table)
+    accuracy = pd.read_csv(results / "accuracy.csv")
+    assert accuracy["accuracy"].between(0, 1).all()
+    assert (accuracy["accuracy"] == accuracy["correct"] / accuracy["images"]).all()
+    predictions = pd.read_parquet(results / "predictions.parquet")
+    assert predictions["correct"].sum() == accuracy["correct"].sum()
+    assert (predictions["correct"] == (predictions["label"].astype(str) == predictions["prediction"].astype(str))).all()
+
+
+def test_no_training_image_shares_its_drawing_with_a_test_image(smoke):
+    results = smoke[0] / "results" / "smoke" / "decontaminated"
+    kept = {path.stem: pd.read_parquet(path) for path in results.glob("*.parquet")}
+    tests = pd.concat([kept[name] for name in ("studio_test", "v2", "rendition", "sketch", "objects")])
+    for source in ("studio", "web"):
+        assert not set(kept[source]["group"]) & set(tests["group"])
+        assert not set(kept[source]["uid"]) & set(tests["uid"])
+    assert pd.read_csv(results / "sizes.csv")["test_twins_removed"].sum() > 0
+
+
+def test_figures_report_and_provenance_are_there(smoke):
+    results = smoke[0] / "results" / "smoke"
+    for name in ("effective_robustness", "causes", "published_models"):
+        for ending in ("svg", "png", "csv"):
+            assert (results / "figures" / f"{name}.{ending}").stat().st_size > 500
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 8_000_000
+    # Links may lead outside; nothing may be loaded from there.
+    assert not re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
+    provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
+    assert {"commit", "packages", "machine", "config", "checksums_sha256", "images"} <= set(provenance)
+    assert (smoke[0] / "results" / "reference" / "baselines.csv").exists()
+
+
+def test_the_terminal_ends_with_the_causes(smoke):
+    text = smoke[2].stdout + smoke[2].stderr
+    assert "training distribution" in text and "report.html" in text
+
+
+def test_a_second_call_has_nothing_to_do(smoke, snakemake):
+    done = snakemake(smoke[0], "--cores", "2")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_another_colour_reruns_figures_and_report_only(smoke, snakemake):
+    def change(config):
+        config["figures"]["colours"] = {"cross-entropy on web labels": "#123456"}
+
+    assert set(changed_jobs(smoke, snakemake, change)) - {"all"} == {"draw_figures", "write_report"}
+
+
+def test_another_size_trains_only_the_new_runs(smoke, snakemake):
+    def change(config):
+        config["runs"][0]["train_images"].append(300)
+
+    jobs = changed_jobs(smoke, snakemake, change)
+    seeds = len(smoke[1]["seeds"])
+    assert jobs["train_run"] == jobs["embed_test_sets"] == jobs["draw_subset"] == seeds
+    assert not {"build_records", "build_images", "assemble_captions", "decontaminate", "download_source"} & set(jobs)
+
+
+def test_another_prompt_set_trains_nothing(smoke, snakemake):
+    def change(config):
+        config["prompts"]["photo"] = ["a photo of a {class}"]
+
+    jobs = changed_jobs(smoke, snakemake, change)
+    assert "train_run" not in jobs
+    assert jobs["embed_test_sets"] == sum(2 for run in smoke[1]["runs"][2]["source"])
+
+
+def test_a_training_setting_retrains_its_objective_only(smoke, snakemake):
+    def change(config):
+        config["training"]["clip"]["learning_rate"] = 0.001
+
+    assert changed_jobs(smoke, snakemake, change)["train_run"] == 4
+
+
+def test_a_size_above_what_is_left_is_an_error_that_names_the_key(smoke, snakemake):
+    folder, config, _ = smoke
+    altered = yaml.safe_load(yaml.safe_dump(config))
+    altered["runs"][0]["train_images"] = 11500
+    write_config(folder, altered)
+    try:
+        target = "results/smoke/subsets/studio/11500_images_seed_0.parquet"
+        done = snakemake(folder, "--cores", "1", target)
+    finally:
+        write_config(folder, config)
+    assert done.returncode != 0
+    assert "train_images 11500" in done.stdout + done.stderr
+    assert not (folder / target).exists()
