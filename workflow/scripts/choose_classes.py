@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 #: Fewest drawings of a class: enough to learn it from either source and to test it on the shifts that cover all classes.
 MINIMUM_DRAWINGS = {"studio": 12, "web": 20, "studio_test": 2, "v2": 1, "rendition": 5}
-    "studio": 12,
-    "web": 20,
-    "studio_test": 2,
-    "v2": 1,
-    "rendition": 5,
-    "sketch": 1,
-    "objects": 1,
-}
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
