@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 
@@ -36,7 +37,7 @@ def smoke(root, tmp_path_factory, snakemake):
 
 def changed_jobs(smoke, snakemake, change):
     folder, config, _ = smoke
-    altered = yaml.safe_load(yaml.safe_dump(config))
+    altered = copy.deepcopy(config)
     change(altered)
     write_config(folder, altered)
     try:
@@ -118,7 +119,7 @@ def test_another_prompt_set_trains_nothing(smoke, snakemake):
 
     jobs = changed_jobs(smoke, snakemake, change)
     assert "train_run" not in jobs
-    assert jobs["embed_test_sets"] == sum(2 for run in smoke[1]["runs"][2]["source"])
+    assert jobs["embed_test_sets"] == len(smoke[1]["runs"][2]["source"]) * len(smoke[1]["seeds"])
 
 
 def test_a_training_setting_retrains_its_objective_only(smoke, snakemake):
@@ -130,8 +131,8 @@ def test_a_training_setting_retrains_its_objective_only(smoke, snakemake):
 
 def test_a_size_above_what_is_left_is_an_error_that_names_the_key(smoke, snakemake):
     folder, config, _ = smoke
-    altered = yaml.safe_load(yaml.safe_dump(config))
-    altered["runs"][0]["train_images"] = 11500
+    altered = copy.deepcopy(config)
+    altered["runs"][0]["train_images"].append(11500)
     write_config(folder, altered)
     try:
         target = "results/smoke/subsets/studio/11500_images_seed_0.parquet"
