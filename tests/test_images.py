@@ -90,8 +90,16 @@ def test_what_cannot_be_drawn_is_an_error_with_its_reason(document, reason):
 def test_nothing_is_read_from_disk(tmp_path, body):
     path = tmp_path / "secret.png"
     Image.new("RGB", (4, 4), "blue").save(path)
-    with pytest.raises(DrawingError):
-        draw_svg(svg(body.format(path=path)), 16)
+    # The square can be seen in any case, so only the reference can be what is refused.
+    square = '<rect x="5" y="5" width="5" height="5"/>'
+    with pytest.raises(DrawingError, match=r"refers to something outside|only shapes are drawn"):
+        draw_svg(svg(square + body.format(path=path)), 16)
+
+
+@pytest.mark.parametrize("kind", ["image", "foreignObject", "text"])
+def test_only_shapes_are_drawn(kind):
+    with pytest.raises(DrawingError, match=rf"<{kind}>"):
+        draw_svg(svg(f'<rect width="5" height="5"/><{kind} width="9" height="9"/>'), 16)
 
 
 def test_a_reference_inside_the_drawing_is_followed():
