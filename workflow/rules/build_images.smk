@@ -5,6 +5,7 @@ rule build_images:
         ),
     output:
         images="<results>/images/{dataset}.arrow",
+        ink="<results>/images/{dataset}_ink.npy",
         failures="<results>/images/{dataset}_failures.csv",
     log:
         "<logs>/build_images/{dataset}.log",

@@ -1,6 +1,7 @@
 rule decontaminate:
     input:
         images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
+        ink=expand("<results>/images/{dataset}_ink.npy", dataset=USED_DATASETS),
         records=expand(
             "<results>/records/{part}.parquet",
             part=[DATASETS[name]["part"] for name in USED_DATASETS],
@@ -24,7 +25,8 @@ rule decontaminate:
     params:
         sources=SOURCES,
         test_sets=TEST_SETS,
-        similarity=config["data"]["near_duplicate_similarity"],
+        near_duplicate=config["data"]["near_duplicate_similarity"],
+        repeat=config["data"]["repeat_similarity"],
         code=code_of("decontaminate"),
     script:
         "../scripts/decontaminate.py"

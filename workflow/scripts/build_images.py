@@ -1,10 +1,14 @@
-"""Draw the icons of a data set as small pictures.
+"""Draw the icons of a data set as small pictures, and reduce each to the ink that decontamination compares.
 
 Stands alone because drawing is the slowest preparation and depends on the drawings, the size and the pose alone.
+The ink is made here, where the plain drawing is at hand: a posed picture has a background that would hide a copy.
 """
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from whyrobust.decontamination import normalise_ink
 from whyrobust.files import atomic_path
 from whyrobust.images import build_images, check_failure_share, write_images
 from whyrobust.logs import start_log
@@ -17,15 +21,18 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     drawings = read_drawings(snakemake.input.drawings[0])
-    uids, pixels, failures = build_images(
-        drawings,
-        size=snakemake.params.size,
-        pose=snakemake.params.pose,
-        seed=snakemake.params.seed,
-        workers=snakemake.threads,
-    )
+    size, seed, pose = snakemake.params.size, snakemake.params.seed, snakemake.params.pose
+    uids, pixels, failures = build_images(drawings, size=size, pose=pose, seed=seed, workers=snakemake.threads)
     logger.info("%d of %d drawn", len(uids), len(drawings))
     check_failure_share(failures, len(drawings), snakemake.params.allowed_failure_share)
+    plain = pixels
+    if pose != "plain":
+        kept = drawings[drawings["uid"].isin(uids)]
+        plain_uids, plain, _ = build_images(kept, size=size, pose="plain", seed=seed, workers=snakemake.threads)
+        if plain_uids != uids:
+            raise ValueError(f"plain and posed pictures of {snakemake.wildcards.dataset} are not of the same icons")
+    with atomic_path(snakemake.output.ink) as temporary, temporary.open("wb") as file:
+        np.save(file, normalise_ink(plain))
     with atomic_path(snakemake.output.failures) as temporary:
         failures.to_csv(temporary, index=False)
     write_images(snakemake.output.images, uids, pixels)

@@ -7,11 +7,12 @@ at once. Its counts and sample pairs go into the report.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.decontamination import borderline_pairs, decontaminate, duplicates_within, normalise_ink
+from whyrobust.decontamination import borderline_pairs, decontaminate, duplicates_within
 from whyrobust.files import atomic_path
 from whyrobust.images import ImageStore
 from whyrobust.logs import start_log
@@ -31,14 +32,15 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     names = [*snakemake.params.sources, *snakemake.params.test_sets]
     records, ink, sizes = {}, {}, {}
-    for name, images, path in zip(names, snakemake.input.images, snakemake.input.records, strict=True):
+    paths = zip(snakemake.input.images, snakemake.input.ink, snakemake.input.records, strict=True)
+    for name, (images, ink_path, path) in zip(names, paths, strict=True):
         store = ImageStore.open(images)
         records[name] = read_records(path).set_index("uid").loc[list(store.uids)].reset_index()
-        ink[name] = normalise_ink(store.pixels(list(store.uids)))
+        ink[name] = np.load(ink_path)
         sizes[name] = {"dataset": name, "drawn": len(store.uids)}
 
     for name in snakemake.params.test_sets:
-        repeats = duplicates_within(list(records[name]["uid"]), ink[name], snakemake.params.similarity)
+        repeats = duplicates_within(list(records[name]["uid"]), ink[name], snakemake.params.repeat)
         stays = ~records[name]["uid"].isin(repeats["uid"]).to_numpy()
         records[name], ink[name] = records[name][stays].reset_index(drop=True), ink[name][stays]
         sizes[name]["repeats_removed"] = len(repeats)
@@ -57,7 +59,7 @@ if __name__ == "__main__":
             list(records[name]["group"]),
             ink[name],
             test_sets,
-            snakemake.params.similarity,
+            snakemake.params.near_duplicate,
         )
         gone = set(found.removed_uids)
         records[name] = records[name][~records[name]["uid"].isin(gone)].reset_index(drop=True)
