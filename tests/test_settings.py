@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from whyrobust.config_docs import describe_keys
 from whyrobust.settings import ConfigError, plan_study
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
@@ -52,6 +53,11 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
         (["baseline", "standard", "source"], ["moon"], ["baseline.standard.source", "moon"]),
         (["causes", "training_distribution", 0, "to"], {"source": "studio", "train_images": 7}, ["causes", "no pair"]),
         (["figures", "colours"], {"x": "red"}, ["figures.colours.x", "red"]),
+        (
+            ["figures", "colours"],
+            {"clip on moon": "#123456"},
+            ["figures.colours", "clip on moon", "CLIP on web titles"],
+        ),
         (["prompts", "name"], ["no place"], ["prompts.name[0]", "no place"]),
     ],
 )
@@ -75,3 +81,8 @@ def test_a_class_without_images_is_named(config, root, tmp_path):
     config["data"]["classes"] = str(table)
     with pytest.raises(ConfigError, match="no images in part 'studio'"):
         plan_study(config, root / SCHEMA, root)
+
+
+def test_the_page_of_config_keys_is_that_of_the_schema(root):
+    schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    assert (root / "docs" / "config.md").read_text(encoding="utf-8") == describe_keys(schema)

@@ -22,6 +22,7 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.files import atomic_path, write_json, write_text
+from whyrobust.words import VERDICTS, name_cause, name_head, name_kind, name_test_set, spaced
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours (Color Universal Design, 2008), less black and yellow, which vanish on one ground."""
@@ -31,7 +32,7 @@ NEUTRAL: Final = "#8A9099"
 
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
-VERDICT_COLOURS: Final = {"raises": "#0072B2", "lowers": "#D55E00", "unclear": NEUTRAL}
+VERDICT_COLOURS: Final = dict(zip(VERDICTS, ("#0072B2", "#D55E00", NEUTRAL), strict=True))
 
 FILE_THEME: Final = {
     "ink": "#1d2025",
@@ -55,77 +56,10 @@ PAGE_THEME: Final = {
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
-_OBJECTIVE_WORDS: Final = {
-    "clip": "CLIP",
-    "siglip": "SigLIP",
-    "cross_entropy": "cross-entropy",
-    "supcon": "supervised contrastive",
-    "simclr": "SimCLR",
-}
-_CAPTION_WORDS: Final = {
-    "title": "titles",
-    "title_description": "titles and descriptions",
-    "title_tags": "titles and tags",
-    "title_description_tags": "titles, descriptions and tags",
-    "template": "template captions",
-    "shuffled": "shuffled captions",
-}
-_HEAD_WORDS: Final = {
-    "zero_shot": "zero-shot",
-    "classifier": "its own classifier",
-    "linear_probe": "linear probe",
-    "nearest_mean": "nearest class mean",
-}
-_CAUSE_WORDS: Final = {
-    "training_set_size": "training set size",
-    "training_distribution": "training distribution",
-    "language_at_training": "language at training",
-    "language_at_test": "language at test",
-    "contrastive_loss": "contrastive loss",
-}
 _HEAD_ORDER: Final = ("classifier", "zero_shot", "linear_probe", "nearest_mean")
 
 
 # ---------------------------------------------------------------- words and numbers
-
-
-def name_kind(objective: str, supervision: str, caption: str | None, source: str) -> str:
-    """Name a kind of training in words, such as ``CLIP on web titles`` or ``cross-entropy on studio labels``.
-
-    Args:
-        objective: The objective, e.g. ``clip``; one that is not known is shown as it is, spaced.
-        supervision: ``captions`` or ``labels``.
-        caption: The caption variant; empty or missing with labels.
-        source: Where the training images come from.
-    """
-    objective_words = _OBJECTIVE_WORDS.get(objective, _spaced(objective))
-    caption_name = "" if caption is None or pd.isna(caption) else str(caption)
-    what = _spaced(supervision)
-    if supervision == "captions" and caption_name:
-        what = _CAPTION_WORDS.get(caption_name, f"{_spaced(caption_name)} captions")
-    return f"{objective_words} on {_spaced(source)} {what}"
-
-
-def name_cause(cause: str) -> str:
-    """Return a cause in words: ``language_at_test`` becomes ``language at test``."""
-    return _CAUSE_WORDS.get(cause, _spaced(cause))
-
-
-def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
-    """Return a test set in words; ``x@y`` is test set x restricted to the classes of shift y."""
-    given = names or {}
-    if test_set in given:
-        return given[test_set]
-    whole, _, part = test_set.partition("@")
-    words = given.get(whole, _spaced(whole))
-    return f"{words}, classes of {name_test_set(part, names)}" if part else words
-
-
-def name_head(head: str, prompts: str | None) -> str:
-    """Return how a run was read off, in words: ``zero-shot (ensemble)``."""
-    words = _HEAD_WORDS.get(head, _spaced(head))
-    has_prompts = prompts is not None and not pd.isna(prompts) and str(prompts) != ""
-    return f"{words} ({_spaced(str(prompts))})" if has_prompts else words
 
 
 def format_percent(rate: float) -> str:
@@ -528,7 +462,7 @@ REFERENCE_LOOK: Final[dict[str, Any]] = {"intervals": False, "sizes": (26, 26), 
 
 def describe_reference(points: pd.DataFrame) -> pd.DataFrame:
     """Name published models as the charts need it: ``kind`` from the collection, ``words`` from the model."""
-    table = points.assign(kind=[_spaced(str(name)) for name in points["collection"]])
+    table = points.assign(kind=[spaced(str(name)) for name in points["collection"]])
     table["words"] = table["run"].astype(str)
     # Standard models are the background of the others: drawn first, listed first.
     background = [not kind.startswith("standard") for kind in table["kind"]]
@@ -1062,11 +996,6 @@ def _vega_lite_version() -> str:
 
 def _missing(value: Any) -> bool:  # noqa: ANN401 - a cell of a table
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _spaced(name: str) -> str:
-    """Underscores as spaces, unless it is already written in words, where "open_clip" stays a name."""
-    return name if " " in name else name.replace("_", " ")
 
 
 def _capital(text: str) -> str:

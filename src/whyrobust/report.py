@@ -28,16 +28,13 @@ from whyrobust.figures import (
     format_percent,
     format_points,
     judge_effect,
-    name_cause,
-    name_head,
-    name_kind,
-    name_test_set,
     note_points,
     page_spec,
     render_svg,
     robustness_panel,
 )
 from whyrobust.files import write_text
+from whyrobust.words import name_cause, name_head, name_kind, name_test_set
 
 #: Collections of published models, as the chart names them.
 COLLECTION_WORDS = {

@@ -16,6 +16,7 @@ import jsonschema
 import yaml
 
 from whyrobust.plan import Contrast, PlanError, Run, count_pairs, plan_contrasts, plan_runs
+from whyrobust.words import VERDICTS, name_kind
 
 #: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
 ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
@@ -32,7 +33,7 @@ def _key(path: Sequence[str | int]) -> str:
     return text or "the config"
 
 
-def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def allowed_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     """Say in words what a schema node allows."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
@@ -53,9 +54,14 @@ def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if schema.get("uniqueItems"):
         parts.append("each value once")
     if "anyOf" in schema:
-        parts.append(" or ".join(_allowed(option, definitions) for option in schema["anyOf"]))
+        first, *others = schema["anyOf"]
+        options = [allowed_words(first, definitions)]
+        for other in others:
+            same = other.get("type") == "array" and other.get("items") == first
+            options.append("a list of such values" if same else allowed_words(other, definitions))
+        parts.append(", or ".join(options))
     if "items" in schema and schema.get("type") == "array":
-        parts.append(f"of ({_allowed(schema['items'], definitions)})")
+        parts.append(f"of ({allowed_words(schema['items'], definitions)})")
     return ", ".join(parts)
 
 
@@ -74,11 +80,11 @@ def _explain(error: jsonschema.ValidationError, definitions: Mapping[str, Any]) 
     if error.validator == "required":
         missing = [name for name in schema["required"] if name not in instance]
         prefix = "" if key == "the config" else key + "."
-        allowed = _allowed(schema["properties"][missing[0]], definitions)
+        allowed = allowed_words(schema["properties"][missing[0]], definitions)
         return f"config key {prefix}{missing[0]} is missing: give {allowed}"
     if error.absolute_path and "propertyNames" in error.absolute_schema_path:
-        return f"config key {key} has an entry named {found}: allowed is {_allowed(schema, definitions)}"
-    return f"config key {key} is {found}: allowed is {_allowed(schema, definitions)}"
+        return f"config key {key} has an entry named {found}: allowed is {allowed_words(schema, definitions)}"
+    return f"config key {key} is {found}: allowed is {allowed_words(schema, definitions)}"
 
 
 def check_schema(config: Mapping[str, Any], schema_path: Path | str) -> None:
@@ -200,6 +206,15 @@ def check_comparisons(runs: Sequence[Run], contrasts: Sequence[Contrast]) -> Non
             )
 
 
+def check_colours(colours: Mapping[str, str], runs: Sequence[Run]) -> None:
+    """Check that colours are given for kinds of training that the study has, or for verdicts on effects."""
+    kinds = dict.fromkeys(name_kind(run.objective, run.supervision, run.caption, run.source) for run in runs)
+    known = [*kinds, *VERDICTS]
+    for name in colours:
+        if name not in known:
+            raise ConfigError(f"config key figures.colours has '{name}': allowed is one of {', '.join(known)}")
+
+
 def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -> tuple[list[Run], list[Contrast]]:
     """Validate a config and return its runs and comparisons.
 
@@ -226,6 +241,7 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
     except PlanError as error:
         raise ConfigError(str(error)) from error
     check_data(config, read_class_counts(root / config["data"]["classes"]), runs)
+    check_colours(config["figures"]["colours"], runs)
     contrasts = plan_contrasts(config["causes"])
     check_comparisons(runs, contrasts)
     return runs, contrasts

@@ -42,6 +42,6 @@ if __name__ == "__main__":
             pd.read_csv(snakemake.input.reference_bands),
         )
     )
-    chart = reference_chart(published, lines, band, colours)
+    chart = reference_chart(published, lines, band)
     save_figure(chart, folder, "published_models", published)
     logger.info("figures in %s", folder)

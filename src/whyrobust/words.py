@@ -1,0 +1,91 @@
+"""Names of things in plain words, the same in figures, on the page and in the config.
+
+Stands alone, and imports nothing heavy, because the config is checked with these words (colours are given by kind of
+training) before any work is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+VERDICTS: Final = ("raises", "lowers", "unclear")
+"""What an effect's interval says: all above zero, all below zero, or zero inside."""
+
+_OBJECTIVE_WORDS: Final = {
+    "clip": "CLIP",
+    "siglip": "SigLIP",
+    "cross_entropy": "cross-entropy",
+    "supcon": "supervised contrastive",
+    "simclr": "SimCLR",
+}
+_CAPTION_WORDS: Final = {
+    "title": "titles",
+    "title_description": "titles and descriptions",
+    "title_tags": "titles and tags",
+    "title_description_tags": "titles, descriptions and tags",
+    "template": "template captions",
+    "shuffled": "shuffled captions",
+}
+_HEAD_WORDS: Final = {
+    "zero_shot": "zero-shot",
+    "classifier": "its own classifier",
+    "linear_probe": "linear probe",
+    "nearest_mean": "nearest class mean",
+}
+_CAUSE_WORDS: Final = {
+    "training_set_size": "training set size",
+    "training_distribution": "training distribution",
+    "language_at_training": "language at training",
+    "language_at_test": "language at test",
+    "contrastive_loss": "contrastive loss",
+}
+
+
+def _missing(value: object) -> bool:
+    """Tell whether a table's cell is empty: None, or not a number, which alone does not equal itself."""
+    return value is None or value != value
+
+
+def spaced(name: str) -> str:
+    """Underscores as spaces, unless it is already written in words, where "open_clip" stays a name."""
+    return name if " " in name else name.replace("_", " ")
+
+
+def name_kind(objective: str, supervision: str, caption: str | None, source: str) -> str:
+    """Name a kind of training in words, such as ``CLIP on web titles`` or ``cross-entropy on studio labels``.
+
+    Args:
+        objective: The objective, e.g. ``clip``; one that is not known is shown as it is, spaced.
+        supervision: ``captions`` or ``labels``.
+        caption: The caption variant; empty or missing with labels.
+        source: Where the training images come from.
+    """
+    objective_words = _OBJECTIVE_WORDS.get(objective, spaced(objective))
+    caption_name = "" if _missing(caption) else str(caption)
+    what = spaced(supervision)
+    if supervision == "captions" and caption_name:
+        what = _CAPTION_WORDS.get(caption_name, f"{spaced(caption_name)} captions")
+    return f"{objective_words} on {spaced(source)} {what}"
+
+
+def name_cause(cause: str) -> str:
+    """Return a cause in words: ``language_at_test`` becomes ``language at test``."""
+    return _CAUSE_WORDS.get(cause, spaced(cause))
+
+
+def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
+    """Return a test set in words; ``x@y`` is test set x restricted to the classes of shift y."""
+    given = names or {}
+    if test_set in given:
+        return given[test_set]
+    whole, _, part = test_set.partition("@")
+    words = given.get(whole, spaced(whole))
+    return f"{words}, classes of {name_test_set(part, names)}" if part else words
+
+
+def name_head(head: str, prompts: str | None) -> str:
+    """Return how a run was read off, in words: ``zero-shot (ensemble)``."""
+    words = _HEAD_WORDS.get(head, spaced(head))
+    has_prompts = not _missing(prompts) and str(prompts) != ""
+    return f"{words} ({spaced(str(prompts))})" if has_prompts else words
