@@ -124,7 +124,7 @@ def test_another_prompt_set_trains_nothing(smoke, snakemake):
 
 def test_a_training_setting_retrains_its_objective_only(smoke, snakemake):
     def change(config):
-        config["training"]["clip"]["learning_rate"] = 0.001
+        config["training"]["clip"]["learning_rate"] = 0.0005
 
     assert changed_jobs(smoke, snakemake, change)["train_run"] == 4
 
