@@ -14,6 +14,7 @@ from whyrobust.captions import (
     assemble_captions,
     build_caption,
     clean_text,
+    share_unchanged,
     shuffle_within_class,
 )
 
@@ -39,6 +40,7 @@ def test_each_variant_says_what_its_name_says():
         "title_tags": "cat face, pets, animal faces",
         "title_description_tags": "cat face, A set by a team, pets, animal faces",
         "template": "an icon of a cat",
+        "shuffled": "cat face",
     }
     # Empty fields leave no trace.
     assert captions.loc["a:dog"].to_dict() == dict.fromkeys(TEXT_VARIANTS, "dog") | {"template": "an icon of a dog"}
@@ -122,3 +124,23 @@ def test_a_shuffle_needs_labels_and_columns_of_one_length():
 
 def test_the_same_letters_written_two_ways_make_one_caption():
     assert clean_text("cafe\u0301") == clean_text("caf\u00e9") == "caf\u00e9"
+
+
+def test_shuffled_titles_stay_within_their_class_and_do_not_depend_on_order():
+    names = [f"a:{number}" for number in range(12)]
+    records = pd.DataFrame(
+        {
+            "uid": names,
+            "title": [f"title {number}" for number in range(12)],
+            "description": "",
+            "tags": [[] for _ in names],
+            "label": ["cat"] * 6 + ["dog"] * 4 + [None] * 2,
+        }
+    )
+    found = assemble_captions(records, ["title", "shuffled"], TEMPLATE, seed=1).set_index("uid")
+    for label, rows in records.groupby(records["label"].fillna("")):
+        assert sorted(found.loc[rows["uid"], "shuffled"]) == sorted(rows["title"]), label
+    assert 0 <= share_unchanged(list(found["title"]), list(found["shuffled"])) < 0.8
+    again = assemble_captions(records[::-1], ["shuffled"], TEMPLATE, seed=1).set_index("uid")
+    assert (again.loc[names, "shuffled"] == found.loc[names, "shuffled"]).all()
+    assert share_unchanged(["a", "b"], ["a", "a"]) == 0.5

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 STAGES = {
-    "download_source", "build_records", "assemble_captions", "build_images", "decontaminate", "draw_subset",
-    "train_run", "embed_test_sets", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
-    "draw_figures", "write_report",
+    "download_source", "build_records", "assemble_captions", "build_images", "decontaminate", "match_text",
+    "draw_subset", "train_run", "embed_test_sets", "fit_heads", "score_heads", "measure_robustness",
+    "attribute_causes", "measure_reference", "draw_figures", "write_report",
 }  # fmt: skip
 
 

@@ -19,9 +19,12 @@ from whyrobust.robustness import (
     effective_robustness_draws,
     effective_robustness_points,
     fit_baseline,
+    fit_multi_baseline,
     fit_two_lines,
     from_scale,
     measure_robustness,
+    multi_effective_robustness,
+    multi_effective_robustness_draws,
     resample_accuracies,
     resample_counts,
     to_scale,
@@ -385,3 +388,115 @@ def test_a_pivot_gives_each_model_the_line_of_its_side():
     )
     np.testing.assert_array_equal(first[:, x < 0.5], second[:, x < 0.5])
     assert not np.array_equal(first[:, 3], second[:, 3], equal_nan=True)
+
+
+# --- Several in-distribution test sets ----------------------------------------------------------------------
+
+
+def make_two_sets(models: int, rng, noise: float = 0.1):
+    x = rng.uniform(0.2, 0.8, (models, 2))
+    position = -0.3 + to_scale(x, "logit") @ [0.7, 0.4] + rng.normal(0, noise, models)
+    return x, from_scale(position, "logit")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_plane_is_ordinary_least_squares(scale):
+    x, y = make_two_sets(20, np.random.default_rng(0))
+    baseline = fit_multi_baseline(x, y, scale)
+    expected = sm.OLS(to_scale(y, scale), sm.add_constant(to_scale(x, scale))).fit()
+    assert (baseline.intercept, *baseline.slopes) == pytest.approx(tuple(expected.params))
+    assert baseline.r_squared == pytest.approx(expected.rsquared)
+    np.testing.assert_allclose(baseline.predict(x), from_scale(expected.fittedvalues, scale))
+    assert baseline.predict(x[:4].reshape(2, 2, 2)).shape == (2, 2)
+    assert baseline.x_low == tuple(x.min(axis=0)) and baseline.models == 20
+
+
+def test_one_test_set_is_the_line():
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(0.2, 0.8, (2, 9))
+    plane, line = fit_multi_baseline(x[:, None], y, "logit"), fit_baseline(x, y, "logit")
+    assert (plane.slopes[0], plane.intercept, plane.r_squared) == pytest.approx(
+        (line.slope, line.intercept, line.r_squared)
+    )
+    at = np.array([0.0, 0.3, 1.0, np.nan])
+    np.testing.assert_allclose(plane.predict(at[:, None]), line.predict(at))
+    id_draws, shift_draws = rng.uniform(0.2, 0.8, (2, 50, 9))
+    standard = np.arange(9) < 6
+    np.testing.assert_allclose(
+        multi_effective_robustness_draws(id_draws[:, :, None], shift_draws, standard, "logit", 3),
+        effective_robustness_draws(id_draws, shift_draws, standard, "logit", 3),
+        atol=1e-9,
+    )
+
+
+def test_too_few_or_dependent_standard_models_are_an_error():
+    x, y = make_two_sets(6, np.random.default_rng(2))
+    assert fit_multi_baseline(x[:4], y[:4], "logit").models == 4
+    with pytest.raises(ValueError, match=r"Found 3 standard models.*takes 4"):
+        fit_multi_baseline(x[:3], y[:3], "logit")
+    x[0, 0], y[1] = 0.0, np.nan
+    assert fit_multi_baseline(x, y, "logit").excluded == 2
+    with pytest.raises(ValueError, match="several sources"):
+        fit_multi_baseline(np.repeat(x[:, 1:], 2, axis=1), y, "logit")
+    for bad in (x[:, 0], x[:, :0], x[:3]):
+        with pytest.raises(ValueError, match="test_sets"):
+            fit_multi_baseline(bad, y, "logit")
+    with pytest.raises(ValueError, match="2 test sets"):
+        fit_multi_baseline(x[2:], y[2:], "logit").predict([0.5, 0.5, 0.5])
+
+
+def test_what_a_second_test_set_explains_is_no_robustness():
+    # Models of two sources on one plane; by the first test set alone those of the second source look robust.
+    rng = np.random.default_rng(3)
+    web = np.arange(30) >= 15
+    ability = rng.uniform(-1, 1, 30)
+    logits = np.column_stack([ability - 0.8 * web, 0.9 * ability + 0.8 * web + rng.normal(0, 0.2, 30)])
+    x, y = from_scale(logits, "logit"), from_scale(logits @ [0.5, 0.5] - 0.5, "logit")
+    alone = effective_robustness_points(x[:, 0], y, fit_baseline(x[~web, 0], y[~web], "logit"))
+    draws = (np.tile(x, (40, 1, 1)), np.tile(y, (40, 1)))
+    result = multi_effective_robustness(x, y, np.ones(30, dtype=bool), *draws)
+    assert alone[web].mean() > 10
+    np.testing.assert_allclose(result.points, 0, atol=1e-8)
+    np.testing.assert_allclose(result.draws, 0, atol=1e-8)
+    assert result.baseline.r_squared == pytest.approx(1) and not result.extrapolated.any()
+
+
+def test_draws_of_planes_equal_a_plain_loop():
+    rng = np.random.default_rng(4)
+    id_draws, shift_draws = rng.uniform(0.2, 0.8, (30, 8, 2)), rng.uniform(0.2, 0.8, (30, 8))
+    standard = np.arange(8) < 7
+    # The same stream of random numbers as the function's own.
+    chosen = np.random.default_rng(6).integers(0, 7, (30, 7))
+    draws = multi_effective_robustness_draws(id_draws, shift_draws, standard, "logit", 6)
+    for number, models in enumerate(chosen):
+        if len(set(models)) < 3:
+            assert np.isnan(draws[number]).all()
+            continue
+        x, y = to_scale(id_draws[number], "logit"), to_scale(shift_draws[number], "logit")
+        fit = sm.OLS(y[models], sm.add_constant(x[models], has_constant="add")).fit()
+        expected = from_scale(sm.add_constant(x, has_constant="add") @ fit.params, "logit")
+        np.testing.assert_allclose(draws[number], 100 * (shift_draws[number] - expected), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_measurements_with_several_test_sets_have_intervals_and_say_what_is_outside():
+    rng = np.random.default_rng(5)
+    x, y = make_two_sets(25, rng)
+    standard = np.arange(25) < 22
+    y[22] += 0.15
+    x[23], x[24] = (0.95, 0.5), (np.nan, 0.5)
+    draws = [np.clip(a + rng.normal(0, 0.01, (200, *a.shape)), 0.001, 0.999) for a in (x, y)]
+    result = multi_effective_robustness(x, y, standard, *draws)
+    assert result.low_points[22] > 0
+    assert (result.low_points[:24] < result.points[:24]).all() and (result.points[:24] < result.high_points[:24]).all()
+    assert result.extrapolated[23] and result.extrapolated[24]
+    assert np.isnan([result.points[24], result.low_points[24]]).all() and np.isnan(result.draws[:, 24]).all()
+    # Too few standard models in every draw leave every draw empty.
+    few = multi_effective_robustness_draws(draws[0], draws[1], np.arange(25) < 2, "logit", 0)
+    assert np.isnan(few).all()
+    none = multi_effective_robustness_draws(draws[0], draws[1], np.zeros(25, dtype=bool), "logit", 0)
+    assert np.isnan(none).all()
+    with pytest.raises(ValueError, match="shapes"):
+        multi_effective_robustness_draws(draws[0][:, :, 0], draws[1], standard, "logit", 0)
+    with pytest.raises(ValueError, match="shape"):
+        multi_effective_robustness(x[:, 0], y, standard, *draws)

@@ -24,12 +24,14 @@ def change(config, path, value):
 @pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml"])
 def test_shipped_configs_are_valid(root, name):
     config = yaml.safe_load((root / name).read_text(encoding="utf-8"))
-    runs, contrasts = plan_study(config, root / SCHEMA, root)
-    assert len(runs) >= 10 and len(contrasts) >= 3
+    study = plan_study(config, root / SCHEMA, root)
+    assert len(study.runs) >= 10
+    assert len({contrast.cause for contrast in study.contrasts}) == 5
+    assert all(study.heads[run.run][0].main for run in study.runs if run.evaluated)
 
 
 def test_the_default_study_has_24_runs_and_3_seeds(config, root):
-    runs, _ = plan_study(config, root / SCHEMA, root)
+    runs = plan_study(config, root / SCHEMA, root).runs
     assert len(runs) >= 24 and len({run.seed for run in runs}) >= 3
 
 
@@ -48,7 +50,25 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
         (["runs", 0, "train_images"], "many", ["runs[0].train_images", "many", "a whole number"]),
         (["runs", 0, "source"], "moon", ["runs[0].source", "moon", "studio, web"]),
         (["runs", 0, "size"], 5, ["runs[0].size", "train_images"]),
-        (["runs", 2, "caption"], None, ["runs[2].caption", "captions"]),
+        (["runs", 4, "caption"], None, ["runs[4].caption", "captions"]),
+        (["runs", 9, "pretrain"], {"objective": "clip"}, ["runs[9].pretrain.caption", "captions"]),
+        (["runs", 9, "pretrain"], {"objective": "simclr", "source": "x"}, ["runs[9].pretrain.source", "studio, web"]),
+        (["sources", "half_web", "shares", "web"], 0.6, ["sources.half_web.shares", "1.1"]),
+        (["sources", "half_web", "shares"], {"studio": 0.5, "moon": 0.5}, ["sources.half_web", "moon"]),
+        (["sources", "web_at_studio_classes", "of"], "half_web", ["web_at_studio_classes", "half_web", "icons"]),
+        (["sources", "web_at_studio_classes", "part"], "web", ["web_at_studio_classes.part", "view"]),
+        (["sources", "web", "part"], None, ["sources.web.part", "missing"]),
+        (["heads", 0, "fitted_on"], "moon", ["heads[0].fitted_on", "moon", "own"]),
+        (["heads", 0, "head"], "zero_shot", ["heads[0].head", "linear_probe"]),
+        (["baseline", "standard"], {"source": "web"}, ["baseline.standard", "classifier"]),
+        (["causes", "language_at_test", 0, "to", "prompts"], "poem", ["prompts", "poem", "ensemble"]),
+        (["causes", "language_at_test", 0, "where", "head"], "poem", ["language_at_test[0].where.head", "poem"]),
+        (
+            ["causes", "contrastive_loss", 1, "from"],
+            {"objective": "clip", "source": ["studio", "web"]},
+            ["[1]", "2 runs"],
+        ),
+        (["data", "text_match", "fields"], [], ["data.text_match.fields"]),
         (["test_sets", "v2", "role"], "in_distribution", ["test_sets", "v2", "one"]),
         (["baseline", "standard", "source"], ["moon"], ["baseline.standard.source", "moon"]),
         (["causes", "training_distribution", 0, "to"], {"source": "studio", "train_images": 7}, ["causes", "no pair"]),

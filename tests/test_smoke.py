@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 from tests.test_dag import planned_jobs, write_config
+from whyrobust.plan import plan_runs
 
 COLUMNS = {
     "accuracy.csv": "run source train_images seed objective supervision caption head prompts test_set images correct "
     "accuracy low high",
     "baselines.csv": "shift x_test_set models slope intercept r_squared scale",
-    "effective_robustness.csv": "run head prompts shift id_accuracy shift_accuracy baseline_accuracy "
+    "effective_robustness.csv": "run head prompts fitted_on shift id_accuracy shift_accuracy baseline_accuracy "
     "effective_robustness_points low_points high_points",
     "causes.csv": "cause contrast shift pairs effect_points low_points high_points",
 }
@@ -33,6 +34,12 @@ def smoke(root, tmp_path_factory, snakemake):
     done = snakemake(folder, "--cores", "2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder, config, done
+
+
+def planned_runs(config):
+    return plan_runs(
+        config["runs"], config["seeds"], "icon_cnn", config["training"]["samples_seen"], config["baseline"]["standard"]
+    )
 
 
 def changed_jobs(smoke, snakemake, change):
@@ -72,6 +79,26 @@ def test_no_training_image_shares_its_drawing_with_a_test_image(smoke):
     assert pd.read_csv(results / "sizes.csv")["test_twins_removed"].sum() > 0
 
 
+def test_every_cause_is_measured_on_every_shift(smoke):
+    causes = pd.read_csv(smoke[0] / "results" / "smoke" / "causes.csv")
+    assert (causes["pairs"] >= 1).all()
+    assert causes.groupby("cause")["shift"].nunique().eq(4).all()
+    assert causes["cause"].nunique() == 5
+
+
+def test_labels_found_in_text_train_on_fewer_images_and_views_keep_class_proportions(smoke):
+    results = smoke[0] / "results" / "smoke"
+    runs = pd.read_csv(results / "runs.csv", keep_default_na=False)
+    matched = runs["labels"] == "text_match"
+    assert (runs["images_used"][~matched] == runs["train_images"][~matched]).all()
+    assert (runs["images_used"][matched] < runs["train_images"][matched]).all()
+    table = pd.read_csv(results / "text_match" / "web.csv")
+    assert table["precision"].dropna().between(0, 1).all()
+    drawn = pd.read_parquet(results / "subsets" / "web_at_studio_classes" / "300_images_seed_0.parquet")
+    share = pd.read_parquet(results / "decontaminated" / "studio.parquet")["label"].value_counts(normalize=True)
+    assert ((drawn["label"].value_counts().reindex(share.index, fill_value=0) - 300 * share).abs() <= 1.5).all()
+
+
 def test_figures_report_and_provenance_are_there(smoke):
     results = smoke[0] / "results" / "smoke"
     for name in ("effective_robustness", "causes", "published_models"):
@@ -105,28 +132,29 @@ def test_another_colour_reruns_figures_and_report_only(smoke, snakemake):
 
 def test_another_size_trains_only_the_new_runs(smoke, snakemake):
     def change(config):
-        config["runs"][0]["train_images"].append(300)
+        config["runs"][0]["train_images"].append(250)
 
     jobs = changed_jobs(smoke, snakemake, change)
-    seeds = len(smoke[1]["seeds"])
+    seeds = len(smoke[1]["runs"][0]["seed"])
     assert jobs["train_run"] == jobs["embed_test_sets"] == jobs["draw_subset"] == seeds
     assert not {"build_records", "build_images", "assemble_captions", "decontaminate", "download_source"} & set(jobs)
 
 
 def test_another_prompt_set_trains_nothing(smoke, snakemake):
     def change(config):
-        config["prompts"]["photo"] = ["a photo of a {class}"]
+        config["prompts"]["sentence"] = ["this is a {class}"]
 
     jobs = changed_jobs(smoke, snakemake, change)
     assert "train_run" not in jobs
-    assert jobs["embed_test_sets"] == len(smoke[1]["runs"][2]["source"]) * len(smoke[1]["seeds"])
+    assert jobs["embed_test_sets"] == sum(run.has_text_tower for run in planned_runs(smoke[1]))
 
 
 def test_a_training_setting_retrains_its_objective_only(smoke, snakemake):
     def change(config):
         config["training"]["clip"]["learning_rate"] = 0.0005
 
-    assert changed_jobs(smoke, snakemake, change)["train_run"] == 4
+    expected = sum(run.objective == "clip" for run in planned_runs(smoke[1]))
+    assert changed_jobs(smoke, snakemake, change)["train_run"] == expected > 0
 
 
 def test_a_size_above_what_is_left_is_an_error_that_names_the_key(smoke, snakemake):

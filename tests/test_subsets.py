@@ -1,10 +1,19 @@
 """Subsets are seeded, nested and independent of order."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whyrobust.subsets import SubsetError, draw_key, draw_subset
+from whyrobust.subsets import (
+    SubsetError,
+    draw_class_balanced,
+    draw_key,
+    draw_matching_classes,
+    draw_mixture,
+    draw_subset,
+)
 
 uids = st.lists(st.text(min_size=1), min_size=2, max_size=60, unique=True)
 
@@ -32,3 +41,82 @@ def test_too_many_or_repeated_images_are_errors():
         draw_subset(["a", "b"], 3, 0)
     with pytest.raises(SubsetError, match="twice"):
         draw_subset(["a", "b", "a"], 3, 0)
+
+
+LABELLED = st.lists(
+    st.tuples(st.text(min_size=1, max_size=6), st.sampled_from(["cat", "dog", "fox", None])),
+    min_size=1,
+    max_size=60,
+    unique_by=lambda pair: pair[0],
+)
+
+
+@given(LABELLED, st.integers(0, 5), st.randoms())
+def test_balanced_subsets_are_nested_even_and_free_of_order(records, seed, shuffler):
+    held = Counter(label for _, label in records if label is not None)
+    total = sum(held.values())
+    label_of = dict(records)
+    if not total:
+        with pytest.raises(SubsetError, match="holds 0 with a label"):
+            draw_class_balanced(records, 1, seed)
+        return
+    whole = draw_class_balanced(records, total, seed)
+    shuffled = list(records)
+    shuffler.shuffle(shuffled)
+    for size in range(1, total + 1):
+        drawn = draw_class_balanced(shuffled, size, seed)
+        assert drawn == whole[:size]
+        counts = Counter(label_of[uid] for uid in drawn)
+        most = max(counts.values())
+        # A class lags behind by more than one only where it is used up.
+        assert all(counts[name] >= min(most - 1, held[name]) for name in held)
+    with pytest.raises(SubsetError, match=f"at most|{total}"):
+        draw_class_balanced(records, total + 1, seed)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["cat", "dog", "fox", "owl"]), st.integers(0, 50), min_size=1),
+    st.integers(1, 40),
+    st.integers(0, 3),
+)
+def test_matched_classes_keep_their_shares_at_every_size(reference, size, seed):
+    records = [(f"{name}{number}", name) for name in ("cat", "dog", "fox", "owl") for number in range(40)]
+    total = sum(reference.values())
+    if total == 0:
+        with pytest.raises(SubsetError, match="no labelled images"):
+            draw_matching_classes(records, reference, size, seed)
+        return
+    drawn = draw_matching_classes(records, reference, size, seed)
+    assert drawn == draw_matching_classes(records[::-1], reference, 40, seed)[:size]
+    counts = Counter(uid[:3] for uid in drawn)
+    for name, count in reference.items():
+        assert abs(counts[name] - size * count / total) < 2
+    assert len(set(drawn)) == size
+
+
+def test_matched_classes_say_which_class_runs_out_and_what_is_possible():
+    records = [("a", "cat"), ("b", "dog"), ("c", "dog"), ("d", "dog")]
+    with pytest.raises(SubsetError, match=r"class 'cat' has only 1.*ask for (\d+) at most") as caught:
+        draw_matching_classes(records, {"cat": 1, "dog": 1}, 4, 0)
+    possible = int(str(caught.value).split()[-3])
+    assert len(draw_matching_classes(records, {"cat": 1, "dog": 1}, possible, 0)) == possible
+
+
+@given(st.integers(1, 40), st.floats(0.05, 0.95), st.integers(0, 3))
+def test_mixtures_are_nested_and_their_parts_are_plain_subsets(size, share, seed):
+    components = {"a": [f"a{n}" for n in range(40)], "b": [f"b{n}" for n in range(40)]}
+    shares = {"a": share, "b": 1 - share}
+    drawn = draw_mixture(components, shares, size, seed)
+    assert drawn == draw_mixture({name: uids[::-1] for name, uids in components.items()}, shares, 40, seed)[:size]
+    for name, uids in components.items():
+        own = [uid for component, uid in drawn if component == name]
+        assert abs(len(own) - size * shares[name]) <= 1
+        assert not own or own == draw_subset(uids, len(own), seed)
+
+
+def test_mixtures_say_which_part_runs_out():
+    components = {"a": ["a0"], "b": [f"b{n}" for n in range(9)]}
+    with pytest.raises(SubsetError, match="'a' has only 1"):
+        draw_mixture(components, {"a": 0.5, "b": 0.5}, 6, 0)
+    with pytest.raises(SubsetError, match="shares"):
+        draw_mixture(components, {"a": 0.5, "b": 0.6}, 2, 0)

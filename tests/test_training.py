@@ -8,6 +8,8 @@ import torch
 
 from whyrobust.models import (
     IconCnn,
+    ModelError,
+    build_image_encoder,
     build_two_towers,
     encode_text,
     load_image_encoder,
@@ -15,8 +17,8 @@ from whyrobust.models import (
     save_weights,
     tokenize,
 )
-from whyrobust.objectives import ClipObjective
-from whyrobust.training import Hyperparameters, augment, learning_rate_at, sample_order, train
+from whyrobust.objectives import ClipObjective, SiglipObjective
+from whyrobust.training import Hyperparameters, learning_rate_at, sample_order, train
 
 HYPER = Hyperparameters(
     samples_seen=320,
@@ -47,11 +49,21 @@ def pictures():
     return pixels, torch.from_numpy(labels)
 
 
-def run(pictures, model_config, objective, targets, seed=3, **changes):
+def run(pictures, model_config, objective, targets, seed=3, initial=None, **changes):
     losses = []
     hyper = Hyperparameters(**({**HYPER.__dict__} | changes))
     weights = train(
-        pictures[0], targets, objective, model_config, 2, hyper, seed, 1, "cpu", lambda p: losses.append(p.loss)
+        pictures[0],
+        targets,
+        objective,
+        model_config,
+        2,
+        hyper,
+        seed,
+        1,
+        "cpu",
+        lambda p: losses.append(p.loss),
+        initial,
     )
     return weights, losses
 
@@ -109,15 +121,6 @@ def test_every_image_is_seen_once_before_any_is_seen_again_whatever_the_supervis
     assert positions == torch.cat(list(sample_order(10, 4, 5, seed=7))).tolist()
 
 
-def test_augmentation_by_nothing_changes_nothing_and_new_page_is_white():
-    still = Hyperparameters(**({**HYPER.__dict__} | {"max_shift_share": 0.0, "max_zoom": 1.0, "flip": False}))
-    images = torch.randn(3, 3, 16, 16)
-    assert torch.allclose(augment(images, still, torch.Generator().manual_seed(0)), images, atol=1e-5)
-    moved = Hyperparameters(**({**HYPER.__dict__} | {"max_shift_share": 0.5}))
-    ink = augment(torch.full((20, 3, 16, 16), -2.0), moved, torch.Generator().manual_seed(0))
-    assert ink.max() == 0.0 and ink.min() == pytest.approx(-2.0)
-
-
 def test_learning_rate_rises_then_falls_to_zero():
     rates = [learning_rate_at(step, HYPER) for step in range(HYPER.steps)]
     assert max(rates) == pytest.approx(HYPER.learning_rate)
@@ -136,3 +139,88 @@ def test_a_saved_encoder_loads_and_gives_the_same_embedding(tmp_path, model_conf
 def test_a_loss_that_is_not_finite_stops_the_run(pictures, model_config):
     with pytest.raises(RuntimeError, match="step"):
         run(pictures, model_config, "cross_entropy", pictures[1], learning_rate=1e30)
+
+
+@pytest.mark.parametrize("objective", ["siglip", "supcon", "simclr"])
+def test_every_objective_learns_and_repeats_bit_for_bit(pictures, model_config, objective):
+    targets = pictures[1]
+    if objective == "siglip":
+        captions = ["dark top" if label == 0 else "dark bottom" for label in targets.tolist()]
+        targets = tokenize(captions, model_config["text_cfg"]["context_length"])
+    given = None if objective == "simclr" else targets
+    changes = {"min_crop_area": 0.5, "temperature": 0.5, "samples_seen": 640}
+    weights, losses = run(pictures, model_config, objective, given, **changes)
+    again, _ = run(pictures, model_config, objective, given, **changes)
+    assert np.mean(losses[-3:]) < losses[0]
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert not any("projection.0" in name for name in weights)
+    assert any(name.startswith("visual.trunk.stages") for name in weights)
+
+
+def test_siglip_loss_equals_a_double_loop(model_config):
+    torch.manual_seed(0)
+    objective = SiglipObjective(model_config).eval()
+    images, tokens = torch.randn(4, 3, 32, 32), tokenize(["a", "red fox", "house", "sun"], 24)
+    with torch.no_grad():
+        loss = objective.loss(images, tokens)
+        u, v = objective.features(images, tokens, "siglip")
+        total = 0.0
+        for i in range(4):
+            for j in range(4):
+                score = 10.0 * float(u[i] @ v[j]) - 10.0
+                total += np.log1p(np.exp(-score if i == j else score))
+    assert loss.item() == pytest.approx(total / 4, rel=1e-4)
+
+
+def test_fine_tuning_starts_from_the_pretrained_encoder(pictures, model_config):
+    pretrained, _ = run(pictures, model_config, "simclr", None)
+    _, fresh = run(pictures, model_config, "cross_entropy", pictures[1], learning_rate=1e-9)
+    tuned, losses = run(pictures, model_config, "cross_entropy", pictures[1], learning_rate=1e-9, initial=pretrained)
+    assert losses[0] != fresh[0]
+    name = "visual.trunk.stages.0.weight"
+    assert torch.allclose(tuned[name], pretrained[name], atol=1e-6)
+    assert tuned["classifier.weight"].shape == (2, 128)
+
+
+def test_a_checkpoint_of_another_architecture_is_an_error(pictures, model_config, root):
+    other = read_model_config(root / "resources" / "models" / "icon-resnet.json")
+    pretrained, _ = run(pictures, other, "cross_entropy", pictures[1], samples_seen=32)
+    with pytest.raises(ModelError, match="IconCnn"):
+        run(pictures, model_config, "cross_entropy", pictures[1], initial=pretrained)
+
+
+@pytest.mark.parametrize("name", ["icon-cnn", "icon-resnet"])
+def test_one_encoder_for_one_and_two_towers(root, name):
+    config = read_model_config(root / "resources" / "models" / f"{name}.json")
+    encoder = build_image_encoder(config)
+    towers = build_two_towers(config)
+    assert {k: v.shape for k, v in encoder.state_dict().items()} == {
+        k: v.shape for k, v in towers.visual.trunk.state_dict().items()
+    }
+    assert encoder(torch.randn(2, 3, 64, 64)).shape == (2, 128)
+
+
+def test_runs_of_other_supervision_see_the_same_images_in_the_same_order(pictures, model_config, monkeypatch):
+    """Told by a mark in each picture, seen by the encoder before anything is learnt from it."""
+    marked = np.full_like(pictures[0], 255)
+    marked[:] = (4 * np.arange(64))[:, None, None, None].astype(np.uint8)
+    seen: dict[str, list[int]] = {}
+
+    def keep(name):
+        def look(plain, *_):
+            seen.setdefault(name, []).extend(((plain[:, 0, 16, 16] * 0.5 + 1) * 255 / 4).round().int().tolist())
+            return plain
+
+        return look
+
+    tokens = tokenize(["x"] * 64, model_config["text_cfg"]["context_length"])
+    targets = {"cross_entropy": pictures[1], "supcon": pictures[1], "clip": tokens, "siglip": tokens, "simclr": None}
+    for name, target in targets.items():
+        monkeypatch.setattr("whyrobust.training._view", keep(name))
+        run((marked, None), model_config, name, target, samples_seen=160, batch_size=16 if name == "clip" else 32)
+    for name in ("supcon", "simclr"):  # two views of every batch
+        batches = np.array(seen[name]).reshape(-1, 2, 32)
+        assert (batches[:, 0] == batches[:, 1]).all()
+        seen[name] = batches[:, 0].ravel().tolist()
+    assert seen["cross_entropy"] == seen["supcon"] == seen["clip"] == seen["siglip"] == seen["simclr"]
+    assert sorted(seen["clip"][:64]) == list(range(64))

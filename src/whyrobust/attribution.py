@@ -231,7 +231,7 @@ def attribute_causes(
     rows = []
     for contrast in contrasts:
         try:
-            pairs = match_pairs(runs, contrast.start, contrast.end, contrast.where, contrast.matched)
+            pairs = match_pairs(runs, contrast.start, contrast.end, contrast.condition, contrast.matched)
         except ValueError as error:
             raise ValueError(f"Contrast {contrast.contrast!r} of {contrast.cause!r}: {error}") from error
         for shift, (points, draws) in measurements.items():
@@ -323,3 +323,290 @@ def summarise_causes(causes: pd.DataFrame) -> str:
             judged = verdict(row["low_points"], row["high_points"])
             lines.append(f"  {row['shift']:<14} {found}  {judged}, {row['pairs']} pairs")
     return "\n".join(lines) + "\n"
+
+
+# --- How much of the gap a cause closes ---------------------------------------------------------------------
+
+#: What makes a kind of training, where the table of runs has these columns; a kind is read off by its main head.
+KIND_FIELDS = ("objective", "supervision", "caption", "labels", "pretrained_by", "source", "model")
+SHARE_COLUMNS = (
+    "cause",
+    "contrast",
+    "shift",
+    "effect_points",
+    "gap_points",
+    "gap_low_points",
+    "gap_high_points",
+    "most_robust",
+    "share",
+    "share_low",
+    "share_high",
+    "note",
+)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The distance between the most robust kind of training and the standard models on one shift.
+
+    ``by_seed`` [seeds] and ``by_draw`` [resamples, seeds] are in percentage points, for the ``seeds`` in this
+    order. ``most_robust`` names the kind, or the kinds where different seeds choose differently.
+    """
+
+    seeds: tuple[Any, ...]
+    by_seed: FloatArray
+    by_draw: FloatArray
+    most_robust: str
+
+
+def pair_contrast(contrast: Contrast, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of a planned comparison, as `match_pairs`."""
+    return match_pairs(runs, contrast.start, contrast.end, contrast.condition, contrast.matched)
+
+
+def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray, FloatArray]]) -> dict[str, Gap]:
+    """Measure on every shift how far the most robust kind of training lies above the standard models.
+
+    A kind is what `KIND_FIELDS` say, at its largest training set, read off by its main head. The gap of a seed is
+    the mean effective robustness of the chosen kind's runs of that seed, minus the mean of all standard models
+    (about 0, since the line is fitted to them).
+
+    Which kind is the most robust is chosen on data other than what it is measured on, since the largest of
+    several noisy means is too large: for each seed, by the mean over all shifts and over the kind's other seeds.
+    So the noise of the seed that is measured has no part in the choice. What is left is the noise of test images:
+    those of one shift weigh as one of all shifts in the choice, those of the in-distribution test set in full.
+    With one seed the choice uses that seed. Kinds with standard models among them are not candidates.
+
+    Args:
+        runs: one row for each evaluated run, with ``seed``, ``train_images``, ``standard``, ``main`` (the main head
+            of its run) and those of `KIND_FIELDS` that apply.
+        measurements: shift -> (effective robustness [models], its draws [resamples, models]), in the order of
+            the rows of ``runs``.
+
+    Returns:
+        shift -> gap. Empty where there is no kind that is measured on all shifts, or no standard model.
+
+    Raises:
+        ValueError: for missing columns.
+    """
+    missing = [column for column in ("seed", "train_images", "standard", "main") if column not in runs.columns]
+    if missing:
+        raise ValueError(f"The table of runs lacks the columns {missing}, which a gap needs: it has {list(runs)}.")
+    main = runs["main"].to_numpy(dtype=bool)
+    standard = runs["standard"].to_numpy(dtype=bool) & main
+    fields = [name for name in KIND_FIELDS if name in runs.columns]
+    groups = _rows_by_key(runs, np.flatnonzero(main), fields)
+    sizes, seeds = runs["train_images"].to_numpy(), runs["seed"].tolist()
+    over_shifts = np.mean([points for points, _ in measurements.values()], axis=0) if measurements else np.empty(0)
+    if not standard.any() or not measurements:
+        return {}
+    # kinds[kind][seed]: the rows of one kind and seed at the kind's largest size.
+    kinds: dict[tuple[Any, ...], dict[Any, list[int]]] = {}
+    for key, rows in groups.items():
+        largest = [row for row in rows if sizes[row] == max(sizes[row] for row in rows)]
+        if standard[rows].any() or not np.isfinite(over_shifts[largest]).all():
+            continue
+        for row in largest:
+            kinds.setdefault(key, {}).setdefault(seeds[row], []).append(row)
+    chosen: dict[Any, tuple[Any, ...]] = {}
+    for seed in sorted({seed for by_seed in kinds.values() for seed in by_seed}):
+        judged_on = {kind: [s for s in rows if s != seed] for kind, rows in kinds.items() if seed in rows}
+        if any(judged_on.values()):
+            # A kind that was trained with this seed alone cannot be judged on others, as the rest are.
+            judged_on = {kind: others for kind, others in judged_on.items() if others}
+        else:
+            judged_on = {kind: [seed] for kind in judged_on}
+        means = {kind: np.mean([over_shifts[kinds[kind][s]].mean() for s in judged_on[kind]]) for kind in judged_on}
+        chosen[seed] = max(means, key=lambda kind: float(means[kind]))
+    if not chosen:
+        return {}
+    names = [", ".join(str(value) for value in dict.fromkeys(kind) if value is not None) for kind in chosen.values()]
+    most_robust = "; ".join(dict.fromkeys(names))
+    gaps = {}
+    for shift, (points, draws) in measurements.items():
+        picked = [kinds[kind][seed] for seed, kind in chosen.items()]
+        by_seed = np.array([points[rows].mean() - np.nanmean(points[standard]) for rows in picked])
+        by_draw = np.column_stack(
+            [draws[:, rows].mean(axis=1) - np.nanmean(draws[:, standard], axis=1) for rows in picked]
+        )
+        gaps[shift] = Gap(tuple(chosen), by_seed, by_draw, most_robust)
+    return gaps
+
+
+def gap_shares(
+    causes: pd.DataFrame,
+    contrasts: Sequence[Contrast],
+    runs: pd.DataFrame,
+    measurements: Mapping[str, tuple[FloatArray, FloatArray]],
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Say which share of the gap between the most robust and the standard models each effect closes.
+
+    share = effect / gap, with the gap of `measure_gaps`. Its interval is that of Fieller (1954) for a ratio of two
+    estimates: all shares r for which effect - r * gap is not told apart from 0. Effect and gap are measured on
+    the same seeds and test images, so their variances and covariance are estimated together, as in
+    `contrast_effect`: between seeds, plus what all seeds share, with the degrees of freedom of effect - share *
+    gap. Shares of different causes need not add up to 1: comparisons overlap and causes may interact. A share
+    above 1 or below 0 is possible.
+
+    Args:
+        causes: the table of `attribute_causes`.
+        contrasts: the comparisons that it was made of.
+        runs: as for `measure_gaps` and `match_pairs`.
+        measurements: as for `attribute_causes`.
+        confidence: coverage of the intervals of gap and share.
+
+    Returns:
+        One row for each row of ``causes``. A share is left empty where the effect is not measured or the interval
+        of the gap reaches 0 or below, for then there is no gap to have a share of; ``note`` says so.
+
+    Raises:
+        ValueError: as `measure_gaps` and `match_pairs`; where ``causes`` has a comparison that is not among
+            ``contrasts`` or a shift that is not measured.
+    """
+    import pandas as pd
+
+    gaps = measure_gaps(runs, measurements)
+    planned = {(contrast.cause, contrast.contrast): contrast for contrast in contrasts}
+    pairs_of: dict[tuple[str, str], pd.DataFrame] = {}
+    rows = []
+    for found in causes.to_dict("records"):
+        name, shift = (str(found["cause"]), str(found["contrast"])), str(found["shift"])
+        if name not in planned or shift not in measurements:
+            raise ValueError(
+                f"The table of causes has the comparison {name[1]!r} of {name[0]!r} on {shift!r}, which is not among "
+                "the comparisons or shifts given: give those that the table was made of."
+            )
+        if name not in pairs_of:
+            pairs_of[name] = pair_contrast(planned[name], runs)
+        row = {key: found[key] for key in ("cause", "contrast", "shift", "effect_points")}
+        rows.append(row | _share_of_gap(pairs_of[name], *measurements[shift], gaps.get(shift), confidence))
+    return pd.DataFrame(rows, columns=list(SHARE_COLUMNS))
+
+
+def _share_of_gap(
+    pairs: pd.DataFrame, points: FloatArray, draws: FloatArray, gap: Gap | None, confidence: float
+) -> dict[str, Any]:
+    """Return the columns of `gap_shares` for one effect, without those that name it."""
+    values: dict[str, Any] = dict.fromkeys(SHARE_COLUMNS[4:-1], np.nan)
+    if gap is None:
+        return values | {"most_robust": "", "note": "No share: no other kind of training is measured on all shifts."}
+    middle, half = float(gap.by_seed.mean()), np.nan
+    gap_variance = _seed_and_image_variance(gap.by_seed[:, None], gap.by_draw[:, :, None])
+    if gap_variance is not None:
+        half = gap_variance.half_width(np.ones(1), confidence)
+    values |= {"gap_points": middle, "gap_low_points": middle - half, "gap_high_points": middle + half}
+    seeds, by_seed, by_draw = _average_by_seed(pairs, points, draws)
+    notes = []
+    if by_seed.size == 0 or not np.isfinite(by_seed).all():
+        notes.append("No share: the effect is not measured.")
+    elif np.isnan(half):
+        notes.append("No share: the gap has no interval, for which it takes two seeds.")
+    elif middle - half <= 0:
+        notes.append("No share: the interval of the gap reaches 0 or below.")
+    else:
+        values["share"] = float(by_seed.mean()) / middle
+        if set(seeds) != set(gap.seeds):
+            notes.append("No interval of the share: effect and gap are measured with different seeds.")
+        else:
+            order = [seeds.index(seed) for seed in gap.seeds]
+            both_seeds = np.stack([by_seed[order], gap.by_seed], axis=-1)
+            both_draws = np.stack([by_draw[:, order], gap.by_draw], axis=-1)
+            values["share_low"], values["share_high"] = _ratio_interval(both_seeds, both_draws, confidence)
+            if np.isnan(values["share_low"]):
+                notes.append("No interval of the share: the gap is too uncertain to bound it.")
+    if ";" in gap.most_robust:
+        notes.append("Seeds disagree on which kind is the most robust.")
+    return values | {"most_robust": gap.most_robust, "note": " ".join(notes)}
+
+
+def _average_by_seed(
+    pairs: pd.DataFrame, points: FloatArray, draws: FloatArray
+) -> tuple[list[Any], FloatArray, FloatArray]:
+    """Return the seeds of pairs, their mean differences [seeds], and the draws of these [resamples, seeds]."""
+    start, end = pairs["start"].to_numpy(dtype=np.int64), pairs["end"].to_numpy(dtype=np.int64)
+    difference, difference_draws = points[end] - points[start], draws[:, end] - draws[:, start]
+    of_pair = pairs["seed"].tolist()
+    seeds = list(dict.fromkeys(of_pair))
+    averaging = np.array([[float(own == seed) for seed in seeds] for own in of_pair]).reshape(len(of_pair), len(seeds))
+    averaging /= averaging.sum(axis=0, keepdims=True)
+    return seeds, difference @ averaging, difference_draws @ averaging
+
+
+@dataclass(frozen=True)
+class _Variance:
+    """The covariance of means over seeds of several quantities, in the two parts of `contrast_effect`.
+
+    ``own`` is what seeds do each for itself, ``shared`` what test images and line do to all, both [quantities,
+    quantities]. ``seeds`` and ``draws`` are their numbers.
+    """
+
+    own: FloatArray
+    shared: FloatArray
+    seeds: int
+    draws: int
+
+    def variance(self, weights: FloatArray) -> float:
+        """Return the variance of a weighted sum of the quantities."""
+        return float(weights @ (self.own + self.shared) @ weights)
+
+    def quantile(self, weights: FloatArray, confidence: float) -> float:
+        """Return the quantile of Student's t for a weighted sum of the quantities (Welch and Satterthwaite)."""
+        from scipy.stats import t as student
+
+        total = self.variance(weights)
+        if total <= 0:
+            return 0.0
+        own, shared = float(weights @ self.own @ weights) / total, float(weights @ self.shared @ weights) / total
+        freedom = 1.0 / (own**2 / (self.seeds - 1) + shared**2 / (self.draws - 1))
+        return float(student.ppf((1.0 + confidence) / 2.0, freedom))
+
+    def half_width(self, weights: FloatArray, confidence: float) -> float:
+        """Return the half width of the interval of a weighted sum of the quantities."""
+        return self.quantile(weights, confidence) * float(np.sqrt(self.variance(weights)))
+
+
+def _seed_and_image_variance(by_seed: FloatArray, by_draw: FloatArray) -> _Variance | None:
+    """Estimate the covariance of means over seeds, as `contrast_effect` does for one quantity.
+
+    Args:
+        by_seed: [seeds, quantities].
+        by_draw: [resamples, seeds, quantities].
+
+    Returns:
+        The variance, or None with fewer than two seeds or two usable draws.
+    """
+    seeds, quantities = by_seed.shape
+    by_draw = by_draw[np.isfinite(by_draw).all(axis=(1, 2))]
+    if seeds < 2 or len(by_draw) < 2 or not np.isfinite(by_seed).all():
+        return None
+    centred = by_draw - by_draw.mean(axis=0)
+    # Covariances between different seeds: all pairs of seeds less those of a seed with itself.
+    total = centred.sum(axis=1)
+    crossed = total.T @ total - np.einsum("rsa,rsb->ab", centred, centred)
+    shared = crossed / ((len(by_draw) - 1) * seeds * (seeds - 1))
+    # As max(0, C) for one quantity: directions with negative estimates hold no shared noise.
+    values, vectors = np.linalg.eigh((shared + shared.T) / 2)
+    shared = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    own = np.cov(by_seed, rowvar=False).reshape(quantities, quantities) / seeds
+    return _Variance(own, shared, seeds, len(by_draw))
+
+
+def _ratio_interval(by_seed: FloatArray, by_draw: FloatArray, confidence: float) -> tuple[float, float]:
+    """Return Fieller's interval of the ratio of two means over seeds, the first over the second.
+
+    It is where (a - r b)^2 <= t^2 var(a - r b), a quadratic in r; NaN where that set is not bounded.
+    Shapes as in `_seed_and_image_variance`, with two quantities.
+    """
+    estimated = _seed_and_image_variance(by_seed, by_draw)
+    if estimated is None:
+        return np.nan, np.nan
+    top, bottom = (float(value) for value in by_seed.mean(axis=0))
+    t = estimated.quantile(np.array([1.0, -top / bottom]), confidence)
+    covariance = t**2 * (estimated.own + estimated.shared)
+    square, mixed, constant = bottom**2 - covariance[1, 1], top * bottom - covariance[0, 1], top**2 - covariance[0, 0]
+    # The measured ratio always lies in the set, so the roots are real but for rounding.
+    root = max(0.0, mixed**2 - square * constant) ** 0.5
+    if square <= 0:
+        return np.nan, np.nan
+    return float((mixed - root) / square), float((mixed + root) / square)

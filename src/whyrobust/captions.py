@@ -20,7 +20,7 @@ TEXT_VARIANTS: dict[str, tuple[str, ...]] = {
     "title_tags": ("title", "tags"),
     "title_description_tags": ("title", "description", "tags"),
 }
-VARIANTS = (*TEXT_VARIANTS, "template")
+VARIANTS = (*TEXT_VARIANTS, "template", "shuffled")
 
 
 class CaptionError(ValueError):
@@ -48,8 +48,7 @@ def build_caption(
 
     Raises:
         CaptionError: an unknown variant, a template without ``{class}``, or a template caption of a record
-            without
-            a label.
+            without a label.
     """
     if variant == "template":
         if "{class}" not in template:
@@ -66,18 +65,24 @@ def build_caption(
     return ", ".join(text for text in texts if text)
 
 
-def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: str) -> pd.DataFrame:
+def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: str, seed: int = 0) -> pd.DataFrame:
     """Return ``uid`` and one column of captions a variant, in the order of the records.
 
+    Args:
+        records: with ``uid, title, description, tags, label``.
+        variants: of `VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the source (not
+            in a subset), so that captions are a property of the source; records without a label are one class.
+        template: sentence of the variant ``template``.
+        seed: of the permutation.
+
     Raises:
-        CaptionError: a record whose caption would be empty; records without any text have to be left out
-            before.
+        CaptionError: a record whose caption would be empty; records without any text have to be left out before.
     """
     columns: dict[str, list[str]] = {"uid": list(records["uid"])}
     fields = [list(records[name]) for name in ("title", "description", "tags", "label")]
     for variant in variants:
         captions = [
-            build_caption(variant, title, description, tags, label, template)
+            build_caption("title" if variant == "shuffled" else variant, title, description, tags, label, template)
             for title, description, tags, label in zip(*fields, strict=True)
         ]
         empty = [uid for uid, caption in zip(columns["uid"], captions, strict=True) if not caption]
@@ -85,8 +90,20 @@ def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: 
             raise CaptionError(
                 f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': leave them out"
             )
+        if variant == "shuffled":
+            classes = [label if isinstance(label, str) else "" for label in fields[-1]]
+            captions = shuffle_within_class(columns["uid"], captions, classes, seed)
         columns[variant] = captions
     return pd.DataFrame(columns)
+
+
+def share_unchanged(captions: Sequence[str], shuffled: Sequence[str]) -> float:
+    """Return the share of records whose shuffled caption says what their own does.
+
+    It is above 0 since records of one class may have equal titles: what shuffling takes away is that much less.
+    """
+    same = sum(own == other for own, other in zip(captions, shuffled, strict=True))
+    return same / len(captions) if len(captions) else 0.0
 
 
 def shuffle_within_class(uids: Sequence[str], captions: Sequence[str], labels: Sequence[str], seed: int) -> list[str]:

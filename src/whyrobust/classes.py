@@ -226,12 +226,31 @@ class LabelMatcher:
         Raises:
             ValueError: the policy is neither of the two.
         """
+        return self.label_of_all([text], policy)
+
+    def label_of_all(self, texts: Iterable[str], policy: LabelPolicy = "single") -> str | None:
+        """Return the class that several texts of one record name together, or None.
+
+        Each text is searched by itself, so that a phrase never runs from one into the next.
+
+        Args:
+            texts: texts, in the order in which they are read.
+            policy: as in `label_of`, of all texts together.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
         if policy not in ("single", "first"):
             raise ValueError(f"the label policy {policy!r} is not known; use 'single' or 'first'")
-        found, other = self._find(text)
-        if policy == "single" and (other or len(found) != 1):
+        named: dict[str, None] = {}
+        other = False
+        for text in texts:
+            found, something_else = self._find(text)
+            named |= dict.fromkeys(found)
+            other = other or something_else
+        if policy == "single" and (other or len(named) != 1):
             return None
-        return found[0] if found else None
+        return next(iter(named), None)
 
 
 def _plural_keys(key: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.files import atomic_path, write_json, write_text
-from whyrobust.words import VERDICTS, name_cause, name_head, name_kind, name_test_set, spaced
+from whyrobust.words import KIND_FIELDS, VERDICTS, name_cause, name_head, name_kind, name_test_set, spaced
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours (Color Universal Design, 2008), less black and yellow, which vanish on one ground."""
@@ -56,8 +56,6 @@ PAGE_THEME: Final = {
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
-_HEAD_ORDER: Final = ("classifier", "zero_shot", "linear_probe", "nearest_mean")
-
 
 # ---------------------------------------------------------------- words and numbers
 
@@ -89,7 +87,8 @@ def describe_points(effective: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame
     Raises:
         ValueError: A run of ``effective`` is not in ``runs``.
     """
-    wanted = ["run", "source", "train_images", "seed", "objective", "supervision", "caption", "model"]
+    wanted = ["run", "source", "train_images", "seed", "objective", "supervision", "caption", "labels", "pretrained_by",
+              "model", "samples_seen"]  # fmt: skip
     known = runs[[name for name in wanted if name in runs]].drop_duplicates("run")
     lost = sorted(set(effective["run"]) - set(known["run"]))
     if lost:
@@ -99,39 +98,13 @@ def describe_points(effective: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame
         )
     table = effective.merge(known, on="run", how="left", suffixes=("", "_of_run"))
     rows = table.to_dict("records")
-    table["kind"] = [name_kind(row["objective"], row["supervision"], row["caption"], row["source"]) for row in rows]
+    table["kind"] = [name_kind(**{name: row.get(name) for name in KIND_FIELDS}) for row in rows]
     table["words"] = [
         f"{row['kind']}, {int(row['train_images']):,} images, seed {row['seed']}, "
-        f"{name_head(row['head'], row['prompts'])}"
+        f"{name_head(row['head'], row['prompts'], row.get('fitted_on'))}"
         for row in table.to_dict("records")
     ]
     return table
-
-
-def choose_heads(table: pd.DataFrame, prompts: str | None = None) -> pd.DataFrame:
-    """Keep one head a run, so that a chart shows each trained model once.
-
-    The run's own classifier comes before zero-shot, a linear probe and the nearest class mean. Among prompt
-    sets it takes ``prompts`` if the run has it, otherwise the first in the table.
-
-    Args:
-        table: Any table with ``run, head, prompts``.
-        prompts: The prompt set to prefer.
-
-    Returns:
-        The rows of the chosen heads, in their old order.
-    """
-    if table.empty:
-        return table
-    heads = table[["run", "head", "prompts"]].drop_duplicates().copy()
-    order = {head: place for place, head in enumerate(_HEAD_ORDER)}
-    heads["place"] = [order.get(head, len(order)) for head in heads["head"]]
-    heads["other_prompts"] = [name != prompts for name in heads["prompts"]]
-    # A stable sort: what the two keys leave open is settled by the order of the table.
-    chosen = heads.sort_values(["place", "other_prompts"], kind="stable").drop_duplicates("run")
-    keys = set(zip(chosen["run"], chosen["head"], chosen["prompts"].fillna(""), strict=True))
-    here = zip(table["run"], table["head"], table["prompts"].fillna(""), strict=True)
-    return table[[key in keys for key in here]]
 
 
 # ---------------------------------------------------------------- scales

@@ -6,8 +6,9 @@ import, so they are imported only where a text tower is needed; a run that learn
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,21 +58,68 @@ class IconCnn(nn.Module):
         return features
 
 
-IMAGE_ENCODERS: dict[str, type[IconCnn]] = {"icon_cnn": IconCnn}
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut around them (He et al. 2016); the first halves the side."""
+
+    def __init__(self, width: int, channel: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, channel, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channel),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channel, channel, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channel),
+        )
+        self.shortcut = nn.Sequential(nn.Conv2d(width, channel, 1, stride=2, bias=False), nn.BatchNorm2d(channel))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``[batch, channel, side / 2, side / 2]`` of ``[batch, width, side, side]``."""
+        return nn.functional.relu(self.body(images) + self.shortcut(images))
+
+
+class IconResNet(nn.Module):
+    """A small residual network for 32- to 64-pixel pictures, so that standard models are not of one architecture.
+
+    The stages and shapes of `IconCnn`, with a residual block in place of each convolution after the first.
+    """
+
+    def __init__(self, num_classes: int = 128, channels: Sequence[int] = (32, 64, 128, 192)) -> None:
+        super().__init__()
+        stem = [nn.Conv2d(3, channels[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()]
+        blocks = [ResidualBlock(width, channel) for width, channel in itertools.pairwise(channels)]
+        self.stages = nn.Sequential(*stem, *blocks)
+        self.num_features = channels[-1]
+        self.num_classes = num_classes
+        self.projection = nn.Linear(channels[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings ``[batch, num_classes]`` of images ``[batch, 3, size, size]``."""
+        features: Tensor = self.projection(self.stages(images).mean(dim=(2, 3)))
+        return features
+
+
+IMAGE_ENCODERS: dict[str, type[IconCnn] | type[IconResNet]] = {"icon_cnn": IconCnn, "icon_resnet": IconResNet}
 
 
 def register_image_encoders() -> None:
     """Make our image encoders known to timm by name, so that open_clip builds its vision tower from them."""
     from timm.models import is_model, register_model
 
-    def icon_cnn(pretrained: bool = False, num_classes: int = 128, **_: Any) -> IconCnn:  # noqa: ANN401 - timm's own
-        if pretrained:
-            raise ModelError("model 'icon_cnn' has no pretrained weights: set timm_model_pretrained to false")
-        return IconCnn(num_classes=num_classes)
+    for name, encoder in IMAGE_ENCODERS.items():
+        if not is_model(name):
+            register_model(_timm_entry(name, encoder))
 
-    icon_cnn.__module__ = __name__
-    if not is_model("icon_cnn"):
-        register_model(icon_cnn)
+
+def _timm_entry(name: str, encoder: type[IconCnn] | type[IconResNet]) -> Callable[..., nn.Module]:
+    """Return the function by which timm builds an encoder; timm takes the model's name from the function's."""
+
+    def build(pretrained: bool = False, num_classes: int = 128, **_: Any) -> nn.Module:  # noqa: ANN401 - timm's own
+        if pretrained:
+            raise ModelError(f"model '{name}' has no pretrained weights: set timm_model_pretrained to false")
+        return encoder(num_classes=num_classes)
+
+    build.__name__, build.__module__ = name, __name__
+    return build
 
 
 def read_model_config(path: Path | str) -> dict[str, Any]:
@@ -149,29 +197,41 @@ def read_facts(path: Path | str) -> dict[str, Any]:
     return facts
 
 
-def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
-    """Load the image encoder of a run, for any objective."""
-    weights = {
+def image_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the image encoder's weights of a checkpoint of any objective, by the encoder's own names."""
+    return {
         name.removeprefix(IMAGE_ENCODER_PREFIX): tensor
-        for name, tensor in load_file(path).items()
+        for name, tensor in weights.items()
         if name.startswith(IMAGE_ENCODER_PREFIX)
     }
+
+
+def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
+    """Load the image encoder of a run, for any objective."""
     encoder = build_image_encoder(config)
-    _load(encoder, weights, path)
+    load_weights(encoder, image_encoder_weights(load_file(path)), f"{path}")
     return encoder.eval()
 
 
 def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
     """Load the open_clip model of a run trained on captions."""
-    model = build_two_towers(config)
-    _load(model, load_file(path), path)
+    weights = load_file(path)
+    # SigLIP has a bias, CLIP has none; what it starts from does not matter, since it is loaded.
+    bias = {"init_logit_bias": 0.0} if "logit_bias" in weights else {}
+    model = build_two_towers(dict(config) | bias)
+    load_weights(model, weights, f"{path}")
     return model.eval()
 
 
-def _load(model: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
+    """Load weights into a model.
+
+    Raises:
+        ModelError: they are of another architecture; the message names both.
+    """
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(
-            f"weights in {path} do not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}"
+            f"weights of {origin} do not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}"
         ) from error

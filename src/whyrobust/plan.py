@@ -1,4 +1,4 @@
-"""The plan of a study: which models are trained and which of them are compared.
+"""The plan of a study: which models are trained, how they are read off, and which of them are compared.
 
 Stands alone because the workflow needs it before any work is done (to build the DAG) and the analysis needs it
 afterwards (to pair runs), and because it must stay light: planning 10,000 runs may not import torch or pandas.
@@ -8,12 +8,25 @@ Facts about a run are looked up here, never parsed back out of a file name.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-SUPERVISION_OF_OBJECTIVE = {"clip": "captions", "cross_entropy": "labels"}
-HEAD_OF_OBJECTIVE = {"clip": "zero_shot", "cross_entropy": "classifier"}
+#: What each objective learns from, and the head that its class scores are read off by default.
+SUPERVISION_OF_OBJECTIVE = {
+    "clip": "captions", "siglip": "captions", "cross_entropy": "labels", "supcon": "labels", "simclr": "images",
+}  # fmt: skip
+MAIN_HEAD_OF_OBJECTIVE = {
+    "clip": "zero_shot", "siglip": "zero_shot", "cross_entropy": "classifier",
+    "supcon": "linear_probe", "simclr": "linear_probe",
+}  # fmt: skip
+
+#: Heads that are fitted on a frozen encoder's embeddings of training images.
+FITTED_HEADS = ("nearest_mean", "linear_probe")
+
+#: ``fitted_on`` of a head that was fitted on the run's own subset.
+OWN = "own"
 
 #: What both runs of a compared pair must share, unless the comparison itself changes it.
 MATCHED_FIELDS = (
@@ -23,9 +36,14 @@ MATCHED_FIELDS = (
     "objective",
     "supervision",
     "caption",
+    "labels",
+    "pretrained_by",
     "model",
     "samples_seen",
 )
+
+#: What tells the heads of a run apart.
+HEAD_FIELDS = ("head", "prompts", "fitted_on")
 
 
 class PlanError(ValueError):
@@ -36,8 +54,21 @@ class PlanError(ValueError):
 class Run:
     """One trained model.
 
-    ``caption`` is the caption variant, empty where the run learns from labels. ``standard`` marks the runs
-    that the baseline is fitted to.
+    Attributes:
+        run: name.
+        source: training source.
+        train_images: images of its subset.
+        seed: decides the subset, the initial weights, order and augmentation.
+        objective: what it is trained by.
+        supervision: ``captions``, ``labels`` or ``images`` (nothing but images).
+        caption: caption variant, empty without captions.
+        labels: ``annotated`` or ``text_match``, empty without labels.
+        pretrained_by: objective of the run that it starts from, empty where it starts from random weights.
+        pretrained_run: name of that run.
+        model: model description.
+        samples_seen: training images shown, with repetition, in this run's own stage.
+        standard: whether the baseline is fitted to it.
+        evaluated: whether it is scored; a run that others only start from is not.
     """
 
     run: str
@@ -47,14 +78,18 @@ class Run:
     objective: str
     supervision: str
     caption: str
+    labels: str
+    pretrained_by: str
+    pretrained_run: str
     model: str
     samples_seen: int
     standard: bool
+    evaluated: bool
 
     @property
-    def head(self) -> str:
-        """The head that reads class scores off this run."""
-        return HEAD_OF_OBJECTIVE[self.objective]
+    def has_text_tower(self) -> bool:
+        """Whether class names can be read by this run."""
+        return self.supervision == "captions"
 
     def as_row(self) -> dict[str, str | int | bool]:
         """Return the run as one row of ``runs.csv``."""
@@ -62,6 +97,23 @@ class Run:
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
+
+
+@dataclass(frozen=True)
+class Head:
+    """How class scores are read off a run.
+
+    Attributes:
+        head: ``zero_shot``, ``classifier``, ``nearest_mean`` or ``linear_probe``.
+        prompts: prompt set of a zero-shot head, else empty.
+        fitted_on: ``own`` or the source of the images that the head was fitted on, else empty.
+        main: whether the run is shown and compared by this head where a comparison names none.
+    """
+
+    head: str
+    prompts: str
+    fitted_on: str
+    main: bool
 
 
 def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - a config value
@@ -74,6 +126,45 @@ def expand_grid(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(_as_list(entry[k]) for k in keys))]
 
 
+def _check_supervision(values: Mapping[str, Any], key: str) -> None:
+    """Check that captions and labels fit the objective."""
+    objective = values["objective"]
+    needed = SUPERVISION_OF_OBJECTIVE[objective]
+    for field, kind, what in (("caption", "captions", "name a variant"), ("labels", "labels", "name their kind")):
+        if needed == kind and not values[field]:
+            raise PlanError(f"{key}.{field} is missing: objective '{objective}' learns from {kind}, {what}")
+        if needed != kind and values[field]:
+            raise PlanError(
+                f"{key}.{field} is '{values[field]}': objective '{objective}' learns from {needed}, remove the key"
+            )
+
+
+def _make_run(values: Mapping[str, Any], key: str, pretrained: Run | None = None) -> Run:
+    supervision = SUPERVISION_OF_OBJECTIVE[values["objective"]]
+    complete = {"caption": "", "labels": "annotated" if supervision == "labels" else ""} | dict(values)
+    _check_supervision(complete, key)
+    parts = [
+        complete["objective"],
+        complete["caption"] or complete["labels"] or supervision,
+        complete["source"],
+        f"{complete['train_images']}_images",
+        complete["model"],
+        f"{complete['samples_seen']}_samples",
+    ]
+    if pretrained is not None:
+        parts += ["after", pretrained.objective, pretrained.caption or pretrained.labels or pretrained.supervision]
+        parts += [pretrained.source, f"{pretrained.train_images}_images", f"{pretrained.samples_seen}_samples"]
+    return Run(
+        run="-".join([*parts, f"seed_{complete['seed']}"]),
+        supervision=supervision,
+        pretrained_by=pretrained.objective if pretrained else "",
+        pretrained_run=pretrained.run if pretrained else "",
+        standard=False,
+        evaluated=True,
+        **complete,
+    )
+
+
 def plan_runs(
     grids: Sequence[Mapping[str, Any]],
     seeds: Sequence[int],
@@ -84,45 +175,33 @@ def plan_runs(
     """Expand the grids of a study into its runs; a run that several grids ask for is planned once.
 
     Args:
-        grids: each maps a field of a run to a value or a list of values.
+        grids: each maps a field of a run to a value or a list of values. ``pretrain`` maps fields of the run that
+            it starts from to values; what it leaves out (source, images, model) is as in the grid.
         seeds: seeds of a grid that names none.
         model: model of a grid that names none.
         samples_seen: training samples of a grid that names none.
         standard: field -> value or list of values that makes a run one of the standard models.
 
+    Returns:
+        The runs; one that others start from comes before them.
+
     Raises:
-        PlanError: a grid whose caption does not fit its objective.
+        PlanError: a grid whose captions or labels do not fit its objective.
     """
     runs: dict[str, Run] = {}
     for position, grid in enumerate(grids):
-        defaults = {"seed": list(seeds), "model": model, "samples_seen": samples_seen, "caption": ""}
-        for values in expand_grid(defaults | dict(grid)):
-            supervision = SUPERVISION_OF_OBJECTIVE[values["objective"]]
-            where = f"config key runs[{position}].caption"
-            if supervision == "captions" and not values["caption"]:
-                raise PlanError(
-                    f"{where} is missing: objective '{values['objective']}' learns from captions, name a variant"
-                )
-            if supervision == "labels" and values["caption"]:
-                raise PlanError(
-                    f"{where} is '{values['caption']}': objective '{values['objective']}' learns from labels, "
-                    "remove the key"
-                )
-            values["supervision"] = supervision
-            values["standard"] = matches(values, standard)
-            name = "-".join(
-                str(part)
-                for part in (
-                    values["objective"],
-                    values["caption"] or supervision,
-                    values["source"],
-                    f"{values['train_images']}_images",
-                    values["model"],
-                    f"{values['samples_seen']}_samples",
-                    f"seed_{values['seed']}",
-                )
-            )
-            runs[name] = Run(run=name, **values)
+        key = f"config key runs[{position}]"
+        defaults = {"seed": list(seeds), "model": model, "samples_seen": samples_seen}
+        first_stage = grid.get("pretrain")
+        for values in expand_grid(defaults | {name: value for name, value in grid.items() if name != "pretrain"}):
+            pretrained = None
+            if first_stage is not None:
+                shared = {name: values[name] for name in ("source", "train_images", "seed", "model")}
+                shared["samples_seen"] = samples_seen
+                pretrained = replace(_make_run(shared | dict(first_stage), f"{key}.pretrain"), evaluated=False)
+                runs.setdefault(pretrained.run, pretrained)
+            run = _make_run(values, key, pretrained)
+            runs[run.run] = replace(run, standard=matches(run.as_row(), {"pretrained_by": ""} | dict(standard)))
     return list(runs.values())
 
 
@@ -131,9 +210,34 @@ def matches(values: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     return all(values[key] in _as_list(allowed) for key, allowed in condition.items())
 
 
+def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapping[str, Any]]) -> list[Head]:
+    """Return the heads of a run, its main head first.
+
+    Args:
+        run: the run.
+        prompt_sets: names of the prompt sets; the first is the main one.
+        fitted_heads: each with ``head``, ``fitted_on`` (a value or a list) and ``where``, a condition on runs.
+    """
+    heads: list[tuple[str, str, str]] = []
+    if not run.evaluated:
+        return []
+    main = MAIN_HEAD_OF_OBJECTIVE[run.objective]
+    if main == "zero_shot":
+        heads += [("zero_shot", prompts, "") for prompts in prompt_sets]
+    else:
+        heads.append((main, "", OWN if main in FITTED_HEADS else ""))
+    for entry in fitted_heads:
+        if matches(run.as_row(), entry.get("where", {})):
+            heads += [(entry["head"], "", place) for place in _as_list(entry["fitted_on"])]
+    return [Head(*head, main=number == 0) for number, head in enumerate(dict.fromkeys(heads))]
+
+
 @dataclass(frozen=True)
 class Contrast:
-    """One controlled comparison of a cause: pairs of runs that differ as said and are equal in all else."""
+    """One controlled comparison of a cause: pairs of runs that differ as said and are equal in all else.
+
+    Where the comparison names a head, every head of a run takes part; where it names none, only its main head.
+    """
 
     cause: str
     contrast: str
@@ -149,9 +253,20 @@ class Contrast:
         return frozenset(changed | ({"supervision"} if "objective" in changed else set()))
 
     @property
+    def names_heads(self) -> bool:
+        """Whether the comparison is between heads, or through a head other than the main one."""
+        return bool({*self.start, *self.end, *self.where} & set(HEAD_FIELDS))
+
+    @property
+    def condition(self) -> Mapping[str, Any]:
+        """What both sides must be, the main head among it where no head is named."""
+        return self.where if self.names_heads else {"main": True} | dict(self.where)
+
+    @property
     def matched(self) -> tuple[str, ...]:
         """Fields in which the two sides of a pair are equal."""
-        return tuple(name for name in MATCHED_FIELDS if name not in self.changed)
+        fields_of_row = (*MATCHED_FIELDS, *HEAD_FIELDS) if self.names_heads else MATCHED_FIELDS
+        return tuple(name for name in fields_of_row if name not in self.changed)
 
 
 def plan_contrasts(causes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Contrast]:
@@ -170,15 +285,38 @@ def plan_contrasts(causes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Co
     ]
 
 
-def count_pairs(contrast: Contrast, runs: Sequence[Run]) -> int:
-    """Return how many pairs of planned runs a comparison has."""
-    rows = [run.as_row() for run in runs]
-    key = {
-        side: {
-            tuple(row[name] for name in contrast.matched)
-            for row in rows
-            if matches(row, contrast.where) and matches(row, condition)
-        }
-        for side, condition in (("start", contrast.start), ("end", contrast.end))
-    }
-    return len(key["start"] & key["end"])
+def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> list[dict[str, Any]]:
+    """Return one row a run and head, with the fields of both.
+
+    Args:
+        runs: the runs.
+        heads: heads of each run, by its name.
+    """
+    return [run.as_row() | asdict(head) for run in runs for head in heads[run.run]]
+
+
+def count_pairs(contrast: Contrast, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many pairs of planned rows (`evaluated_rows`) a comparison has.
+
+    Raises:
+        PlanError: a side has two candidates for one pair, or a row would pair with itself.
+    """
+    sides: list[dict[tuple[Any, ...], list[str]]] = []
+    for condition in (contrast.start, contrast.end):
+        found: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+        for row in rows:
+            if matches(row, contrast.condition) and matches(row, condition):
+                name = " ".join(str(row[field]) for field in ("run", *HEAD_FIELDS) if row[field])
+                found[tuple(row[name] for name in contrast.matched)].append(name)
+        sides.append(found)
+    pairs = sides[0].keys() & sides[1].keys()
+    for key in pairs:
+        for side, found in zip(("from", "to"), sides, strict=True):
+            if len(found[key]) > 1:
+                raise PlanError(
+                    f"'{side}' fits {len(found[key])} runs that could stand in one pair, for example "
+                    f"{' and '.join(found[key][:2])}: name another field in '{side}' or 'where'"
+                )
+        if sides[0][key] == sides[1][key]:
+            raise PlanError(f"'from' and 'to' both choose {sides[0][key][0]}: make them differ")
+    return len(pairs)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from whyrobust.figures import (
     REFERENCE_LOOK,
     causes_panel,
-    choose_heads,
     choose_reference_styles,
     choose_styles,
     describe_baseline,
@@ -34,7 +34,8 @@ from whyrobust.figures import (
     robustness_panel,
 )
 from whyrobust.files import write_text
-from whyrobust.words import name_cause, name_head, name_kind, name_test_set
+from whyrobust.plan import HEAD_FIELDS
+from whyrobust.words import KIND_FIELDS, name_cause, name_head, name_kind, name_test_set, spaced
 
 #: Collections of published models, as the chart names them.
 COLLECTION_WORDS = {
@@ -215,12 +216,31 @@ def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def regression_rows(regression: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of the table of the second opinion: one a term, a cell a shift."""
+    rows = []
+    for (cause, term), part in regression.groupby(["cause", "term"], sort=False):
+        cells = {
+            row.shift: {
+                "effect": format_points(row.points),
+                "interval": f"{format_points(row.low_points)} to {format_points(row.high_points)}",
+                "verdict": judge_effect(row.points, row.low_points, row.high_points),
+            }
+            for row in _rows(part)
+        }
+        inflation = float(part["vif"].max())
+        words = "cannot be told apart" if not np.isfinite(inflation) else f"{inflation:.1f}"
+        rows.append({"cause": name_cause(str(cause)), "term": spaced(str(term)), "cells": cells, "inflation": words})
+    return rows
+
+
 def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the test sets and the rows of the table of runs, one a run and head."""
     test_sets = list(dict.fromkeys(accuracy["test_set"]))
     rows = []
-    for (_, head, prompts), part in accuracy.fillna({"prompts": "", "caption": ""}).groupby(
-        ["run", "head", "prompts"], sort=False
+    texts = ("prompts", "fitted_on", "caption", "labels", "pretrained_by")
+    for (_, head, prompts, fitted_on), part in accuracy.fillna(dict.fromkeys(texts, "")).groupby(
+        ["run", *HEAD_FIELDS], sort=False
     ):
         first = part.iloc[0]
         cells = {
@@ -233,10 +253,10 @@ def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
         }
         rows.append(
             {
-                "kind": name_kind(first["objective"], first["supervision"], first["caption"], first["source"]),
+                "kind": name_kind(**{name: first[name] for name in KIND_FIELDS}),
                 "images": int(first["train_images"]),
                 "seed": int(first["seed"]),
-                "head": name_head(str(head), str(prompts)),
+                "head": name_head(str(head), str(prompts), str(fitted_on)),
                 "cells": cells,
             }
         )
@@ -251,6 +271,7 @@ def render_report(
     baselines: pd.DataFrame,
     bands: pd.DataFrame,
     causes: pd.DataFrame,
+    regression: pd.DataFrame,
     reference: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None,
     strips: Sequence[Strip],
     removed: pd.DataFrame,
@@ -258,8 +279,9 @@ def render_report(
     pair_strips: Sequence[Strip],
     similarity: float,
     licences: pd.DataFrame,
+    text_matches: pd.DataFrame,
+    text_fields: Sequence[str],
     provenance: Mapping[str, Any],
-    prompts: str,
     scale: str,
     colours: Mapping[str, str],
 ) -> str:
@@ -273,6 +295,7 @@ def render_report(
         baselines: ``baselines.csv``.
         bands: ``baseline_bands.csv``.
         causes: ``causes.csv``; without rows the page says that nothing was compared.
+        regression: ``regression.csv``.
         reference: effective robustness, baselines and bands of published models, or None.
         strips: sample images of every data set.
         removed: ``source, test_set, reason, images``: training images that repeat test images.
@@ -280,14 +303,15 @@ def render_report(
         pair_strips: pairs near the threshold.
         similarity: the threshold.
         licences: ``set, title, part, licence`` of every icon set used.
+        text_matches: ``source, records, matched, precision, recall``: labels found in text, a row a source.
+        text_fields: the text fields that were searched.
         provenance: the record that ``provenance.json`` holds.
-        prompts: the prompt set that charts show.
         scale: scale of the axes.
         colours: colours by kind of training.
     """
     import vl_convert
 
-    points = describe_points(choose_heads(effective, prompts), runs)
+    points = describe_points(effective[effective["main"]], runs)
     styles = choose_styles(points["kind"].tolist(), colours)
     published: dict[str, Any] = {"panels": [], "legend": []}
     if reference is not None:
@@ -314,6 +338,7 @@ def render_report(
         name_test_set=name_test_set,
         causes=causes_rows(causes),
         cause_panels=cause_panels(causes, {}),
+        regression=regression_rows(regression),
         panels=robustness_panels(points, baselines, bands, styles, scale, {}, {}),
         legend=legend_entries(styles),
         published=published,
@@ -326,6 +351,9 @@ def render_report(
         runs=table,
         run_count=runs["run"].nunique(),
         licences=licences.to_dict("records"),
+        text_matches=text_matches.to_dict("records"),
+        text_fields=text_fields,
+        percent=format_percent,
         provenance=provenance,
         bundle=vl_convert.javascript_bundle(""),
     )

@@ -5,7 +5,8 @@ takes arrays of accuracies (fractions from 0 to 1) and knows nothing of where th
 
 Sources: Taori et al. 2020, "Measuring Robustness to Natural Distribution Shifts in Image Classification"
 (arXiv 2007.00644), for effective robustness, the logit axes and the bootstrap band; Clopper and Pearson 1934
-for the interval of one accuracy.
+for the interval of one accuracy; Shi et al. 2023, "Effective Robustness against Natural Distribution Shifts for
+Models with Different Training Data" (arXiv 2302.01381), for several in-distribution test sets.
 """
 
 from __future__ import annotations
@@ -599,6 +600,207 @@ def _note(x: float, y: float, expected: float, shift: str, scale: str) -> str:
     return " ".join(notes)
 
 
+# --- Several in-distribution test sets at once --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MultiBaseline:
+    """A plane fitted to standard models: accuracy under shift from accuracies on several test sets.
+
+    Attributes:
+        slopes: one a test set, on the scale.
+        intercept: on the scale.
+        r_squared: NaN where the accuracies under shift are all equal.
+        scale: axis of all accuracies.
+        models: standard models that were fitted.
+        excluded: those left out, since an accuracy has no finite value on the scale.
+        x_low: smallest accuracy of the fitted models on each test set, fractions.
+        x_high: largest.
+    """
+
+    slopes: tuple[float, ...]
+    intercept: float
+    r_squared: float
+    scale: str
+    models: int
+    excluded: int
+    x_low: tuple[float, ...]
+    x_high: tuple[float, ...]
+
+    def predict(self, accuracies: ArrayLike) -> FloatArray:
+        """Return the baseline accuracy, [...], at accuracies on all test sets, [..., test_sets]; fractions.
+
+        An accuracy of 0 or 1 gives the plane's limit, NaN where two of them pull to opposite ends.
+        """
+        x = np.asarray(accuracies, dtype=float)
+        if x.shape[-1:] != (len(self.slopes),):
+            raise ValueError(f"Accuracies have shape {x.shape}: give {len(self.slopes)} test sets on the last axis.")
+        return _predict_plane(np.array(self.slopes), np.array(self.intercept), x, self.scale)
+
+
+@dataclass(frozen=True)
+class MultiMeasurement:
+    """Effective robustness beyond several in-distribution test sets, in percentage points.
+
+    ``points, low_points, high_points`` and ``extrapolated`` (outside the span of the standard models on some test
+    set) are [models], ``draws`` [resamples, models].
+    """
+
+    points: FloatArray
+    low_points: FloatArray
+    high_points: FloatArray
+    draws: FloatArray
+    extrapolated: BoolArray
+    baseline: MultiBaseline
+
+
+def fit_multi_baseline(x: ArrayLike, y: ArrayLike, scale: str) -> MultiBaseline:
+    """Fit accuracy under shift to accuracies on several in-distribution test sets (Shi et al. 2023, section 3).
+
+    Shi et al. (arXiv 2302.01381): with one in-distribution test set, models trained on another distribution look
+    robust because this test set is not theirs. With a test set for each training distribution, and standard models
+    from all of them, much of that robustness goes away. The fit is least squares on the scale,
+    y = intercept + sum over test sets of slope * x. With one test set it is the line of `fit_baseline`.
+
+    Choose standard models from several sources: models of one source lie close to one line in x, and then the
+    slopes of the test sets cannot be told apart, however many models there are.
+
+    Args:
+        x: accuracies of the standard models on the in-distribution test sets, fractions, [models, test_sets].
+        y: their accuracies under shift, [models].
+        scale: ``logit``, ``probit`` or ``linear``.
+
+    Returns:
+        The plane. Models with an accuracy that is missing, or 0 or 1 on a scale where these are not finite, are
+        left out and counted.
+
+    Raises:
+        ValueError: where the shapes do not fit, the scale is unknown, there are fewer usable models than
+            coefficients (test sets and intercept) + 1, or the test sets are exact combinations of each other.
+    """
+    accuracy, shifted = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if accuracy.ndim != 2 or accuracy.shape[1] == 0 or shifted.shape != accuracy.shape[:1]:
+        raise ValueError(
+            f"x has shape {accuracy.shape} and y {shifted.shape}: give [models, test_sets], at least one test set, "
+            "and [models]."
+        )
+    tx, ty = to_scale(accuracy, scale), to_scale(shifted, scale)
+    usable = np.isfinite(tx).all(axis=1) & np.isfinite(ty)
+    test_sets, count = accuracy.shape[1], int(usable.sum())
+    if count < test_sets + 2:
+        raise ValueError(
+            f"Found {count} standard models with finite accuracies for {test_sets} in-distribution test sets: the fit "
+            f"has {test_sets + 1} coefficients and takes {test_sets + 2} models or more. Name more standard models, or "
+            "fewer test sets."
+        )
+    slopes, intercept = _fit_planes(tx, ty, np.ones((1, ty.size)))
+    if not np.isfinite(slopes).all():
+        raise ValueError(
+            f"The accuracies of {count} standard models on {test_sets} in-distribution test sets are exact "
+            "combinations of each other, so the test sets cannot be told apart. Name standard models from several "
+            "sources, or leave a test set out."
+        )
+    r_squared = np.nan
+    if np.ptp(ty[usable]) > 0:
+        residuals = ty[usable] - (tx[usable] @ slopes[0] + intercept[0])
+        r_squared = float(1.0 - np.sum(residuals**2) / np.sum((ty[usable] - ty[usable].mean()) ** 2))
+    return MultiBaseline(
+        slopes=tuple(slopes[0].tolist()),
+        intercept=float(intercept[0]),
+        r_squared=r_squared,
+        scale=scale,
+        models=count,
+        excluded=int((~usable).sum()),
+        x_low=tuple(accuracy[usable].min(axis=0).tolist()),
+        x_high=tuple(accuracy[usable].max(axis=0).tolist()),
+    )
+
+
+def multi_effective_robustness_draws(
+    id_draws: FloatArray,
+    shift_draws: FloatArray,
+    standard_mask: BoolArray,
+    scale: str,
+    seed: int,
+) -> FloatArray:
+    """Draw effective robustness beyond several in-distribution test sets, as `effective_robustness_draws` for one.
+
+    Args:
+        id_draws: in-distribution accuracies, [resamples, models, test_sets].
+        shift_draws: accuracies under shift, [resamples, models].
+        standard_mask: which models fit the baseline, [models].
+        scale: the axis of the fit.
+        seed: of the resampling of standard models.
+
+    Returns:
+        Percentage points, [resamples, models]. A draw whose standard models do not determine the plane is NaN.
+
+    Raises:
+        ValueError: where the shapes do not fit.
+    """
+    identity, shifted = np.asarray(id_draws, dtype=float), np.asarray(shift_draws, dtype=float)
+    standard = np.asarray(standard_mask, dtype=bool)
+    if identity.ndim != 3 or identity.shape[:2] != shifted.shape or standard.shape != identity.shape[1:2]:
+        raise ValueError(
+            f"Draws have shapes {identity.shape} and {shifted.shape} and the standard mask {standard.shape}: "
+            "give [resamples, models, test_sets], [resamples, models] and [models]."
+        )
+    weights = _resample_weights(int(standard.sum()), len(identity), np.random.default_rng(seed))
+    slopes, intercept = _fit_planes(
+        to_scale(identity[:, standard], scale), to_scale(shifted[:, standard], scale), weights
+    )
+    expected = _predict_plane(slopes[:, None, :], intercept[:, None], identity, scale)
+    result: FloatArray = POINTS_PER_UNIT * (shifted - expected)
+    return result
+
+
+def multi_effective_robustness(
+    x: ArrayLike,
+    y: ArrayLike,
+    standard_mask: BoolArray,
+    id_draws: FloatArray,
+    shift_draws: FloatArray,
+    *,
+    scale: str = "logit",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> MultiMeasurement:
+    """Measure effective robustness beyond several in-distribution test sets at once (Shi et al. 2023).
+
+    Args:
+        x: accuracies on the in-distribution test sets, fractions, [models, test_sets].
+        y: accuracies under shift, [models].
+        standard_mask: which models fit the baseline, [models]; take them from several sources.
+        id_draws: draws of x, [resamples, models, test_sets].
+        shift_draws: draws of y, [resamples, models].
+        scale: the axis of the fit.
+        confidence: coverage of the percentile intervals.
+        seed: of the resampling of standard models.
+
+    Raises:
+        ValueError: as `fit_multi_baseline` and `multi_effective_robustness_draws`.
+    """
+    _check_confidence(confidence)
+    accuracy, shifted = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    standard = np.asarray(standard_mask, dtype=bool)
+    if accuracy.ndim != 2 or standard.shape != accuracy.shape[:1] or shifted.shape != accuracy.shape[:1]:
+        raise ValueError(
+            f"x has shape {accuracy.shape}, y {shifted.shape} and the standard mask {standard.shape}: give "
+            "[models, test_sets], [models] and [models]."
+        )
+    baseline = fit_multi_baseline(accuracy[standard], shifted[standard], scale)
+    points = POINTS_PER_UNIT * (shifted - baseline.predict(accuracy))
+    draws = multi_effective_robustness_draws(id_draws, shift_draws, standard, scale, seed)
+    if draws.shape[1:] != points.shape:
+        raise ValueError(
+            f"Draws are of {draws.shape[1]} models and accuracies of {points.size}: give both of the same."
+        )
+    draws = np.where(np.isfinite(points), draws, np.nan)
+    low, high = _interval(draws, confidence)
+    inside: BoolArray = np.asarray(((accuracy >= baseline.x_low) & (accuracy <= baseline.x_high)).all(axis=1))
+    return MultiMeasurement(points, low, high, draws, np.logical_not(inside), baseline)
+
+
 # --- Shared arithmetic --------------------------------------------------------------------------------------
 
 
@@ -653,6 +855,39 @@ def _fit_lines(tx: FloatArray, ty: FloatArray, weights: FloatArray) -> tuple[Flo
         spread = (w * dx * dx).sum(axis=-1)
         slope = np.where(distinct & (spread > 0), (w * dx * dy).sum(axis=-1) / spread, np.nan)
     return slope, mean_y - slope * mean_x
+
+
+def _fit_planes(tx: FloatArray, ty: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return slopes [draws, test_sets] and intercepts [draws] of weighted least squares, NaN where not determined.
+
+    ``tx`` is [draws, models, test_sets] or [models, test_sets], ``ty`` and ``weights`` [draws, models]. Points that
+    are not finite get no weight.
+    """
+    shape = (len(weights), *tx.shape[-2:])
+    tx, ty = np.broadcast_to(tx, shape), np.broadcast_to(ty, shape[:2])
+    used = np.isfinite(tx).all(axis=2) & np.isfinite(ty) & (weights > 0)
+    w = np.where(used, weights, 0.0)
+    x, y = np.where(used[:, :, None], tx, 0.0), np.where(used, ty, 0.0)
+    total = np.maximum(w.sum(axis=1), 1.0)
+    mean_x, mean_y = np.einsum("rm,rmk->rk", w, x) / total[:, None], (w * y).sum(axis=1) / total
+    root = np.sqrt(w)
+    left, singular, right = np.linalg.svd(root[:, :, None] * (x - mean_x[:, None]), full_matrices=False)
+    if singular.shape[1] < shape[2]:
+        return np.full((shape[0], shape[2]), np.nan), np.full(shape[0], np.nan)
+    # Rounding leaves singular values of about 1e-16 of the largest where a test set adds nothing.
+    determined = (singular > 1e-10 * np.maximum(singular[:, :1], 1e-10)).all(axis=1)
+    scores = np.einsum("rmk,rm->rk", left, root * (y - mean_y[:, None])) / np.where(determined[:, None], singular, 1.0)
+    slopes = np.where(determined[:, None], np.einsum("rkj,rk->rj", right, scores), np.nan)
+    return slopes, mean_y - (slopes * mean_x).sum(axis=1)
+
+
+def _predict_plane(slopes: FloatArray, intercept: FloatArray, accuracies: FloatArray, scale: str) -> FloatArray:
+    """Return the plane's accuracy at ``accuracies`` [..., test_sets], its limit at 0 and 1."""
+    position = to_scale(accuracies, scale)
+    with np.errstate(invalid="ignore"):
+        # A flat direction adds nothing even at an infinite position, where 0 times infinity would be NaN.
+        rise = np.where((slopes == 0) & ~np.isnan(position), 0.0, slopes * position).sum(axis=-1)
+    return from_scale(rise + intercept, scale)
 
 
 def _predict(slope: ArrayLike, intercept: ArrayLike, accuracy: ArrayLike, scale: str) -> FloatArray:

@@ -16,6 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from whyrobust.evaluation import EvaluationError, predict, score_classifier, score_zero_shot
+from whyrobust.heads import score_nearest_mean
+from whyrobust.plan import HEAD_FIELDS, Head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,7 @@ PREDICTION_SCHEMA = pa.schema(
         ("run", pa.dictionary(pa.int32(), pa.string())),
         ("head", pa.dictionary(pa.int32(), pa.string())),
         ("prompts", pa.dictionary(pa.int32(), pa.string())),
+        ("fitted_on", pa.dictionary(pa.int32(), pa.string())),
         ("test_set", pa.dictionary(pa.int32(), pa.string())),
         ("uid", pa.string()),
         ("group", pa.string()),
@@ -35,8 +38,8 @@ PREDICTION_SCHEMA = pa.schema(
 )
 
 ACCURACY_COLUMNS = (
-    "run", "source", "train_images", "seed", "objective", "supervision", "caption", "model", "head", "prompts",
-    "test_set", "images", "correct", "accuracy", "low", "high",
+    "run", "source", "train_images", "seed", "objective", "supervision", "caption", "labels", "pretrained_by", "model",
+    "samples_seen", "head", "prompts", "fitted_on", "main", "test_set", "images", "correct", "accuracy", "low", "high",
 )  # fmt: skip
 
 
@@ -110,9 +113,40 @@ def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: str) -
     return views
 
 
+def score_head(
+    head: Head, features: NDArray[np.float32], arrays: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return a head's class scores ``[n, classes]`` of image features ``[n, dim]``.
+
+    Args:
+        head: the head.
+        features: embeddings of images.
+        arrays: what the heads of the run are made of: ``prompts.<prompt set>`` ``[classes, dim]``,
+            ``classifier.weight`` and ``classifier.bias``, ``linear_probe.<fitted on>.weight`` and ``.bias``,
+            ``nearest_mean.<fitted on>`` ``[classes, dim]``.
+
+    Raises:
+        EvaluationError: the run has no such head.
+    """
+    name = {"zero_shot": f"prompts.{head.prompts}", "classifier": "classifier"}.get(
+        head.head, f"{head.head}.{head.fitted_on}"
+    )
+    try:
+        if head.head == "zero_shot":
+            return score_zero_shot(features, arrays[name])
+        if head.head == "nearest_mean":
+            return score_nearest_mean(features, arrays[name])
+        return score_classifier(features, arrays[f"{name}.weight"], arrays[f"{name}.bias"])
+    except KeyError as error:
+        raise EvaluationError(
+            f"the run has no {error}: it has {', '.join(sorted(arrays))}; embed and fit it with this head"
+        ) from error
+
+
 def score_run(
     run: str,
-    embeddings: Mapping[str, NDArray[np.float32]],
+    heads: Sequence[Head],
+    arrays: Mapping[str, NDArray[np.float32]],
     views: Sequence[ScoredSet],
     classes: Sequence[str],
 ) -> pd.DataFrame:
@@ -120,39 +154,28 @@ def score_run(
 
     Args:
         run: name of the run.
-        embeddings: ``images.<test set>`` ``[n, dim]``; ``prompts.<prompt set>`` ``[classes, dim]`` for each
-            zero-shot head; ``classifier.weight`` ``[classes, dim]`` and ``classifier.bias`` for a classifier.
+        heads: its heads.
+        arrays: ``images.<test set>`` ``[n, dim]``, and what `score_head` needs.
         views: test sets and restricted views.
         classes: class names by id.
     """
     import pandas as pd
 
-    heads: list[tuple[str, str]] = [
-        ("zero_shot", name.removeprefix("prompts.")) for name in embeddings if name.startswith("prompts.")
-    ]
-    if "classifier.weight" in embeddings:
-        heads.append(("classifier", ""))
-    if not heads:
-        raise EvaluationError(f"run '{run}' has neither prompts nor a classifier: nothing can be scored")
     names = np.array(classes, dtype=object)
     parts = []
-    for head, prompts in heads:
+    for head in heads:
         scores_of: dict[str, NDArray[np.float32]] = {}
         for view in views:
             if view.embedded_as not in scores_of:
-                features = embeddings[f"images.{view.embedded_as}"]
-                scores_of[view.embedded_as] = (
-                    score_zero_shot(features, embeddings[f"prompts.{prompts}"])
-                    if head == "zero_shot"
-                    else score_classifier(features, embeddings["classifier.weight"], embeddings["classifier.bias"])
-                )
+                scores_of[view.embedded_as] = score_head(head, arrays[f"images.{view.embedded_as}"], arrays)
             chosen = predict(scores_of[view.embedded_as][view.rows], view.allowed)
             parts.append(
                 pd.DataFrame(
                     {
                         "run": run,
-                        "head": head,
-                        "prompts": prompts,
+                        "head": head.head,
+                        "prompts": head.prompts,
+                        "fitted_on": head.fitted_on,
                         "test_set": view.name,
                         "uid": view.uids,
                         "group": view.groups,
@@ -170,7 +193,7 @@ def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) 
 
     Args:
         runs: rows of ``runs.csv``.
-        counts: ``run, head, prompts, test_set, images, correct``.
+        counts: ``run, head, prompts, fitted_on, main, test_set, images, correct``.
         confidence: of the intervals, for example 0.995.
     """
     from whyrobust.robustness import clopper_pearson
@@ -182,14 +205,14 @@ def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) 
 
 
 def outcome_matrix(
-    path: Path | str, test_set: str, rows: Sequence[tuple[str, str, str]]
+    path: Path | str, test_set: str, rows: Sequence[tuple[str, str, str, str]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
     """Read who got which image of a test set right.
 
     Args:
         path: predictions of the study.
         test_set: name of the test set or restricted view.
-        rows: (run, head, prompts), in the order wanted.
+        rows: (run, head, prompts, fitted_on), in the order wanted.
 
     Returns:
         correct ``[rows, images]`` and the groups ``[images]``.
@@ -199,9 +222,9 @@ def outcome_matrix(
     """
     import pyarrow.parquet as pq
 
-    columns = ["run", "head", "prompts", "group", "correct"]
+    columns = ["run", *HEAD_FIELDS, "group", "correct"]
     table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
-    parts = table.groupby(["run", "head", "prompts"], observed=True, sort=False)
+    parts = table.groupby(["run", *HEAD_FIELDS], observed=True, sort=False)
     by_row = {key: table.iloc[positions] for key, positions in parts.indices.items()}
     missing = [row for row in rows if row not in by_row]
     if missing:

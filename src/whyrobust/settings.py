@@ -9,14 +9,26 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from whyrobust.plan import Contrast, PlanError, Run, count_pairs, plan_contrasts, plan_runs
-from whyrobust.words import VERDICTS, name_kind
+from whyrobust.plan import (
+    OWN,
+    Contrast,
+    Head,
+    PlanError,
+    Run,
+    count_pairs,
+    evaluated_rows,
+    plan_contrasts,
+    plan_heads,
+    plan_runs,
+)
+from whyrobust.words import KIND_FIELDS, VERDICTS, name_kind
 
 #: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
 ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
@@ -136,14 +148,78 @@ def check_files(config: Mapping[str, Any], root: Path) -> None:
             raise ConfigError(f"config key {key} is '{path}': there is no such file")
 
 
-def check_data(config: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], runs: Sequence[Run]) -> None:
+@dataclass(frozen=True)
+class Study:
+    """What a valid config asks for.
+
+    Attributes:
+        runs: trained models; one that others start from comes before them.
+        heads: how each run is read off, by its name, the main head first.
+        contrasts: the comparisons.
+        components: for every training source, the icon sources that its images come from.
+    """
+
+    runs: tuple[Run, ...]
+    heads: Mapping[str, tuple[Head, ...]]
+    contrasts: tuple[Contrast, ...]
+    components: Mapping[str, tuple[str, ...]]
+
+
+#: Keys that a source of each kind has, besides ``kind``.
+SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "icons": ({"part"}, set()),
+    "view": ({"of"}, {"class_balanced", "match_classes_of"}),
+    "mixture": ({"shares"}, set()),
+}
+
+
+def check_sources(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Check that each source has the keys of its kind and builds on sources of kind icons.
+
+    Returns:
+        The icon sources that each source's images come from.
+    """
+    icons = [name for name, facts in sources.items() if facts["kind"] == "icons"]
+    components: dict[str, tuple[str, ...]] = {}
+    for name, facts in sources.items():
+        key, kind, given = f"config key sources.{name}", facts["kind"], set(facts) - {"kind"}
+        needed, optional = SOURCE_KEYS[kind]
+        if needed - given:
+            raise ConfigError(f"{key}.{min(needed - given)} is missing: a source of kind '{kind}' needs it")
+        if given - needed - optional:
+            raise ConfigError(f"{key}.{min(given - needed - optional)} is not known for kind '{kind}': remove it")
+        if kind == "view" and len(given & optional) != 1:
+            raise ConfigError(
+                f"{key} is a view with {len(given & optional)} rules: give one of {', '.join(sorted(optional))}"
+            )
+        components[name] = {
+            "icons": (name,),
+            "view": (facts.get("of", ""),),
+            "mixture": tuple(facts.get("shares", {})),
+        }[kind]
+        for other in (*components[name], *([facts["match_classes_of"]] if "match_classes_of" in facts else [])):
+            if other not in icons:
+                raise ConfigError(f"{key} builds on '{other}': allowed are sources of kind icons, {', '.join(icons)}")
+        total = sum(facts.get("shares", {"": 1.0}).values())
+        if abs(total - 1.0) > 1e-6:
+            raise ConfigError(f"{key}.shares add up to {total:g}: allowed is 1")
+    return components
+
+
+def check_data(
+    config: Mapping[str, Any],
+    counts: Mapping[str, Mapping[str, int]],
+    runs: Sequence[Run],
+    components: Mapping[str, Sequence[str]],
+) -> None:
     """Check parts, classes and sizes against the counts of the class table.
 
     The counts are those before decontamination, so a size that is a little too large is found only when the
     subset is drawn.
     """
-    for section in ("sources", "test_sets"):
-        for name, facts in config[section].items():
+    icon_sources = {name: facts for name, facts in config["sources"].items() if facts["kind"] == "icons"}
+    for section, entries in (("sources", icon_sources), ("test_sets", config["test_sets"])):
+        for name, facts in entries.items():
             key = f"config key {section}.{name}.part"
             if facts["part"] not in counts:
                 raise ConfigError(f"{key} is '{facts['part']}': allowed is one of {', '.join(sorted(counts))}")
@@ -154,7 +230,7 @@ def check_data(config: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]
                     f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images "
                     f"in part '{facts['part']}', allowed are classes with at least one"
                 )
-    shared = {facts["part"] for facts in config["sources"].values()} & {
+    shared = {facts["part"] for facts in icon_sources.values()} & {
         facts["part"] for facts in config["test_sets"].values()
     }
     if shared:
@@ -163,7 +239,7 @@ def check_data(config: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]
         )
     if config["data"]["pool"] == "labelled":
         for run in runs:
-            held = sum(counts[config["sources"][run.source]["part"]].values())
+            held = sum(sum(counts[icon_sources[name]["part"]].values()) for name in components[run.source])
             if run.train_images > held:
                 raise ConfigError(
                     f"config key runs has train_images {run.train_images} for source '{run.source}': "
@@ -172,51 +248,70 @@ def check_data(config: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]
 
 
 def check_names(config: Mapping[str, Any]) -> None:
-    """Check that grids and comparisons speak of sources and models that the config defines."""
+    """Check that grids, heads and comparisons speak of sources, models and prompt sets that the config defines."""
     places = [(f"runs[{i}]", grid) for i, grid in enumerate(config["runs"])]
+    places += [(f"runs[{i}].pretrain", grid["pretrain"]) for i, grid in enumerate(config["runs"]) if "pretrain" in grid]
+    for i, head in enumerate(config["heads"]):
+        places += [(f"heads[{i}]", {"fitted_on": head["fitted_on"]}), (f"heads[{i}].where", head.get("where", {}))]
     places.append(("baseline.standard", config["baseline"]["standard"]))
     for cause, entries in config["causes"].items():
         places += [(f"causes.{cause}[{i}].{side}", entry.get(side, {}))
                    for i, entry in enumerate(entries) for side in ("from", "to", "where")]  # fmt: skip
+    known = {
+        "source": list(config["sources"]),
+        "model": list(config["models"]),
+        "prompts": ["", *config["prompts"]],
+        "fitted_on": ["", OWN, *config["sources"]],
+    }
     for place, values in places:
-        for field, section in (("source", "sources"), ("model", "models")):
+        for field, allowed in known.items():
             chosen = values.get(field, [])
             for name in chosen if isinstance(chosen, list) else [chosen]:
-                if name not in config[section]:
-                    raise ConfigError(
-                        f"config key {place}.{field} is '{name}': allowed is one of {', '.join(config[section])}"
-                    )
+                if name not in allowed:
+                    words = ", ".join(word or "''" for word in allowed)
+                    raise ConfigError(f"config key {place}.{field} is '{name}': allowed is one of {words}")
 
 
-def check_comparisons(runs: Sequence[Run], contrasts: Sequence[Contrast]) -> None:
+def check_comparisons(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], contrasts: Sequence[Contrast]) -> None:
     """Check that there is a baseline to fit and that every comparison has a pair."""
     standard = sum(run.standard for run in runs)
     if standard < 2:
         raise ConfigError(
             f"config key baseline.standard fits {standard} planned runs: allowed is 2 or more, add runs or widen it"
         )
+    other = sorted({run.objective for run in runs if run.standard} - {"cross_entropy"})
+    if other:
+        raise ConfigError(
+            f"config key baseline.standard fits runs of objective '{other[0]}': allowed are runs with a classifier, "
+            "objective cross_entropy"
+        )
+    rows = evaluated_rows(runs, heads)
     position: Counter[str] = Counter()
     for contrast in contrasts:
-        key = f"causes.{contrast.cause}[{position[contrast.cause]}]"
+        key = f"config key causes.{contrast.cause}[{position[contrast.cause]}] ('{contrast.contrast}')"
         position[contrast.cause] += 1
-        if not count_pairs(contrast, runs):
+        try:
+            pairs = count_pairs(contrast, rows)
+        except PlanError as error:
+            raise ConfigError(f"{key}: {error}") from error
+        if not pairs:
             raise ConfigError(
-                f"config key {key} ('{contrast.contrast}') has no pair of planned runs: add runs that differ only in "
-                f"{', '.join(sorted(contrast.changed))}"
+                f"{key} has no pair of planned runs: add runs that differ only in {', '.join(sorted(contrast.changed))}"
             )
 
 
 def check_colours(colours: Mapping[str, str], runs: Sequence[Run]) -> None:
     """Check that colours are given for kinds of training that the study has, or for verdicts on effects."""
-    kinds = dict.fromkeys(name_kind(run.objective, run.supervision, run.caption, run.source) for run in runs)
+    evaluated = [run for run in runs if run.evaluated]
+    kinds = dict.fromkeys(name_kind(**{name: getattr(run, name) for name in KIND_FIELDS}) for run in evaluated)
     known = [*kinds, *VERDICTS]
     for name in colours:
         if name not in known:
             raise ConfigError(f"config key figures.colours has '{name}': allowed is one of {', '.join(known)}")
 
 
-def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -> tuple[list[Run], list[Contrast]]:
-    """Validate a config and return its runs and comparisons.
+def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -> Study:
+    """Validate a config and return what it asks for.
 
     Args:
         config: the merged config.
@@ -229,6 +324,7 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
     check_schema(config, schema_path)
     in_distribution_test_set(config["test_sets"])
     check_files(config, root)
+    components = check_sources(config["sources"])
     check_names(config)
     try:
         runs = plan_runs(
@@ -240,8 +336,9 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
         )
     except PlanError as error:
         raise ConfigError(str(error)) from error
-    check_data(config, read_class_counts(root / config["data"]["classes"]), runs)
+    check_data(config, read_class_counts(root / config["data"]["classes"]), runs, components)
     check_colours(config["figures"]["colours"], runs)
+    heads = {run.run: tuple(plan_heads(run, list(config["prompts"]), config["heads"])) for run in runs}
     contrasts = plan_contrasts(config["causes"])
-    check_comparisons(runs, contrasts)
-    return runs, contrasts
+    check_comparisons(runs, heads, contrasts)
+    return Study(tuple(runs), heads, tuple(contrasts), components)

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from whyrobust.models import normalise_pixels
+from whyrobust.augmentation import shift_zoom_flip, simclr_view
+from whyrobust.models import image_encoder_weights, load_weights, normalise_pixels
 from whyrobust.objectives import build_objective
 
 
@@ -40,6 +41,10 @@ class Hyperparameters:
         max_shift_share: augmentation moves an image by at most this share of its side.
         max_zoom: augmentation zooms by a factor between 1/max_zoom and max_zoom.
         flip: augmentation mirrors half of the images.
+        temperature: of the losses of supcon and simclr; clip and siglip learn theirs.
+        projection_dim: width of the projection head of supcon and simclr.
+        colour_strength: of SimCLR's colour jitter.
+        min_crop_area: smallest share of an image that a crop of SimCLR shows.
     """
 
     samples_seen: int
@@ -51,6 +56,10 @@ class Hyperparameters:
     max_shift_share: float
     max_zoom: float
     flip: bool
+    temperature: float = 0.1
+    projection_dim: int = 128
+    colour_strength: float = 0.5
+    min_crop_area: float = 0.08
 
     @property
     def steps(self) -> int:
@@ -103,26 +112,6 @@ def sample_order(images: int, batch_size: int, steps: int, seed: int) -> Iterato
         waiting = waiting[batch_size:]
 
 
-def augment(images: Tensor, hyper: Hyperparameters, generator: torch.Generator) -> Tensor:
-    """Shift, zoom and mirror each image ``[batch, 3, size, size]`` by random amounts; new page is white (0).
-
-    The random numbers are drawn on the CPU, so that every device sees the same augmentation.
-    """
-    batch = len(images)
-    zoom = torch.exp((torch.rand(batch, generator=generator) * 2 - 1) * math.log(hyper.max_zoom))
-    # grid_sample's axes run from -1 to 1 over a side, so a share of the side counts twice.
-    shift = (torch.rand(batch, 2, generator=generator) * 2 - 1) * 2 * hyper.max_shift_share
-    mirror = torch.ones(batch)
-    if hyper.flip:
-        mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
-    matrix = torch.zeros(batch, 2, 3)
-    matrix[:, 0, 0] = mirror / zoom
-    matrix[:, 1, 1] = 1 / zoom
-    matrix[:, :, 2] = shift
-    grid = nn.functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
-    return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
 def learning_rate_at(step: int, hyper: Hyperparameters) -> float:
     """Return the learning rate of a step: linear warm-up, then a half cosine down to 0."""
     warmup = max(1, round(hyper.warmup_share * hyper.steps))
@@ -139,9 +128,16 @@ def _parameter_groups(objective: nn.Module, weight_decay: float) -> list[dict[st
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
+def _view(images: Tensor, strong: bool, hyper: Hyperparameters, generator: torch.Generator) -> Tensor:
+    """Return one augmented view of each image."""
+    if strong:
+        return simclr_view(images, hyper.min_crop_area, hyper.flip, hyper.colour_strength, generator)
+    return shift_zoom_flip(images, hyper.max_shift_share, hyper.max_zoom, hyper.flip, generator)
+
+
 def train(
     pixels: NDArray[np.uint8],
-    targets: Tensor,
+    targets: Tensor | None,
     objective_name: str,
     model_config: Mapping[str, Any],
     classes: int,
@@ -150,13 +146,14 @@ def train(
     threads: int,
     device_name: str,
     report: Callable[[Progress], None],
+    initial: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Train one run and return the weights of its last step.
 
     Args:
         pixels: uint8 images ``[n, size, size, 3]``, in subset order.
-        targets: class ids ``[n]`` or caption tokens ``[n, context]``, in the same order.
-        objective_name: 'clip' or 'cross_entropy'.
+        targets: class ids ``[n]`` or caption tokens ``[n, context]``, in the same order; None for simclr.
+        objective_name: one of `whyrobust.objectives.OBJECTIVES`.
         model_config: open_clip model description.
         classes: number of classes of the study.
         hyper: how to train.
@@ -164,13 +161,20 @@ def train(
         threads: CPU threads; part of the result.
         device_name: 'cpu', 'cuda' or 'auto'.
         report: called after every step.
+        initial: checkpoint of a pretrained run, of any objective: the image encoder starts from it (fine-tuning:
+            all of it is trained on); everything else starts from the seed.
 
     Raises:
+        ModelError: the checkpoint is of another architecture.
         TrainingError: the loss is not a finite number.
     """
     make_repeatable(seed, threads)
     device = pick_device(device_name)
-    objective = build_objective(objective_name, model_config, classes, hyper.label_smoothing)
+    objective = build_objective(
+        objective_name, model_config, classes, hyper.label_smoothing, hyper.temperature, hyper.projection_dim
+    )
+    if initial is not None:
+        load_weights(objective.encoder, image_encoder_weights(initial), "the pretrained run")
     objective = objective.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.train()
     optimiser = torch.optim.AdamW(
@@ -180,7 +184,7 @@ def train(
         fused=True,
     )
     images = torch.from_numpy(np.array(pixels)).to(device)
-    targets = targets.to(device)
+    targets = None if targets is None else targets.to(device)
     augmentation = torch.Generator().manual_seed(seed + 1)
     began = time.perf_counter()
     for step, positions in enumerate(sample_order(len(images), hyper.batch_size, hyper.steps, seed)):
@@ -188,8 +192,10 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = rate
         chosen = positions.to(device)
-        batch = augment(normalise_pixels(images[chosen]), hyper, augmentation)
-        loss = objective.loss(batch.contiguous(memory_format=torch.channels_last), targets[chosen])
+        plain = normalise_pixels(images[chosen])
+        views = [_view(plain, objective.strong_augmentation, hyper, augmentation) for _ in range(objective.views)]
+        batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        loss = objective.loss(batch, None if targets is None else targets[chosen])
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(

@@ -42,31 +42,48 @@ _CAUSE_WORDS: Final = {
 }
 
 
-def _missing(value: object) -> bool:
-    """Tell whether a table's cell is empty: None, or not a number, which alone does not equal itself."""
-    return value is None or value != value
-
-
 def spaced(name: str) -> str:
     """Underscores as spaces, unless it is already written in words, where "open_clip" stays a name."""
     return name if " " in name else name.replace("_", " ")
 
 
-def name_kind(objective: str, supervision: str, caption: str | None, source: str) -> str:
+def _empty(value: object) -> bool:
+    """Tell whether a table's cell is empty: None, no text, or not a number, which alone does not equal itself."""
+    return value is None or value == "" or value != value
+
+
+KIND_FIELDS: Final = ("objective", "supervision", "caption", "source", "labels", "pretrained_by")
+"""Fields of a run that make its kind of training."""
+
+
+def name_kind(
+    objective: str,
+    supervision: str,
+    caption: str | None,
+    source: str,
+    labels: str | None = None,
+    pretrained_by: str | None = None,
+) -> str:
     """Name a kind of training in words, such as ``CLIP on web titles`` or ``cross-entropy on studio labels``.
 
     Args:
         objective: The objective, e.g. ``clip``; one that is not known is shown as it is, spaced.
-        supervision: ``captions`` or ``labels``.
-        caption: The caption variant; empty or missing with labels.
+        supervision: ``captions``, ``labels`` or ``images``.
+        caption: The caption variant; empty or missing without captions.
         source: Where the training images come from.
+        labels: ``annotated`` or ``text_match``; empty or missing without labels.
+        pretrained_by: Objective of the run that it starts from; empty or missing for random weights.
     """
     objective_words = _OBJECTIVE_WORDS.get(objective, spaced(objective))
-    caption_name = "" if _missing(caption) else str(caption)
     what = spaced(supervision)
-    if supervision == "captions" and caption_name:
-        what = _CAPTION_WORDS.get(caption_name, f"{spaced(caption_name)} captions")
-    return f"{objective_words} on {spaced(source)} {what}"
+    if supervision == "captions" and not _empty(caption):
+        what = _CAPTION_WORDS.get(str(caption), f"{spaced(str(caption))} captions")
+    if labels == "text_match":
+        what = "labels found in text"
+    words = f"{objective_words} on {spaced(source)} {what}"
+    if not _empty(pretrained_by):
+        words += f", after {_OBJECTIVE_WORDS.get(str(pretrained_by), spaced(str(pretrained_by)))}"
+    return words
 
 
 def name_cause(cause: str) -> str:
@@ -84,8 +101,11 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
     return f"{words}, classes of {name_test_set(part, names)}" if part else words
 
 
-def name_head(head: str, prompts: str | None) -> str:
-    """Return how a run was read off, in words: ``zero-shot (ensemble)``."""
+def name_head(head: str, prompts: str | None, fitted_on: str | None = None) -> str:
+    """Return how a run was read off, in words: ``zero-shot (ensemble)``, ``linear probe (own images)``."""
     words = _HEAD_WORDS.get(head, spaced(head))
-    has_prompts = not _missing(prompts) and str(prompts) != ""
-    return f"{words} ({spaced(str(prompts))})" if has_prompts else words
+    if not _empty(prompts):
+        words += f" ({spaced(str(prompts))})"
+    if not _empty(fitted_on):
+        words += f" ({spaced(str(fitted_on))} images)"
+    return words

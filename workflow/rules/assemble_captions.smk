@@ -2,12 +2,12 @@ rule assemble_captions:
     input:
         records=lambda wildcards: expand(
             "<results>/records/{part}.parquet",
-            part=DATASETS[wildcards.source]["part"],
+            part=DATASETS[wildcards.icon_source]["part"],
         ),
     output:
-        captions="<results>/captions/{source}.parquet",
+        captions="<results>/captions/{icon_source}.parquet",
     log:
-        "<logs>/assemble_captions/{source}.log",
+        "<logs>/assemble_captions/{icon_source}.log",
     conda:
         "../../envs/whyrobust.yaml"
     resources:
@@ -16,6 +16,7 @@ rule assemble_captions:
     params:
         variants=caption_variants_of,
         template=lambda wildcards: config["caption_template"],
+        seed=config["data"]["seed"],
         code=code_of("assemble_captions"),
     script:
         "../scripts/assemble_captions.py"

@@ -5,6 +5,7 @@ rule attribute_causes:
         runs="<results>/runs.csv",
     output:
         causes="<results>/causes.csv",
+        regression="<results>/regression.csv",
         summary="<results>/summary.txt",
     log:
         "<logs>/attribute_causes.log",
@@ -15,7 +16,7 @@ rule attribute_causes:
         runtime=30,
     params:
         causes=lambda wildcards: config["causes"],
-        prompts=MAIN_PROMPTS,
+        scale=config["baseline"]["scale"],
         confidence=config["intervals"]["effect"],
         code=code_of("attribute_causes"),
     script:

@@ -1,12 +1,14 @@
 # What the rules know about the study: everything that reads `config` or looks up wildcards stands here.
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from whyrobust.provenance import code_version, script_modules
+from whyrobust.plan import FITTED_HEADS, OWN
 from whyrobust.settings import (
     ICON_PARTS,
     ConfigError,
@@ -16,7 +18,7 @@ from whyrobust.settings import (
 
 
 def planned(config_to_check):
-    """Return the runs and comparisons of a valid config; stop with one line where it is not valid."""
+    """Return what a valid config asks for; stop with one line where it is not valid."""
     try:
         return plan_study(
             config_to_check,
@@ -27,20 +29,39 @@ def planned(config_to_check):
         raise WorkflowError(str(error)) from error
 
 
-RUNS, CONTRASTS = planned(config)
+PLAN = planned(config)
+RUNS = PLAN.runs
 RUN_BY_NAME = {run.run: run for run in RUNS}
 STUDY = config["study"]
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
-SOURCES = sorted({run.source for run in RUNS})
 TEST_SETS = list(config["test_sets"])
 IN_DISTRIBUTION = in_distribution_test_set(config["test_sets"])
+
+
+def sources_used():
+    """Return the training sources that the study needs: those of runs, of fitted heads, and what they are made of."""
+    named = {run.source for run in RUNS}
+    for heads in PLAN.heads.values():
+        named |= {head.fitted_on for head in heads} - {"", OWN}
+    named |= {
+        config["sources"][name]["match_classes_of"]
+        for name in named
+        if "match_classes_of" in config["sources"][name]
+    }
+    return sorted(named | {part for name in named for part in PLAN.components[name]})
+
+
+# Only what is used is built: a source without a run costs nothing.
+SOURCES = sources_used()
+ICON_SOURCES = [name for name in SOURCES if config["sources"][name]["kind"] == "icons"]
 DATASETS = {
     name: {"pose": "plain"} | facts
-    for name, facts in (config["sources"] | config["test_sets"]).items()
+    for name, facts in (
+        {name: config["sources"][name] for name in ICON_SOURCES} | config["test_sets"]
+    ).items()
 }
-# Only what is used is built: a source without a run costs nothing.
-USED_DATASETS = [*SOURCES, *TEST_SETS]
-MAIN_PROMPTS = next(iter(config["prompts"]))
+USED_DATASETS = [*ICON_SOURCES, *TEST_SETS]
+EVALUATED = [run for run in RUNS if run.evaluated]
 
 
 def alternatives(values):
@@ -52,6 +73,7 @@ wildcard_constraints:
     run=alternatives(RUN_BY_NAME),
     source=alternatives(SOURCES),
     dataset=alternatives(USED_DATASETS),
+    icon_source=alternatives(ICON_SOURCES),
     train_images=r"\d+",
     seed=r"\d+",
 
@@ -72,36 +94,64 @@ def part_of(wildcards):
 
 
 def hyperparameters_of(wildcards):
-    """Return how the objective of a run is trained."""
+    """Return how a run is trained: the settings of its objective, the augmentation and the samples seen."""
     run = RUN_BY_NAME[wildcards.run]
-    own = {"label_smoothing": 0.0} | config["training"][run.objective]
-    return own | config["training"]["augmentation"] | {"samples_seen": run.samples_seen}
+    training = config["training"]
+    later = training["fine_tuning"] if run.pretrained_run else {}
+    return (
+        training["augmentation"]
+        | training[run.objective]
+        | later
+        | {"samples_seen": run.samples_seen}
+    )
 
 
 def prompts_of(wildcards):
     """Return the prompt sets that a run is embedded with: none where it has no text tower."""
-    return config["prompts"] if RUN_BY_NAME[wildcards.run].head == "zero_shot" else {}
+    return config["prompts"] if RUN_BY_NAME[wildcards.run].has_text_tower else {}
+
+
+def subset_path(source, run):
+    """Return the path of the subset of a source that has the size and the seed of a run."""
+    return (
+        f"<results>/subsets/{source}/{run.train_images}_images_seed_{run.seed}.parquet"
+    )
 
 
 def subset_of(wildcards):
     """Return the path of the subset that a run is trained on."""
     run = RUN_BY_NAME[wildcards.run]
-    return f"<results>/subsets/{run.source}/{run.train_images}_images_seed_{run.seed}.parquet"
+    return subset_path(run.source, run)
+
+
+def components_of(wildcards):
+    """Return the icon sources that the images of a run come from."""
+    return PLAN.components[RUN_BY_NAME[wildcards.run].source]
 
 
 def captions_of(wildcards):
-    """Return the captions that a run learns from, or nothing where it learns from labels."""
+    """Return the captions that a run learns from, or nothing where it learns from none."""
     run = RUN_BY_NAME[wildcards.run]
-    return (
-        [f"<results>/captions/{run.source}.parquet"]
-        if run.supervision == "captions"
-        else []
-    )
+    needed = components_of(wildcards) if run.caption else []
+    return [f"<results>/captions/{name}.parquet" for name in needed]
+
+
+def matched_labels_of(wildcards):
+    """Return the labels found in text that a run learns from, or nothing where it learns from none."""
+    run = RUN_BY_NAME[wildcards.run]
+    needed = components_of(wildcards) if run.labels == "text_match" else []
+    return [f"<results>/text_match/{name}.parquet" for name in needed]
 
 
 def source_images_of(wildcards):
-    """Return the image store of the source that a run is trained on."""
-    return f"<results>/images/{RUN_BY_NAME[wildcards.run].source}.arrow"
+    """Return the image stores that a run is trained on."""
+    return [f"<results>/images/{name}.arrow" for name in components_of(wildcards)]
+
+
+def pretrained_of(wildcards):
+    """Return the weights that a run starts from, or nothing where it starts from random ones."""
+    name = RUN_BY_NAME[wildcards.run].pretrained_run
+    return [f"<results>/runs/{name}/model.safetensors"] if name else []
 
 
 def model_of(wildcards):
@@ -109,10 +159,43 @@ def model_of(wildcards):
     return config["models"][RUN_BY_NAME[wildcards.run].model]
 
 
+def fitted_heads_of(run_name):
+    """Return the heads of a run that are fitted on embeddings of training images."""
+    return [head for head in PLAN.heads[run_name] if head.head in FITTED_HEADS]
+
+
+def fitting_sources_of(run_name):
+    """Return the sources that the fitted heads of a run are fitted on, by the name in the heads."""
+    run = RUN_BY_NAME[run_name]
+    named = dict.fromkeys(head.fitted_on for head in fitted_heads_of(run_name))
+    return {name: run.source if name == OWN else name for name in named}
+
+
+def fitting_subsets_of(wildcards):
+    """Return the subsets that the fitted heads of a run are fitted on."""
+    run = RUN_BY_NAME[wildcards.run]
+    return [
+        subset_path(source, run)
+        for source in fitting_sources_of(wildcards.run).values()
+    ]
+
+
+def fitting_components_of(wildcards):
+    """Return the icon sources that the fitted heads of a run need images of."""
+    needed = fitting_sources_of(wildcards.run).values()
+    return list(
+        dict.fromkeys(part for name in needed for part in PLAN.components[name])
+    )
+
+
 def caption_variants_of(wildcards):
-    """Return the caption variants that runs on a source learn from."""
+    """Return the caption variants that runs on an icon source learn from."""
     return sorted(
-        {run.caption for run in RUNS if run.source == wildcards.source and run.caption}
+        {
+            run.caption
+            for run in RUNS
+            if run.caption and wildcards.icon_source in PLAN.components[run.source]
+        }
     )
 
 

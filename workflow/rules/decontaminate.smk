@@ -23,7 +23,7 @@ rule decontaminate:
         mem_mb=4000,
         runtime=60,
     params:
-        sources=SOURCES,
+        sources=ICON_SOURCES,
         test_sets=TEST_SETS,
         near_duplicate=config["data"]["near_duplicate_similarity"],
         repeat=config["data"]["repeat_similarity"],

@@ -22,7 +22,6 @@ rule draw_figures:
     params:
         colours=config["figures"]["colours"],
         scale=config["baseline"]["scale"],
-        prompts=MAIN_PROMPTS,
         code=code_of("draw_figures"),
     script:
         "../scripts/draw_figures.py"

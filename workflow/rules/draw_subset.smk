@@ -1,6 +1,13 @@
 rule draw_subset:
     input:
-        kept="<results>/decontaminated/{source}.parquet",
+        kept=lambda wildcards: expand(
+            "<results>/decontaminated/{name}.parquet",
+            name=PLAN.components[wildcards.source],
+        ),
+        reference=lambda wildcards: expand(
+            "<results>/decontaminated/{name}.parquet",
+            name=config["sources"][wildcards.source].get("match_classes_of", []),
+        ),
     output:
         subset="<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet",
     log:
@@ -11,6 +18,8 @@ rule draw_subset:
         mem_mb=2000,
         runtime=30,
     params:
+        components=lambda wildcards: PLAN.components[wildcards.source],
+        facts=lambda wildcards: config["sources"][wildcards.source],
         code=code_of("draw_subset"),
     script:
         "../scripts/draw_subset.py"

@@ -5,6 +5,10 @@ rule embed_test_sets:
         classes=config["data"]["classes"],
         images=expand("<results>/images/{test_set}.arrow", test_set=TEST_SETS),
         kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
+        fitting_subsets=fitting_subsets_of,
+        fitting_images=lambda wildcards: expand(
+            "<results>/images/{name}.arrow", name=fitting_components_of(wildcards)
+        ),
     output:
         embeddings="<results>/embeddings/{run}.safetensors",
     log:
@@ -21,6 +25,7 @@ rule embed_test_sets:
     params:
         test_sets=TEST_SETS,
         prompts=prompts_of,
+        fitted_on=lambda wildcards: list(fitting_sources_of(wildcards.run)),
         device=config["training"]["device"],
         code=code_of("embed_test_sets"),
     script:

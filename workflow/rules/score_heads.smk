@@ -1,7 +1,12 @@
 rule score_heads:
     input:
         embeddings=expand(
-            "<results>/embeddings/{run}.safetensors", run=list(RUN_BY_NAME)
+            "<results>/embeddings/{run}.safetensors",
+            run=[run.run for run in EVALUATED],
+        ),
+        fitted=expand(
+            "<results>/heads/{run}.safetensors",
+            run=[run.run for run in EVALUATED if fitted_heads_of(run.run)],
         ),
         kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
         classes=config["data"]["classes"],
@@ -19,7 +24,12 @@ rule score_heads:
         mem_mb=4000,
         runtime=60,
     params:
-        runs=lambda wildcards: [run.as_row() for run in RUNS],
+        fitted=[run.run for run in EVALUATED if fitted_heads_of(run.run)],
+        runs=lambda wildcards: [run.as_row() for run in EVALUATED],
+        heads=lambda wildcards: {
+            run.run: [asdict(head) for head in PLAN.heads[run.run]]
+            for run in EVALUATED
+        },
         test_sets={name: config["test_sets"][name]["classes"] for name in TEST_SETS},
         in_distribution=IN_DISTRIBUTION,
         confidence=config["intervals"]["accuracy"],

@@ -3,6 +3,8 @@ rule train_run:
         subset=subset_of,
         images=source_images_of,
         captions=captions_of,
+        matched_labels=matched_labels_of,
+        pretrained=pretrained_of,
         classes=config["data"]["classes"],
         model=model_of,
     output:

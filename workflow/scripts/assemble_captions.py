@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     records = read_records(snakemake.input.records[0])
-    captions = assemble_captions(records, snakemake.params.variants, snakemake.params.template)
+    captions = assemble_captions(records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed)
     logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
     with atomic_path(snakemake.output.captions) as temporary:
         pq.write_table(pa.Table.from_pandas(captions, preserve_index=False), temporary, compression="zstd")

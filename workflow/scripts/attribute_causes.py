@@ -1,6 +1,7 @@
-"""Attribute effective robustness to its possible causes, by the planned comparisons.
+"""Attribute effective robustness to its possible causes: by the planned comparisons, and by one regression.
 
-Stands alone because comparisons are cheap and change often: another comparison needs no run to be measured again.
+Stands alone because comparisons are cheap and change often: another comparison needs no run to be measured again. The
+regression is a second opinion that shares no assumption with the comparisons; the two stand side by side.
 """
 
 from typing import TYPE_CHECKING
@@ -8,32 +9,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whyrobust.attribution import attribute_causes, summarise_causes
+from whyrobust.attribution import attribute_causes, gap_shares, summarise_causes
 from whyrobust.files import atomic_path, write_text
 from whyrobust.logs import start_log
-from whyrobust.plan import plan_contrasts
+from whyrobust.plan import HEAD_FIELDS, plan_contrasts
+from whyrobust.regression import regress_causes
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    confidence = snakemake.params.confidence
     measured = pd.read_csv(snakemake.input.effective_robustness, keep_default_na=False, na_values=["nan", "NaN"])
-    measured["effective_robustness_points"] = pd.to_numeric(measured["effective_robustness_points"], errors="coerce")
+    for column in ("effective_robustness_points", "id_accuracy", "shift_accuracy"):
+        measured[column] = pd.to_numeric(measured[column], errors="coerce")
     runs = pd.read_csv(snakemake.input.runs, keep_default_na=False)
     draws = np.load(snakemake.input.draws)
-    # One row a run: its classifier, or its zero-shot head with the first prompt set.
     measurements, evaluated = {}, runs.iloc[:0]
     for shift in draws.files:
         rows = measured[measured["shift"] == shift].reset_index(drop=True)
-        main = ((rows["head"] == "classifier") | (rows["prompts"] == snakemake.params.prompts)).to_numpy()
-        evaluated = rows[main][["run"]].merge(runs, on="run", validate="one_to_one")
-        points = rows["effective_robustness_points"].to_numpy(dtype=float)
-        measurements[shift] = (points[main], draws[shift][:, main].astype(float))
-    causes = attribute_causes(
-        plan_contrasts(snakemake.params.causes), evaluated, measurements, snakemake.params.confidence
-    )
-    with atomic_path(snakemake.output.causes) as temporary:
-        causes.to_csv(temporary, index=False)
+        evaluated = rows[["run", *HEAD_FIELDS, "main"]].merge(runs, on="run", validate="many_to_one")
+        measurements[shift] = (rows["effective_robustness_points"].to_numpy(dtype=float), draws[shift].astype(float))
+    contrasts = plan_contrasts(snakemake.params.causes)
+    causes = attribute_causes(contrasts, evaluated, measurements, confidence)
+    shares = gap_shares(causes, contrasts, evaluated, measurements, confidence)
+    keys = ["cause", "contrast", "shift"]
+    causes = causes.merge(shares.drop(columns="effect_points"), on=keys, validate="one_to_one")
+
+    accuracies = measured[["run", *HEAD_FIELDS, "shift", "id_accuracy", "shift_accuracy"]]
+    points = accuracies.merge(runs.drop(columns="standard"), on="run", validate="many_to_one")
+    points["standard"] = measured["standard"].to_numpy(dtype=bool)
+    second = regress_causes(points, snakemake.params.scale, confidence)
+    for table, path in ((causes, snakemake.output.causes), (second, snakemake.output.regression)):
+        with atomic_path(path) as temporary:
+            table.to_csv(temporary, index=False)
     write_text(snakemake.output.summary, summarise_causes(causes))
-    logger.info("%d comparisons of %d runs", len(causes), len(evaluated))
+    logger.info("%d comparisons of %d runs and heads", len(causes), len(evaluated))

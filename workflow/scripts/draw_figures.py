@@ -10,7 +10,6 @@ import pandas as pd
 
 from whyrobust.figures import (
     causes_chart,
-    choose_heads,
     describe_points,
     reference_chart,
     robustness_chart,
@@ -28,8 +27,8 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     colours, scale = snakemake.params.colours, snakemake.params.scale
     runs = pd.read_csv(snakemake.input.runs)
-    measured = choose_heads(pd.read_csv(snakemake.input.effective_robustness), snakemake.params.prompts)
-    points = describe_points(measured, runs)
+    measured = pd.read_csv(snakemake.input.effective_robustness)
+    points = describe_points(measured[measured["main"]], runs)
     baselines, bands = pd.read_csv(snakemake.input.baselines), pd.read_csv(snakemake.input.bands)
     causes = pd.read_csv(snakemake.input.causes)
     save_figure(robustness_chart(points, baselines, bands, colours, scale), folder, "effective_robustness", points)

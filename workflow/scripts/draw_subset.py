@@ -4,13 +4,21 @@ Stands alone because a subset is shared by every run of its source, size and see
 supervision see the very same images.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.subsets import SubsetError, draw_subset
+from whyrobust.subsets import (
+    SubsetError,
+    draw_class_balanced,
+    draw_matching_classes,
+    draw_mixture,
+    draw_subset,
+)
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -18,15 +26,29 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    size = int(snakemake.wildcards.train_images)
-    kept = pq.read_table(snakemake.input.kept)
-    row_of = {uid: row for row, uid in enumerate(kept["uid"].to_pylist())}
+    size, seed = int(snakemake.wildcards.train_images), int(snakemake.wildcards.seed)
+    facts, components = snakemake.params.facts, snakemake.params.components
+    kept = pa.concat_tables(pq.read_table(path) for path in snakemake.input.kept)
+    uids = kept["uid"].to_pylist()
+    labelled = list(zip(uids, kept["label"].to_pylist(), strict=True))
     try:
-        uids = draw_subset(row_of, size, int(snakemake.wildcards.seed))
+        if facts["kind"] == "mixture":
+            tables = zip(components, snakemake.input.kept, strict=True)
+            own = {name: pq.read_table(path)["uid"].to_pylist() for name, path in tables}
+            drawn = [uid for _, uid in draw_mixture(own, facts["shares"], size, seed)]
+        elif "match_classes_of" in facts:
+            reference = pq.read_table(snakemake.input.reference[0])["label"].to_pylist()
+            counts = Counter(label for label in reference if label is not None)
+            drawn = draw_matching_classes(labelled, counts, size, seed)
+        elif facts.get("class_balanced"):
+            drawn = draw_class_balanced(labelled, size, seed)
+        else:
+            drawn = draw_subset(uids, size, seed)
     except SubsetError as error:
         raise SubsetError(
             f"config key runs has train_images {size} for source '{snakemake.wildcards.source}': {error}"
         ) from error
+    row_of = {uid: row for row, uid in enumerate(uids)}
     with atomic_path(snakemake.output.subset) as temporary:
-        pq.write_table(kept.take([row_of[uid] for uid in uids]), temporary, compression="zstd")
+        pq.write_table(kept.take([row_of[uid] for uid in drawn]), temporary, compression="zstd")
     logger.info("drew %d of %d images", size, len(kept))

@@ -1,4 +1,4 @@
-"""Embed the images of all test sets, and the prompts, with one run.
+"""Embed the images of all test sets, the prompts, and the training images that heads are fitted on, with one run.
 
 Stands alone because the forward passes are done once a run: every head, prompt set and way of counting reads the
 embeddings.
@@ -19,9 +19,9 @@ from whyrobust.evaluation import (
     read_class_names,
 )
 from whyrobust.files import atomic_path
-from whyrobust.images import ImageStore
+from whyrobust.images import ImageStore, read_pixels
 from whyrobust.logs import start_log
-from whyrobust.models import read_model_config
+from whyrobust.models import read_facts, read_model_config
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -49,5 +49,11 @@ if __name__ == "__main__":
         arrays[f"prompts.{name}"] = combine_prompts(features)
         logger.info("prompt set %s: %d classes, %d prompts each", name, len(classes), len(templates))
     arrays |= {name: tensor.numpy() for name, tensor in load_file(weights).items() if name.startswith("classifier.")}
+    for name, subset in zip(snakemake.params.fitted_on, snakemake.input.fitting_subsets, strict=True):
+        uids = pq.read_table(subset, columns=["uid"])["uid"].to_pylist()
+        pixels = read_pixels(snakemake.input.fitting_images, uids)
+        arrays[f"fitting.{name}"] = embed_images(weights, model_config, pixels, BATCH_SIZE, snakemake.threads, device)
+        logger.info("for heads fitted on %s: %d images", name, len(uids))
+    facts = {"images_used": str(read_facts(weights)["images_used"])}
     with atomic_path(snakemake.output.embeddings) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=facts)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
+from whyrobust.plan import HEAD_FIELDS
 from whyrobust.robustness import measure_robustness, resample_accuracies
 from whyrobust.scoring import outcome_matrix, restricted_name
 
@@ -33,8 +34,8 @@ if __name__ == "__main__":
         x_test_set = restricted if restricted in measured_sets else in_distribution
         on_x = accuracy[accuracy["test_set"] == x_test_set]
         on_shift = accuracy[accuracy["test_set"] == shift]
-        keys = ["run", "head", "prompts"]
-        models = on_x[[*keys, "accuracy", "images"]].merge(
+        keys = ["run", *HEAD_FIELDS]
+        models = on_x[[*keys, "main", "accuracy", "images"]].merge(
             on_shift[[*keys, "accuracy", "images"]],
             on=keys,
             validate="one_to_one",

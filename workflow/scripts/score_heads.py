@@ -4,23 +4,32 @@ Stands alone because it is plain counting on embeddings. One job does all runs: 
 run, less than starting Python would.
 """
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from whyrobust.evaluation import read_class_names
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
+from whyrobust.plan import HEAD_FIELDS, Head
 from whyrobust.scoring import PREDICTION_SCHEMA, ScoredSet, accuracy_table, add_restricted_views, score_run
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-if __name__ == "__main__":
-    import pandas as pd
 
+def read_metadata(path: str) -> dict[str, str]:
+    """Return the header of a safetensors file."""
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}
+
+
+if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
@@ -29,19 +38,27 @@ if __name__ == "__main__":
         for (name, covered), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True)
     ]
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
-    counts = []
+    heads = {run: [Head(**facts) for facts in of_run] for run, of_run in snakemake.params.heads.items()}
+    fitted = dict(zip(snakemake.params.fitted, snakemake.input.fitted, strict=True))
+    counts, images_used = [], {}
     with (
         atomic_path(snakemake.output.predictions) as temporary,
         pq.ParquetWriter(temporary, PREDICTION_SCHEMA, compression="zstd") as writer,
     ):
         for run, path in zip(runs["run"], snakemake.input.embeddings, strict=True):
-            predictions = score_run(run, load_file(path), views, classes)
+            arrays = load_file(path)
+            images_used[run] = int(read_metadata(path)["images_used"])
+            if run in fitted:
+                arrays |= load_file(fitted[run])
+            predictions = score_run(run, heads[run], arrays, views, classes)
             writer.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False))
             counts.append(
-                predictions.groupby(["run", "head", "prompts", "test_set"], sort=False)["correct"]
+                predictions.groupby(["run", *HEAD_FIELDS, "test_set"], sort=False)["correct"]
                 .agg(images="size", correct="sum")
                 .reset_index()
+                .merge(pd.DataFrame([asdict(head) for head in heads[run]]), on=list(HEAD_FIELDS))
             )
+    runs["images_used"] = runs["run"].map(images_used)
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
     logger.info("%d runs, %d accuracies", len(runs), len(accuracy))
     for table, path in ((accuracy, snakemake.output.accuracy), (runs, snakemake.output.runs)):

@@ -5,15 +5,17 @@ once.
 """
 
 import csv
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import torch
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from whyrobust.evaluation import read_class_names
 from whyrobust.files import atomic_path
-from whyrobust.images import ImageStore
+from whyrobust.images import read_pixels
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.models import read_model_config, save_weights, tokenize
 from whyrobust.training import Hyperparameters, Progress, train
@@ -21,24 +23,42 @@ from whyrobust.training import Hyperparameters, Progress, train
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+
+def look_up(paths: Sequence[str], column: str, uids: Sequence[str]) -> list[str | None]:
+    """Return what a column of several tables with a ``uid`` says of each uid."""
+    value_of: dict[str, str | None] = {}
+    for path in paths:
+        table = pq.read_table(path, columns=["uid", column])
+        value_of |= dict(zip(table["uid"].to_pylist(), table[column].to_pylist(), strict=True))
+    return [value_of[uid] for uid in uids]
+
+
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     run = snakemake.params.run
     hyper = Hyperparameters(**snakemake.params.hyperparameters)
     model_config = read_model_config(snakemake.input.model)
     subset = pq.read_table(snakemake.input.subset)
-    uids = subset["uid"].to_pylist()
+    uids: list[str] = subset["uid"].to_pylist()
+    targets: torch.Tensor | None = None
     classes = read_class_names(snakemake.input.classes)
 
     if run["supervision"] == "captions":
-        table = pq.read_table(snakemake.input.captions[0], columns=["uid", run["caption"]])
-        caption_of = dict(zip(table["uid"].to_pylist(), table[run["caption"]].to_pylist(), strict=True))
-        captions = [caption_of[uid] for uid in uids]
+        captions = [str(text) for text in look_up(snakemake.input.captions, run["caption"], uids)]
         targets = tokenize(captions, model_config["text_cfg"]["context_length"])
         logger.info("first captions: %s", captions[:5])
-    else:
+    elif run["supervision"] == "labels":
+        labels = (
+            look_up(snakemake.input.matched_labels, "label", uids)
+            if run["labels"] == "text_match"
+            else subset["label"].to_pylist()
+        )
+        # An image without a label teaches nothing here: it is left out, and its number is in runs.csv.
+        uids = [uid for uid, label in zip(uids, labels, strict=True) if label is not None]
         id_of = {name: number for number, name in enumerate(classes)}
-        targets = torch.tensor([id_of[label] for label in subset["label"].to_pylist()])
+        targets = torch.tensor([id_of[label] for label in labels if label is not None])
+        if not uids:
+            raise ValueError(f"none of the {len(labels)} images of the subset has a label of kind '{run['labels']}'")
 
     rows: list[Progress] = []
     with tqdm(
@@ -55,7 +75,7 @@ if __name__ == "__main__":
             bar.update(hyper.batch_size)
 
         weights = train(
-            pixels=ImageStore.open(snakemake.input.images).pixels(uids),
+            pixels=read_pixels(snakemake.input.images, uids),
             targets=targets,
             objective_name=run["objective"],
             model_config=model_config,
@@ -65,6 +85,7 @@ if __name__ == "__main__":
             threads=snakemake.threads,
             device_name=snakemake.params.device,
             report=show,
+            initial=load_file(snakemake.input.pretrained[0]) if snakemake.input.pretrained else None,
         )
     logger.info(
         "torch %s, %d images, %d samples seen, %.0f images a second, last loss %.4f",
@@ -78,4 +99,4 @@ if __name__ == "__main__":
         writer = csv.writer(handle)
         writer.writerow(["step", "samples", "loss", "learning_rate"])
         writer.writerows([p.step, p.samples, f"{p.loss:.6g}", f"{p.learning_rate:.6g}"] for p in rows)
-    save_weights(snakemake.output.weights, weights, run | {"classes": classes})
+    save_weights(snakemake.output.weights, weights, run | {"classes": classes, "images_used": len(uids)})

@@ -85,6 +85,12 @@ if __name__ == "__main__":
             )
         )
 
+    # The row without a class is that of all classes.
+    matches = [pd.read_csv(path, keep_default_na=False, na_values=["nan"]).assign(source=name)
+               for name, path in zip(params.sources, files.text_matches, strict=True)]  # fmt: skip
+    text_matches = pd.concat([table[table["class"] == ""] for table in matches])
+    for column in ("precision", "recall"):
+        text_matches[column] = pd.to_numeric(text_matches[column], errors="coerce")
     removed = pd.read_csv(files.removed)
     pinned = read_pinned_sources(files.sources)["iconify"]
     sets = pd.read_csv(files.sets, keep_default_na=False)
@@ -111,6 +117,7 @@ if __name__ == "__main__":
         baselines=pd.read_csv(files.baselines),
         bands=pd.read_csv(files.bands),
         causes=pd.read_csv(files.causes),
+        regression=pd.read_csv(files.regression),
         reference=(
             pd.read_csv(files.reference),
             pd.read_csv(files.reference_baselines),
@@ -122,8 +129,9 @@ if __name__ == "__main__":
         pair_strips=pair_strips,
         similarity=settings["data"]["near_duplicate_similarity"],
         licences=sets[sets["part"] != "excluded"],
+        text_matches=text_matches,
+        text_fields=settings["data"]["text_match"]["fields"],
         provenance=provenance,
-        prompts=params.prompts,
         scale=settings["baseline"]["scale"],
         colours=params.colours,
     )

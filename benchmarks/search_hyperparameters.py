@@ -1,0 +1,138 @@
+"""How the settings of each objective in config.yaml were found: by accuracy on held-out training images.
+
+    python benchmarks/search_hyperparameters.py results/icons --objective clip --caption title
+
+Stands outside the workflow because it is done once, by people. It trains on a subset of each training source and
+scores images of the same source that are not in it; no test set is opened. Prints one row a setting and source as CSV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import yaml
+
+from whyrobust.evaluation import (
+    combine_prompts,
+    embed_images,
+    embed_prompts,
+    fill_prompts,
+    predict,
+    read_class_names,
+    score_classifier,
+    score_zero_shot,
+)
+from whyrobust.heads import fit_nearest_mean, score_nearest_mean
+from whyrobust.images import read_pixels
+from whyrobust.models import read_model_config, save_weights, tokenize
+from whyrobust.subsets import draw_subset
+from whyrobust.training import Hyperparameters, train
+
+#: A seed that no study uses, so that nothing of a study is looked at.
+SEED = 7919
+
+
+def held_out_accuracy(
+    results: Path,
+    source: str,
+    objective: str,
+    caption: str,
+    hyper: Hyperparameters,
+    config: dict[str, object],
+    model: Path,
+    images: int,
+    held_out: int,
+) -> float:
+    """Train on ``images`` images of a source and return the accuracy on ``held_out`` others of it."""
+    settings: dict[str, dict[str, list[str]]] = config  # type: ignore[assignment]
+    classes = read_class_names(str(config["data"]["classes"]))  # type: ignore[index]
+    model_config = read_model_config(model)
+    kept = pq.read_table(results / "decontaminated" / f"{source}.parquet").to_pandas().set_index("uid")["label"]
+    drawn = draw_subset(kept.index, images + held_out, SEED)
+    pixels = read_pixels([results / "images" / f"{source}.arrow"], drawn)
+    labels = np.array([classes.index(label) for label in kept.loc[drawn]])
+    targets: torch.Tensor | None = torch.tensor(labels[:images])
+    if objective in ("clip", "siglip"):
+        table = pq.read_table(results / "captions" / f"{source}.parquet").to_pandas().set_index("uid")[caption]
+        targets = tokenize(list(table.loc[drawn[:images]]), model_config["text_cfg"]["context_length"])
+    elif objective == "simclr":
+        targets = None
+    weights = train(
+        pixels=pixels[:images],
+        targets=targets,
+        objective_name=objective,
+        model_config=model_config,
+        classes=len(classes),
+        hyper=hyper,
+        seed=SEED,
+        threads=1,
+        device_name="cpu",
+        report=lambda _: None,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "model.safetensors"))
+        save_weights(path, weights, {})
+        features = embed_images(path, model_config, pixels, 512, 1, "cpu")
+        if objective in ("clip", "siglip"):
+            prompts = fill_prompts(classes, next(iter(settings["prompts"].values())))
+            scores = score_zero_shot(
+                features[images:], combine_prompts(embed_prompts(path, model_config, prompts, 1, "cpu"))
+            )
+        elif objective == "cross_entropy":
+            scores = score_classifier(
+                features[images:], weights["classifier.weight"].numpy(), weights["classifier.bias"].numpy()
+            )
+        else:
+            means = fit_nearest_mean(features[:images], labels[:images], len(classes))
+            scores = score_nearest_mean(features[images:], means)
+    return float((predict(scores) == labels[images:]).mean())
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results of a study whose images and captions are there")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"))
+    parser.add_argument("--objective", required=True)
+    parser.add_argument("--caption", default="title", help="caption variant of an image-text objective")
+    parser.add_argument("--model", type=Path, default=Path("resources/models/icon-cnn.json"))
+    parser.add_argument("--sources", nargs="+", default=["studio", "web"])
+    parser.add_argument("--learning-rates", nargs="+", type=float, default=[0.0003, 0.001, 0.003])
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[64, 128, 256])
+    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--held-out", type=int, default=2000)
+    arguments = parser.parse_args()
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    training = config["training"]
+    rows = csv.writer(sys.stdout)
+    rows.writerow(["objective", "caption", "source", "batch_size", "learning_rate", "held_out_accuracy"])
+    for source, batch_size, rate in itertools.product(
+        arguments.sources, arguments.batch_sizes, arguments.learning_rates
+    ):
+        chosen = {"label_smoothing": 0.0} | training[arguments.objective] | training["augmentation"]
+        chosen |= {"batch_size": batch_size, "learning_rate": rate, "samples_seen": training["samples_seen"]}
+        accuracy = held_out_accuracy(
+            arguments.results,
+            source,
+            arguments.objective,
+            arguments.caption,
+            Hyperparameters(**chosen),
+            config,
+            arguments.model,
+            arguments.images,
+            arguments.held_out,
+        )
+        rows.writerow([arguments.objective, arguments.caption, source, batch_size, rate, f"{accuracy:.4f}"])
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Augmentation of a batch of pictures, vectorised, from random numbers drawn on the CPU.
+
+Stands alone because which augmentation a run sees is part of what is compared: all objectives share one, but SimCLR,
+whose published augmentations are part of the method.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from whyrobust.models import PIXEL_MEAN, PIXEL_STD
+
+#: Weights of red, green and blue in grey (ITU-R BT.601), as torchvision has them.
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)
+
+#: Chen et al. 2020, appendix A: jitter 0.8 of the images, grey 0.2, sides of a crop from 3:4 to 4:3.
+JITTER_PROBABILITY = 0.8
+GREY_PROBABILITY = 0.2
+ASPECTS = (3 / 4, 4 / 3)
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=generator)
+
+
+def _resample(images: Tensor, matrix: Tensor) -> Tensor:
+    """Return images ``[batch, 3, side, side]`` seen through affine maps ``[batch, 2, 3]``; new page is white (0)."""
+    grid = nn.functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
+    return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def shift_zoom_flip(
+    images: Tensor, max_shift_share: float, max_zoom: float, flip: bool, generator: torch.Generator
+) -> Tensor:
+    """Shift, zoom and mirror each image ``[batch, 3, side, side]`` by random amounts; new page is white (0).
+
+    Args:
+        images: normalised images.
+        max_shift_share: moved by at most this share of the side.
+        max_zoom: zoomed by a factor between 1/max_zoom and max_zoom.
+        flip: mirror half of the images.
+        generator: on the CPU, so that every device sees the same augmentation.
+    """
+    batch = len(images)
+    zoom = torch.exp((torch.rand(batch, generator=generator) * 2 - 1) * math.log(max_zoom))
+    # grid_sample's axes run from -1 to 1 over a side, so a share of the side counts twice.
+    shift = (torch.rand(batch, 2, generator=generator) * 2 - 1) * 2 * max_shift_share
+    mirror = torch.ones(batch)
+    if flip:
+        mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
+    matrix = torch.zeros(batch, 2, 3)
+    matrix[:, 0, 0] = mirror / zoom
+    matrix[:, 1, 1] = 1 / zoom
+    matrix[:, :, 2] = shift
+    return _resample(images, matrix)
+
+
+def random_resized_crop(images: Tensor, min_area: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """Cut out a random box of each image, stretch it to the whole side, and mirror half of the images.
+
+    Area uniform from ``min_area`` to 1, aspect log-uniform from 3:4 to 4:3, as in Szegedy et al. 2015 and SimCLR. A box
+    that would be wider or higher than the image is cut to it.
+    """
+    batch = len(images)
+    area = _uniform(batch, min_area, 1.0, generator)
+    aspect = torch.exp(_uniform(batch, math.log(ASPECTS[0]), math.log(ASPECTS[1]), generator))
+    width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
+    # In grid_sample's axes a box of share w can be centred from -(1 - w) to 1 - w.
+    x = (torch.rand(batch, generator=generator) * 2 - 1) * (1 - width)
+    y = (torch.rand(batch, generator=generator) * 2 - 1) * (1 - height)
+    mirror = torch.ones(batch)
+    if flip:
+        mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
+    matrix = torch.zeros(batch, 2, 3)
+    matrix[:, 0, 0] = width * mirror
+    matrix[:, 1, 1] = height
+    matrix[:, 0, 2], matrix[:, 1, 2] = x, y
+    return _resample(images, matrix)
+
+
+def to_grey(colours: Tensor) -> Tensor:
+    """Return the grey ``[batch, 1, side, side]`` of colours ``[batch, 3, side, side]`` from 0 to 1."""
+    weights = torch.tensor(GREY_WEIGHTS, device=colours.device).view(1, 3, 1, 1)
+    return (colours * weights).sum(dim=1, keepdim=True)
+
+
+def turn_hue(colours: Tensor, turns: Tensor) -> Tensor:
+    """Return colours ``[batch, 3, side, side]``, from 0 to 1, with hues turned by ``turns`` ``[batch]`` full turns."""
+    red, green, blue = colours.unbind(dim=1)
+    value, low = colours.amax(dim=1), colours.amin(dim=1)
+    spread = value - low
+    safe = torch.where(spread > 0, spread, torch.ones_like(spread))
+    sixth = torch.where(
+        value == red,
+        (green - blue) / safe % 6,
+        torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
+    hue = sixth + 6 * turns.view(-1, 1, 1)
+    # Each channel is the value less the spread times a trapezoid of the hue (Smith 1978).
+    places = torch.tensor([5.0, 3.0, 1.0], device=colours.device).view(1, 3, 1, 1)
+    turn = (places + hue[:, None]) % 6
+    return value[:, None] - spread[:, None] * torch.minimum(turn, 4 - turn).clamp(0, 1)
+
+
+def jitter_colours(colours: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast, saturation and hue of images, make some grey (Chen et al. 2020, appendix A).
+
+    Args:
+        colours: ``[batch, 3, side, side]`` from 0 to 1.
+        strength: s of the paper: factors from 1 - 0.8 s to 1 + 0.8 s, hue by up to 0.2 s of a turn.
+        generator: on the CPU.
+
+    Returns:
+        The same shape, from 0 to 1. The four changes come in the paper's order, for all images alike: torchvision
+        shuffles the order, which costs a pass an order and changes little.
+    """
+    batch, place = len(colours), colours.device
+    low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
+    brightness, contrast, saturation = (
+        _uniform(batch, low, high, generator).to(place).view(-1, 1, 1, 1) for _ in range(3)
+    )
+    turns = _uniform(batch, -0.2 * strength, 0.2 * strength, generator).to(place)
+    jittered = (torch.rand(batch, generator=generator) < JITTER_PROBABILITY).to(place).view(-1, 1, 1, 1)
+    grey = (torch.rand(batch, generator=generator) < GREY_PROBABILITY).to(place).view(-1, 1, 1, 1)
+
+    changed = (colours * brightness).clamp(0, 1)
+    mean = to_grey(changed).mean(dim=(1, 2, 3), keepdim=True)
+    changed = (mean + contrast * (changed - mean)).clamp(0, 1)
+    base = to_grey(changed)
+    changed = (base + saturation * (changed - base)).clamp(0, 1)
+    changed = turn_hue(changed, turns).clamp(0, 1)
+    result = torch.where(jittered, changed, colours)
+    return torch.where(grey, to_grey(result).expand_as(result), result)
+
+
+def simclr_view(
+    images: Tensor, min_crop_area: float, flip: bool, colour_strength: float, generator: torch.Generator
+) -> Tensor:
+    """Return one SimCLR view of normalised images ``[batch, 3, side, side]``: crop, flip, colour jitter, grey.
+
+    Chen et al. 2020 leave the blur out for 32-pixel images (appendix B.9), and so do we at every size that we train.
+    """
+    cropped = random_resized_crop(images, min_crop_area, flip, generator)
+    colours = (cropped * PIXEL_STD + PIXEL_MEAN).clamp(0, 1)
+    return (jitter_colours(colours, colour_strength, generator) - PIXEL_MEAN) / PIXEL_STD
