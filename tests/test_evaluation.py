@@ -16,6 +16,7 @@ from whyrobust.evaluation import (
     score_classifier,
     score_zero_shot,
 )
+from whyrobust.plan import HEAD_FIELDS, Head
 from whyrobust.scoring import (
     PREDICTION_SCHEMA,
     ScoredSet,
@@ -75,22 +76,22 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
         "classifier.weight": np.eye(3, dtype=np.float32),
         "classifier.bias": np.array([0.2, 0.1, 0], dtype=np.float32),
     }
-    predictions = score_run("r", embeddings, views, classes)
+    predictions = score_run("r", [Head("classifier", "", "", main=True)], embeddings, views, classes)
     right = predictions.groupby("test_set", sort=False)["correct"].agg(list).to_dict()
     assert right == {"id": [True, False, True, False], "shift": [True, True], "id@shift": [True, False, True]}
 
     path = tmp_path / "predictions.parquet"
     pq.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False), path)
-    correct, groups = outcome_matrix(path, "id@shift", [("r", "classifier", "")])
+    correct, groups = outcome_matrix(path, "id@shift", [("r", "classifier", "", "")])
     assert correct.tolist() == [[True, False, True]] and list(groups) == ["ant", "bee", "ant"]
     with pytest.raises(EvaluationError, match="no predictions"):
-        outcome_matrix(path, "id", [("other", "classifier", "")])
+        outcome_matrix(path, "id", [("other", "classifier", "", "")])
 
     runs = pd.DataFrame(
         {"run": ["r"], "source": "s", "train_images": 1, "seed": 0, "objective": "o", "supervision": "l"}
-        | {"caption": "", "model": "m"}
+        | {"caption": "", "model": "m", "labels": "annotated", "pretrained_by": "", "samples_seen": 1}
     )
-    counts = predictions.groupby(["run", "head", "prompts", "test_set"], sort=False)["correct"]
+    counts = predictions.assign(main=True).groupby(["run", *HEAD_FIELDS, "main", "test_set"], sort=False)["correct"]
     table = accuracy_table(runs, counts.agg(images="size", correct="sum").reset_index(), 0.95)
     assert table.set_index("test_set").loc["id@shift", "accuracy"] == pytest.approx(2 / 3)
     assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()

@@ -52,10 +52,10 @@ class Hyperparameters:
     learning_rate: float
     weight_decay: float
     warmup_share: float
-    label_smoothing: float
     max_shift_share: float
     max_zoom: float
     flip: bool
+    label_smoothing: float = 0.0
     temperature: float = 0.1
     projection_dim: int = 128
     colour_strength: float = 0.5
