@@ -43,7 +43,12 @@ def test_each_variant_says_what_its_name_says():
         "shuffled": "cat face",
     }
     # Empty fields leave no trace.
-    assert captions.loc["a:dog"].to_dict() == dict.fromkeys(TEXT_VARIANTS, "dog") | {"template": "an icon of a dog"}
+    assert captions.loc["a:dog"].to_dict() == dict.fromkeys(TEXT_VARIANTS, "dog") | {
+        "template": "an icon of a dog",
+        "shuffled": "dog",
+    }
+    unlabelled = assemble_captions(make_records(label=["cat", None]), ["template", "title"], TEMPLATE)
+    assert unlabelled["template"].isna().tolist() == [False, True]
 
 
 def test_only_the_variants_asked_for_are_made_in_the_order_of_the_records():

@@ -24,7 +24,7 @@ def write_config(workspace, config):
     (workspace / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml"])
 def test_every_config_plans_every_stage(root, workspace, snakemake, name):
     done = snakemake(workspace, "--dry-run", "--configfile", str(root / name))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ def change(config, path, value):
         place[path[-1]] = value
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml"])
 def test_shipped_configs_are_valid(root, name):
     config = yaml.safe_load((root / name).read_text(encoding="utf-8"))
     study = plan_study(config, root / SCHEMA, root)

@@ -72,27 +72,30 @@ def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: 
         records: with ``uid, title, description, tags, label``.
         variants: of `VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the source (not
             in a subset), so that captions are a property of the source; records without a label are one class.
-        template: sentence of the variant ``template``.
+        template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
 
     Raises:
         CaptionError: a record whose caption would be empty; records without any text have to be left out before.
     """
-    columns: dict[str, list[str]] = {"uid": list(records["uid"])}
+    uids: list[str] = list(records["uid"])
+    columns: dict[str, list[str] | list[str | None]] = {"uid": uids}
     fields = [list(records[name]) for name in ("title", "description", "tags", "label")]
     for variant in variants:
-        captions = [
+        captions: list[str | None] = [
             build_caption("title" if variant == "shuffled" else variant, title, description, tags, label, template)
+            if variant != "template" or isinstance(label, str)
+            else None
             for title, description, tags, label in zip(*fields, strict=True)
         ]
-        empty = [uid for uid, caption in zip(columns["uid"], captions, strict=True) if not caption]
+        empty = [uid for uid, caption in zip(uids, captions, strict=True) if caption == ""]
         if empty:
             raise CaptionError(
                 f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': leave them out"
             )
         if variant == "shuffled":
             classes = [label if isinstance(label, str) else "" for label in fields[-1]]
-            captions = shuffle_within_class(columns["uid"], captions, classes, seed)
+            captions = list(shuffle_within_class(uids, [str(text) for text in captions], classes, seed))
         columns[variant] = captions
     return pd.DataFrame(columns)
 

@@ -168,7 +168,7 @@ class Study:
 #: Keys that a source of each kind has, besides ``kind``.
 SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "icons": ({"part"}, set()),
-    "view": ({"of"}, {"class_balanced", "match_classes_of"}),
+    "view": ({"of"}, {"class_balanced", "match_classes_of", "labelled"}),
     "mixture": ({"shares"}, set()),
 }
 

@@ -42,6 +42,8 @@ if __name__ == "__main__":
             drawn = draw_matching_classes(labelled, counts, size, seed)
         elif facts.get("class_balanced"):
             drawn = draw_class_balanced(labelled, size, seed)
+        elif facts.get("labelled"):
+            drawn = draw_subset([uid for uid, label in labelled if label is not None], size, seed)
         else:
             drawn = draw_subset(uids, size, seed)
     except SubsetError as error:

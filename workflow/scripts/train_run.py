@@ -44,7 +44,9 @@ if __name__ == "__main__":
     classes = read_class_names(snakemake.input.classes)
 
     if run["supervision"] == "captions":
-        captions = [str(text) for text in look_up(snakemake.input.captions, run["caption"], uids)]
+        found = look_up(snakemake.input.captions, run["caption"], uids)
+        uids = [uid for uid, text in zip(uids, found, strict=True) if text is not None]
+        captions = [text for text in found if text is not None]
         targets = tokenize(captions, model_config["text_cfg"]["context_length"])
         logger.info("first captions: %s", captions[:5])
     elif run["supervision"] == "labels":
@@ -53,13 +55,14 @@ if __name__ == "__main__":
             if run["labels"] == "text_match"
             else subset["label"].to_pylist()
         )
-        # An image without a label teaches nothing here: it is left out, and its number is in runs.csv.
         uids = [uid for uid, label in zip(uids, labels, strict=True) if label is not None]
         id_of = {name: number for number, name in enumerate(classes)}
         targets = torch.tensor([id_of[label] for label in labels if label is not None])
-        if not uids:
-            raise ValueError(f"none of the {len(labels)} images of the subset has a label of kind '{run['labels']}'")
 
+    # An image without a label, or without a caption made from one, teaches nothing: runs.csv says how many are used.
+    if not uids:
+        what = run["caption"] or f"label of kind '{run['labels']}'"
+        raise ValueError(f"none of the {len(subset)} images of the subset has a {what}: choose a labelled source")
     rows: list[Progress] = []
     with tqdm(
         total=hyper.steps * hyper.batch_size,
