@@ -199,18 +199,23 @@ def legend_entries(styles: Mapping[str, tuple[str, str]]) -> list[dict[str, str]
     ]
 
 
+def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
+    """Return what a table says of one effect on each shift: the effect in ``column``, its interval and the verdict."""
+    return {
+        row["shift"]: {
+            "effect": format_points(row[column]),
+            "interval": f"{format_points(row['low_points'])} to {format_points(row['high_points'])}",
+            "verdict": judge_effect(row[column], row["low_points"], row["high_points"]),
+        }
+        for row in part.to_dict("records")
+    }
+
+
 def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the table of causes: one a comparison, a cell a shift."""
     rows = []
     for (cause, contrast), part in causes.groupby(["cause", "contrast"], sort=False):
-        cells = {
-            row.shift: {
-                "effect": format_points(row.effect_points),
-                "interval": f"{format_points(row.low_points)} to {format_points(row.high_points)}",
-                "verdict": judge_effect(row.effect_points, row.low_points, row.high_points),
-            }
-            for row in _rows(part)
-        }
+        cells = _effect_cells(part, "effect_points")
         pairs = f"{int(part['pairs'].min())} pairs, {int(part['seeds'].min())} seeds"
         rows.append({"cause": name_cause(str(cause)), "contrast": contrast, "cells": cells, "pairs": pairs})
     return rows
@@ -220,14 +225,7 @@ def regression_rows(regression: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the table of the second opinion: one a term, a cell a shift."""
     rows = []
     for (cause, term), part in regression.groupby(["cause", "term"], sort=False):
-        cells = {
-            row.shift: {
-                "effect": format_points(row.points),
-                "interval": f"{format_points(row.low_points)} to {format_points(row.high_points)}",
-                "verdict": judge_effect(row.points, row.low_points, row.high_points),
-            }
-            for row in _rows(part)
-        }
+        cells = _effect_cells(part, "points")
         inflation = float(part["vif"].max())
         words = "cannot be told apart" if not np.isfinite(inflation) else f"{inflation:.1f}"
         rows.append({"cause": name_cause(str(cause)), "term": spaced(str(term)), "cells": cells, "inflation": words})
