@@ -35,6 +35,7 @@ include: "workflow/rules/embed_test_sets.smk"
 include: "workflow/rules/fit_heads.smk"
 include: "workflow/rules/score_heads.smk"
 include: "workflow/rules/measure_robustness.smk"
+include: "workflow/rules/measure_several.smk"
 include: "workflow/rules/attribute_causes.smk"
 include: "workflow/rules/measure_reference.smk"
 include: "workflow/rules/draw_figures.smk"
@@ -49,6 +50,7 @@ rule all:
         accuracy="<results>/accuracy.csv",
         effective_robustness="<results>/effective_robustness.csv",
         baselines="<results>/baselines.csv",
+        several="<results>/effective_robustness_several.csv" if SEVERAL else [],
         causes="<results>/causes.csv",
         figures="<results>/figures",
         reference="results/reference/effective_robustness.csv",

@@ -67,7 +67,7 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
     classes = ["ant", "bee", "cat"]
     inside = ScoredSet.read("id", write_kept(tmp_path / "id.parquet", ["ant", "bee", "cat", "ant"]), classes, False)
     shift = ScoredSet.read("shift", write_kept(tmp_path / "shift.parquet", ["bee", "ant"]), classes, True)
-    views = add_restricted_views([inside, shift], "id")
+    views = add_restricted_views([inside, shift], ["id"])
     assert [view.name for view in views] == ["id", "shift", "id@shift"]
     assert views[2].allowed == (0, 1) and views[2].rows.tolist() == [0, 1, 3]
     embeddings = {

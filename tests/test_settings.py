@@ -68,6 +68,16 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
             {"objective": "clip", "source": ["studio", "web"]},
             ["[1]", "2 runs"],
         ),
+        (
+            ["baseline", "several"],
+            {"test_sets": ["studio_test", "x"], "standard": {}},
+            ["several.test_sets", "x", "v2"],
+        ),
+        (
+            ["baseline", "several"],
+            {"test_sets": ["studio_test", "v2"], "standard": {"source": "half_web"}},
+            ["several.standard", "fits 3", "4"],
+        ),
         (["data", "text_match", "fields"], [], ["data.text_match.fields"]),
         (["test_sets", "v2", "role"], "in_distribution", ["test_sets", "v2", "one"]),
         (["baseline", "standard", "source"], ["moon"], ["baseline.standard.source", "moon"]),

@@ -99,17 +99,17 @@ class ScoredSet:
         )
 
 
-def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: str) -> list[ScoredSet]:
-    """Add, for every shift that covers only some classes, the in-distribution set restricted to those classes.
+def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: Sequence[str]) -> list[ScoredSet]:
+    """Add, for every shift that covers only some classes, each in-distribution set restricted to those classes.
 
     Both axes of the shift's plot are then about the same classes (Taori et al. 2020, appendix on class
     subsampling; ImageNet-R, ImageNet-A and ObjectNet are compared in this way).
     """
-    whole = next(test_set for test_set in test_sets if test_set.name == in_distribution)
+    wholes = [test_set for test_set in test_sets if test_set.name in in_distribution]
     views = list(test_sets)
     for shift in test_sets:
-        if shift.name != in_distribution and shift.allowed is not None:
-            views.append(whole.restricted_to(restricted_name(in_distribution, shift.name), shift.allowed))
+        if shift.name not in in_distribution and shift.allowed is not None:
+            views += [whole.restricted_to(restricted_name(whole.name, shift.name), shift.allowed) for whole in wholes]
     return views
 
 

@@ -24,6 +24,7 @@ from whyrobust.plan import (
     Run,
     count_pairs,
     evaluated_rows,
+    matches,
     plan_contrasts,
     plan_heads,
     plan_runs,
@@ -272,6 +273,28 @@ def check_names(config: Mapping[str, Any]) -> None:
                     raise ConfigError(f"config key {place}.{field} is '{name}': allowed is one of {words}")
 
 
+def check_several(config: Mapping[str, Any], runs: Sequence[Run]) -> None:
+    """Check that a second measurement speaks of known test sets and has standard models enough."""
+    several = config["baseline"].get("several")
+    if several is None:
+        return
+    for name in several["test_sets"]:
+        if name not in config["test_sets"]:
+            known = ", ".join(config["test_sets"])
+            raise ConfigError(f"config key baseline.several.test_sets has '{name}': allowed is one of {known}")
+    if len(several["test_sets"]) == len(config["test_sets"]):
+        raise ConfigError(
+            "config key baseline.several.test_sets has all test sets: allowed are fewer, to leave a shift"
+        )
+    fitting = [run for run in runs if run.objective == "cross_entropy" and matches(run.as_row(), several["standard"])]
+    needed = len(several["test_sets"]) + 2
+    if len(fitting) < needed:
+        raise ConfigError(
+            f"config key baseline.several.standard fits {len(fitting)} planned cross_entropy runs: allowed is {needed} "
+            "or more, add runs or widen it"
+        )
+
+
 def check_comparisons(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], contrasts: Sequence[Contrast]) -> None:
     """Check that there is a baseline to fit and that every comparison has a pair."""
     standard = sum(run.standard for run in runs)
@@ -341,4 +364,5 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
     heads = {run.run: tuple(plan_heads(run, list(config["prompts"]), config["heads"])) for run in runs}
     contrasts = plan_contrasts(config["causes"])
     check_comparisons(runs, heads, contrasts)
+    check_several(config, runs)
     return Study(tuple(runs), heads, tuple(contrasts), components)

@@ -61,6 +61,8 @@ DATASETS = {
     ).items()
 }
 USED_DATASETS = [*ICON_SOURCES, *TEST_SETS]
+# Test sets whose accuracies together are the x axis of a second measurement, where the study asks for one.
+SEVERAL = config["baseline"].get("several", {}).get("test_sets", [])
 EVALUATED = [run for run in RUNS if run.evaluated]
 
 

@@ -31,7 +31,7 @@ rule score_heads:
             for run in EVALUATED
         },
         test_sets={name: config["test_sets"][name]["classes"] for name in TEST_SETS},
-        in_distribution=IN_DISTRIBUTION,
+        in_distribution=[IN_DISTRIBUTION, *SEVERAL],
         confidence=config["intervals"]["accuracy"],
         code=code_of("score_heads"),
     script:
