@@ -28,7 +28,7 @@ $(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt
 	touch $@
 
 study: $(VENV)/study-installed
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -315,12 +315,10 @@ def summarise_causes(causes: pd.DataFrame) -> str:
     for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
         lines.append(f"\n{str(cause).replace('_', ' ')}: {contrast}")
         for row in rows.to_dict("records"):
-            found = (
-                "not measured"
-                if np.isnan(row["effect_points"])
-                else f"{row['effect_points']:+6.1f} ({row['low_points']:+.1f} to {row['high_points']:+.1f})"
-            )
-            judged = verdict(row["low_points"], row["high_points"])
+            low, high = row["low_points"], row["high_points"]
+            interval = "no interval" if np.isnan(low) or np.isnan(high) else f"{low:+.1f} to {high:+.1f}"
+            found = "" if np.isnan(row["effect_points"]) else f"{row['effect_points']:+6.1f} ({interval})"
+            judged = verdict(low, high)
             lines.append(f"  {row['shift']:<14} {found}  {judged}, {row['pairs']} pairs")
     return "\n".join(lines) + "\n"
 

@@ -202,7 +202,7 @@ def caption_variants_of(wildcards):
 
 
 def show_summary():
-    """Print the causes and the way to the report, where this call of Snakemake made them."""
+    """Print the causes and the way to the report, where they are there."""
     summary = Path("results", STUDY, "summary.txt")
     page = Path("results", STUDY, "report.html")
     if summary.exists() and page.exists():
