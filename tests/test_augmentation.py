@@ -7,6 +7,10 @@ import torch
 from torchvision.transforms import functional as reference
 
 from whyrobust.augmentation import (
+    blur,
+    change_brightness,
+    change_contrast,
+    change_saturation,
     jitter_colours,
     random_resized_crop,
     shift_zoom_flip,
@@ -48,6 +52,35 @@ def test_hue_and_grey_are_torchvisions():
     assert torch.allclose(to_grey(colours), reference.rgb_to_grayscale(colours), atol=1e-5)
     white = torch.ones(2, 3, 4, 4)
     assert torch.equal(turn_hue(white, torch.tensor([0.3, 0.1])), white)
+
+
+@pytest.mark.parametrize(
+    ("change", "torchvisions"),
+    [
+        (change_brightness, reference.adjust_brightness),
+        (change_contrast, reference.adjust_contrast),
+        (change_saturation, reference.adjust_saturation),
+    ],
+)
+def test_each_image_has_its_own_factor_and_torchvisions_colours(change, torchvisions):
+    colours = torch.rand(5, 3, 8, 8, generator=seeded())
+    factors = torch.tensor([0.0, 0.6, 1.0, 1.4, 1.8])
+    for image, factor, changed in zip(colours, factors.tolist(), change(colours, factors), strict=True):
+        assert torch.allclose(changed, torchvisions(image, factor), atol=1e-5)
+
+
+def test_blur_is_torchvisions_with_one_width_an_image():
+    colours = torch.rand(4, 3, 64, 64, generator=seeded())
+    sigmas = torch.tensor([0.1, 0.5, 1.0, 2.0])
+    for image, sigma, blurred in zip(colours, sigmas.tolist(), blur(colours, sigmas), strict=True):
+        assert torch.allclose(blurred, reference.gaussian_blur(image, [7, 7], [sigma, sigma]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "smoothed"), [(32, 0.0), (63, 0.0), (64, 0.5)])
+def test_half_of_large_images_are_blurred_and_none_of_small_ones(side, smoothed, monkeypatch):
+    monkeypatch.setattr("whyrobust.augmentation.blur", lambda colours, _: torch.zeros_like(colours))
+    views = simclr_view(torch.zeros(300, 3, side, side), 0.08, True, 0.0, seeded())
+    assert (views == -2.0).all(dim=3).all(dim=2).all(dim=1).float().mean() == pytest.approx(smoothed, abs=0.1)
 
 
 def test_jitter_by_nothing_leaves_colours_or_makes_them_grey():

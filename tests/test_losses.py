@@ -49,13 +49,47 @@ def test_simclr_equals_a_double_loop_over_its_own_formula(seed, images):
     assert nt_xent(first, second, 0.5).item() == pytest.approx(total / (2 * images), rel=1e-4)
 
 
-def test_order_of_images_does_not_matter_and_agreement_lowers_the_loss():
-    features, labels = torch.randn(8, 6), torch.tensor([0, 1, 2, 3] * 2)
-    order = torch.randperm(8)
-    whole = supervised_contrastive(features, labels, 0.2)
-    assert supervised_contrastive(features[order], labels[order], 0.2).item() == pytest.approx(whole.item(), rel=1e-5)
-    agreeing = features[:4].repeat(2, 1)
-    assert supervised_contrastive(agreeing, labels, 0.2) < whole
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.integers(2, 8), st.floats(0.05, 2.0))
+def test_order_of_images_and_length_of_features_do_not_matter(seed, images, temperature):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(2 * images, 6, generator=generator)
+    labels = torch.randint(0, 3, (images,), generator=generator).repeat(2)
+    order = torch.randperm(2 * images, generator=generator)
+    whole = supervised_contrastive(features, labels, temperature).item()
+    assert supervised_contrastive(features[order], labels[order], temperature).item() == pytest.approx(whole, rel=1e-4)
+    assert supervised_contrastive(3 * features, labels, temperature).item() == pytest.approx(whole, rel=1e-4)
+    first, second = features.chunk(2)
+    order = torch.randperm(images, generator=generator)
+    assert nt_xent(first[order], second[order], temperature).item() == pytest.approx(
+        nt_xent(first, second, temperature).item(), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_losses_fall_as_the_two_views_of_an_image_turn_towards_each_other(temperature):
+    """Views of different images are at right angles throughout, so that only the agreement changes."""
+    axes, labels = torch.eye(8), torch.arange(4).repeat(2)
+    losses = []
+    for angle in (90, 60, 30, 0):
+        turn = math.radians(angle)
+        second = math.cos(turn) * axes[:4] + math.sin(turn) * axes[4:]
+        losses.append(nt_xent(axes[:4], second, temperature).item())
+        together = supervised_contrastive(torch.cat([axes[:4], second]), labels, temperature).item()
+        assert together == pytest.approx(losses[-1])
+    assert losses == sorted(losses, reverse=True) and len(set(losses)) == 4
+
+
+def test_equal_features_leave_guessing_among_all_others():
+    same = torch.ones(10, 4)
+    for labels in (torch.zeros(10, dtype=torch.long), torch.arange(5).repeat(2)):
+        assert supervised_contrastive(same, labels, 0.1).item() == pytest.approx(math.log(9), rel=1e-5)
+
+
+def test_an_anchor_without_a_positive_is_left_out_but_stays_in_the_others_softmax():
+    features = torch.eye(3)
+    loss = supervised_contrastive(features, torch.tensor([0, 0, 1]), 1.0)
+    assert loss.item() == pytest.approx(math.log(2))  # each of the two chooses between its positive and the third
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-2, 100.0])

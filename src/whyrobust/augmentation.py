@@ -16,10 +16,17 @@ from whyrobust.models import PIXEL_MEAN, PIXEL_STD
 #: Weights of red, green and blue in grey (ITU-R BT.601), as torchvision has them.
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
-#: Chen et al. 2020, appendix A: jitter 0.8 of the images, grey 0.2, sides of a crop from 3:4 to 4:3.
+#: Chen et al. 2020, appendix A: jitter 0.8 of the images, grey 0.2, sides of a crop from 3:4 to 4:3, blur 0.5.
 JITTER_PROBABILITY = 0.8
 GREY_PROBABILITY = 0.2
 ASPECTS = (3 / 4, 4 / 3)
+BLUR_PROBABILITY = 0.5
+
+#: Standard deviations of the blur in pixels, the same place.
+BLUR_SIGMAS = (0.1, 2.0)
+
+#: Images below this side are not blurred: the paper leaves it out for the 32 pixels of CIFAR-10 (appendix B.9).
+BLUR_FROM_SIDE_PIXELS = 64
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -105,6 +112,23 @@ def turn_hue(colours: Tensor, turns: Tensor) -> Tensor:
     return value[:, None] - spread[:, None] * torch.minimum(turn, 4 - turn).clamp(0, 1)
 
 
+def change_brightness(colours: Tensor, factors: Tensor) -> Tensor:
+    """Return colours ``[batch, 3, side, side]``, from 0 to 1, times one factor an image ``[batch]``."""
+    return (colours * factors.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def change_contrast(colours: Tensor, factors: Tensor) -> Tensor:
+    """Return colours drawn from or towards the mean grey of their image by one factor an image ``[batch]``."""
+    mean = to_grey(colours).mean(dim=(1, 2, 3), keepdim=True)
+    return (mean + factors.view(-1, 1, 1, 1) * (colours - mean)).clamp(0, 1)
+
+
+def change_saturation(colours: Tensor, factors: Tensor) -> Tensor:
+    """Return colours drawn from or towards the grey of their pixel by one factor an image ``[batch]``."""
+    grey = to_grey(colours)
+    return (grey + factors.view(-1, 1, 1, 1) * (colours - grey)).clamp(0, 1)
+
+
 def jitter_colours(colours: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Change brightness, contrast, saturation and hue of images, make some grey (Chen et al. 2020, appendix A).
 
@@ -114,35 +138,61 @@ def jitter_colours(colours: Tensor, strength: float, generator: torch.Generator)
         generator: on the CPU.
 
     Returns:
-        The same shape, from 0 to 1. The four changes come in the paper's order, for all images alike: torchvision
-        shuffles the order, which costs a pass an order and changes little.
+        The same shape, from 0 to 1. The four changes come in one order for all images: the authors' code and
+        torchvision shuffle it for each image, which would cost a pass an order.
     """
     batch, place = len(colours), colours.device
     low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
-    brightness, contrast, saturation = (
-        _uniform(batch, low, high, generator).to(place).view(-1, 1, 1, 1) for _ in range(3)
-    )
+    brightness, contrast, saturation = (_uniform(batch, low, high, generator).to(place) for _ in range(3))
     turns = _uniform(batch, -0.2 * strength, 0.2 * strength, generator).to(place)
     jittered = (torch.rand(batch, generator=generator) < JITTER_PROBABILITY).to(place).view(-1, 1, 1, 1)
     grey = (torch.rand(batch, generator=generator) < GREY_PROBABILITY).to(place).view(-1, 1, 1, 1)
 
-    changed = (colours * brightness).clamp(0, 1)
-    mean = to_grey(changed).mean(dim=(1, 2, 3), keepdim=True)
-    changed = (mean + contrast * (changed - mean)).clamp(0, 1)
-    base = to_grey(changed)
-    changed = (base + saturation * (changed - base)).clamp(0, 1)
+    changed = change_brightness(colours, brightness)
+    changed = change_contrast(changed, contrast)
+    changed = change_saturation(changed, saturation)
     changed = turn_hue(changed, turns).clamp(0, 1)
     result = torch.where(jittered, changed, colours)
     return torch.where(grey, to_grey(result).expand_as(result), result)
 
 
+def blur(colours: Tensor, sigmas: Tensor) -> Tensor:
+    """Return colours ``[batch, 3, side, side]`` blurred by a Gaussian of ``sigmas`` ``[batch]`` pixels.
+
+    The kernel is 10 % of the side wide, made odd as in the authors' code; borders are mirrored.
+    """
+    batch, channels, side, _ = colours.shape
+    radius = side // 20
+    offsets = torch.arange(-radius, radius + 1, device=colours.device)
+    kernels = torch.softmax(-0.5 * (offsets / sigmas.to(colours.device)[:, None]) ** 2, dim=1)
+    # One group a channel of an image, so that each image has its own kernel; rows and columns one after the other.
+    kernels = kernels.repeat_interleave(channels, dim=0)[:, None]
+    planes = nn.functional.pad(colours, [radius] * 4, mode="reflect").view(1, batch * channels, side + 2 * radius, -1)
+    rows = nn.functional.conv2d(planes, kernels[:, :, None, :], groups=batch * channels)
+    both = nn.functional.conv2d(rows, kernels[:, :, :, None], groups=batch * channels)
+    return both.view(batch, channels, side, side)
+
+
 def simclr_view(
     images: Tensor, min_crop_area: float, flip: bool, colour_strength: float, generator: torch.Generator
 ) -> Tensor:
-    """Return one SimCLR view of normalised images ``[batch, 3, side, side]``: crop, flip, colour jitter, grey.
+    """Return one SimCLR view of normalised images ``[batch, 3, side, side]``: crop, flip, colour jitter, grey, blur.
 
-    Chen et al. 2020 leave the blur out for 32-pixel images (appendix B.9), and so do we at every size that we train.
+    Chen et al. 2020, appendix A. Half of the images are blurred, from a side of `BLUR_FROM_SIDE_PIXELS` on.
+
+    Args:
+        images: normalised images.
+        min_crop_area: smallest share of the image in a crop; 0.08 in the paper. Small crops of a drawing on white may
+            be empty.
+        flip: mirror half of the images.
+        colour_strength: s of the paper.
+        generator: on the CPU, so that every device sees the same augmentation.
     """
     cropped = random_resized_crop(images, min_crop_area, flip, generator)
     colours = (cropped * PIXEL_STD + PIXEL_MEAN).clamp(0, 1)
-    return (jitter_colours(colours, colour_strength, generator) - PIXEL_MEAN) / PIXEL_STD
+    colours = jitter_colours(colours, colour_strength, generator)
+    if images.shape[-1] >= BLUR_FROM_SIDE_PIXELS:
+        sigmas = _uniform(len(images), *BLUR_SIGMAS, generator)
+        blurred = (torch.rand(len(images), generator=generator) < BLUR_PROBABILITY).to(images.device)
+        colours = torch.where(blurred.view(-1, 1, 1, 1), blur(colours, sigmas), colours)
+    return (colours - PIXEL_MEAN) / PIXEL_STD

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -227,11 +228,37 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -
     """Load weights into a model.
 
     Raises:
-        ModelError: they are of another architecture; the message names both.
+        ModelError: they are of another architecture; the message names both, and the first weight that differs.
     """
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+    difference = _first_difference(weights, model.state_dict())
+    if difference:
         raise ModelError(
-            f"weights of {origin} do not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}"
-        ) from error
+            f"weights of {origin} are of {_architecture(weights)} and do not fit {_architecture(model.state_dict())}: "
+            f"{difference}; use a run with the same model and embed_dim"
+        )
+    model.load_state_dict(weights)
+
+
+def _architecture(weights: Mapping[str, Tensor]) -> str:
+    """Return in words what model weights are of, told by their names and the width of the embedding."""
+    if not weights:
+        return "no model"
+    for encoder in IMAGE_ENCODERS.values():
+        with torch.device("meta"):
+            names = encoder().state_dict().keys()
+        if weights.keys() == names:
+            return f"{encoder.__name__} with an embedding of {weights['projection.weight'].shape[0]}"
+    return f"another model with {len(weights)} weights"
+
+
+def _first_difference(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return the first weight that is missing, of another shape or not wanted; nothing where all fit."""
+    for name, tensor in wanted.items():
+        if name not in found:
+            return f"'{name}' {list(tensor.shape)} is missing"
+        if found[name].shape != tensor.shape:
+            return f"'{name}' is {list(found[name].shape)} instead of {list(tensor.shape)}"
+    for name, tensor in found.items():
+        if name not in wanted:
+            return f"'{name}' {list(tensor.shape)} is not wanted"
+    return ""
