@@ -19,18 +19,20 @@ def table(**shifts):
 
 def test_a_clear_effect_is_named_with_its_direction():
     up = table(v2=(5.0, 3.0, 7.0), sketch=(4.0, 1.0, 7.0), objects=(0.5, -2.0, 3.0))
-    sentence = answer_sentences(up)[0]
-    assert "raises effective robustness on v2 (+5.0), sketch (+4.0)" in sentence
-    assert "no clear effect on objects (+0.5)" in sentence
+    ((cause, (sentence,)),) = answer_sentences(up).items()
+    assert cause == "Training distribution"
+    assert "raises it on v2, sketch" in sentence and "unclear on objects" in sentence
+    assert "+3.2 points on average" in sentence and "lowers" not in sentence
     assert "2 of 3 shifts" in headline(up)
     down = table(v2=(-5.0, -7.0, -3.0))
-    assert "lowers" in answer_sentences(down)[0] and "raises" not in answer_sentences(down)[0]
+    (sentence,) = answer_sentences(down)["Training distribution"]
+    assert "lowers it on v2" in sentence and "raises" not in sentence
 
 
 def test_an_unclear_or_missing_effect_is_not_claimed():
     unclear = table(v2=(5.0, -1.0, 11.0))
-    assert "no clear effect" in answer_sentences(unclear)[0]
+    assert "unclear on v2" in answer_sentences(unclear)["Training distribution"][0]
     assert headline(unclear).startswith("No cause")
     missing = table(v2=(np.nan, np.nan, np.nan))
-    assert "was not measured" in answer_sentences(missing)[0]
-    assert "No comparison" in answer_sentences(missing.iloc[:0])[0]
+    assert "not measured" in answer_sentences(missing)["Training distribution"][0]
+    assert answer_sentences(missing.iloc[:0]) == {}

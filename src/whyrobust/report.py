@@ -91,31 +91,32 @@ def published_points(effective: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def answer_sentences(causes: pd.DataFrame) -> list[str]:
-    """Say in words what the causes table shows: one sentence a comparison.
+def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
+    """Say in words what the causes table shows.
 
     Args:
         causes: ``causes.csv``.
+
+    Returns:
+        For each cause, in words, one sentence a comparison: the effect on average over the shifts, and on which shifts
+        its interval lies above zero, below zero, or holds zero.
     """
-    sentences = []
+    sentences: dict[str, list[str]] = {}
     for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
         by_verdict: dict[str, list[str]] = {}
         for row in _rows(rows):
-            words = f"{name_test_set(str(row.shift))} ({format_points(row.effect_points)})"
-            by_verdict.setdefault(judge_effect(row.effect_points, row.low_points, row.high_points), []).append(words)
+            found = judge_effect(row.effect_points, row.low_points, row.high_points)
+            by_verdict.setdefault(found, []).append(name_test_set(str(row.shift)))
         parts = [
-            f"{verb} effective robustness on {', '.join(by_verdict[key])}"
-            for key, verb in (("raises", "raises"), ("lowers", "lowers"))
+            f"{words} {', '.join(by_verdict[key])}"
+            for key, words in (("raises", "raises it on"), ("lowers", "lowers it on"), ("unclear", "unclear on"))
             if key in by_verdict
         ]
-        unclear = by_verdict.get("unclear", [])
-        if unclear:
-            parts.append(f"{'shows' if not parts else 'but shows'} no clear effect on {', '.join(unclear)}")
-        if not parts:
-            parts = ["was not measured"]
+        average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
         subject = name_cause(str(cause))
-        sentences.append(f"{subject[:1].upper()}{subject[1:]} ({contrast}) {', '.join(parts)}.")
-    return sentences or ["No comparison was measured: the study has no causes."]
+        said = sentences.setdefault(subject[:1].upper() + subject[1:], [])
+        said.append(f"{contrast}, {average + '; '.join(parts) if parts else 'not measured'}.")
+    return sentences
 
 
 def headline(causes: pd.DataFrame) -> str:
@@ -331,7 +332,7 @@ def render_report(
     html: str = environment.get_template("report.html.j2").render(
         study=study,
         headline=headline(causes),
-        sentences=answer_sentences(causes),
+        answers=answer_sentences(causes),
         shifts=list(dict.fromkeys(effective["shift"])),
         name_test_set=name_test_set,
         causes=causes_rows(causes),
