@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
-from whyrobust.heads import fit_linear_probe, fit_nearest_mean
 
 from whyrobust.evaluation import read_class_names
 from whyrobust.files import atomic_path
+from whyrobust.heads import fit_linear_probe, fit_nearest_mean
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:

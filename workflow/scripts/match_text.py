@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from whyrobust.text_match import describe_matches, match_records
 
 from whyrobust.classes import LabelMatcher, other_nouns, read_classes
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.records import read_records
+from whyrobust.text_match import describe_matches, match_records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
