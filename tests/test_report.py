@@ -36,3 +36,8 @@ def test_an_unclear_or_missing_effect_is_not_claimed():
     missing = table(v2=(np.nan, np.nan, np.nan))
     assert "not measured" in answer_sentences(missing)["Training distribution"][0]
     assert answer_sentences(missing.iloc[:0]) == {}
+
+
+def test_the_headline_is_about_the_first_comparison_of_each_cause():
+    other = table(v2=(50.0, 40.0, 60.0)).assign(contrast="a side issue")
+    assert "web instead of studio" in headline(pd.concat([table(v2=(5.0, 3.0, 7.0)), other]))

@@ -61,8 +61,8 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
         (["heads", 0, "fitted_on"], "moon", ["heads[0].fitted_on", "moon", "own"]),
         (["heads", 0, "head"], "zero_shot", ["heads[0].head", "linear_probe"]),
         (["baseline", "standard"], {"source": "web"}, ["baseline.standard", "classifier"]),
-        (["causes", "language_at_test", 0, "to", "prompts"], "poem", ["prompts", "poem", "ensemble"]),
-        (["causes", "language_at_test", 0, "where", "head"], "poem", ["language_at_test[0].where.head", "poem"]),
+        (["causes", "language_at_test", 2, "to", "prompts"], "poem", ["prompts", "poem", "ensemble"]),
+        (["causes", "language_at_test", 2, "where", "head"], "poem", ["language_at_test[2].where.head", "poem"]),
         (
             ["causes", "contrastive_loss", 1, "from"],
             {"objective": "clip", "source": ["studio", "web"]},

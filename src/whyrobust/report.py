@@ -120,9 +120,13 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def headline(causes: pd.DataFrame) -> str:
-    """Name the cause with the largest mean effect whose interval leaves out zero on most shifts, if there is one."""
+    """Name the cause with the largest mean effect whose interval leaves out zero on most shifts, if there is one.
+
+    Each cause speaks by its first comparison, which a study's config makes its main one.
+    """
     best: tuple[float, str] | None = None
-    for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
+    main = causes[causes["contrast"] == causes.groupby("cause")["contrast"].transform("first")]
+    for (cause, contrast), rows in main.groupby(["cause", "contrast"], sort=False):
         clear = ((rows["low_points"] > 0) | (rows["high_points"] < 0)).sum()
         mean = float(rows["effect_points"].mean())
         if clear * 2 > len(rows) and (best is None or abs(mean) > abs(best[0])):
