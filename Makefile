@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean
+.PHONY: help study test lint lock clean img2dataset
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
+	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make lock   pin the requirements anew"
 
 # The package itself is installed without its dependencies: the pinned files name them all.
@@ -27,6 +28,14 @@ $(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
 	touch $@
 
+# Its many packages stay apart from the workflow's.
+$(VENV)/img2dataset/installed: envs/img2dataset.txt
+	$(PYTHON) -m venv $(VENV)/img2dataset
+	$(VENV)/img2dataset/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/img2dataset.txt
+	touch $@
+
+img2dataset: $(VENV)/img2dataset/installed
+
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
@@ -37,12 +46,13 @@ lint: $(VENV)/test-installed
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-test: lint
+test: lint $(VENV)/img2dataset/installed
 	$(BIN)/python -m pytest
 
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --constraint envs/requirements-dev.txt --output-file envs/img2dataset.txt
 
 clean:
 	rm -rf results/*/ .snakemake

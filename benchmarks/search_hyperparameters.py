@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
+from whyrobust.encoders import open_run
 from whyrobust.evaluation import (
     combine_prompts,
     embed_images,
@@ -32,12 +33,15 @@ from whyrobust.evaluation import (
 )
 from whyrobust.heads import fit_nearest_mean, score_nearest_mean
 from whyrobust.images import read_pixels
+from whyrobust.loading import ImagesInMemory
 from whyrobust.models import read_model_config, save_weights, tokenize
+from whyrobust.photographs import study_preprocessing
 from whyrobust.subsets import draw_subset
 from whyrobust.training import Hyperparameters, train
 
 #: A seed that no study uses, so that nothing of a study is looked at.
 SEED = 7919
+PAGE = study_preprocessing(32, "white_page")
 
 
 def held_out_accuracy(
@@ -66,7 +70,7 @@ def held_out_accuracy(
     elif objective == "simclr":
         targets = None
     weights = train(
-        pixels=pixels[:images],
+        images=ImagesInMemory(pixels[:images], PAGE),
         targets=targets,
         objective_name=objective,
         model_config=model_config,
@@ -79,13 +83,12 @@ def held_out_accuracy(
     )
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.safetensors"))
-        save_weights(path, weights, {})
-        features = embed_images(path, model_config, pixels, 512, 1, "cpu")
-        if objective in ("clip", "siglip"):
+        save_weights(path, weights, {"preprocessing": PAGE.as_dict()})
+        encoders = open_run(path, model, objective in ("clip", "siglip"), 1, torch.device("cpu"))
+        features = embed_images(encoders.image, pixels, PAGE, 512, "cpu")
+        if encoders.text is not None:
             prompts = fill_prompts(classes, next(iter(settings["prompts"].values())))
-            scores = score_zero_shot(
-                features[images:], combine_prompts(embed_prompts(path, model_config, prompts, 1, "cpu"))
-            )
+            scores = score_zero_shot(features[images:], combine_prompts(embed_prompts(encoders.text, prompts)))
         elif objective == "cross_entropy":
             scores = score_classifier(
                 features[images:], weights["classifier.weight"].numpy(), weights["classifier.bias"].numpy()

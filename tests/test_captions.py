@@ -77,10 +77,11 @@ def test_a_template_needs_a_place_for_the_class_and_a_variant_must_be_known():
         build_caption("titel", "cat", "", [], "cat", TEMPLATE)
 
 
-def test_a_record_without_text_is_an_error_that_names_it():
+def test_a_record_without_text_has_no_caption_and_a_variant_without_any_is_an_error():
     records = make_records(title=["cat", " \u2028\x00"])
-    with pytest.raises(CaptionError, match="a:dog"):
-        assemble_captions(records, ["title"], TEMPLATE)
+    assert assemble_captions(records, ["title"], TEMPLATE)["title"].isna().tolist() == [False, True]
+    with pytest.raises(CaptionError, match="none of 2 records"):
+        assemble_captions(make_records(title=["", " "]), ["title"], TEMPLATE)
     # Its other texts may still make a caption.
     records["tags"] = [["x"], ["pets"]]
     assert assemble_captions(records, ["title_tags"], TEMPLATE)["title_tags"].tolist() == ["cat, x", "pets"]

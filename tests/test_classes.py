@@ -239,8 +239,10 @@ def test_tables_are_read_back_and_checked(tmp_path):
     write_classes(path, table(("cat", "", ""), ("pet", "cat", "")))
     with pytest.raises(ValueError, match=r"classes\.csv"):
         read_classes(path)
-    write_classes(path, CLASSES.drop(columns="synonyms"))
-    with pytest.raises(ValueError, match="synonyms"):
+    write_classes(path, CLASSES[["class"]])  # a plain list of classes is enough
+    assert read_classes(path)[["synonyms", "excluded_phrases"]].eq("").all(axis=None)
+    write_classes(path, CLASSES.drop(columns="class"))
+    with pytest.raises(ValueError, match="'class' is missing"):
         read_classes(path)
 
 

@@ -44,11 +44,11 @@ def test_classifier_scores_and_restricted_prediction():
     weight, bias = np.eye(3, dtype=np.float32), np.array([0, 0, 5], dtype=np.float32)
     scores = score_classifier(np.array([[2, 1, 0], [0, 1, 0]], dtype=np.float32), weight, bias)
     assert predict(scores).tolist() == [2, 2]
-    assert predict(scores, allowed=[0, 1]).tolist() == [0, 1]
+    assert predict(scores, [[0], [1]]).tolist() == [0, 1]
     with pytest.raises(EvaluationError, match="not a number"):
         predict(np.array([[np.nan, 1.0]], dtype=np.float32))
     with pytest.raises(EvaluationError, match="no class"):
-        predict(scores, allowed=[])
+        predict(scores, [])
 
 
 def test_prompts_need_a_place_for_the_class():
@@ -69,7 +69,7 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
     shift = ScoredSet.read("shift", write_kept(tmp_path / "shift.parquet", ["bee", "ant"]), classes, True)
     views = add_restricted_views([inside, shift], ["id"])
     assert [view.name for view in views] == ["id", "shift", "id@shift"]
-    assert views[2].allowed == (0, 1) and views[2].rows.tolist() == [0, 1, 3]
+    assert views[2].answers == ((0,), (1,)) and views[2].rows.tolist() == [0, 1, 3]
     embeddings = {
         "images.id": np.eye(3, dtype=np.float32)[[0, 2, 2, 2]],
         "images.shift": np.eye(3, dtype=np.float32)[[1, 2]],
@@ -95,3 +95,34 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
     table = accuracy_table(runs, counts.agg(images="size", correct="sum").reset_index(), 0.95)
     assert table.set_index("test_set").loc["id@shift", "accuracy"] == pytest.approx(2 / 3)
     assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
+
+
+def test_a_label_of_several_classes_counts_a_hit_on_any_and_collapses_by_maximum(tmp_path):
+    """ObjectNet's rule (Taori et al. 2020), by a hand-made table: "chair" is two ImageNet ids, "mug" is one."""
+    classes = ["armchair", "dog", "folding chair", "mug"]
+    chair = "armchair;folding chair"
+    kept = write_kept(tmp_path / "objectnet.parquet", [chair, chair, "mug", "mug", chair])
+    shift = ScoredSet.read("objectnet", kept, classes, True)
+    assert shift.answers == ((0, 2), (3,))
+    scores = np.array(
+        [
+            [9, 0, 0, 1],  # the first id of chair: right
+            [0, 0, 9, 1],  # the second id: right
+            [0, 9, 1, 2],  # dog is best but may not be predicted: mug, right
+            [4, 0, 4, 7],  # two ids of chair do not add up: mug, right
+            [1, 9, 2, 3],  # mug: wrong
+        ],
+        dtype=np.float32,
+    )
+    assert (shift.predict(scores) == shift.labels).tolist() == [True, True, True, True, False]
+    assert shift.answer_names(classes).tolist() == [chair, "mug"]
+
+    whole = ScoredSet.read("val", write_kept(tmp_path / "val.parquet", classes), classes, False)
+    view = add_restricted_views([whole, shift], ["val"])[-1]
+    assert view.name == "val@objectnet" and view.rows.tolist() == [0, 2, 3]  # dog is no class of ObjectNet
+    assert view.answer_names(classes)[view.labels].tolist() == [chair, chair, "mug"]
+    assert (view.predict(np.eye(4, dtype=np.float32)) == view.labels).all()
+    with pytest.raises(EvaluationError, match="to own"):
+        ScoredSet.read("objectnet", kept, classes, False)
+    with pytest.raises(EvaluationError, match="share the class 'mug'"):
+        ScoredSet.read("x", write_kept(tmp_path / "x.parquet", ["mug", "dog;mug"]), classes, True)

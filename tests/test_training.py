@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from whyrobust.loading import ImagesInMemory
 from whyrobust.models import (
     IconCnn,
     ModelError,
@@ -22,8 +23,10 @@ from whyrobust.models import (
     tokenize,
 )
 from whyrobust.objectives import OBJECTIVES, ClipObjective, SiglipObjective, build_objective
+from whyrobust.photographs import study_preprocessing
 from whyrobust.training import Hyperparameters, learning_rate_at, sample_order, train
 
+PAGE = study_preprocessing(32, "white_page")
 HYPER = Hyperparameters(
     samples_seen=320,
     batch_size=32,
@@ -57,7 +60,7 @@ def run(pictures, model_config, objective, targets, seed=3, initial=None, **chan
     losses = []
     hyper = Hyperparameters(**({**HYPER.__dict__} | changes))
     weights = train(
-        pictures[0],
+        ImagesInMemory(pictures[0], PAGE),
         targets,
         objective,
         model_config,
@@ -254,7 +257,8 @@ def test_runs_of_other_supervision_see_the_same_images_in_the_same_order(picture
     tokens = tokenize(["x"] * 64, model_config["text_cfg"]["context_length"])
     targets = {"cross_entropy": pictures[1], "supcon": pictures[1], "clip": tokens, "siglip": tokens, "simclr": None}
     for name, target in targets.items():
-        monkeypatch.setattr("whyrobust.training._view", keep(name))
+        monkeypatch.setattr("whyrobust.loading.shift_zoom_flip", keep(name))
+        monkeypatch.setattr("whyrobust.loading.simclr_view", keep(name))
         run((marked, None), model_config, name, target, samples_seen=160, batch_size=16 if name == "clip" else 32)
     for name in ("supcon", "simclr"):  # two views of every batch
         batches = np.array(seen[name]).reshape(-1, 2, 32)

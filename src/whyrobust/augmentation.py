@@ -7,6 +7,7 @@ whose published augmentations are part of the method.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -174,7 +175,13 @@ def blur(colours: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def simclr_view(
-    images: Tensor, min_crop_area: float, flip: bool, colour_strength: float, generator: torch.Generator
+    images: Tensor,
+    min_crop_area: float,
+    flip: bool,
+    colour_strength: float,
+    generator: torch.Generator,
+    mean: Sequence[float] = PIXEL_MEAN,
+    std: Sequence[float] = PIXEL_STD,
 ) -> Tensor:
     """Return one SimCLR view of normalised images ``[batch, 3, side, side]``: crop, flip, colour jitter, grey, blur.
 
@@ -187,12 +194,23 @@ def simclr_view(
         flip: mirror half of the images.
         colour_strength: s of the paper.
         generator: on the CPU, so that every device sees the same augmentation.
+        mean: of the normalisation, three numbers.
+        std: of the normalisation.
     """
-    cropped = random_resized_crop(images, min_crop_area, flip, generator)
-    colours = (cropped * PIXEL_STD + PIXEL_MEAN).clamp(0, 1)
-    colours = jitter_colours(colours, colour_strength, generator)
+    return simclr_colours(
+        random_resized_crop(images, min_crop_area, flip, generator), colour_strength, generator, mean, std
+    )
+
+
+def simclr_colours(
+    images: Tensor, colour_strength: float, generator: torch.Generator, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """Return normalised images ``[batch, 3, side, side]`` after SimCLR's colour jitter, grey and blur."""
+    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
+    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    colours = jitter_colours((images * spread + centre).clamp(0, 1), colour_strength, generator)
     if images.shape[-1] >= BLUR_FROM_SIDE_PIXELS:
         sigmas = _uniform(len(images), *BLUR_SIGMAS, generator)
         blurred = (torch.rand(len(images), generator=generator) < BLUR_PROBABILITY).to(images.device)
         colours = torch.where(blurred.view(-1, 1, 1, 1), blur(colours, sigmas), colours)
-    return (colours - PIXEL_MEAN) / PIXEL_STD
+    return (colours - centre) / spread

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -65,7 +65,13 @@ def build_caption(
     return ", ".join(text for text in texts if text)
 
 
-def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: str, seed: int = 0) -> pd.DataFrame:
+def assemble_captions(
+    records: pd.DataFrame,
+    variants: Sequence[str],
+    template: str,
+    seed: int = 0,
+    class_names: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Return ``uid`` and one column of captions a variant, in the order of the records.
 
     Args:
@@ -74,28 +80,40 @@ def assemble_captions(records: pd.DataFrame, variants: Sequence[str], template: 
             in a subset), so that captions are a property of the source; records without a label are one class.
         template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
+        class_names: what a class is called in the template; the class itself where left out.
+
+    Returns:
+        A caption is missing where a record has no text for the variant; a run learns nothing from it.
 
     Raises:
-        CaptionError: a record whose caption would be empty; records without any text have to be left out before.
+        CaptionError: no record has text for a variant.
     """
     uids: list[str] = list(records["uid"])
     columns: dict[str, list[str] | list[str | None]] = {"uid": uids}
+    names = class_names or {}
     fields = [list(records[name]) for name in ("title", "description", "tags", "label")]
+    spoken = [names.get(label, label) if isinstance(label, str) else label for label in fields[-1]]
     for variant in variants:
         captions: list[str | None] = [
             build_caption("title" if variant == "shuffled" else variant, title, description, tags, label, template)
+            or None
             if variant != "template" or isinstance(label, str)
             else None
-            for title, description, tags, label in zip(*fields, strict=True)
+            for title, description, tags, label in zip(*fields[:-1], spoken, strict=True)
         ]
-        empty = [uid for uid, caption in zip(uids, captions, strict=True) if caption == ""]
-        if empty:
+        if captions and not any(captions):
             raise CaptionError(
-                f"{len(empty)} records have no text for variant '{variant}', for example '{empty[0]}': leave them out"
+                f"none of {len(captions)} records has text for the caption variant '{variant}', for example "
+                f"'{uids[0]}': choose another variant, or another source"
             )
         if variant == "shuffled":
             classes = [label if isinstance(label, str) else "" for label in fields[-1]]
-            captions = list(shuffle_within_class(uids, [str(text) for text in captions], classes, seed))
+            held = [row for row, text in enumerate(captions) if text is not None]
+            shuffled = shuffle_within_class(
+                [uids[row] for row in held], [str(captions[row]) for row in held], [classes[row] for row in held], seed
+            )
+            for row, text in zip(held, shuffled, strict=True):
+                captions[row] = text
         columns[variant] = captions
     return pd.DataFrame(columns)
 

@@ -26,6 +26,9 @@ CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
 LabelPolicy = Literal["single", "first"]
 
+SharedNames = Literal["error", "ambiguous"]
+"""What a phrase is that two classes share: an error in the table, or a name that tells neither of them."""
+
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
 _IRREGULAR_PLURALS: Mapping[str, str] = {
@@ -80,21 +83,27 @@ def split_phrases(cell: object) -> list[str]:
     return [phrase.strip() for phrase in cell.split(";") if phrase.strip()]
 
 
-def read_classes(path: Path | str) -> pd.DataFrame:
+def read_classes(path: Path | str, shared: SharedNames = "error") -> pd.DataFrame:
     """Read a table of classes or of candidate nouns (CSV) and check it by building a matcher from it.
+
+    Args:
+        path: the table; only the column ``class`` is needed.
+        shared: as in `LabelMatcher`.
 
     Returns:
         The columns of the file, text columns never missing (an empty cell is an empty text).
 
     Raises:
-        ValueError: a column is missing, a class is listed twice, or two classes share a name.
+        ValueError: the column ``class`` is missing, a class is listed twice, or two classes share a name.
     """
-    frame = pd.read_csv(path, dtype=dict.fromkeys(CLASS_COLUMNS, str), keep_default_na=False)
-    absent = [name for name in CLASS_COLUMNS if name not in frame.columns]
-    if absent:
-        raise ValueError(f"{path}: columns {absent} are missing; a table of classes has {list(CLASS_COLUMNS)}")
+    frame = pd.read_csv(path, dtype=dict.fromkeys((*CLASS_COLUMNS, "name"), str), keep_default_na=False)
+    if "class" not in frame.columns:
+        raise ValueError(f"{path}: column 'class' is missing; a table of classes has {list(CLASS_COLUMNS)}")
+    for name in CLASS_COLUMNS:
+        if name not in frame.columns:
+            frame[name] = ""
     try:
-        LabelMatcher(frame)
+        LabelMatcher(frame, shared=shared)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return frame
@@ -108,9 +117,9 @@ def write_classes(path: Path | str, classes: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class _Target:
-    """What a phrase stands for. ``name`` is None for a phrase that names no class."""
+    """What a phrase stands for: no name for a phrase that names no class, several for one that classes share."""
 
-    name: str | None
+    names: tuple[str, ...]
     is_class: bool
     written: bool
     """False for a plural that was derived, which gives way to a phrase that was written."""
@@ -125,25 +134,34 @@ class LabelMatcher:
     the plural.
 
     Args:
-        classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``.
-        others: table with the same columns of things that are no classes here. They are found the same way
-            but
+        classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``. Where it has a column ``name``,
+            that is what the class is called in text, and ``class`` an identifier that is not looked for.
+        others: table with the same columns of things that are no classes here. They are found the same way but
             never returned; a text that also names one of them is not about one class alone.
+        shared: ``error``: no phrase may stand for two classes. ``ambiguous``: such a phrase names both, so that a text
+            with it is about neither alone (ImageNet's "crane" is a bird and a machine).
 
     Raises:
         ValueError: a class is listed twice or is empty, or one phrase stands for two classes.
     """
 
-    def __init__(self, classes: pd.DataFrame, others: pd.DataFrame | None = None) -> None:
+    def __init__(
+        self, classes: pd.DataFrame, others: pd.DataFrame | None = None, shared: SharedNames = "error"
+    ) -> None:
+        self._shared = shared
         self.classes: list[str] = [str(name) for name in classes["class"]]
         self._targets: dict[tuple[str, ...], _Target] = {}
         excluded: list[tuple[str, ...]] = []
         for table, is_class in ((classes, True), (others, False)):
             if table is None:
                 continue
+            repeated = table["class"][table["class"].duplicated()]
+            if len(repeated):
+                raise ValueError(f"the class {str(repeated.iloc[0])!r} is listed twice; list it once")
             for row in table.to_dict("records"):
                 name = str(row["class"])
-                for position, phrase in enumerate([name, *split_phrases(row["synonyms"])]):
+                spoken = str(row.get("name") or name)
+                for position, phrase in enumerate([spoken, *split_phrases(row["synonyms"])]):
                     self._add(phrase, name, is_class=is_class, is_name=position == 0)
                 for phrase in split_phrases(row["excluded_phrases"]):
                     excluded.append(self._key(phrase, name))
@@ -153,7 +171,7 @@ class LabelMatcher:
             for form in [key, *_plural_keys(key)]:
                 target = self._targets.get(form)
                 if target is None or (not target.written and form == key):
-                    self._targets[form] = _Target(None, is_class=False, written=True)
+                    self._targets[form] = _Target((), is_class=False, written=True)
         # Lengths by first word, longest first: most words start no phrase and cost one look-up.
         lengths: dict[str, set[int]] = {}
         for key in self._targets:
@@ -170,11 +188,18 @@ class LabelMatcher:
     def _add(self, phrase: str, name: str, *, is_class: bool, is_name: bool) -> None:
         key = self._key(phrase, name)
         known = self._targets.get(key)
-        if known is not None and known.name != name:
-            raise ValueError(f"{phrase!r} is a name of two classes, {known.name!r} and {name!r}; keep it for one")
-        if known is not None and is_name:
+        names: tuple[str, ...] = (name,)
+        if known is not None and name not in known.names:
+            if self._shared == "error" or not (is_class and known.is_class):
+                raise ValueError(
+                    f"{phrase!r} is a name of two classes, {known.names[0]!r} and {name!r}; keep it for one"
+                )
+            names = (*known.names, name)
+        elif known is not None and is_name and self._shared == "error":
             raise ValueError(f"the class {name!r} is listed twice; list it once")
-        self._targets[key] = _Target(name, is_class=is_class, written=True)
+        elif known is not None:
+            names = known.names
+        self._targets[key] = _Target(names, is_class=is_class, written=True)
 
     def _add_plurals(self) -> None:
         written = dict(self._targets)
@@ -182,18 +207,24 @@ class LabelMatcher:
             for form in _plural_keys(key):
                 known = self._targets.get(form)
                 if known is None:
-                    self._targets[form] = _Target(target.name, is_class=target.is_class, written=False)
-                elif not known.written and known.name != target.name:
-                    raise ValueError(
-                        f"{' '.join(form)!r} is the plural of a name of two classes, {known.name!r} and "
-                        f"{target.name!r}; write it as a synonym of one"
-                    )
+                    self._targets[form] = _Target(target.names, is_class=target.is_class, written=False)
+                elif not known.written and set(known.names) != set(target.names):
+                    if self._shared == "error" or not (target.is_class and known.is_class):
+                        raise ValueError(
+                            f"{' '.join(form)!r} is the plural of a name of two classes, {known.names[0]!r} and "
+                            f"{target.names[0]!r}; write it as a synonym of one"
+                        )
+                    both = tuple(dict.fromkeys((*known.names, *target.names)))
+                    self._targets[form] = _Target(both, is_class=True, written=False)
 
-    def _find(self, text: str) -> tuple[list[str], bool]:
-        """Return the distinct classes found, in order, and whether something else was found too."""
+    def _find(self, text: str) -> tuple[list[str], bool, bool]:
+        """Return the distinct classes found, in order, and whether something else was found too.
+
+        The last value tells whether the first phrase found is one that several classes share.
+        """
         words = split_words(text)
         found: list[str] = []
-        other = False
+        other = ambiguous_start = False
         start = 0
         while start < len(words):
             step = 1
@@ -201,15 +232,16 @@ class LabelMatcher:
                 target = self._targets.get(tuple(words[start : start + length]))
                 if target is None or start + length > len(words):
                     continue
-                if target.name is not None and target.is_class:
-                    if target.name not in found:
-                        found.append(target.name)
-                elif target.name is not None:
+                if target.is_class:
+                    if len(target.names) > 1 and not found:
+                        ambiguous_start = True
+                    found += [name for name in target.names if name not in found]
+                elif target.names:
                     other = True
                 step = length
                 break
             start += step
-        return found, other
+        return found, other, ambiguous_start
 
     def match(self, text: str) -> list[str]:
         """Return the distinct classes that the text names, in the order of their first mention."""
@@ -221,7 +253,7 @@ class LabelMatcher:
         Args:
             text: a caption or a name.
             policy: ``single``: the class if the text names exactly one and none of ``others``; ``first``: the
-                class named first.
+                class named first, unless the name is one that several classes share.
 
         Raises:
             ValueError: the policy is neither of the two.
@@ -245,7 +277,9 @@ class LabelMatcher:
         named: dict[str, None] = {}
         other = False
         for text in texts:
-            found, something_else = self._find(text)
+            found, something_else, ambiguous_start = self._find(text)
+            if policy == "first" and not named and ambiguous_start:
+                return None
             named |= dict.fromkeys(found)
             other = other or something_else
         if policy == "single" and (other or len(named) != 1):

@@ -1,63 +1,148 @@
-"""Downloads: archives fetched once, verified, and put under their final name only when whole.
+"""Downloads: files fetched once, verified, and put under their final name only when whole.
 
-Stands alone because nothing else may touch the network: a stage that needs an archive takes it as an input file.
+Stands alone because nothing else may touch the network: a stage that needs an archive takes it as an input file. A
+download that breaks is taken up where it stopped; several addresses of a file are tried in turn.
 """
 
 from __future__ import annotations
 
 import base64
 import csv
+import email.utils
 import hashlib
+import json
+import logging
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+import requests
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tqdm import tqdm
 
-from whyrobust.files import atomic_path
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    "name", "version", "file", "addresses", "how_to_get", "bytes", "checksum", "licence", "images", "citation",
+)  # fmt: skip
+
+CHUNK_BYTES = 2**20
+TIMEOUT_SECONDS = 60.0
+
+#: A server may ask for a longer wait than this; it is then asked again earlier.
+LONGEST_WAIT_SECONDS = 600.0
+
+NPM = "npm:"
 
 
 class DownloadError(RuntimeError):
-    """An archive that could not be had, or is not the one that was pinned."""
+    """A file that could not be had, or is not the one that was pinned."""
+
+
+class _PassingError(DownloadError):
+    """A failure that may pass: the same address is asked again, after ``wait`` seconds where the server named them."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """One row of ``resources/sources.tsv``: what is fetched, and how to know that it is the right bytes."""
+    """One row of ``resources/sources.tsv``: what is fetched, and how to know that it is the right bytes.
+
+    Attributes:
+        name: in the table.
+        version: of the data set.
+        file: name under the folder for downloads.
+        addresses: tried in turn: ``http(s)://...`` or ``npm:<package>``; none where it must be asked for.
+        how_to_get: what to do where there is no address.
+        bytes: size, where it is published.
+        checksum: ``sha256:<hex>``, ``md5:<hex>`` or ``sha512-<base64>``; empty where none is published.
+        licence: terms of use.
+        images: images or records in it, where that is known.
+        citation: whom to credit.
+    """
 
     name: str
     version: str
-    kind: str
-    package: str
-    integrity: str
-    bytes: int
+    file: str
+    addresses: tuple[str, ...]
+    how_to_get: str
+    bytes: int | None
+    checksum: str
     licence: str
+    images: int | None
     citation: str
 
 
 def read_pinned_sources(path: Path | str) -> dict[str, PinnedSource]:
-    """Read the table of pinned sources by name."""
+    """Read the table of sources by name.
+
+    Raises:
+        DownloadError: a column is missing, a name comes twice, or a number or checksum is not one.
+    """
     with Path(path).open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
-    return {row["name"]: PinnedSource(**(row | {"bytes": int(row["bytes"])})) for row in rows}  # type: ignore[arg-type]
+        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DownloadError(f"{path} has no column '{missing[0]}': it needs {', '.join(COLUMNS)}")
+        rows = list(reader)
+    sources: dict[str, PinnedSource] = {}
+    for line, row in enumerate(rows, start=2):
+        name = row["name"]
+        if name in sources:
+            raise DownloadError(f"{path}, line {line}: the name '{name}' comes twice: rename one")
+        for column in ("bytes", "images"):
+            if row[column] and not row[column].isdecimal():
+                raise DownloadError(
+                    f"{path}, line {line}: {column} is '{row[column]}': give a whole number, or nothing"
+                )
+        if row["checksum"] and _split_checksum(row["checksum"]) is None:
+            raise DownloadError(
+                f"{path}, line {line}: checksum is '{row['checksum']}': give sha256:<hex>, md5:<hex> or sha512-<base64>"
+            )
+        sources[name] = PinnedSource(
+            name=name, version=row["version"], file=row["file"], addresses=tuple(row["addresses"].split()),
+            how_to_get=row["how_to_get"], bytes=int(row["bytes"]) if row["bytes"] else None, checksum=row["checksum"],
+            licence=row["licence"], images=int(row["images"]) if row["images"] else None, citation=row["citation"],
+        )  # fmt: skip
+    return sources
 
 
-def check_integrity(path: Path, integrity: str) -> None:
-    """Check a file against a subresource-integrity string such as ``sha512-<base64>``.
+def _split_checksum(text: str) -> tuple[str, str] | None:
+    """Return (algorithm, hexadecimal sum) of a checksum, or None where it is not one."""
+    algorithm, _, value = text.partition(":")
+    if algorithm in ("sha256", "sha512", "md5") and value:
+        return algorithm, value.lower()
+    algorithm, _, value = text.partition("-")
+    try:
+        return (algorithm, base64.b64decode(value, validate=True).hex()) if algorithm == "sha512" and value else None
+    except ValueError:
+        return None
+
+
+def check_integrity(path: Path, checksum: str) -> None:
+    """Check a file against a checksum; an empty one is met by every file.
 
     Raises:
         DownloadError: the bytes differ; the message has both sums.
     """
-    algorithm, expected = integrity.split("-", 1)
+    expected = _split_checksum(checksum) if checksum else None
+    if expected is None:
+        return
     with path.open("rb") as handle:
-        found = base64.b64encode(hashlib.file_digest(handle, algorithm).digest()).decode()
-    if found != expected:
+        found = hashlib.file_digest(handle, expected[0]).hexdigest()
+    if found != expected[1]:
         raise DownloadError(
-            f"{path.name} has {algorithm} {found}, the pinned one is {expected}: delete it and try again; "
-            "if it happens again the archive was changed at its origin"
+            f"{path.name} has {expected[0]} {found}, the pinned one is {expected[1]}: delete it and try again; "
+            "if it happens again the file was changed at its origin"
         )
 
 
@@ -84,49 +169,206 @@ def pack_npm(package: str, version: str, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     except subprocess.TimeoutExpired as error:
-        raise DownloadError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
+        raise _PassingError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise DownloadError(f"npm pack {package}@{version} failed: {lines[-1] if lines else 'no message'}")
+        raise _PassingError(f"npm pack {package}@{version} failed: {lines[-1] if lines else 'no message'}")
     found = list(folder.glob("*.tgz"))
     if len(found) != 1:
         raise DownloadError(f"npm pack {package}@{version} left {len(found)} archives in {folder}: expected one")
     return found[0]
 
 
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Return the seconds that a server asks to wait, given as a number or as a date."""
+    text = response.headers.get("Retry-After", "")
+    if text.isdecimal():
+        return min(float(text), LONGEST_WAIT_SECONDS)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return min(max(0.0, moment.timestamp() - time.time()), LONGEST_WAIT_SECONDS)
+
+
+def _version_of(response: requests.Response) -> str:
+    """Return what tells one version of a file from another: a strong ETag, or the date of its change."""
+    tag: str = response.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _note_of(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _note_of(part).unlink(missing_ok=True)
+
+
+def _start_of(address: str, part: Path) -> tuple[int, dict[str, str]]:
+    """Return how many bytes of this very file are there already, and the headers that ask for the rest."""
+    try:
+        note = json.loads(_note_of(part).read_text(encoding="utf-8"))
+        have = part.stat().st_size
+    except (OSError, ValueError):
+        return 0, {}
+    if note.get("address") != address or not note.get("version") or have == 0:
+        return 0, {}
+    return have, {"Range": f"bytes={have}-", "If-Range": note["version"]}
+
+
+def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
+    """Fetch a file, or what is missing of it, into ``part``; one attempt.
+
+    Args:
+        address: where it is.
+        part: the file for what has come so far. It stays after a break, and is taken up if the server still has the
+            same version of the file.
+        expected_bytes: size, where it is known.
+
+    Raises:
+        DownloadError: the address is of no use; the message says why. `_PassingError`, a kind of it, where another
+            attempt may do.
+    """
+    have, resume = _start_of(address, part)
+    try:
+        with requests.get(
+            address, stream=True, timeout=TIMEOUT_SECONDS, headers={"Accept-Encoding": "identity"} | resume
+        ) as response:
+            code = response.status_code
+            if code == 416 and have and (expected_bytes is None or have == expected_bytes):
+                return
+            if code == 416:
+                _forget(part)
+                raise _PassingError("the server has no such range: starting again")
+            if code in (408, 425, 429) or code >= 500:
+                raise _PassingError(f"the server answers {code} {response.reason}", _retry_after(response))
+            if code not in (200, 206):
+                raise DownloadError(f"the server answers {code} {response.reason}")
+            kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+            if kind == "text/html" and not address.endswith((".html", ".htm")):
+                raise DownloadError("a web page came instead of the file: a login or a portal stands before it")
+            if code == 200:
+                have = 0
+            _receive(response, address, part, have, expected_bytes)
+    except requests.TooManyRedirects as error:
+        raise DownloadError(f"it leads from one address to the next without end ({error})") from error
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as error:
+        raise DownloadError(f"it is no address that can be fetched ({error})") from error
+    except requests.RequestException as error:
+        raise _PassingError(f"the connection broke ({type(error).__name__}: {error})") from error
+
+
+def _receive(response: requests.Response, address: str, part: Path, have: int, expected_bytes: int | None) -> None:
+    """Write the body of a response behind the first ``have`` bytes of ``part`` and check its length."""
+    length = response.headers.get("Content-Length")
+    total = have + int(length) if length and length.isdecimal() else None
+    if total is not None and expected_bytes is not None and total != expected_bytes:
+        raise DownloadError(f"it has {total:,} bytes, the pinned file has {expected_bytes:,}")
+    _note_of(part).write_text(json.dumps({"address": address, "version": _version_of(response)}), encoding="utf-8")
+    with (
+        part.open("r+b" if have else "wb") as handle,
+        tqdm(
+            total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not sys.stderr.isatty()
+        ) as bar,
+    ):
+        handle.seek(have)
+        handle.truncate()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            handle.write(chunk)
+            bar.update(len(chunk))
+        handle.flush()
+        os.fsync(handle.fileno())
+        found = handle.tell()
+    wanted = expected_bytes if expected_bytes is not None else total
+    if wanted is not None and found < wanted:
+        raise _PassingError(f"the connection broke after {found:,} of {wanted:,} bytes")
+    if wanted is not None and found > wanted:
+        _forget(part)
+        raise DownloadError(f"{found:,} bytes came, {wanted:,} were expected")
+
+
+# --- Both ------------------------------------------------------------------------------------------------------------
+
+
+def verify(source: PinnedSource, path: Path) -> None:
+    """Check a file against the size and the checksum that are published.
+
+    Raises:
+        DownloadError: it differs.
+    """
+    size = path.stat().st_size
+    if source.bytes is not None and size != source.bytes:
+        raise DownloadError(f"{path.name} has {size:,} bytes, the pinned file has {source.bytes:,}")
+    check_integrity(path, source.checksum)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.wait if isinstance(error, _PassingError) else None
+    return asked if asked is not None else float(wait_exponential(multiplier=2, max=60)(state))
+
+
+def _fetch(source: PinnedSource, address: str, part: Path) -> None:
+    """Bring a whole, verified file to ``part`` from one address; one attempt."""
+    if address.startswith(NPM):
+        with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+            pack_npm(address.removeprefix(NPM), source.version, Path(folder)).replace(part)
+    else:
+        fetch_http(address, part, source.bytes)
+    try:
+        verify(source, part)
+    except DownloadError:
+        _forget(part)
+        raise
+
+
 def download(
-    source: PinnedSource,
-    destination: Path,
-    attempts: int = 4,
-    fetchers: Mapping[str, Callable[[str, str, Path], Path]] | None = None,
+    source: PinnedSource, destination: Path, attempts: int = 5, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Fetch a pinned source to ``destination``, trying again with growing waits, and verify it before it gets its name.
+    """Fetch a file, trying again with growing waits, and verify it before it gets its name.
 
     Args:
         source: what to fetch.
-        destination: final path of the archive.
-        attempts: how often to try.
-        fetchers: kind -> function (package, version, folder) -> archive; npm by default.
+        destination: final path.
+        attempts: how often each address is tried while the failure may pass.
+        sleep: waits; given by tests.
 
     Raises:
-        DownloadError: all attempts failed, or the bytes are not the pinned ones.
+        DownloadError: there is no address, or all failed; the message has the reason of each.
     """
-    known = fetchers if fetchers is not None else {"npm": pack_npm}
-    if source.kind not in known:
-        raise DownloadError(f"source '{source.name}' is of kind '{source.kind}': known kinds are {', '.join(known)}")
-
-    @retry(
-        stop=stop_after_attempt(attempts),
-        wait=wait_exponential(multiplier=2, max=60),
-        retry=retry_if_exception_type(DownloadError),
-        reraise=True,
-    )
-    def fetch() -> None:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
-            archive = known[source.kind](source.package, source.version, Path(folder))
-            check_integrity(archive, source.integrity)
-            with atomic_path(destination) as temporary:
-                archive.replace(temporary)
-
-    fetch()
+    if not source.addresses:
+        raise DownloadError(
+            f"'{source.name}' cannot be downloaded without asking for it: {source.how_to_get or 'see its publisher'}; "
+            f"then put it at {destination}"
+        )
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = destination.with_name(destination.name + ".part")
+    reasons = []
+    for address in source.addresses:
+        try:
+            for attempt in Retrying(
+                stop=stop_after_attempt(attempts),
+                wait=_wait,
+                sleep=sleep,
+                retry=retry_if_exception_type(_PassingError),
+                reraise=True,
+            ):
+                with attempt:
+                    _fetch(source, address, part)
+        except DownloadError as error:
+            logger.warning("%s from %s: %s", source.file, address, error)
+            reasons.append(f"{address}: {error}")
+            continue
+        part.replace(destination)
+        _forget(part)
+        return
+    raise DownloadError(f"'{source.name}' could not be downloaded. " + " | ".join(reasons))

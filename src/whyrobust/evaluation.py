@@ -7,11 +7,18 @@ numpy, so that a new prompt set or another way of counting costs no forward pass
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from whyrobust.photographs import Preprocessing
 
 Floats = NDArray[np.float32]
 
@@ -24,6 +31,12 @@ def read_class_names(path: Path | str) -> list[str]:
     """Return the names of the classes; a class's id is its position in the table."""
     with Path(path).open(encoding="utf-8", newline="") as handle:
         return [row["class"] for row in csv.DictReader(handle)]
+
+
+def read_prompt_names(path: Path | str) -> list[str]:
+    """Return what each class is called in prompts and captions: column ``name`` where there is one, else the class."""
+    with Path(path).open(encoding="utf-8", newline="") as handle:
+        return [row.get("name") or row["class"] for row in csv.DictReader(handle)]
 
 
 def fill_prompts(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
@@ -59,71 +72,80 @@ def score_classifier(image_features: Floats, weight: Floats, bias: Floats) -> Fl
     return image_features @ weight.T + bias
 
 
-def predict(scores: Floats, allowed: Sequence[int] | None = None) -> NDArray[np.int64]:
-    """Return the class id with the highest score of each image; of equal scores the lowest id.
+def predict(scores: Floats, answers: Sequence[Sequence[int]] | None = None) -> NDArray[np.int64]:
+    """Return the answer with the highest score of each image; of equal scores the first.
 
     Args:
         scores: ``[images, classes]``.
-        allowed: class ids that may be predicted, for a test set which covers only some classes.
+        answers: what may be predicted: class ids, of which each answer takes the highest score (so that a hit on any of
+            them counts, as ObjectNet is scored). None: every class is an answer.
+
+    Returns:
+        Positions in ``answers``, ``[images]``.
 
     Raises:
-        EvaluationError: a score that is not a number, or no allowed class.
+        EvaluationError: a score that is not a number, or nothing that may be predicted.
     """
     if np.isnan(scores).any():
         raise EvaluationError(f"{int(np.isnan(scores).any(axis=1).sum())} images have a score that is not a number")
-    if allowed is None:
+    if answers is None:
         return np.argmax(scores, axis=1).astype(np.int64)
-    ids = np.array(sorted(allowed), dtype=np.int64)
-    if not len(ids):
+    if not len(answers) or not all(len(answer) for answer in answers):
         raise EvaluationError("no class may be predicted: the test set covers none of the study's classes")
-    chosen: NDArray[np.int64] = ids[np.argmax(scores[:, ids], axis=1)]
-    return chosen
+    if all(len(answer) == 1 for answer in answers):
+        return np.argmax(scores[:, [answer[0] for answer in answers]], axis=1).astype(np.int64)
+    best = np.stack([scores[:, list(answer)].max(axis=1) for answer in answers], axis=1)
+    return np.argmax(best, axis=1).astype(np.int64)
 
 
 def embed_images(
-    weights: str,
-    model_config: Mapping[str, object],
-    pixels: NDArray[np.uint8],
-    batch_size: int,
-    threads: int,
-    device: str,
+    encoder: nn.Module, images: Iterable[Floats | NDArray[np.uint8]], how: Preprocessing, batch_size: int, device: str
 ) -> Floats:
-    """Return the embeddings ``[n, embed_dim]`` of uint8 images ``[n, size, size, 3]`` by the run in ``weights``."""
+    """Return the embeddings ``[n, embed_dim]`` of images by an encoder.
+
+    Args:
+        encoder: turns normalised images ``[n, 3, size, size]`` into embeddings, on the device already.
+        images: uint8 ``[size, size, 3]`` each; of another side than ``how.size`` they are resized.
+        how: the encoder's preprocessing.
+        batch_size: images at a time.
+        device: where the encoder is.
+    """
     import torch
 
-    from whyrobust.models import load_image_encoder, normalise_pixels
+    from whyrobust.models import normalise_pixels
     from whyrobust.training import pick_device
 
-    torch.set_num_threads(threads)
     place = pick_device(device)
-    encoder = load_image_encoder(weights, model_config).to(place)
-    parts = []
+    parts: list[Floats] = []
+    waiting = iter(images)
     with torch.inference_mode():
-        for start in range(0, len(pixels), batch_size):
-            batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(place)
-            parts.append(encoder(normalise_pixels(batch)).float().cpu().numpy())
+        while batch := list(itertools.islice(waiting, batch_size)):
+            pixels = normalise_pixels(torch.from_numpy(np.stack(batch)).to(place), how.mean, how.std)
+            if pixels.shape[-1] != how.size:
+                pixels = torch.nn.functional.interpolate(
+                    pixels, size=(how.size, how.size), mode=how.interpolation, antialias=True, align_corners=False
+                )
+            parts.append(encoder(pixels).float().cpu().numpy())
+    if not parts:
+        raise EvaluationError("there is no image to embed")
     return np.concatenate(parts)
 
 
 def embed_prompts(
-    weights: str,
-    model_config: Mapping[str, object],
-    prompts: Sequence[Sequence[str]],
-    threads: int,
-    device: str,
+    encode: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]], batch_size: int = 512
 ) -> Floats:
-    """Return text features ``[classes, prompts, dim]`` of a run with a text tower, not normalised."""
+    """Return text features ``[classes, prompts, dim]``, not normalised.
+
+    Args:
+        encode: turns texts into features ``[n, dim]``.
+        prompts: of each class, equally many.
+        batch_size: texts at a time.
+    """
     import torch
 
-    from whyrobust.models import encode_text, load_two_towers, tokenize
-    from whyrobust.training import pick_device
-
-    torch.set_num_threads(threads)
-    place = pick_device(device)
-    model = load_two_towers(weights, model_config).to(place)
     flat = [prompt for of_class in prompts for prompt in of_class]
-    tokens = tokenize(flat, model.context_length).to(place)
     with torch.inference_mode():
-        features = torch.cat([encode_text(model, part) for part in torch.split(tokens, 512)])
-    array: Floats = features.float().cpu().numpy().reshape(len(prompts), -1, features.shape[-1])
+        parts = [encode(flat[start : start + batch_size]).float().cpu() for start in range(0, len(flat), batch_size)]
+    features = torch.cat(parts).numpy()
+    array: Floats = features.reshape(len(prompts), -1, features.shape[-1])
     return array

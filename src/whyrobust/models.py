@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from whyrobust.files import atomic_path
 
 #: White is 0 after normalisation, so that padding with zeros adds more of the white page.
-PIXEL_MEAN = 1.0
-PIXEL_STD = 0.5
+PIXEL_MEAN = (1.0, 1.0, 1.0)
+PIXEL_STD = (0.5, 0.5, 0.5)
 
-#: Prefix of the image encoder's weights inside an open_clip model whose vision tower comes from timm.
-IMAGE_ENCODER_PREFIX = "visual.trunk."
+#: Prefixes of an image encoder's weights in a checkpoint: of `IMAGE_ENCODERS`, which open_clip sees as a timm trunk,
+#: and of open_clip's own.
+OWN_ENCODER_PREFIX, ENCODER_PREFIX = "visual.trunk.", "visual."
 
 
 class ModelError(ValueError):
@@ -132,26 +133,68 @@ def read_model_config(path: Path | str) -> dict[str, Any]:
     return config
 
 
+def is_own_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether the image encoder of a model description is one of `IMAGE_ENCODERS`, which need torch alone."""
+    return config["vision_cfg"].get("timm_model_name") in IMAGE_ENCODERS
+
+
 def build_image_encoder(config: Mapping[str, Any]) -> nn.Module:
-    """Build the image encoder of a model description; its embedding has ``embed_dim`` numbers."""
-    name = config["vision_cfg"].get("timm_model_name")
-    if name not in IMAGE_ENCODERS:
-        raise ModelError(f"image encoder '{name}' is not known: choose one of {', '.join(sorted(IMAGE_ENCODERS))}")
-    return IMAGE_ENCODERS[name](num_classes=config["embed_dim"])
+    """Build the image encoder of a model description; its embedding has ``embed_dim`` numbers.
+
+    Raises:
+        ModelError: open_clip cannot build it.
+    """
+    if is_own_encoder(config):
+        return IMAGE_ENCODERS[config["vision_cfg"]["timm_model_name"]](num_classes=config["embed_dim"])
+    encoder: nn.Module = build_two_towers(config).visual
+    return encoder
+
+
+def encoder_of(model: Any, config: Mapping[str, Any]) -> nn.Module:  # noqa: ANN401 - open_clip is untyped
+    """Return the image encoder inside an open_clip model, the part that `build_image_encoder` builds."""
+    encoder: nn.Module = model.visual.trunk if is_own_encoder(config) else model.visual
+    return encoder
 
 
 def build_two_towers(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
-    """Build an open_clip model with an image and a text tower from a model description."""
+    """Build an open_clip model with an image and a text tower from a model description.
+
+    The text tower is always a module of its own (open_clip's CustomTextCLIP); `open_clip_names` gives weights the names
+    that the description asks for.
+    """
     import open_clip
 
     register_image_encoders()
-    return open_clip.CustomTextCLIP(**config)
+    try:
+        return open_clip.CustomTextCLIP(**{name: value for name, value in config.items() if name != "custom_text"})
+    except (TypeError, RuntimeError, KeyError) as error:
+        raise ModelError(f"open_clip cannot build the described model: {error}") from error
 
 
-def normalise_pixels(pixels: Tensor) -> Tensor:
-    """Turn uint8 images ``[n, size, size, 3]`` into normalised floats ``[n, 3, size, size]``."""
+#: Parts of the text tower that stand at the top of open_clip's CLIP class (its own conversion has the same list).
+TEXT_TOWER_PARTS = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
+
+
+def open_clip_names(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of two towers under the names of the class that open_clip builds from the description."""
+    if config.get("custom_text"):
+        return dict(weights)
+    return {name.removeprefix("text."): tensor for name, tensor in weights.items()}
+
+
+def own_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `open_clip_names`."""
+    return {
+        f"text.{name}" if name.split(".")[0] in TEXT_TOWER_PARTS else name: tensor for name, tensor in weights.items()
+    }
+
+
+def normalise_pixels(pixels: Tensor, mean: Sequence[float] = PIXEL_MEAN, std: Sequence[float] = PIXEL_STD) -> Tensor:
+    """Turn uint8 images ``[n, size, size, 3]`` into normalised floats ``[n, 3, size, size]``, as torchvision does."""
     images = pixels.permute(0, 3, 1, 2).float().div_(255.0)
-    return images.sub_(PIXEL_MEAN).div_(PIXEL_STD)
+    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
+    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return images.sub_(centre).div_(spread)
 
 
 def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
@@ -198,13 +241,16 @@ def read_facts(path: Path | str) -> dict[str, Any]:
     return facts
 
 
+def encoder_prefix(config: Mapping[str, Any]) -> str:
+    """Return what the names of an image encoder's weights start with in a checkpoint."""
+    return OWN_ENCODER_PREFIX if is_own_encoder(config) else ENCODER_PREFIX
+
+
 def image_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the image encoder's weights of a checkpoint of any objective, by the encoder's own names."""
-    return {
-        name.removeprefix(IMAGE_ENCODER_PREFIX): tensor
-        for name, tensor in weights.items()
-        if name.startswith(IMAGE_ENCODER_PREFIX)
-    }
+    own = any(name.startswith(OWN_ENCODER_PREFIX + "stages.") for name in weights)
+    prefix = OWN_ENCODER_PREFIX if own else ENCODER_PREFIX
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
 def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
@@ -216,12 +262,28 @@ def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module
 
 def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
     """Load the open_clip model of a run trained on captions."""
-    weights = load_file(path)
+    weights = own_names(load_file(path))
     # SigLIP has a bias, CLIP has none; what it starts from does not matter, since it is loaded.
     bias = {"init_logit_bias": 0.0} if "logit_bias" in weights else {}
     model = build_two_towers(dict(config) | bias)
     load_weights(model, weights, f"{path}")
     return model.eval()
+
+
+def open_clip_config(config: Mapping[str, Any], preprocessing: Mapping[str, Any], siglip: bool) -> dict[str, Any]:
+    """Return what stands in ``open_clip_config.json`` beside a run's weights.
+
+    With it ``open_clip.create_model_and_transforms("local-dir:<folder of the run>")`` loads model and preprocessing.
+
+    Args:
+        config: model description.
+        preprocessing: of `photographs.Preprocessing.as_dict`.
+        siglip: whether the model has a bias.
+    """
+    return {
+        "model_cfg": dict(config) | ({"init_logit_bias": 0.0} if siglip else {}),
+        "preprocess_cfg": {key: preprocessing[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+    }
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from whyrobust.losses import nt_xent, supervised_contrastive
-from whyrobust.models import IMAGE_ENCODER_PREFIX, build_image_encoder, build_two_towers, encode_text
+from whyrobust.models import (
+    build_image_encoder,
+    build_two_towers,
+    encode_text,
+    encoder_of,
+    encoder_prefix,
+    open_clip_names,
+)
 
 #: The logit scale's ceiling of CLIP (Radford et al. 2021, section 2.5).
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -54,9 +61,9 @@ class Objective(Protocol):
         ...
 
 
-def _encoder_weights(encoder: nn.Module) -> dict[str, Tensor]:
+def _encoder_weights(encoder: nn.Module, config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of an image encoder under open_clip's names."""
-    return {IMAGE_ENCODER_PREFIX + name: tensor for name, tensor in encoder.state_dict().items()}
+    return {encoder_prefix(config) + name: tensor for name, tensor in encoder.state_dict().items()}
 
 
 def _needed(targets: Tensor | None, objective: str) -> Tensor:
@@ -73,6 +80,7 @@ class CrossEntropyObjective(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], classes: int, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        self.config = config
         self.image_encoder = build_image_encoder(config)
         self.classifier = nn.Linear(config["embed_dim"], classes)
         self.label_smoothing = label_smoothing
@@ -95,7 +103,7 @@ class CrossEntropyObjective(nn.Module):
     def checkpoint_weights(self) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names and the linear layer as ``classifier.*``."""
         layer = {f"classifier.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
-        return _encoder_weights(self.image_encoder) | layer
+        return _encoder_weights(self.image_encoder, self.config) | layer
 
 
 class TwoTowerObjective(nn.Module):
@@ -106,14 +114,14 @@ class TwoTowerObjective(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], loss: nn.Module, **start: float) -> None:
         super().__init__()
+        self.config = config
         self.model: Any = build_two_towers(dict(config) | start)
         self.contrast = loss
 
     @property
     def encoder(self) -> nn.Module:
         """The image encoder."""
-        trunk: nn.Module = self.model.visual.trunk
-        return trunk
+        return encoder_of(self.model, self.config)
 
     def features(self, images: Tensor, targets: Tensor | None, name: str) -> tuple[Tensor, Tensor]:
         """Return normalised features of images and captions, ``[batch, dim]`` each."""
@@ -129,7 +137,7 @@ class TwoTowerObjective(nn.Module):
 
     def checkpoint_weights(self) -> dict[str, Tensor]:
         """Return the open_clip model's own state."""
-        return dict(self.model.state_dict())
+        return open_clip_names(self.model.state_dict(), self.config)
 
 
 class ClipObjective(TwoTowerObjective):
@@ -170,6 +178,7 @@ class ViewsObjective(nn.Module):
     def __init__(self, config: Mapping[str, Any], projection_dim: int, temperature: float) -> None:
         super().__init__()
         width = config["embed_dim"]
+        self.config = config
         self.image_encoder = build_image_encoder(config)
         # Two layers with a ReLU between, as in both papers.
         self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_dim))
@@ -185,7 +194,7 @@ class ViewsObjective(nn.Module):
 
     def checkpoint_weights(self) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names, without the projection head."""
-        return _encoder_weights(self.image_encoder)
+        return _encoder_weights(self.image_encoder, self.config)
 
 
 class SupconObjective(ViewsObjective):

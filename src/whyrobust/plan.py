@@ -69,6 +69,7 @@ class Run:
         samples_seen: training images shown, with repetition, in this run's own stage.
         standard: whether the baseline is fitted to it.
         evaluated: whether it is scored; a run that others only start from is not.
+        published: whether its weights come from elsewhere; such a run is evaluated, not trained.
     """
 
     run: str
@@ -85,6 +86,7 @@ class Run:
     samples_seen: int
     standard: bool
     evaluated: bool
+    published: bool = False
 
     @property
     def has_text_tower(self) -> bool:
@@ -205,6 +207,30 @@ def plan_runs(
     return list(runs.values())
 
 
+def plan_pretrained(entries: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """Return one run for each published model that is evaluated beside the trained ones.
+
+    Args:
+        entries: each with ``name, model, weights, trained_on, train_images``.
+
+    Raises:
+        PlanError: a name comes twice.
+    """
+    runs: dict[str, Run] = {}
+    for position, entry in enumerate(entries):
+        name = f"published-{entry['name']}"
+        if name in runs:
+            raise PlanError(
+                f"config key pretrained[{position}].name is '{entry['name']}', which comes twice: rename one"
+            )
+        runs[name] = Run(
+            run=name, source=entry["trained_on"], train_images=entry["train_images"], seed=0, objective="clip",
+            supervision="captions", caption="", labels="", pretrained_by="", pretrained_run="", model=entry["model"],
+            samples_seen=0, standard=False, evaluated=True, published=True,
+        )  # fmt: skip
+    return list(runs.values())
+
+
 def matches(values: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     """Whether ``values`` has, for every field of ``condition``, the value or one of the values asked for."""
     return all(values[key] in _as_list(allowed) for key, allowed in condition.items())
@@ -227,7 +253,8 @@ def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapp
     else:
         heads.append((main, "", OWN if main in FITTED_HEADS else ""))
     for entry in fitted_heads:
-        if matches(run.as_row(), entry.get("where", {})):
+        # The images that a published model was trained on are not here, so nothing is fitted on them.
+        if not run.published and matches(run.as_row(), entry.get("where", {})):
             heads += [(entry["head"], "", place) for place in _as_list(entry["fitted_on"])]
     return [Head(*head, main=number == 0) for number, head in enumerate(dict.fromkeys(heads))]
 

@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 
 from whyrobust.files import atomic_path
 
+LABEL_SEPARATOR = ";"
+"""Between the classes of a label that names several, any of which is right (ObjectNet)."""
+
 RECORD_SCHEMA = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),

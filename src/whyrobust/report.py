@@ -305,7 +305,7 @@ def render_report(
         sizes: images a data set before and after.
         pair_strips: pairs near the threshold.
         similarity: the threshold.
-        licences: ``set, title, part, licence`` of every icon set used.
+        licences: ``name, by, part, licence`` of everything used.
         text_matches: ``source, records, matched, precision, recall``: labels found in text, a row a source.
         text_fields: the text fields that were searched.
         provenance: the record that ``provenance.json`` holds.

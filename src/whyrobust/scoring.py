@@ -6,6 +6,7 @@ set covers, and on which images both axes of an effective-robustness plot are co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from whyrobust.evaluation import EvaluationError, predict, score_classifier, score_zero_shot
 from whyrobust.heads import score_nearest_mean
 from whyrobust.plan import HEAD_FIELDS, Head
+from whyrobust.records import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +56,11 @@ class ScoredSet:
 
     ``embedded_as`` is the test set whose embeddings are used and ``rows`` the positions among them, so that a
     restricted view shares the embeddings of the whole.
+
+    Attributes:
+        labels: position in ``answers`` of what is right for each image.
+        answers: what may be predicted: each is one class, or several of which any is right (ObjectNet's classes map to
+            one ImageNet id or more). None where every class may be predicted and stands for itself.
     """
 
     name: str
@@ -62,7 +69,7 @@ class ScoredSet:
     uids: NDArray[np.object_]
     groups: NDArray[np.object_]
     labels: NDArray[np.int64]
-    allowed: tuple[int, ...] | None
+    answers: tuple[tuple[int, ...], ...] | None
 
     @classmethod
     def read(cls, name: str, path: Path | str, classes: Sequence[str], own_classes: bool) -> ScoredSet:
@@ -71,31 +78,63 @@ class ScoredSet:
 
         table = pq.read_table(path)
         id_of = {label: number for number, label in enumerate(classes)}
-        labels = np.array([id_of[label] for label in table["label"].to_pylist()], dtype=np.int64)
-        if not len(labels):
+        named = [
+            tuple(sorted(id_of[label] for label in text.split(LABEL_SEPARATOR))) for text in table["label"].to_pylist()
+        ]
+        if not named:
             raise EvaluationError(f"test set '{name}' has no images: leave it out of the config or give it other sets")
-        covered = tuple(int(number) for number in np.unique(labels))
+        answers = tuple(sorted(set(named)))
+        shared = Counter(number for answer in answers for number in answer)
+        twice = [classes[number] for number, count in shared.items() if count > 1]
+        if twice:
+            raise EvaluationError(
+                f"test set '{name}' has labels that share the class '{twice[0]}': each class may be part of one label"
+            )
+        several = any(len(answer) > 1 for answer in answers)
+        if several and not own_classes:
+            raise EvaluationError(
+                f"test set '{name}' has labels of several classes: set test_sets.{name}.classes to own"
+            )
+        whole = not own_classes or (len(answers) == len(classes) and not several)
+        if whole:
+            answers = tuple((number,) for number in range(len(classes)))
+        position = {answer: number for number, answer in enumerate(answers)}
         return cls(
             name=name,
             embedded_as=name,
-            rows=np.arange(len(labels)),
+            rows=np.arange(len(named)),
             uids=np.array(table["uid"].to_pylist(), dtype=object),
             groups=np.array(table["group"].to_pylist(), dtype=object),
-            labels=labels,
-            allowed=covered if own_classes and len(covered) < len(classes) else None,
+            labels=np.array([position[answer] for answer in named], dtype=np.int64),
+            answers=None if whole else answers,
         )
 
-    def restricted_to(self, name: str, allowed: tuple[int, ...]) -> ScoredSet:
-        """Return the images of these classes, scored among these classes only."""
-        inside = np.isin(self.labels, allowed)
+    def restricted_to(self, name: str, answers: tuple[tuple[int, ...], ...]) -> ScoredSet:
+        """Return the images of the classes in ``answers``, scored among these only.
+
+        The test set itself must be over all classes, each standing for itself.
+        """
+        position = {number: place for place, answer in enumerate(answers) for number in answer}
+        inside = np.array([label in position for label in self.labels], dtype=np.bool_)
         return replace(
             self,
             name=name,
             rows=self.rows[inside],
             uids=self.uids[inside],
             groups=self.groups[inside],
-            labels=self.labels[inside],
-            allowed=allowed,
+            labels=np.array([position[label] for label in self.labels[inside]], dtype=np.int64),
+            answers=answers,
+        )
+
+    def predict(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the answer chosen for each image from class scores ``[n, classes]`` of the embedded test set."""
+        return predict(scores[self.rows], self.answers)
+
+    def answer_names(self, classes: Sequence[str]) -> NDArray[np.object_]:
+        """Return what each answer is called: its classes, joined."""
+        answers = self.answers or tuple((number,) for number in range(len(classes)))
+        return np.array(
+            [LABEL_SEPARATOR.join(classes[number] for number in answer) for answer in answers], dtype=object
         )
 
 
@@ -108,8 +147,8 @@ def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: Sequen
     wholes = [test_set for test_set in test_sets if test_set.name in in_distribution]
     views = list(test_sets)
     for shift in test_sets:
-        if shift.name not in in_distribution and shift.allowed is not None:
-            views += [whole.restricted_to(restricted_name(whole.name, shift.name), shift.allowed) for whole in wholes]
+        if shift.name not in in_distribution and shift.answers is not None:
+            views += [whole.restricted_to(restricted_name(whole.name, shift.name), shift.answers) for whole in wholes]
     return views
 
 
@@ -161,14 +200,13 @@ def score_run(
     """
     import pandas as pd
 
-    names = np.array(classes, dtype=object)
     parts = []
     for head in heads:
         scores_of: dict[str, NDArray[np.float32]] = {}
         for view in views:
             if view.embedded_as not in scores_of:
                 scores_of[view.embedded_as] = score_head(head, arrays[f"images.{view.embedded_as}"], arrays)
-            chosen = predict(scores_of[view.embedded_as][view.rows], view.allowed)
+            chosen, names = view.predict(scores_of[view.embedded_as]), view.answer_names(classes)
             parts.append(
                 pd.DataFrame(
                     {

@@ -27,12 +27,39 @@ from whyrobust.plan import (
     matches,
     plan_contrasts,
     plan_heads,
+    plan_pretrained,
     plan_runs,
 )
 from whyrobust.words import KIND_FIELDS, VERDICTS, name_kind
 
 #: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
 ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
+
+
+#: Sections whose keys are names that the user gives: what is there is all there is.
+NAMED_BY_USER = ("prompts", "models", "sources", "test_sets", "causes")
+
+#: Kinds of data sets made of photographs: keys that they need, and keys that they may have.
+PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "image_folder": ({"folder"}, {"class_table"}),
+    "image_table": ({"table", "image"}, {"title", "description", "tags", "label", "root"}),
+    "webdataset": ({"shards"}, {"image_endings", "text_ending", "fields", "label"}),
+    "yfcc15m": ({"subset"}, {"shards", "metadata"}),
+    "imagenet": ({"split", "images"}, {"devkit"}),
+    "imagenet_captions": ({"annotations", "images"}, set()),
+    "imagenet_v2": ({"archive"}, set()),
+    "imagenet_r": ({"archive"}, set()),
+    "imagenet_a": ({"archive"}, set()),
+    "imagenet_sketch": ({"archive"}, set()),
+    "objectnet": ({"archive", "class_table"}, {"password"}),
+}
+
+#: Keys of a photograph data set that name files or folders which the build reads.
+FILE_KEYS = ("folder", "class_table", "table", "root", "shards", "subset", "metadata", "images", "devkit",
+             "annotations", "archive")  # fmt: skip
+
+#: Kinds that are made of other sources.
+DERIVED_KINDS = ("view", "mixture")
 
 
 class ConfigError(ValueError):
@@ -113,6 +140,17 @@ def check_schema(config: Mapping[str, Any], schema_path: Path | str) -> None:
         raise ConfigError(_explain(first, schema.get("$defs", {})))
 
 
+def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill what a config leaves out; nested settings key by key, but names that the user chose are never added to."""
+    filled = dict(config)
+    for key, value in defaults.items():
+        if key not in filled:
+            filled[key] = value
+        elif isinstance(value, Mapping) and isinstance(filled[key], Mapping) and key not in NAMED_BY_USER:
+            filled[key] = with_defaults(filled[key], value)
+    return filled
+
+
 def in_distribution_test_set(test_sets: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the name of the one in-distribution test set."""
     names = [name for name, facts in test_sets.items() if facts["role"] == "in_distribution"]
@@ -136,17 +174,64 @@ def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
     return counts
 
 
-def check_files(config: Mapping[str, Any], root: Path) -> None:
-    """Check that the files that the config names are there."""
-    named = {
-        "data.sets": config["data"]["sets"],
-        "data.classes": config["data"]["classes"],
-        "data.nouns": config["data"]["nouns"],
-        **{f"models.{name}": path for name, path in config["models"].items()},
+def photo_datasets(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the sources and test sets that are made of photographs."""
+    return {
+        name: facts
+        for section in ("sources", "test_sets")
+        for name, facts in config[section].items()
+        if facts["kind"] in PHOTO_KEYS
     }
+
+
+def files_of(facts: Mapping[str, Any], root: Path) -> list[str]:
+    """Return the files and folders that a data set of photographs is read from; patterns of shards are looked up."""
+    found: list[str] = []
+    for key in FILE_KEYS:
+        value = facts.get(key)
+        for text in value if isinstance(value, list) else [value] if value is not None else []:
+            if any(mark in text for mark in "*?[") and not (root / text).exists():
+                base = Path(text)
+                start = Path(base.anchor) if base.is_absolute() else root
+                matched = sorted(start.glob(base.relative_to(base.anchor).as_posix()))
+                found += [
+                    path.as_posix() if base.is_absolute() else path.relative_to(root).as_posix() for path in matched
+                ]
+            else:
+                found.append(text)
+    return found
+
+
+def downloadable_files(table: Path, folder: str) -> dict[str, str]:
+    """Return, for each path under the folder for downloads that the table of sources knows, its row's name."""
+    with table.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    return {Path(folder, row["file"]).as_posix(): row["name"] for row in rows}
+
+
+def check_files(config: Mapping[str, Any], root: Path) -> None:
+    """Check that the files that the config names are there, or can be downloaded."""
+    named = {f"data.{key}": config["data"][key] for key in ("sets", "classes", "nouns") if key in config["data"]}
+    named |= {f"models.{name}": path for name, path in config["models"].items()}
+    named |= {f"prompts.{name}": path for name, path in config["prompts"].items() if isinstance(path, str)}
+    named["sources_table"] = config["sources_table"]
     for key, path in named.items():
         if not (root / path).is_file():
             raise ConfigError(f"config key {key} is '{path}': there is no such file")
+    known = downloadable_files(root / config["sources_table"], config["downloads"])
+    for section in ("sources", "test_sets"):
+        for name, facts in config[section].items():
+            if facts["kind"] not in PHOTO_KEYS:
+                continue
+            for key in FILE_KEYS:
+                value = facts.get(key, [])
+                for text in value if isinstance(value, list) else [value]:
+                    found = files_of({key: text}, root)
+                    if not found or any(not (root / path).exists() and path not in known for path in found):
+                        raise ConfigError(
+                            f"config key {section}.{name}.{key} is '{text}': there is no such file, and "
+                            f"{config['sources_table']} does not say how to download it"
+                        )
 
 
 @dataclass(frozen=True)
@@ -157,7 +242,7 @@ class Study:
         runs: trained models; one that others start from comes before them.
         heads: how each run is read off, by its name, the main head first.
         contrasts: the comparisons.
-        components: for every training source, the icon sources that its images come from.
+        components: for every training source, the sources that its images come from and that are made of no other.
     """
 
     runs: tuple[Run, ...]
@@ -168,39 +253,70 @@ class Study:
 
 #: Keys that a source of each kind has, besides ``kind``.
 SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    **{kind: (needed, optional | {"needs"}) for kind, (needed, optional) in PHOTO_KEYS.items()},
     "icons": ({"part"}, set()),
     "view": ({"of"}, {"class_balanced", "match_classes_of", "labelled"}),
     "mixture": ({"shares"}, set()),
 }
 
 
+#: Keys that a test set of each kind has, besides ``kind``.
+TEST_SET_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "icons": ({"part", "pose"}, set()),
+    **{
+        kind: (needed, optional | {"expected_images", "allow_short"}) for kind, (needed, optional) in PHOTO_KEYS.items()
+    },
+}
+
+
+def _check_keys(key: str, facts: Mapping[str, Any], needed: set[str], optional: set[str]) -> None:
+    given = set(facts) - {"kind", "role", "classes"}
+    if needed - given:
+        raise ConfigError(f"{key}.{min(needed - given)} is missing: kind '{facts['kind']}' needs it")
+    if given - needed - optional:
+        raise ConfigError(f"{key}.{min(given - needed - optional)} is not known for kind '{facts['kind']}': remove it")
+
+
+def check_test_sets(test_sets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that each test set has the keys of its kind."""
+    for name, facts in test_sets.items():
+        _check_keys(f"config key test_sets.{name}", facts, *TEST_SET_KEYS[facts["kind"]])
+        if facts["kind"] == "image_table" and "label" not in facts:
+            raise ConfigError(f"config key test_sets.{name}.label is missing: a test set needs a column with classes")
+        if facts["kind"] == "objectnet" and facts["classes"] != "own":
+            raise ConfigError(
+                f"config key test_sets.{name}.classes is '{facts['classes']}': allowed for objectnet is own"
+            )
+
+
 def check_sources(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """Check that each source has the keys of its kind and builds on sources of kind icons.
+    """Check that each source has the keys of its kind and builds on sources that are made of no other.
 
     Returns:
-        The icon sources that each source's images come from.
+        The sources that each source's images come from.
     """
-    icons = [name for name, facts in sources.items() if facts["kind"] == "icons"]
+    plain = [name for name, facts in sources.items() if facts["kind"] not in DERIVED_KINDS]
     components: dict[str, tuple[str, ...]] = {}
     for name, facts in sources.items():
         key, kind, given = f"config key sources.{name}", facts["kind"], set(facts) - {"kind"}
         needed, optional = SOURCE_KEYS[kind]
-        if needed - given:
-            raise ConfigError(f"{key}.{min(needed - given)} is missing: a source of kind '{kind}' needs it")
-        if given - needed - optional:
-            raise ConfigError(f"{key}.{min(given - needed - optional)} is not known for kind '{kind}': remove it")
+        _check_keys(key, facts, needed, optional)
+        if kind == "yfcc15m" and len({"shards", "metadata"} & given) != 1:
+            raise ConfigError(f"{key} needs one of shards (images that are there) and metadata (to download them)")
         if kind == "view" and len(given & optional) != 1:
             raise ConfigError(
                 f"{key} is a view with {len(given & optional)} rules: give one of {', '.join(sorted(optional))}"
             )
         components[name] = {
-            "icons": (name,),
             "view": (facts.get("of", ""),),
             "mixture": tuple(facts.get("shares", {})),
-        }[kind]
+        }.get(kind, (name,))
         for other in (*components[name], *([facts["match_classes_of"]] if "match_classes_of" in facts else [])):
-            if other not in icons:
-                raise ConfigError(f"{key} builds on '{other}': allowed are sources of kind icons, {', '.join(icons)}")
+            if other not in plain:
+                raise ConfigError(f"{key} builds on '{other}': allowed are {', '.join(plain)}")
+        photographs = {sources[part]["kind"] in PHOTO_KEYS for part in components[name]}
+        if len(photographs) > 1:
+            raise ConfigError(f"{key} mixes icons with photographs: allowed are sources of one of the two")
         total = sum(facts.get("shares", {"": 1.0}).values())
         if abs(total - 1.0) > 1e-6:
             raise ConfigError(f"{key}.shares add up to {total:g}: allowed is 1")
@@ -219,7 +335,9 @@ def check_data(
     subset is drawn.
     """
     icon_sources = {name: facts for name, facts in config["sources"].items() if facts["kind"] == "icons"}
-    for section, entries in (("sources", icon_sources), ("test_sets", config["test_sets"])):
+    icon_tests = {name: facts for name, facts in config["test_sets"].items() if facts["kind"] == "icons"}
+    _check_dataset_names(config, bool(icon_sources or icon_tests))
+    for section, entries in (("sources", icon_sources), ("test_sets", icon_tests)):
         for name, facts in entries.items():
             key = f"config key {section}.{name}.part"
             if facts["part"] not in counts:
@@ -231,21 +349,46 @@ def check_data(
                     f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images "
                     f"in part '{facts['part']}', allowed are classes with at least one"
                 )
-    shared = {facts["part"] for facts in icon_sources.values()} & {
-        facts["part"] for facts in config["test_sets"].values()
-    }
+    shared = {facts["part"] for facts in icon_sources.values()} & {facts["part"] for facts in icon_tests.values()}
     if shared:
         raise ConfigError(
             f"config key sources uses part '{min(shared)}', which test_sets uses too: allowed is a part once"
         )
-    if config["data"]["pool"] == "labelled":
+    if config["data"].get("pool") == "labelled":
         for run in runs:
+            if not set(components[run.source]) <= set(icon_sources):
+                continue
             held = sum(sum(counts[icon_sources[name]["part"]].values()) for name in components[run.source])
             if run.train_images > held:
                 raise ConfigError(
                     f"config key runs has train_images {run.train_images} for source '{run.source}': "
                     f"allowed is at most {held}"
                 )
+
+
+def _check_dataset_names(config: Mapping[str, Any], icons: bool) -> None:
+    """Check that data sets can be told apart, and that a study of icons says how they are split."""
+    both = sorted(set(config["sources"]) & set(config["test_sets"]))
+    if both:
+        raise ConfigError(f"config key test_sets has '{both[0]}', which is a source too: give it another name")
+    if not icons:
+        return
+    for key in ("sets", "nouns", "pool", "held_out_share"):
+        if key not in config["data"]:
+            raise ConfigError(f"config key data.{key} is missing: data sets of kind icons need it")
+    taken = sorted(set(photo_datasets(config)) & set(ICON_PARTS))
+    if taken:
+        raise ConfigError(
+            f"config key sources or test_sets has '{taken[0]}', the name of a part of the icons: rename it"
+        )
+
+
+def check_sizes_matched(config: Mapping[str, Any]) -> None:
+    """Check that sizes are matched across sources that are made of no other."""
+    for name in config["data"].get("match_sizes", {}).get("across", []):
+        if config["sources"].get(name, {"kind": "view"})["kind"] in DERIVED_KINDS:
+            plain = [key for key, facts in config["sources"].items() if facts["kind"] not in DERIVED_KINDS]
+            raise ConfigError(f"config key data.match_sizes.across has '{name}': allowed is one of {', '.join(plain)}")
 
 
 def check_names(config: Mapping[str, Any]) -> None:
@@ -346,8 +489,10 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
     """
     check_schema(config, schema_path)
     in_distribution_test_set(config["test_sets"])
-    check_files(config, root)
     components = check_sources(config["sources"])
+    check_test_sets(config["test_sets"])
+    check_sizes_matched(config)
+    check_files(config, root)
     check_names(config)
     try:
         runs = plan_runs(
@@ -360,6 +505,10 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
     except PlanError as error:
         raise ConfigError(str(error)) from error
     check_data(config, read_class_counts(root / config["data"]["classes"]), runs, components)
+    try:
+        runs += plan_pretrained(config["pretrained"])
+    except PlanError as error:
+        raise ConfigError(str(error)) from error
     check_colours(config["figures"]["colours"], runs)
     heads = {run.run: tuple(plan_heads(run, list(config["prompts"]), config["heads"])) for run in runs}
     contrasts = plan_contrasts(config["causes"])

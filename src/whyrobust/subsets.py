@@ -49,6 +49,31 @@ def draw_subset(uids: Iterable[str], size: int, seed: int) -> list[str]:
     return [uid for _, uid in drawn]
 
 
+def matched_size(asked: int, available: Mapping[str, int], allowed_shortfall_share: float) -> int:
+    """Return the size that subsets of several sources share: what was asked for, or what the smallest source has.
+
+    Sources lose images on the way (dead links, copies of test images), so that a size taken from a list can often not
+    be had. All sources then get the same smaller subset.
+
+    Args:
+        asked: size in the config.
+        available: images obtained, by source.
+        allowed_shortfall_share: largest share of ``asked`` that may be missing.
+
+    Raises:
+        SubsetError: more is missing.
+    """
+    smallest = min(available, key=lambda name: (available[name], name))
+    size = min(asked, available[smallest])
+    if asked - size > allowed_shortfall_share * asked:
+        raise SubsetError(
+            f"{asked} images asked for, but '{smallest}' has {available[smallest]}, {1 - size / asked:.1%} fewer; "
+            f"allowed are {allowed_shortfall_share:.1%}: ask for {available[smallest]} at most, get more, or allow "
+            "more in data.match_sizes"
+        )
+    return size
+
+
 def _next_class(shares: dict[str, float], drawn: dict[str, int]) -> str:
     """Return the class that is furthest behind its share (Webster's divisor rule); of equals the first by name.
 

@@ -6,6 +6,7 @@ same augmentation, whatever the supervision. The order and the augmentation come
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -15,11 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from whyrobust.augmentation import shift_zoom_flip, simclr_view
-from whyrobust.models import image_encoder_weights, load_weights, normalise_pixels
+from whyrobust.loading import Augmentation, TrainingImages
+from whyrobust.models import image_encoder_weights, load_weights
 from whyrobust.objectives import build_objective
 
 
@@ -38,13 +38,13 @@ class Hyperparameters:
         weight_decay: AdamW's decay, on weight matrices only.
         warmup_share: share of the steps with a rising learning rate.
         label_smoothing: for cross-entropy.
-        max_shift_share: augmentation moves an image by at most this share of its side.
-        max_zoom: augmentation zooms by a factor between 1/max_zoom and max_zoom.
         flip: augmentation mirrors half of the images.
+        max_shift_share: drawings: moved by at most this share of the side.
+        max_zoom: drawings: zoomed by a factor between 1/max_zoom and max_zoom.
         temperature: of the losses of supcon and simclr; clip and siglip learn theirs.
         projection_dim: width of the projection head of supcon and simclr.
         colour_strength: of SimCLR's colour jitter.
-        min_crop_area: smallest share of an image that a crop of SimCLR shows.
+        min_crop_area: smallest share of an image that a crop shows, of photographs and of SimCLR.
     """
 
     samples_seen: int
@@ -52,14 +52,25 @@ class Hyperparameters:
     learning_rate: float
     weight_decay: float
     warmup_share: float
-    max_shift_share: float
-    max_zoom: float
     flip: bool
+    max_shift_share: float = 0.0
+    max_zoom: float = 1.0
     label_smoothing: float = 0.0
     temperature: float = 0.1
     projection_dim: int = 128
     colour_strength: float = 0.5
-    min_crop_area: float = 0.08
+    min_crop_area: float = 1.0
+
+    def augmentation(self, strong: bool) -> Augmentation:
+        """Return how training images are changed; ``strong`` is SimCLR's way."""
+        return Augmentation(
+            max_shift_share=self.max_shift_share,
+            max_zoom=self.max_zoom,
+            min_crop_area=self.min_crop_area,
+            flip=self.flip,
+            strong=strong,
+            colour_strength=self.colour_strength,
+        )
 
     @property
     def steps(self) -> int:
@@ -97,19 +108,42 @@ def make_repeatable(seed: int, threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
 
 
-def sample_order(images: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
+def sample_order(
+    images: int, batch_size: int, steps: int, seed: int, block: int = 1, window: int = 1
+) -> Iterator[Tensor]:
     """Yield, for each step, the positions ``[batch_size]`` of its images.
 
     Every image is shown once before any is shown again; each pass has its own shuffled order, which depends on
     the number of images and the seed alone.
+
+    Args:
+        images: how many there are.
+        batch_size: images a step.
+        steps: steps of the run.
+        seed: decides the order.
+        block: images that follow each other on a disk and are read together. 1 shuffles all images freely; more
+            shuffles the blocks, then the images within each ``window`` of blocks, for disks slow at random reads.
+        window: blocks whose images are shuffled together.
     """
     generator = torch.Generator().manual_seed(seed)
     waiting = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
         while len(waiting) < batch_size:
-            waiting = torch.cat([waiting, torch.randperm(images, generator=generator)])
+            waiting = torch.cat([waiting, shuffled_pass(images, block, window, generator)])
         yield waiting[:batch_size]
         waiting = waiting[batch_size:]
+
+
+def shuffled_pass(images: int, block: int, window: int, generator: torch.Generator) -> Tensor:
+    """Return every position once, ``[images]``, in an order as `sample_order` says."""
+    if block == 1:
+        return torch.randperm(images, generator=generator)
+    starts = torch.randperm(-(-images // block), generator=generator) * block
+    parts = []
+    for first in range(0, len(starts), window):
+        near = torch.cat([torch.arange(start, min(start + block, images)) for start in starts[first : first + window]])
+        parts.append(near[torch.randperm(len(near), generator=generator)])
+    return torch.cat(parts)
 
 
 def learning_rate_at(step: int, hyper: Hyperparameters) -> float:
@@ -128,15 +162,8 @@ def _parameter_groups(objective: nn.Module, weight_decay: float) -> list[dict[st
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def _view(images: Tensor, strong: bool, hyper: Hyperparameters, generator: torch.Generator) -> Tensor:
-    """Return one augmented view of each image."""
-    if strong:
-        return simclr_view(images, hyper.min_crop_area, hyper.flip, hyper.colour_strength, generator)
-    return shift_zoom_flip(images, hyper.max_shift_share, hyper.max_zoom, hyper.flip, generator)
-
-
 def train(
-    pixels: NDArray[np.uint8],
+    images: TrainingImages,
     targets: Tensor | None,
     objective_name: str,
     model_config: Mapping[str, Any],
@@ -147,11 +174,13 @@ def train(
     device_name: str,
     report: Callable[[Progress], None],
     initial: Mapping[str, Tensor] | None = None,
+    block: int = 1,
+    window: int = 1,
 ) -> dict[str, Tensor]:
     """Train one run and return the weights of its last step.
 
     Args:
-        pixels: uint8 images ``[n, size, size, 3]``, in subset order.
+        images: of the subset, in its order.
         targets: class ids ``[n]`` or caption tokens ``[n, context]``, in the same order; None for simclr.
         objective_name: one of `whyrobust.objectives.OBJECTIVES`.
         model_config: open_clip model description.
@@ -163,6 +192,8 @@ def train(
         report: called after every step.
         initial: checkpoint of a pretrained run, of any objective: the image encoder starts from it (fine-tuning:
             all of it is trained on); everything else starts from the seed.
+        block: images that are read together, see `sample_order`.
+        window: blocks that are shuffled together.
 
     Raises:
         ModelError: the checkpoint is of another architecture.
@@ -183,18 +214,18 @@ def train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    images = torch.from_numpy(np.array(pixels)).to(device)
     targets = None if targets is None else targets.to(device)
-    augmentation = torch.Generator().manual_seed(seed + 1)
     began = time.perf_counter()
-    for step, positions in enumerate(sample_order(len(images), hyper.batch_size, hyper.steps, seed)):
+    # The images run a few steps ahead of the targets: both need the order.
+    order, ahead = itertools.tee(sample_order(len(images), hyper.batch_size, hyper.steps, seed, block, window))
+    how = hyper.augmentation(objective.strong_augmentation)
+    for step, batch in enumerate(images.batches(ahead, objective.views, how, seed + 1, device)):
+        positions = next(order)
         rate = learning_rate_at(step, hyper)
         for group in optimiser.param_groups:
             group["lr"] = rate
+        batch = batch.contiguous(memory_format=torch.channels_last)
         chosen = positions.to(device)
-        plain = normalise_pixels(images[chosen])
-        views = [_view(plain, objective.strong_augmentation, hyper, augmentation) for _ in range(objective.views)]
-        batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
         loss = objective.loss(batch, None if targets is None else targets[chosen])
         value = loss.item()
         if not math.isfinite(value):

@@ -1,13 +1,11 @@
 rule assemble_captions:
     input:
-        records=lambda wildcards: expand(
-            "<results>/records/{part}.parquet",
-            part=DATASETS[wildcards.icon_source]["part"],
-        ),
+        records=lambda wildcards: records_path(wildcards.plain_source),
+        classes=config["data"]["classes"],
     output:
-        captions="<results>/captions/{icon_source}.parquet",
+        captions="<results>/captions/{plain_source}.parquet",
     log:
-        "<logs>/assemble_captions/{icon_source}.log",
+        "<logs>/assemble_captions/{plain_source}.log",
     conda:
         "../../envs/whyrobust.yaml"
     resources:

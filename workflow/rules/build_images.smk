@@ -4,13 +4,13 @@ rule build_images:
             "<results>/drawings/{part}.parquet", part=part_of(wildcards)
         ),
     output:
-        images="<results>/images/{dataset}.arrow",
-        ink="<results>/images/{dataset}_ink.npy",
-        failures="<results>/images/{dataset}_failures.csv",
+        images="<results>/images/{icon_dataset}.arrow",
+        ink="<results>/images/{icon_dataset}_ink.npy",
+        failures="<results>/images/{icon_dataset}_failures.csv",
     log:
-        "<logs>/build_images/{dataset}.log",
+        "<logs>/build_images/{icon_dataset}.log",
     benchmark:
-        "<benchmarks>/build_images/{dataset}.tsv"
+        "<benchmarks>/build_images/{icon_dataset}.tsv"
     conda:
         "../../envs/whyrobust.yaml"
     threads: 8
@@ -19,7 +19,7 @@ rule build_images:
         runtime=60,
     params:
         size=config["data"]["image_size"],
-        pose=lambda wildcards: DATASETS[wildcards.dataset]["pose"],
+        pose=lambda wildcards: DATASETS[wildcards.icon_dataset]["pose"],
         seed=config["data"]["seed"],
         allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("build_images"),

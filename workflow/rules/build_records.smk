@@ -1,9 +1,9 @@
 rule build_records:
     input:
         archive=ARCHIVE,
-        sets=config["data"]["sets"],
+        sets=config["data"].get("sets", []),
         classes=config["data"]["classes"],
-        nouns=config["data"]["nouns"],
+        nouns=config["data"].get("nouns", []),
     output:
         records=expand("<results>/records/{part}.parquet", part=ICON_PARTS),
         drawings=expand("<results>/drawings/{part}.parquet", part=ICON_PARTS),
@@ -19,8 +19,8 @@ rule build_records:
         runtime=30,
     params:
         parts=ICON_PARTS,
-        pool=config["data"]["pool"],
-        held_out_share=config["data"]["held_out_share"],
+        pool=config["data"].get("pool"),
+        held_out_share=config["data"].get("held_out_share"),
         seed=config["data"]["seed"],
         code=code_of("build_records"),
     script:
@@ -31,8 +31,8 @@ rule build_records:
 rule choose_classes:
     input:
         archive=ARCHIVE,
-        sets=config["data"]["sets"],
-        nouns=config["data"]["nouns"],
+        sets=config["data"].get("sets", []),
+        nouns=config["data"].get("nouns", []),
     output:
         classes="<results>/classes.csv",
     log:
@@ -43,7 +43,7 @@ rule choose_classes:
         mem_mb=4000,
         runtime=30,
     params:
-        held_out_share=config["data"]["held_out_share"],
+        held_out_share=config["data"].get("held_out_share"),
         seed=config["data"]["seed"],
         code=code_of("choose_classes"),
     script:

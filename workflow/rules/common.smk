@@ -7,13 +7,21 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+import yaml
+
+from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN
 from whyrobust.settings import (
+    DERIVED_KINDS,
     ICON_PARTS,
     ConfigError,
+    downloadable_files,
+    files_of,
     in_distribution_test_set,
+    photo_datasets,
     plan_study,
+    with_defaults,
 )
 
 
@@ -29,18 +37,31 @@ def planned(config_to_check):
         raise WorkflowError(str(error)) from error
 
 
+config.update(
+    with_defaults(
+        config,
+        yaml.safe_load(
+            Path(workflow.source_path("../schemas/defaults.yaml")).read_text(
+                encoding="utf-8"
+            )
+        ),
+    )
+)
 PLAN = planned(config)
 RUNS = PLAN.runs
 RUN_BY_NAME = {run.run: run for run in RUNS}
 STUDY = config["study"]
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
+# Files that can be downloaded: path -> name in the table of sources.
+DOWNLOADS = downloadable_files(Path(config["sources_table"]), config["downloads"])
 TEST_SETS = list(config["test_sets"])
 IN_DISTRIBUTION = in_distribution_test_set(config["test_sets"])
 
 
 def sources_used():
     """Return the training sources that the study needs: those of runs, of fitted heads, and what they are made of."""
-    named = {run.source for run in RUNS}
+    named = {run.source for run in RUNS if not run.published}
+    named |= set(config["data"].get("match_sizes", {}).get("across", []))
     for heads in PLAN.heads.values():
         named |= {head.fitted_on for head in heads} - {"", OWN}
     named |= {
@@ -53,16 +74,22 @@ def sources_used():
 
 # Only what is used is built: a source without a run costs nothing.
 SOURCES = sources_used()
-ICON_SOURCES = [name for name in SOURCES if config["sources"][name]["kind"] == "icons"]
+# Sources that are made of no other: all images come from these.
+PLAIN_SOURCES = [
+    name for name in SOURCES if config["sources"][name]["kind"] not in DERIVED_KINDS
+]
 DATASETS = {
     name: {"pose": "plain"} | facts
     for name, facts in (
-        {name: config["sources"][name] for name in ICON_SOURCES} | config["test_sets"]
+        {name: config["sources"][name] for name in PLAIN_SOURCES} | config["test_sets"]
     ).items()
 }
-USED_DATASETS = [*ICON_SOURCES, *TEST_SETS]
+USED_DATASETS = [*PLAIN_SOURCES, *TEST_SETS]
+PHOTO_DATASETS = [name for name in USED_DATASETS if name in photo_datasets(config)]
+ICON_DATASETS = [name for name in USED_DATASETS if name not in PHOTO_DATASETS]
 # Test sets whose accuracies together are the x axis of a second measurement, where the study asks for one.
 SEVERAL = config["baseline"].get("several", {}).get("test_sets", [])
+TRAINED = [run for run in RUNS if not run.published]
 EVALUATED = [run for run in RUNS if run.evaluated]
 
 
@@ -71,11 +98,28 @@ def alternatives(values):
     return "|".join(re.escape(str(value)) for value in sorted(values))
 
 
+def read_downloads():
+    """Return the table of files that can be downloaded; stop with one line where it is not valid."""
+    try:
+        return read_pinned_sources(config["sources_table"])
+    except DownloadError as error:
+        raise WorkflowError(str(error)) from error
+
+
+PINNED = read_downloads()
+
+
 wildcard_constraints:
     run=alternatives(RUN_BY_NAME),
+    published=alternatives(run.run for run in RUNS if run.published) or "none",
+    downloaded=alternatives(
+        Path(path).relative_to(config["downloads"]).as_posix() for path in DOWNLOADS
+    ),
     source=alternatives(SOURCES),
     dataset=alternatives(USED_DATASETS),
-    icon_source=alternatives(ICON_SOURCES),
+    icon_dataset=alternatives(ICON_DATASETS) or "none",
+    photo_dataset=alternatives(PHOTO_DATASETS) or "none",
+    plain_source=alternatives(PLAIN_SOURCES),
     train_images=r"\d+",
     seed=r"\d+",
 
@@ -92,7 +136,58 @@ def run_of(wildcards):
 
 def part_of(wildcards):
     """Return the part of the icons that a data set is made of."""
-    return DATASETS[wildcards.dataset]["part"]
+    return DATASETS[wildcards.icon_dataset]["part"]
+
+
+def records_path(dataset):
+    """Return the path of the records of a data set; those of icons are named by their part."""
+    name = DATASETS[dataset].get("part", dataset)
+    return f"<results>/records/{name}.parquet"
+
+
+def photo_facts_of(wildcards):
+    """Return what the config says of a data set of photographs, its shards as a list of files."""
+    facts = DATASETS[wildcards.photo_dataset]
+    if facts["kind"] == "yfcc15m" and "metadata" in facts:
+        return facts | {"shards": []}
+    if "shards" in facts:
+        return facts | {"shards": files_of({"shards": facts["shards"]}, Path.cwd())}
+    return facts
+
+
+def photo_files_of(wildcards):
+    """Return the files and folders that a data set of photographs is read from."""
+    facts = DATASETS[wildcards.photo_dataset]
+    if facts["kind"] == "yfcc15m" and "metadata" in facts:
+        return [facts["subset"], f"<results>/pairs/{wildcards.photo_dataset}.csv"]
+    return files_of(facts, Path.cwd())
+
+
+def pinned_facts_of(wildcards):
+    """Return what makes a downloaded file the right one; another address is no reason to fetch it again."""
+    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    return {"version": row.version, "checksum": row.checksum}
+
+
+def prompt_sets():
+    """Return the sentences of each prompt set; those in files are read."""
+    return {
+        name: (
+            value
+            if isinstance(value, list)
+            else Path(value).read_text(encoding="utf-8").splitlines()
+        )
+        for name, value in config["prompts"].items()
+    }
+
+
+def published_of(wildcards):
+    """Return what the config says of a published model."""
+    return next(
+        entry
+        for entry in config["pretrained"]
+        if f"published-{entry['name']}" == wildcards.published
+    )
 
 
 def hyperparameters_of(wildcards):
@@ -110,7 +205,7 @@ def hyperparameters_of(wildcards):
 
 def prompts_of(wildcards):
     """Return the prompt sets that a run is embedded with: none where it has no text tower."""
-    return config["prompts"] if RUN_BY_NAME[wildcards.run].has_text_tower else {}
+    return PROMPTS if RUN_BY_NAME[wildcards.run].has_text_tower else {}
 
 
 def subset_path(source, run):
@@ -127,7 +222,7 @@ def subset_of(wildcards):
 
 
 def components_of(wildcards):
-    """Return the icon sources that the images of a run come from."""
+    """Return the plain sources that the images of a run come from."""
     return PLAN.components[RUN_BY_NAME[wildcards.run].source]
 
 
@@ -157,8 +252,25 @@ def pretrained_of(wildcards):
 
 
 def model_of(wildcards):
-    """Return the model description of a run."""
-    return config["models"][RUN_BY_NAME[wildcards.run].model]
+    """Return the model description of a run; a published model brings its own."""
+    run = RUN_BY_NAME[wildcards.run]
+    return [] if run.published else config["models"][run.model]
+
+
+PROMPTS = prompt_sets()
+
+
+def downloads_used():
+    """Return the names of the downloadable files that the study reads."""
+    paths = {ARCHIVE} if ICON_DATASETS else set()
+    for name in PHOTO_DATASETS:
+        paths |= {
+            Path(path).as_posix() for path in files_of(DATASETS[name], Path.cwd())
+        }
+    return sorted(DOWNLOADS[path] for path in paths if path in DOWNLOADS)
+
+
+DOWNLOADS_USED = downloads_used()
 
 
 def fitted_heads_of(run_name):
@@ -183,7 +295,7 @@ def fitting_subsets_of(wildcards):
 
 
 def fitting_components_of(wildcards):
-    """Return the icon sources that the fitted heads of a run need images of."""
+    """Return the plain sources that the fitted heads of a run need images of."""
     needed = fitting_sources_of(wildcards.run).values()
     return list(
         dict.fromkeys(part for name in needed for part in PLAN.components[name])
@@ -191,12 +303,14 @@ def fitting_components_of(wildcards):
 
 
 def caption_variants_of(wildcards):
-    """Return the caption variants that runs on an icon source learn from."""
+    """Return the caption variants that runs on a plain source learn from."""
     return sorted(
         {
             run.caption
             for run in RUNS
-            if run.caption and wildcards.icon_source in PLAN.components[run.source]
+            if run.caption
+            and not run.published
+            and wildcards.plain_source in PLAN.components[run.source]
         }
     )
 

@@ -2,10 +2,7 @@ rule decontaminate:
     input:
         images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
         ink=expand("<results>/images/{dataset}_ink.npy", dataset=USED_DATASETS),
-        records=expand(
-            "<results>/records/{part}.parquet",
-            part=[DATASETS[name]["part"] for name in USED_DATASETS],
-        ),
+        records=[records_path(name) for name in USED_DATASETS],
     output:
         kept=expand("<results>/decontaminated/{dataset}.parquet", dataset=USED_DATASETS),
         removed="<results>/decontaminated/removed.csv",
@@ -23,7 +20,7 @@ rule decontaminate:
         mem_mb=4000,
         runtime=60,
     params:
-        sources=ICON_SOURCES,
+        sources=PLAIN_SOURCES,
         test_sets=TEST_SETS,
         near_duplicate=config["data"]["near_duplicate_similarity"],
         repeat=config["data"]["repeat_similarity"],

@@ -1,17 +1,17 @@
 rule download_source:
-    input:
-        pinned="resources/sources.tsv",
     output:
-        archive=ARCHIVE,
+        archive=Path(config["downloads"], "{downloaded}").as_posix(),
     log:
-        "<logs>/download_source.log",
+        "<logs>/download_source/{downloaded}.log",
     conda:
         "../../envs/whyrobust.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
     params:
-        name="iconify",
+        table=config["sources_table"],
+        name=lambda wildcards, output: DOWNLOADS[output.archive],
+        pinned=pinned_facts_of,
         code=code_of("download_source"),
     script:
         "../scripts/download_source.py"

@@ -8,6 +8,10 @@ rule draw_subset:
             "<results>/decontaminated/{name}.parquet",
             name=config["sources"][wildcards.source].get("match_classes_of", []),
         ),
+        matched=expand(
+            "<results>/decontaminated/{name}.parquet",
+            name=config["data"].get("match_sizes", {}).get("across", []),
+        ),
     output:
         subset="<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet",
     log:
@@ -20,6 +24,7 @@ rule draw_subset:
     params:
         components=lambda wildcards: PLAN.components[wildcards.source],
         facts=lambda wildcards: config["sources"][wildcards.source],
+        match_sizes=lambda wildcards: config["data"].get("match_sizes"),
         code=code_of("draw_subset"),
     script:
         "../scripts/draw_subset.py"

@@ -27,6 +27,7 @@ rule embed_test_sets:
         prompts=prompts_of,
         fitted_on=lambda wildcards: list(fitting_sources_of(wildcards.run)),
         device=config["training"]["device"],
+        loader_threads=config["training"]["loader_threads"],
         code=code_of("embed_test_sets"),
     script:
         "../scripts/embed_test_sets.py"

@@ -1,17 +1,14 @@
 rule match_text:
     input:
-        records=lambda wildcards: expand(
-            "<results>/records/{part}.parquet",
-            part=DATASETS[wildcards.icon_source]["part"],
-        ),
-        kept="<results>/decontaminated/{icon_source}.parquet",
+        records=lambda wildcards: records_path(wildcards.plain_source),
+        kept="<results>/decontaminated/{plain_source}.parquet",
         classes=config["data"]["classes"],
-        nouns=config["data"]["nouns"],
+        nouns=config["data"].get("nouns", []),
     output:
-        labels="<results>/text_match/{icon_source}.parquet",
-        matches="<results>/text_match/{icon_source}.csv",
+        labels="<results>/text_match/{plain_source}.parquet",
+        matches="<results>/text_match/{plain_source}.csv",
     log:
-        "<logs>/match_text/{icon_source}.log",
+        "<logs>/match_text/{plain_source}.log",
     conda:
         "../../envs/whyrobust.yaml"
     resources:
@@ -20,6 +17,7 @@ rule match_text:
     params:
         fields=config["data"]["text_match"]["fields"],
         policy=config["data"]["text_match"]["policy"],
+        shared=config["data"]["shared_names"],
         code=code_of("match_text"),
     script:
         "../scripts/match_text.py"

@@ -10,10 +10,13 @@ rule train_run:
     output:
         weights="<results>/runs/{run}/model.safetensors",
         progress="<results>/runs/{run}/progress.csv",
+        open_clip="<results>/runs/{run}/open_clip_config.json",
     log:
         "<logs>/train_run/{run}.log",
     benchmark:
         "<benchmarks>/train_run/{run}.tsv"
+    wildcard_constraints:
+        run=alternatives(run.run for run in TRAINED),
     conda:
         "../../envs/whyrobust.yaml"
     threads: config["training"]["threads"]
@@ -25,6 +28,11 @@ rule train_run:
         run=run_of,
         hyperparameters=hyperparameters_of,
         device=config["training"]["device"],
+        image_size=config["data"]["image_size"],
+        normalisation=config["data"]["normalisation"],
+        loader_threads=config["training"]["loader_threads"],
+        block=config["training"]["shuffle_block_images"],
+        window=config["training"]["shuffle_window_blocks"],
         code=code_of("train_run"),
     script:
         "../scripts/train_run.py"

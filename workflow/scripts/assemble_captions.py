@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.captions import assemble_captions
+from whyrobust.evaluation import read_class_names, read_prompt_names
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.records import read_records
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     records = read_records(snakemake.input.records[0])
-    captions = assemble_captions(records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed)
+    classes = snakemake.input.classes
+    names = dict(zip(read_class_names(classes), read_prompt_names(classes), strict=True))
+    captions = assemble_captions(
+        records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed, names
+    )
     logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
     with atomic_path(snakemake.output.captions) as temporary:
         pq.write_table(pa.Table.from_pandas(captions, preserve_index=False), temporary, compression="zstd")

@@ -30,7 +30,9 @@ if __name__ == "__main__":
         kept = drawings[drawings["uid"].isin(uids)]
         plain_uids, plain, _ = build_images(kept, size=size, pose="plain", seed=seed, workers=snakemake.threads)
         if plain_uids != uids:
-            raise ValueError(f"plain and posed pictures of {snakemake.wildcards.dataset} are not of the same icons")
+            raise ValueError(
+                f"plain and posed pictures of {snakemake.wildcards.icon_dataset} are not of the same icons"
+            )
     with atomic_path(snakemake.output.ink) as temporary, temporary.open("wb") as file:
         np.save(file, normalise_ink(plain))
     with atomic_path(snakemake.output.failures) as temporary:

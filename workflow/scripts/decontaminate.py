@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from whyrobust.decontamination import borderline_pairs, decontaminate, duplicates_within
 from whyrobust.files import atomic_path
-from whyrobust.images import ImageStore
 from whyrobust.logs import start_log
+from whyrobust.photographs import open_store
 from whyrobust.records import read_records
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ if __name__ == "__main__":
     records, ink, sizes = {}, {}, {}
     paths = zip(snakemake.input.images, snakemake.input.ink, snakemake.input.records, strict=True)
     for name, (images, ink_path, path) in zip(names, paths, strict=True):
-        store = ImageStore.open(images)
-        records[name] = read_records(path).set_index("uid").loc[list(store.uids)].reset_index()
+        store = open_store(images)
+        uids = list(store.uids)
+        records[name] = read_records(path).set_index("uid").loc[uids].reset_index()
         ink[name] = np.load(ink_path)
-        sizes[name] = {"dataset": name, "drawn": len(store.uids)}
+        sizes[name] = {"dataset": name, "drawn": len(uids)}
 
     for name in snakemake.params.test_sets:
         repeats = duplicates_within(list(records[name]["uid"]), ink[name], snakemake.params.repeat)

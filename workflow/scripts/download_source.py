@@ -1,4 +1,4 @@
-"""Fetch the pinned archive of the icon collection.
+"""Fetch a file that the table of sources pins.
 
 Stands alone because it is the only stage that uses the network, and because its result is shared by all studies.
 """
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    pinned = read_pinned_sources(snakemake.input.pinned)[snakemake.params.name]
-    logger.info("fetching %s %s, %d bytes", pinned.package, pinned.version, pinned.bytes)
+    pinned = read_pinned_sources(snakemake.params.table)[snakemake.params.name]
+    logger.info("fetching %s %s as %s", pinned.name, pinned.version, pinned.file)
     download(pinned, Path(snakemake.output.archive))

@@ -4,6 +4,7 @@ Stands alone because the forward passes are done once a run: every head, prompt 
 embeddings.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,17 +12,13 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from whyrobust.evaluation import (
-    combine_prompts,
-    embed_images,
-    embed_prompts,
-    fill_prompts,
-    read_class_names,
-)
+from whyrobust.encoders import open_run
+from whyrobust.evaluation import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts, read_prompt_names
 from whyrobust.files import atomic_path
-from whyrobust.images import ImageStore, read_pixels
 from whyrobust.logs import start_log
-from whyrobust.models import read_facts, read_model_config
+from whyrobust.models import read_facts
+from whyrobust.photographs import read_images
+from whyrobust.training import pick_device
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -31,29 +28,33 @@ BATCH_SIZE = 512
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     weights = str(snakemake.input.weights)
-    model_config = read_model_config(snakemake.input.model)
-    device = snakemake.params.device
+    device, prompts = snakemake.params.device, snakemake.params.prompts
+    description = snakemake.input.model or None
+    encoders = open_run(weights, description, bool(prompts), snakemake.threads, pick_device(device))
+    workers = max(snakemake.threads, snakemake.params.loader_threads)
+
+    def embed(stores: Sequence[str], table: str) -> Floats:
+        """Embed the images of a table, in its order."""
+        uids = pq.read_table(table, columns=["uid"])["uid"].to_pylist()
+        images = read_images(stores, uids, encoders.preprocessing, workers)
+        return embed_images(encoders.image, images, encoders.preprocessing, BATCH_SIZE, device)
+
     arrays: dict[str, np.ndarray] = {}
     for test_set, images, kept in zip(
         snakemake.params.test_sets, snakemake.input.images, snakemake.input.kept, strict=True
     ):
-        uids = pq.read_table(kept, columns=["uid"])["uid"].to_pylist()
-        pixels = ImageStore.open(images).pixels(uids)
-        arrays[f"images.{test_set}"] = embed_images(
-            weights, model_config, pixels, BATCH_SIZE, snakemake.threads, device
-        )
-        logger.info("%s: %d images", test_set, len(uids))
-    classes = read_class_names(snakemake.input.classes)
-    for name, templates in snakemake.params.prompts.items():
-        features = embed_prompts(weights, model_config, fill_prompts(classes, templates), snakemake.threads, device)
-        arrays[f"prompts.{name}"] = combine_prompts(features)
+        arrays[f"images.{test_set}"] = embed([images], kept)
+        logger.info("%s: %d images", test_set, len(arrays[f"images.{test_set}"]))
+    classes = read_prompt_names(snakemake.input.classes)
+    for name, templates in prompts.items():
+        if encoders.text is None:
+            raise ValueError(f"{weights} has no text tower: it cannot read the prompt set '{name}'")
+        arrays[f"prompts.{name}"] = combine_prompts(embed_prompts(encoders.text, fill_prompts(classes, templates)))
         logger.info("prompt set %s: %d classes, %d prompts each", name, len(classes), len(templates))
     arrays |= {name: tensor.numpy() for name, tensor in load_file(weights).items() if name.startswith("classifier.")}
     for name, subset in zip(snakemake.params.fitted_on, snakemake.input.fitting_subsets, strict=True):
-        uids = pq.read_table(subset, columns=["uid"])["uid"].to_pylist()
-        pixels = read_pixels(snakemake.input.fitting_images, uids)
-        arrays[f"fitting.{name}"] = embed_images(weights, model_config, pixels, BATCH_SIZE, snakemake.threads, device)
-        logger.info("for heads fitted on %s: %d images", name, len(uids))
+        arrays[f"fitting.{name}"] = embed(snakemake.input.fitting_images, subset)
+        logger.info("for heads fitted on %s: %d images", name, len(arrays[f"fitting.{name}"]))
     facts = {"images_used": str(read_facts(weights)["images_used"])}
     with atomic_path(snakemake.output.embeddings) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=facts)

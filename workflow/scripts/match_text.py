@@ -23,8 +23,9 @@ if __name__ == "__main__":
     kept = set(pq.read_table(snakemake.input.kept, columns=["uid"])["uid"].to_pylist())
     records = read_records(snakemake.input.records[0])
     records = records[records["uid"].isin(kept)].reset_index(drop=True)
-    classes = read_classes(snakemake.input.classes)
-    matcher = LabelMatcher(classes, other_nouns(read_classes(snakemake.input.nouns), classes))
+    classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
+    nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
+    matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
     matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy)
     with atomic_path(snakemake.output.labels) as temporary:
         pq.write_table(pa.Table.from_pandas(matched, preserve_index=False), temporary, compression="zstd")

@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from whyrobust.evaluation import read_class_names
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_json
 from whyrobust.images import read_pixels
+from whyrobust.loading import ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.logs import progress_interval, start_log
-from whyrobust.models import read_model_config, save_weights, tokenize
+from whyrobust.models import open_clip_config, read_model_config, save_weights, tokenize
+from whyrobust.photographs import holds_photographs, open_locations, study_preprocessing
 from whyrobust.training import Hyperparameters, Progress, train
 
 if TYPE_CHECKING:
@@ -63,6 +65,13 @@ if __name__ == "__main__":
     if not uids:
         what = run["caption"] or f"label of kind '{run['labels']}'"
         raise ValueError(f"none of the {len(subset)} images of the subset has a {what}: choose a labelled source")
+    preprocessing = study_preprocessing(snakemake.params.image_size, snakemake.params.normalisation)
+    images: TrainingImages
+    if holds_photographs(snakemake.input.images):
+        places = open_locations(snakemake.input.images, uids)
+        images = PhotographsOnDisk(places, preprocessing, snakemake.params.loader_threads)
+    else:
+        images = ImagesInMemory(read_pixels(snakemake.input.images, uids), preprocessing)
     rows: list[Progress] = []
     with tqdm(
         total=hyper.steps * hyper.batch_size,
@@ -78,7 +87,7 @@ if __name__ == "__main__":
             bar.update(hyper.batch_size)
 
         weights = train(
-            pixels=read_pixels(snakemake.input.images, uids),
+            images=images,
             targets=targets,
             objective_name=run["objective"],
             model_config=model_config,
@@ -89,6 +98,8 @@ if __name__ == "__main__":
             device_name=snakemake.params.device,
             report=show,
             initial=load_file(snakemake.input.pretrained[0]) if snakemake.input.pretrained else None,
+            block=snakemake.params.block,
+            window=snakemake.params.window,
         )
     logger.info(
         "torch %s, %d images, %d samples seen, %.0f images a second, last loss %.4f",
@@ -102,4 +113,9 @@ if __name__ == "__main__":
         writer = csv.writer(handle)
         writer.writerow(["step", "samples", "loss", "learning_rate"])
         writer.writerows([p.step, p.samples, f"{p.loss:.6g}", f"{p.learning_rate:.6g}"] for p in rows)
-    save_weights(snakemake.output.weights, weights, run | {"classes": classes, "images_used": len(uids)})
+    facts = run | {"classes": classes, "images_used": len(uids), "preprocessing": preprocessing.as_dict()}
+    write_json(
+        snakemake.output.open_clip,
+        open_clip_config(model_config, preprocessing.as_dict(), siglip=run["objective"] == "siglip"),
+    )
+    save_weights(snakemake.output.weights, weights, facts)

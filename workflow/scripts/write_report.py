@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from whyrobust.downloads import read_pinned_sources
 from whyrobust.files import checksum, write_json
-from whyrobust.images import ImageStore, contact_sheet
+from whyrobust.images import contact_sheet
 from whyrobust.logs import start_log
+from whyrobust.photographs import Preprocessing, read_images
 from whyrobust.provenance import git_commit, machine, package_versions, stage_times
 from whyrobust.records import read_records
 from whyrobust.report import Strip, render_report, write_report
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 SAMPLES = 40
+MAXIMUM_SIDE = 64
 PAIRS_SHOWN = 20
 PACKAGES = (
     "torch",
@@ -42,7 +44,10 @@ if __name__ == "__main__":
     files, params = snakemake.input, snakemake.params
     settings = params.config
     names = [*params.sources, *params.test_sets]
-    stores = {name: ImageStore.open(path) for name, path in zip(names, files.images, strict=True)}
+    stores = dict(zip(names, files.images, strict=True))
+    # Drawings are shown as they are, photographs at a side at which people recognise things.
+    side = settings["data"]["image_size"] if settings["data"]["image_size"] <= MAXIMUM_SIDE else MAXIMUM_SIDE
+    how, scale = Preprocessing(side), 2 if side < MAXIMUM_SIDE else 1
     sizes = pd.read_csv(files.sizes)
     strips = []
     for name, records_path, kept_path in zip(names, files.records, files.kept, strict=True):
@@ -54,8 +59,11 @@ if __name__ == "__main__":
             Strip(
                 name,
                 role,
-                contact_sheet(stores[name].pixels(shown), columns=10, scale=2),
-                [f"{title} → {label}" for title, label in zip(records["title"], records["label"], strict=True)],
+                contact_sheet(np.stack(list(read_images([stores[name]], shown, how))), columns=10, scale=scale),
+                [
+                    f"{title or 'no title'} → {label if isinstance(label, str) else 'no label'}"
+                    for title, label in zip(records["title"], records["label"], strict=True)
+                ],
                 f"{len(kept):,} images of {records['label'].nunique()} classes among the {len(shown)} shown.",
             )
         )
@@ -69,8 +77,8 @@ if __name__ == "__main__":
                 image
                 for row in sample.to_dict("records")
                 for image in (
-                    *stores[row["source"]].pixels([row["uid"]]),
-                    *stores[row["test_set"]].pixels([row["test_uid"]]),
+                    *read_images([stores[row["source"]]], [row["uid"]], how),
+                    *read_images([stores[row["test_set"]]], [row["test_uid"]], how),
                 )
             ]
         )
@@ -78,7 +86,7 @@ if __name__ == "__main__":
             Strip(
                 f"Similarity {low:.2f} to {high:.2f}",
                 "pairs",
-                contact_sheet(both, columns=8, scale=2),
+                contact_sheet(both, columns=8, scale=scale),
                 [f"{row['uid']} and {row['test_uid']} ({row['similarity']:.3f})" for row in sample.to_dict("records")],
                 f"{len(sample)} pairs of a training image (left) and its most similar test image (right), "
                 f"of {int(band.drop_duplicates('source')['in_band'].sum()):,} in this band.",
@@ -92,8 +100,14 @@ if __name__ == "__main__":
     for column in ("precision", "recall"):
         text_matches[column] = pd.to_numeric(text_matches[column], errors="coerce")
     removed = pd.read_csv(files.removed)
-    pinned = read_pinned_sources(files.sources)["iconify"]
-    sets = pd.read_csv(files.sets, keep_default_na=False)
+    pinned = read_pinned_sources(files.sources_table)
+    licences = [
+        pd.DataFrame({"name": row.name, "by": row.citation, "part": "downloaded", "licence": row.licence}, index=[0])
+        for row in (pinned[name] for name in params.downloads_used)
+    ]
+    if files.sets:
+        sets = pd.read_csv(files.sets, keep_default_na=False)
+        licences.append(sets[sets["part"] != "excluded"].rename(columns={"set": "name", "team": "by"}))
     folder = Path(snakemake.output.report).parent
     tables = {name: files[name] for name in ("accuracy", "effective_robustness", "baselines", "causes", "runs")}
     provenance = {
@@ -101,7 +115,9 @@ if __name__ == "__main__":
         "commit": git_commit(Path.cwd()),
         "machine": machine(),
         "packages": package_versions(PACKAGES),
-        "source": {"package": pinned.package, "version": pinned.version, "integrity": pinned.integrity},
+        "downloads": {
+            name: {"version": pinned[name].version, "checksum": pinned[name].checksum} for name in params.downloads_used
+        },
         "images": sizes.to_dict("records"),
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables.values()},
@@ -128,7 +144,7 @@ if __name__ == "__main__":
         sizes=sizes,
         pair_strips=pair_strips,
         similarity=settings["data"]["near_duplicate_similarity"],
-        licences=sets[sets["part"] != "excluded"],
+        licences=pd.concat(licences) if licences else pd.DataFrame(columns=["name", "by", "part", "licence"]),
         text_matches=text_matches,
         text_fields=settings["data"]["text_match"]["fields"],
         provenance=provenance,

@@ -1,0 +1,139 @@
+"""Training images as a stream of augmented batches, from memory or from where photographs lie.
+
+Stands alone so that the training loop does not know where pictures come from: small pictures fit into memory and are
+augmented as a batch; photographs are decoded by threads while the model learns, each cut out at its own size. What a
+run sees follows from the seed alone, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from whyrobust.augmentation import shift_zoom_flip, simclr_colours, simclr_view
+from whyrobust.images import Pixels
+from whyrobust.locations import read_bytes
+from whyrobust.models import normalise_pixels
+from whyrobust.photographs import Preprocessing, decode, training_crop
+
+#: Batches that are decoded ahead of the one that is learnt from.
+BATCHES_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are changed.
+
+    Attributes:
+        max_shift_share: drawings: moved by at most this share of the side.
+        max_zoom: drawings: zoomed by a factor between 1/max_zoom and max_zoom.
+        min_crop_area: photographs, and SimCLR: smallest share of a picture that a crop shows.
+        flip: mirror half of the images.
+        strong: SimCLR's augmentation instead.
+        colour_strength: of SimCLR's colour jitter.
+    """
+
+    max_shift_share: float
+    max_zoom: float
+    min_crop_area: float
+    flip: bool
+    strong: bool
+    colour_strength: float
+
+
+class TrainingImages(Protocol):
+    """Images of a subset, by position."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def batches(
+        self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Yield, for each step's positions ``[batch]``, normalised images ``[views * batch, 3, size, size]``."""
+        ...
+
+
+class ImagesInMemory:
+    """Small pictures, uint8 ``[n, size, size, 3]``, augmented as a batch on the device."""
+
+    def __init__(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> None:
+        self.pixels, self.preprocessing = pixels, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batches(
+        self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """See `TrainingImages`; the random numbers of all steps come from one generator on the CPU."""
+        images = torch.from_numpy(np.array(self.pixels)).to(device)
+        generator = torch.Generator().manual_seed(seed)
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        for positions in order:
+            plain = normalise_pixels(images[positions.to(device)], mean, std)
+            parts = [
+                simclr_view(plain, how.min_crop_area, how.flip, how.colour_strength, generator, mean, std)
+                if how.strong
+                else shift_zoom_flip(plain, how.max_shift_share, how.max_zoom, how.flip, generator)
+                for _ in range(views)
+            ]
+            yield torch.cat(parts)
+
+
+class PhotographsOnDisk:
+    """Photographs by location, decoded and cut by threads: Pillow lets other threads run while it decodes."""
+
+    def __init__(self, places: Sequence[tuple[str, int, int, int]], preprocessing: Preprocessing, workers: int) -> None:
+        self.places, self.preprocessing, self.workers = places, preprocessing, workers
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def _views(self, position: int, sample: int, views: int, how: Augmentation, seed: int) -> list[Pixels]:
+        """Return the crops of one sample; ``sample`` numbers all samples of the run, so each gets its own crops."""
+        file, offset, length, border = self.places[position]
+        image = decode(read_bytes(file, offset, length), border)
+        generator = np.random.Generator(np.random.PCG64([seed, sample]))
+        return [training_crop(image, self.preprocessing, how.min_crop_area, how.flip, generator) for _ in range(views)]
+
+    def batches(
+        self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """See `TrainingImages`; a few batches are decoded ahead, so memory does not grow with the subset."""
+        colours = torch.Generator().manual_seed(seed)
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        waiting: deque[list[Future[list[Pixels]]]] = deque()
+        sample = 0
+
+        def finished(futures: list[Future[list[Pixels]]]) -> Tensor:
+            crops = [future.result() for future in futures]
+            stacked = np.stack([of_sample[view] for view in range(views) for of_sample in crops])
+            images = normalise_pixels(torch.from_numpy(stacked).to(device, non_blocking=True), mean, std)
+            return simclr_colours(images, how.colour_strength, colours, mean, std) if how.strong else images
+
+        with ThreadPoolExecutor(self.workers) as executor:
+            try:
+                for positions in order:
+                    waiting.append(
+                        [
+                            executor.submit(self._views, position, sample + number, views, how, seed)
+                            for number, position in enumerate(positions.tolist())
+                        ]
+                    )
+                    sample += len(positions)
+                    if len(waiting) > BATCHES_AHEAD:
+                        yield finished(waiting.popleft())
+                while waiting:
+                    yield finished(waiting.popleft())
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,239 @@
+"""Where the bytes of each photograph lie: file, offset and length, so that archives are read in place.
+
+Stands alone because 15 million photographs are not copied for a study, nor unpacked again for each subset: a tar file
+is its own image store once the offsets of its members are known. What cannot be read in place (compressed or encrypted
+archives, pictures inside a table) is copied once, byte for byte, into one pack. No name from an archive is ever used as
+a path to write to. docs/performance.md says how this was chosen.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whyrobust.files import atomic_path
+
+LOCATION_SCHEMA = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("file", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+    ]
+)
+"""One row a photograph; ``length`` of -1 is the whole file."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+#: A member larger than this is no photograph: a bomb, or something else.
+MAXIMUM_BYTES = 256 * 2**20
+
+
+class LocationError(ValueError):
+    """An archive or folder that cannot be read; the message names it and, where there is one, the member."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file inside an archive or a folder.
+
+    Attributes:
+        name: its name in there, with forward slashes.
+        file: the file on disk that holds its bytes.
+        offset: first byte.
+        length: number of bytes; -1 for a whole file on disk.
+    """
+
+    name: str
+    file: str
+    offset: int
+    length: int
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The name, to take apart."""
+        return PurePosixPath(self.name)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the name ends like a picture's, and is no file that a desktop left behind."""
+        return self.path.suffix.lower() in IMAGE_SUFFIXES and not self.path.name.startswith("._")
+
+
+def list_folder(folder: Path | str) -> Iterator[Member]:
+    """Yield the files below a folder in the order of their names; links out of the folder are not followed.
+
+    Raises:
+        LocationError: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise LocationError(f"{root} is not a folder: give the folder that holds the pictures")
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            yield Member(path.relative_to(root).as_posix(), path.as_posix(), 0, -1)
+
+
+def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:
+    """Yield the files of an uncompressed tar with their offsets; links, devices and folders are passed over.
+
+    Args:
+        path: the archive.
+        nested: members that are tar files themselves are opened (ILSVRC-2012 is a tar of a thousand tars); a member's
+            name then starts with the inner archive's.
+
+    Raises:
+        LocationError: the archive is damaged or compressed.
+    """
+    name = Path(path).as_posix()
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if not member.isreg():
+                    continue
+                if nested and member.name.endswith(".tar"):
+                    yield from _list_inner(archive, member, name)
+                else:
+                    yield Member(member.name, name, member.offset_data, member.size)
+    except (tarfile.TarError, EOFError) as error:
+        raise LocationError(f"{name} cannot be read as a tar file ({error}): fetch it again") from error
+
+
+def _list_inner(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Iterator[Member]:
+    inner_file = archive.extractfile(member)
+    if inner_file is None:
+        return
+    try:
+        with tarfile.open(fileobj=inner_file, mode="r:") as inner:
+            for file in inner:
+                if file.isreg():
+                    outer = PurePosixPath(member.name).stem
+                    yield Member(f"{outer}/{file.name}", name, member.offset_data + file.offset_data, file.size)
+    except (tarfile.TarError, EOFError) as error:
+        raise LocationError(f"{name}: member '{member.name}' cannot be read as a tar file ({error})") from error
+
+
+class Pack:
+    """One file into which pictures are copied that cannot be read where they are."""
+
+    def __init__(self, handle: IO[bytes], path: Path | str) -> None:
+        self._handle, self._path, self._end = handle, Path(path).as_posix(), 0
+
+    def add(self, name: str, content: bytes) -> Member:
+        """Append bytes and return where they lie."""
+        member = Member(name, self._path, self._end, len(content))
+        self._handle.write(content)
+        self._end += len(content)
+        return member
+
+
+def _read_limited(stream: IO[bytes], name: str, archive: str) -> bytes:
+    content = stream.read(MAXIMUM_BYTES + 1)
+    if len(content) > MAXIMUM_BYTES:
+        raise LocationError(
+            f"{archive}: member '{name}' has more than {MAXIMUM_BYTES} bytes: no photograph is so large"
+        )
+    return content
+
+
+def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """Copy the wanted files of a compressed tar into a pack, read once from front to back."""
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.isreg() and wanted(member.name) else None
+                if stream is not None:
+                    yield pack.add(member.name, _read_limited(stream, member.name, str(path)))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise LocationError(f"{path} cannot be read as a tar file ({error}): fetch it again") from error
+
+
+def unpack_zip(
+    path: Path | str, pack: Pack, wanted: Callable[[str], bool], password: str | None = None
+) -> Iterator[Member]:
+    """Copy the wanted files of a zip into a pack.
+
+    Raises:
+        LocationError: the archive is damaged, or the password is missing or wrong.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.is_dir() or not wanted(info.filename):
+                    continue
+                try:
+                    with archive.open(info, pwd=password.encode() if password else None) as stream:
+                        yield pack.add(info.filename, _read_limited(stream, info.filename, str(path)))
+                except RuntimeError as error:  # zipfile's way to say that a password is missing or wrong
+                    what = "is wrong" if password else "is missing"
+                    raise LocationError(
+                        f"{path}: the password of member '{info.filename}' {what}: give it in the config key 'password'"
+                    ) from error
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise LocationError(f"{path} cannot be read as a zip file ({error}): fetch it again") from error
+
+
+def list_archive(
+    path: Path | str, pack: Pack, wanted: Callable[[str], bool], nested: bool = False, password: str | None = None
+) -> Iterator[Member]:
+    """Yield the wanted files of a folder, a tar (in place) or a zip or compressed tar (copied into the pack)."""
+    place = Path(path)
+    if place.is_dir():
+        yield from (member for member in list_folder(place) if wanted(member.name))
+    elif zipfile.is_zipfile(place):
+        yield from unpack_zip(place, pack, wanted, password)
+    elif _is_plain_tar(place):
+        yield from (member for member in list_tar(place, nested) if wanted(member.name))
+    elif nested:
+        raise LocationError(f"{place} is not an uncompressed tar: give the archive as it was published, or a folder")
+    else:
+        yield from unpack_tar(place, pack, wanted)
+
+
+def _is_plain_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            archive.next()
+    except (tarfile.TarError, EOFError):
+        return False
+    return True
+
+
+def write_locations(path: Path | str, rows: list[tuple[str, Member]]) -> None:
+    """Write (uid, member) rows as Parquet, whole or not at all."""
+    columns: list[Any] = [
+        pa.array([uid for uid, _ in rows], pa.string()),
+        pa.array([member.file for _, member in rows], pa.string()).dictionary_encode(),
+        pa.array([member.offset for _, member in rows], pa.int64()),
+        pa.array([member.length for _, member in rows], pa.int64()),
+    ]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_arrays(columns, schema=LOCATION_SCHEMA), temporary, compression="zstd")
+
+
+def read_bytes(file: str, offset: int, length: int) -> bytes:
+    """Return the bytes of one location.
+
+    Raises:
+        LocationError: the file has gone, or is shorter than it was.
+    """
+    try:
+        with Path(file).open("rb") as handle:
+            handle.seek(offset)
+            content = handle.read() if length < 0 else handle.read(length)
+    except OSError as error:
+        raise LocationError(
+            f"{file} cannot be read ({error.strerror}): put it back, or build the records again"
+        ) from error
+    if 0 <= length != len(content):
+        raise LocationError(
+            f"{file} holds {len(content)} of {length} bytes at {offset}: it was changed; build the records again"
+        )
+    return content

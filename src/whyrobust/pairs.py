@@ -1,0 +1,116 @@
+"""Lists of image-text pairs whose images are on the web, and fetching them by img2dataset.
+
+Stands alone because links die: what a list promises and what is obtained are two numbers, and everything later counts
+the second. img2dataset lives in its own environment (envs/img2dataset.txt), since it brings many packages that nothing
+else needs; it is called as a command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whyrobust.files import atomic_path
+
+#: Columns of a list; the texts stay as the source writes them.
+PAIR_COLUMNS = ("url", "photoid", "title", "description", "usertags")
+PAIR_SCHEMA = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS])
+
+#: Longer sides are brought to this many pixels, shorter pictures keep their bytes: enough for crops of 224.
+LARGEST_SIDE_PIXELS = 512
+
+
+class PairError(RuntimeError):
+    """Pairs that could not be fetched."""
+
+
+def write_pairs(path: Path | str, rows: Iterable[Mapping[str, str]], chunk: int = 100_000) -> int:
+    """Write a list of pairs as Parquet, with memory for one chunk, and return how many there are.
+
+    Args:
+        path: the file.
+        rows: each with ``downloadurl, photoid, title, description, usertags``.
+        chunk: rows a row group.
+    """
+    count, waiting = 0, list[dict[str, str]]()
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA, compression="zstd") as writer:
+        for row in rows:
+            waiting.append({"url": row["downloadurl"]} | {name: row[name] for name in PAIR_COLUMNS[1:]})
+            count += 1
+            if len(waiting) == chunk:
+                writer.write_table(pa.Table.from_pylist(waiting, PAIR_SCHEMA))
+                waiting = []
+        writer.write_table(pa.Table.from_pylist(waiting, PAIR_SCHEMA))
+    return count
+
+
+def find_img2dataset(command: str) -> str:
+    """Return the path of img2dataset: on the search path, or where ``make img2dataset`` puts it."""
+    beside = Path(sys.prefix, "img2dataset", "bin", "img2dataset")
+    found = shutil.which(command) or (str(beside) if beside.exists() else None)
+    if found is None:
+        raise PairError(
+            f"there is no command '{command}': run 'make img2dataset', or give its path in the key img2dataset"
+        )
+    return found
+
+
+def fetch_pairs(
+    pairs: Path | str, folder: Path | str, command: str, processes: int, threads: int, pairs_a_shard: int = 10_000
+) -> pd.DataFrame:
+    """Fetch the images of a list into WebDataset shards, going on where an earlier call stopped.
+
+    Args:
+        pairs: list of `write_pairs`.
+        folder: where shards are written; finished ones are not fetched again.
+        command: img2dataset.
+        processes: of img2dataset.
+        threads: of img2dataset, a process.
+        pairs_a_shard: lines of the list that become one shard.
+
+    Returns:
+        One row a shard: ``shard, pairs, obtained``, and the most frequent reasons of failure as JSON in ``failures``.
+
+    Raises:
+        PairError: img2dataset failed, or nothing at all was obtained.
+    """
+    call = [
+        find_img2dataset(command), "--url_list", str(pairs), "--input_format", "parquet", "--url_col", "url",
+        "--caption_col", "title", "--save_additional_columns", json.dumps(list(PAIR_COLUMNS[1:])),
+        "--output_format", "webdataset", "--output_folder", str(folder),
+        "--processes_count", str(processes), "--thread_count", str(threads),
+        "--number_sample_per_shard", str(pairs_a_shard), "--image_size", str(LARGEST_SIDE_PIXELS),
+        "--resize_mode", "keep_ratio_largest", "--resize_only_if_bigger", "True", "--skip_reencode", "True",
+        "--retries", "3", "--timeout", "20", "--incremental_mode", "incremental",
+        "--enable_wandb", "False", "--compute_hash", "sha256",
+    ]  # fmt: skip
+    # Libraries of img2dataset would ask the network for updates of themselves.
+    quiet = {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
+    done = subprocess.run(call, env=os.environ | quiet, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise PairError(
+            f"img2dataset failed ({done.returncode}): {lines[-1] if lines else 'no message'}; run again to go on"
+        )
+    rows = []
+    for stats in sorted(Path(folder).glob("*_stats.json")):
+        facts = json.loads(stats.read_text(encoding="utf-8"))
+        reasons = {reason: count for reason, count in facts.get("status_dict", {}).items() if reason != "success"}
+        common = dict(sorted(reasons.items(), key=lambda item: -item[1])[:5])
+        rows.append(
+            (stats.name.removesuffix("_stats.json") + ".tar", facts["count"], facts["successes"], json.dumps(common))
+        )
+    table = pd.DataFrame(rows, columns=["shard", "pairs", "obtained", "failures"])
+    if not table["obtained"].sum():
+        why = str(table["failures"].iloc[0]) if len(table) else "no shard was written"
+        raise PairError(f"none of the pairs in {pairs} could be fetched: {why}")
+    return table

@@ -1,0 +1,385 @@
+"""Photographs: decoding, preprocessing, checking and reading them by uid from where they lie.
+
+Stands alone as the counterpart of `images`, for pictures that keep their own size and their own bytes: a store is an
+index (`locations`) of pictures that were found to decode, and every reader decodes at the size that it needs.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from whyrobust.decontamination import INK_SIZE, Ink
+from whyrobust.files import atomic_path
+from whyrobust.images import ImageStore, MissingImageError, Pixels, read_pixels
+from whyrobust.locations import LocationError, read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Pixels above which a picture is refused: its bytes may be few and its memory without bound.
+MAXIMUM_PIXELS = 120_000_000
+
+#: Decoded at this side or larger before thumbnails are made.
+THUMBNAIL_DECODE_PIXELS = 64
+
+PHOTOGRAPHS_PER_TASK = 512
+
+#: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it (`models.PIXEL_MEAN`).
+WHITE_PAGE_MEAN, WHITE_PAGE_STD = (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
+
+#: Mean and deviation of pixels from 0 to 1 that CLIP models are fed with (Radford et al. 2021; open_clip's constants).
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+STORE_KIND = b"photographs"
+
+
+class PhotographError(ValueError):
+    """A picture that cannot be decoded; the message says why."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the input of a model, as open_clip describes it.
+
+    Attributes:
+        size: side of the input in pixels.
+        mean: of red, green and blue from 0 to 1; taken off.
+        std: divided by.
+        interpolation: ``bicubic`` or ``bilinear``.
+        resize_mode: ``shortest``: the shorter side is brought to size and the middle cut out; ``squash``: both sides.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if self.interpolation not in ("bicubic", "bilinear") or self.resize_mode not in ("shortest", "squash"):
+            raise ValueError(
+                f"interpolation '{self.interpolation}' with resize_mode '{self.resize_mode}' is not known: use bicubic "
+                "or bilinear, and shortest or squash"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, for a file."""
+        return asdict(self)
+
+    @property
+    def resampling(self) -> Image.Resampling:
+        """Pillow's filter."""
+        return Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
+
+
+def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
+    """Return the preprocessing of the models that a study trains; ``normalisation`` is ``white_page`` or ``clip``."""
+    if normalisation == "white_page":
+        return Preprocessing(size, WHITE_PAGE_MEAN, WHITE_PAGE_STD)
+    if normalisation == "clip":
+        return Preprocessing(size)
+    raise ValueError(f"normalisation '{normalisation}' is not known: use white_page or clip")
+
+
+def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Image.Image:
+    """Decode a picture to RGB; of an animation the first frame.
+
+    The orientation in EXIF is left alone, as torchvision's and open_clip's loaders do: the published accuracies were
+    measured so.
+
+    Args:
+        content: the file's bytes, in any format that Pillow reads.
+        border: pixels to cut off each side first (ObjectNet has a red border of 2).
+        at_least: sides of this many pixels are enough: a JPEG may then be decoded smaller, which is much faster.
+
+    Raises:
+        PhotographError: it does not decode, or is too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Broken metadata and large pictures are warned of; what matters is checked below.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content))
+            if image.width * image.height > MAXIMUM_PIXELS:
+                raise PhotographError(
+                    f"it has {image.width}x{image.height} pixels, more than {MAXIMUM_PIXELS:,} in all"
+                )
+            if at_least is not None and not border:
+                image.draft(None, (at_least, at_least))
+            rgb = _to_rgb(image)
+    except PhotographError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        # Pillow's messages may hold addresses of objects, which would make equal reasons differ.
+        reason = str(error).split("<", 1)[0].strip() or type(error).__name__
+        raise PhotographError(f"it does not decode: {reason}") from error
+    if border:
+        if min(rgb.size) <= 2 * border:
+            raise PhotographError(f"it is {rgb.width}x{rgb.height}, not larger than its border of {border}")
+        rgb = rgb.crop((border, border, rgb.width - border, rgb.height - border))
+    return rgb
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # 16-bit pictures: Pillow would cut off all above 255.
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def preprocess(image: Image.Image, how: Preprocessing) -> Pixels:
+    """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does."""
+    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+    interpolation = InterpolationMode(how.interpolation)
+    if how.resize_mode == "squash":
+        return np.array(Resize((how.size, how.size), interpolation)(image))
+    return np.array(CenterCrop(how.size)(Resize(how.size, interpolation)(image)))
+
+
+def training_crop(
+    image: Image.Image, how: Preprocessing, min_area: float, flip: bool, generator: np.random.Generator
+) -> Pixels:
+    """Cut a random box out of a picture, bring it to size, and mirror half of the pictures.
+
+    Area uniform from ``min_area`` to 1, aspect log-uniform from 3:4 to 4:3 (Szegedy et al. 2015), as torchvision's
+    RandomResizedCrop, but a box that does not fit is cut to the picture instead of drawn again.
+
+    Returns:
+        uint8 ``[size, size, 3]``.
+    """
+    area = image.width * image.height * generator.uniform(min_area, 1.0)
+    aspect = float(np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3))))
+    width, height = min(image.width, (area * aspect) ** 0.5), min(image.height, (area / aspect) ** 0.5)
+    left, top = generator.random() * (image.width - width), generator.random() * (image.height - height)
+    crop = image.resize((how.size, how.size), how.resampling, box=(left, top, left + width, top + height))
+    pixels = np.array(crop)
+    return pixels[:, ::-1] if flip and generator.random() < 0.5 else pixels
+
+
+def thumbnail(image: Image.Image) -> Ink:
+    """Return what near-duplicates of photographs are found by: grey 16x16, mean off, length 1.
+
+    The counterpart of `decontamination.normalise_ink`: a photograph fills its page, so nothing is cropped, and the
+    whole is squashed to a square. A picture of one colour is all zeros.
+    """
+    small = image.convert("L").resize((INK_SIZE, INK_SIZE), Image.Resampling.BOX, reducing_gap=3.0)
+    values = np.asarray(small, dtype=np.float32)
+    values = values - values.mean()
+    length = float(np.linalg.norm(values))
+    return np.asarray(values / length if length > 0 else values, dtype=np.float32)
+
+
+_Rows = list[tuple[str, int, int]]
+
+
+def _check_task(task: tuple[_Rows, int]) -> list[tuple[npt.NDArray[np.float32] | None, str]]:
+    """Decode one batch in a worker process: for each location a thumbnail, or None and the reason."""
+    rows, border = task
+    results: list[tuple[npt.NDArray[np.float32] | None, str]] = []
+    for file, offset, length in rows:
+        try:
+            # The whole is decoded (a JPEG at reduced size), so that a picture cut off in the middle is found.
+            image = decode(read_bytes(file, offset, length), border, at_least=THUMBNAIL_DECODE_PIXELS)
+            results.append((thumbnail(image), ""))
+        except (PhotographError, LocationError) as error:
+            results.append((None, str(error)))
+    return results
+
+
+def check_photographs(
+    locations: pa.Table, border: int, workers: int
+) -> tuple[npt.NDArray[np.bool_], Ink, pd.DataFrame]:
+    """Decode every located picture once.
+
+    Args:
+        locations: of `locations.LOCATION_SCHEMA`.
+        border: pixels to cut off each side.
+        workers: number of processes; the result is the same for any number.
+
+    Returns:
+        Which pictures decode ``[n]``; thumbnails of those, float32 ``[decoded, 16, 16]``; and ``uid, reason`` of the
+        others.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    columns = [locations[name].to_pylist() for name in ("file", "offset", "length")]
+    rows = list(zip(*columns, strict=True))
+    tasks = [(rows[i : i + PHOTOGRAPHS_PER_TASK], border) for i in range(0, len(rows), PHOTOGRAPHS_PER_TASK)]
+    decodes = np.zeros(len(rows), dtype=np.bool_)
+    ink = np.empty((len(rows), INK_SIZE, INK_SIZE), dtype=np.float32)
+    reasons: list[tuple[int, str]] = []
+    row = 0
+    with tqdm(total=len(rows), desc="decoding", unit="image") as progress:
+        for results in _run(tasks, workers):
+            for found, reason in results:
+                if found is None:
+                    reasons.append((row, reason))
+                else:
+                    ink[row], decodes[row] = found, True
+                row += 1
+            progress.update(len(results))
+    uids = locations["uid"]
+    failures = pd.DataFrame([(uids[at].as_py(), why) for at, why in reasons], columns=["uid", "reason"], dtype="str")
+    return decodes, ink[decodes], failures
+
+
+def _run(tasks: list[tuple[_Rows, int]], workers: int) -> Iterator[list[tuple[npt.NDArray[np.float32] | None, str]]]:
+    if workers == 1 or len(tasks) <= 1:
+        yield from map(_check_task, tasks)
+        return
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield from executor.map(_check_task, tasks)
+
+
+def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
+    """Write the index of pictures that decode as one Arrow IPC file, whole or not at all."""
+    table = locations.combine_chunks()
+    schema = table.schema.with_metadata({b"kind": STORE_KIND, b"border": str(border).encode()})
+    table = table.replace_schema_metadata(schema.metadata)
+    with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
+        writer.write_table(table)
+
+
+class PhotoStore:
+    """Photographs by uid, through an index in an Arrow IPC file that is memory-mapped.
+
+    Attributes:
+        table: ``uid, file, offset, length``.
+        border: pixels that are cut off each side.
+    """
+
+    def __init__(self, table: pa.Table, border: int) -> None:
+        self.table, self.border = table, border
+
+    @classmethod
+    def open(cls, path: Path | str) -> PhotoStore:
+        """Open an index that `write_photographs` wrote.
+
+        Raises:
+            ValueError: the file is not such an index.
+        """
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is not an Arrow IPC file: {error}") from error
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"kind") != STORE_KIND:
+            raise ValueError(f"{path} is not an index of photographs: write it with write_photographs")
+        return cls(table, int(metadata[b"border"]))
+
+    @property
+    def uids(self) -> list[str]:
+        """All uids, in the order of the index."""
+        found: list[str] = self.table["uid"].to_pylist()
+        return found
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def positions(self, uids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return where each uid stands, -1 where it does not; memory grows with ``uids``, not with the store."""
+        wanted = pa.array(list(uids), pa.string())
+        # The hash table is made of the few wanted uids; the many of the store stream past it.
+        found = pc.index_in(self.table["uid"].combine_chunks(), value_set=wanted)
+        rows = np.flatnonzero(np.asarray(pc.is_valid(found)))
+        result = np.full(len(wanted), -1, dtype=np.int64)
+        result[np.asarray(found.take(pa.array(rows)), dtype=np.int64)] = rows
+        return result
+
+    def locate(self, rows: npt.NDArray[np.int64]) -> _Rows:
+        """Return (file, offset, length) of rows."""
+        part = self.table.take(pa.array(rows))
+        return list(zip(*(part[name].to_pylist() for name in ("file", "offset", "length")), strict=True))
+
+
+def open_store(path: Path | str) -> ImageStore | PhotoStore:
+    """Open a store of either kind: small pictures as pixels, or photographs where they lie."""
+    with pa.memory_map(str(path)) as source:
+        try:
+            metadata = pa.ipc.open_file(source).schema.metadata or {}
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is not an Arrow IPC file: {error}") from error
+    return PhotoStore.open(path) if metadata.get(b"kind") == STORE_KIND else ImageStore.open(path)
+
+
+def holds_photographs(paths: Sequence[Path | str]) -> bool:
+    """Tell whether stores hold photographs rather than pixels.
+
+    Raises:
+        ValueError: some do and some do not.
+    """
+    kinds = {isinstance(open_store(path), PhotoStore) for path in paths}
+    if len(kinds) != 1:
+        raise ValueError(f"{len(paths)} stores hold photographs and drawings: give stores of one kind")
+    return kinds.pop()
+
+
+def read_images(
+    paths: Sequence[Path | str], uids: Sequence[str], how: Preprocessing, workers: int = 1
+) -> Iterator[Pixels]:
+    """Yield the images of ``uids`` in that order, uint8 ``[side, side, 3]``, from stores of either kind.
+
+    Photographs are preprocessed to ``how.size``; drawings keep the side that they were drawn at.
+    """
+    if holds_photographs(paths):
+        yield from read_photographs(open_locations(paths, uids), how, workers)
+    else:
+        yield from read_pixels(paths, uids)
+
+
+def open_locations(paths: Sequence[Path | str], uids: Sequence[str]) -> list[tuple[str, int, int, int]]:
+    """Return (file, offset, length, border) of each uid from whichever of several stores has it.
+
+    Raises:
+        MissingImageError: some uids are in none of the stores; the message names them.
+    """
+    found: list[tuple[str, int, int, int] | None] = [None] * len(uids)
+    for path in paths:
+        store = PhotoStore.open(path)
+        rows = store.positions(uids)
+        here = np.flatnonzero(rows >= 0)
+        for at, (file, offset, length) in zip(here, store.locate(rows[here]), strict=True):
+            found[at] = (file, offset, length, store.border)
+    missing = [uid for uid, place in zip(uids, found, strict=True) if place is None]
+    if missing:
+        raise MissingImageError(
+            f"{len(missing)} of {len(uids)} photographs are in none of {len(paths)} stores, for example "
+            f"{', '.join(missing[:5])}. Keep to uids of the stores."
+        )
+    return [place for place in found if place is not None]
+
+
+def read_photographs(places: Sequence[tuple[str, int, int, int]], how: Preprocessing, workers: int) -> Iterator[Pixels]:
+    """Yield each picture as uint8 ``[size, size, 3]``, decoded by threads: Pillow lets others run meanwhile."""
+
+    def read(place: tuple[str, int, int, int]) -> Pixels:
+        file, offset, length, border = place
+        return preprocess(decode(read_bytes(file, offset, length), border), how)
+
+    if workers == 1:
+        yield from map(read, places)
+        return
+    with ThreadPoolExecutor(workers) as executor:
+        # In slices, so that what is decoded ahead stays bounded.
+        for start in range(0, len(places), 64 * workers):
+            yield from executor.map(read, places[start : start + 64 * workers])

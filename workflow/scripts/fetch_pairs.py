@@ -1,0 +1,30 @@
+"""Fetch the images of a list of pairs into tar shards.
+
+Stands alone because it takes days and is stopped and taken up again: shards lie beside the declared output, so that a
+failed job keeps what it has.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
+from whyrobust.pairs import fetch_pairs
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    manifest = Path(snakemake.output.shards)
+    found = fetch_pairs(
+        snakemake.input.pairs,
+        manifest.with_suffix(""),
+        snakemake.params.command,
+        processes=snakemake.threads,
+        threads=32,
+    )
+    logger.info("%d of %d pairs obtained", found["obtained"].sum(), found["pairs"].sum())
+    with atomic_path(manifest) as temporary:
+        found.to_csv(temporary, index=False)

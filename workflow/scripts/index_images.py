@@ -1,0 +1,34 @@
+"""Decode every photograph of a data set once: those that decode become its index, the others are counted.
+
+Stands alone because sizes are matched on images that were obtained and decode, and because a broken picture must not
+stop a run days later. The thumbnails that decontamination compares are made on the way.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whyrobust.files import atomic_path
+from whyrobust.images import check_failure_share
+from whyrobust.logs import start_log
+from whyrobust.photo_sources import border_of
+from whyrobust.photographs import check_photographs, write_photographs
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    locations = pq.read_table(snakemake.input.locations)
+    border = border_of(snakemake.params.kind)
+    decodes, ink, failures = check_photographs(locations, border, snakemake.threads)
+    logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
+    with atomic_path(snakemake.output.failures) as temporary:
+        failures.to_csv(temporary, index=False)
+    check_failure_share(failures, len(locations), snakemake.params.allowed_failure_share)
+    with atomic_path(snakemake.output.ink) as temporary, temporary.open("wb") as file:
+        np.save(file, ink)
+    write_photographs(snakemake.output.images, locations.filter(pa.array(decodes)), border)
