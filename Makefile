@@ -52,7 +52,7 @@ test: lint $(VENV)/img2dataset/installed
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --constraint envs/requirements-dev.txt --output-file envs/img2dataset.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
 
 clean:
 	rm -rf results/*/ .snakemake

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from tqdm import tqdm
 
@@ -263,7 +264,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
         requests.exceptions.MissingSchema,
     ) as error:
         raise DownloadError(f"it is no address that can be fetched ({error})") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
         raise _PassingError(f"the connection broke ({type(error).__name__}: {error})") from error
 
 
@@ -282,7 +283,8 @@ def _receive(response: requests.Response, address: str, part: Path, have: int, e
     ):
         handle.seek(have)
         handle.truncate()
-        for chunk in response.iter_content(CHUNK_BYTES):
+        # What has come is written at once: a whole chunk is not waited for, so a break loses nothing.
+        while chunk := response.raw.read1(CHUNK_BYTES):
             handle.write(chunk)
             bar.update(len(chunk))
         handle.flush()

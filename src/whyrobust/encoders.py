@@ -97,6 +97,7 @@ def open_run(
 def _open_published(weights: Path | str, name: str, preprocessing: Preprocessing, device: torch.device) -> Encoders:
     import open_clip
 
+    name = _known_name(name)
     model = open_clip.create_model(name, pretrained=None, load_weights=False, device=device)
     model.load_state_dict(load_file(weights))
     model.eval()
@@ -109,11 +110,33 @@ def _open_published(weights: Path | str, name: str, preprocessing: Preprocessing
     return Encoders(_ImageTower(model), encode, preprocessing)
 
 
+def _known_name(name: str) -> str:
+    """Return the name by which open_clip knows a model; a model description is made known to it first.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    import open_clip
+
+    path = Path(name)
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise ModelError(f"there is no model description {name}")
+        if open_clip.get_model_config(path.stem) is None:
+            open_clip.add_model_config(path)
+        return path.stem
+    if open_clip.get_model_config(name) is None:
+        raise ModelError(
+            f"open_clip knows no model '{name}': choose one of open_clip.list_models(), or give a description"
+        )
+    return name
+
+
 def read_published(name: str, weights: str) -> Published:
     """Read a published open_clip model.
 
     Args:
-        name: open_clip's name of the architecture, for example ``RN50``.
+        name: open_clip's name of the architecture, for example ``RN50``, or the path of a model description.
         weights: a file, or one of open_clip's tags, which it downloads.
 
     Raises:
@@ -122,8 +145,7 @@ def read_published(name: str, weights: str) -> Published:
     """
     import open_clip
 
-    if open_clip.get_model_config(name) is None:
-        raise ModelError(f"open_clip knows no model '{name}': choose one of open_clip.list_models()")
+    name = _known_name(name)
     if not Path(weights).is_file() and weights not in open_clip.list_pretrained_tags_by_model(name):
         known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise ModelError(

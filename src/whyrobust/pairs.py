@@ -25,8 +25,8 @@ from whyrobust.files import atomic_path
 PAIR_COLUMNS = ("url", "photoid", "title", "description", "usertags")
 PAIR_SCHEMA = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS])
 
-#: Longer sides are brought to this many pixels, shorter pictures keep their bytes: enough for crops of 224.
-LARGEST_SIDE_PIXELS = 512
+#: Shorter sides are brought to this many pixels; smaller pictures keep their bytes. Enough for crops of 224.
+SHORTER_SIDE_PIXELS = 256
 
 
 class PairError(RuntimeError):
@@ -85,11 +85,11 @@ def fetch_pairs(
     """
     call = [
         find_img2dataset(command), "--url_list", str(pairs), "--input_format", "parquet", "--url_col", "url",
-        "--caption_col", "title", "--save_additional_columns", json.dumps(list(PAIR_COLUMNS[1:])),
+        "--save_additional_columns", json.dumps(list(PAIR_COLUMNS[1:])),
         "--output_format", "webdataset", "--output_folder", str(folder),
         "--processes_count", str(processes), "--thread_count", str(threads),
-        "--number_sample_per_shard", str(pairs_a_shard), "--image_size", str(LARGEST_SIDE_PIXELS),
-        "--resize_mode", "keep_ratio_largest", "--resize_only_if_bigger", "True", "--skip_reencode", "True",
+        "--number_sample_per_shard", str(pairs_a_shard), "--image_size", str(SHORTER_SIDE_PIXELS),
+        "--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True", "--skip_reencode", "True",
         "--retries", "3", "--timeout", "20", "--incremental_mode", "incremental",
         "--enable_wandb", "False", "--compute_hash", "sha256",
     ]  # fmt: skip

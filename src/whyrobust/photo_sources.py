@@ -355,6 +355,7 @@ def read_webdataset(
     classes: Collection[str] = (),
     percent_encoded: bool = False,
     wanted: Callable[[Mapping[str, Any]], bool] | None = None,
+    identifier: str | None = None,
 ) -> Reading:
     """Read tar shards of image-text pairs: files of one key, told apart by what follows the first dot.
 
@@ -367,9 +368,11 @@ def read_webdataset(
         classes: of the study, where ``label`` is given.
         percent_encoded: whether texts are (YFCC100M).
         wanted: asked with the JSON of each pair, for example whether it is in a list.
+        identifier: key of the JSON that names a pair; one that comes again is left out. Without it, shard and key do.
     """
     reading = Reading()
     names = dict(fields or {})
+    seen: set[str] = set()
     for shard in shards:
         stem = PurePosixPath(Path(shard).as_posix()).stem
         for key, files in _group_by_key(list_tar(shard)):
@@ -381,10 +384,15 @@ def read_webdataset(
             if wanted is not None and not wanted(facts):
                 reading.left_out["it is not in the list of the subset"] += 1
                 continue
+            uid = f"{stem}/{key}" if identifier is None else str(facts.get(identifier, ""))
+            if uid in seen:
+                reading.left_out["it came before"] += 1
+                continue
+            seen.add(uid)
             title = facts.get(names["title"]) if "title" in names else _read_text(files.get(text))
             found = str(facts[label]) if label is not None and facts.get(label) is not None else None
             reading.add(
-                f"{stem}/{key}",
+                uid,
                 member,
                 found if found in classes else None,
                 title=clean_web_text(_text(title), percent_encoded),
@@ -440,6 +448,7 @@ def read_yfcc15m(shards: Sequence[Path | str], subset: Path | str) -> Reading:
         fields={"title": "title", "description": "description", "tags": "usertags"},
         percent_encoded=True,
         wanted=lambda facts: str(facts.get("photoid", "")) in ids,
+        identifier="photoid",
     )
 
 

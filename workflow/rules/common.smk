@@ -226,6 +226,18 @@ def components_of(wildcards):
     return PLAN.components[RUN_BY_NAME[wildcards.run].source]
 
 
+def matched_with(wildcards):
+    """Return the sources whose subsets of this size are kept equal: those that have runs of it, where this is one."""
+    across = config["data"].get("match_sizes", {}).get("across", [])
+    size = int(wildcards.train_images)
+    with_size = {run.source for run in TRAINED if run.train_images == size}
+    return (
+        [name for name in across if name in with_size or name == wildcards.source]
+        if wildcards.source in across
+        else []
+    )
+
+
 def captions_of(wildcards):
     """Return the captions that a run learns from, or nothing where it learns from none."""
     run = RUN_BY_NAME[wildcards.run]

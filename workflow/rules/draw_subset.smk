@@ -8,9 +8,8 @@ rule draw_subset:
             "<results>/decontaminated/{name}.parquet",
             name=config["sources"][wildcards.source].get("match_classes_of", []),
         ),
-        matched=expand(
-            "<results>/decontaminated/{name}.parquet",
-            name=config["data"].get("match_sizes", {}).get("across", []),
+        matched=lambda wildcards: expand(
+            "<results>/decontaminated/{name}.parquet", name=matched_with(wildcards)
         ),
     output:
         subset="<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet",
@@ -24,7 +23,10 @@ rule draw_subset:
     params:
         components=lambda wildcards: PLAN.components[wildcards.source],
         facts=lambda wildcards: config["sources"][wildcards.source],
-        match_sizes=lambda wildcards: config["data"].get("match_sizes"),
+        matched_with=lambda wildcards: matched_with(wildcards),
+        allowed_shortfall_share=config["data"]
+        .get("match_sizes", {})
+        .get("allowed_shortfall_share", 0),
         code=code_of("draw_subset"),
     script:
         "../scripts/draw_subset.py"

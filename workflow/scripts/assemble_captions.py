@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    records = read_records(snakemake.input.records[0])
+    records = read_records(snakemake.input.records)
     classes = snakemake.input.classes
     names = dict(zip(read_class_names(classes), read_prompt_names(classes), strict=True))
     captions = assemble_captions(

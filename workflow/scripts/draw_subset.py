@@ -29,15 +29,14 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     size, seed = int(snakemake.wildcards.train_images), int(snakemake.wildcards.seed)
     facts, components = snakemake.params.facts, snakemake.params.components
-    matching = snakemake.params.match_sizes
     kept = pa.concat_tables(pq.read_table(path) for path in snakemake.input.kept)
     uids = kept["uid"].to_pylist()
     labelled = list(zip(uids, kept["label"].to_pylist(), strict=True))
     try:
-        if matching and set(components) <= set(matching["across"]):
-            tables = zip(matching["across"], snakemake.input.matched, strict=True)
+        if snakemake.params.matched_with:
+            tables = zip(snakemake.params.matched_with, snakemake.input.matched, strict=True)
             available = {name: pq.read_metadata(path).num_rows for name, path in tables}
-            size = matched_size(size, available, matching["allowed_shortfall_share"])
+            size = matched_size(size, available, snakemake.params.allowed_shortfall_share)
         if facts["kind"] == "mixture":
             tables = zip(components, snakemake.input.kept, strict=True)
             own = {name: pq.read_table(path)["uid"].to_pylist() for name, path in tables}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     kept = set(pq.read_table(snakemake.input.kept, columns=["uid"])["uid"].to_pylist())
-    records = read_records(snakemake.input.records[0])
+    records = read_records(snakemake.input.records)
     records = records[records["uid"].isin(kept)].reset_index(drop=True)
     classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
     nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
