@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset
+.PHONY: help study test lint lock clean img2dataset paper-check
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
+	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
 	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make lock   pin the requirements anew"
 
@@ -24,8 +25,9 @@ $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt
+$(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt envs/clip-benchmark.txt
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
+	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
 
 # Its many packages stay apart from the workflow's.
@@ -35,6 +37,10 @@ $(VENV)/img2dataset/installed: envs/img2dataset.txt
 	touch $@
 
 img2dataset: $(VENV)/img2dataset/installed
+
+# The paper's study in minutes, on replicas that a local server serves.
+paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
+	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile config/paper-check.yaml
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
@@ -55,4 +61,4 @@ lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
 
 clean:
-	rm -rf results/*/ .snakemake
+	rm -rf results/*/ replicas .snakemake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from whyrobust.settings import with_defaults
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,9 +23,15 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def defaults() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "workflow" / "schemas" / "defaults.yaml").read_text(encoding="utf-8"))
+
+
 @pytest.fixture
-def config() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+def config(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the default config, complete: what it leaves out is filled."""
+    return with_defaults(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), copy.deepcopy(defaults))
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 """Small replicas of the archives of the paper study, and a server for them.
 
-    python tests/replicas.py FOLDER [--port PORT]
+    python tests/replicas.py FOLDER [--port PORT] [COMMAND ...]
 
 makes them (some seconds), writes FOLDER/sources.tsv with the addresses of the local server and serves until it is
-stopped. Layout, names, metadata and oddities are those of the real archives; the pictures are drawn: a shape and a
-colour for each of 12 classes. Nothing here imports the package that is tested.
+stopped, or until the command has run. Layout, names, metadata and oddities are those of the real archives; the pictures
+are drawn: a shape and a colour for each of 12 classes. Nothing here imports the package that is tested.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import random
 import shutil
 import signal
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import urllib.parse
@@ -555,11 +557,12 @@ def serve(folder: Path, port: int = 0) -> Iterator[str]:
             thread.join()
 
 
-def main() -> None:
-    """Read the command line, build and serve."""
+def main() -> int:
+    """Read the command line, build and serve; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="runs while the replicas are served")
     arguments = parser.parse_args()
     served = arguments.folder / "served"
     if not served.exists():
@@ -574,8 +577,11 @@ def main() -> None:
         shutil.copy(table, arguments.folder / "sources.tsv.part")
         (arguments.folder / "sources.tsv.part").replace(arguments.folder / "sources.tsv")
         print(f"serving {served} at {address}, table {arguments.folder / 'sources.tsv'}", flush=True)
+        if arguments.command:
+            return subprocess.run(arguments.command, check=False).returncode
         stop.wait()
+        return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,11 +7,13 @@ import re
 import pytest
 import yaml
 
-STAGES = {
-    "download_source", "build_records", "assemble_captions", "build_images", "decontaminate", "match_text",
-    "draw_subset", "train_run", "embed_test_sets", "fit_heads", "score_heads", "measure_robustness",
-    "attribute_causes", "measure_reference", "draw_figures", "write_report",
+SHARED_STAGES = {
+    "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
+    "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
+    "draw_figures", "write_report",
 }  # fmt: skip
+ICON_STAGES = {"build_records", "build_images"}
+PHOTO_STAGES = {"build_photo_records", "index_images", "list_pairs", "fetch_pairs", "import_pretrained"}
 
 
 def planned_jobs(output):
@@ -29,7 +31,29 @@ def test_every_config_plans_every_stage(root, workspace, snakemake, name):
     done = snakemake(workspace, "--dry-run", "--configfile", str(root / name))
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = planned_jobs(done.stdout + done.stderr)
-    assert set(jobs) - {"all", "measure_several"} == STAGES
+    assert set(jobs) - {"all", "measure_several"} == SHARED_STAGES | ICON_STAGES
+
+
+def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
+    """Nothing of it is here: what can be downloaded is, the rest is asked for when its turn comes."""
+    done = snakemake(workspace, "--dry-run", "--configfile", str(root / "config" / "paper.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
+    assert jobs["index_images"] == 9 and jobs["import_pretrained"] == 3
+
+
+def test_what_must_be_asked_for_says_how(root, workspace, snakemake):
+    done = snakemake(
+        workspace,
+        "downloads/ILSVRC2012_img_val.tar",
+        "--cores",
+        "1",
+        "--configfile",
+        str(root / "config" / "paper.yaml"),
+    )
+    assert done.returncode != 0
+    assert "register at image-net.org" in done.stdout + done.stderr
 
 
 def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakemake, config):
@@ -45,5 +69,6 @@ def test_rule_script_and_module_names_agree(root):
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     rules = {path.stem for path in (root / "workflow" / "rules").glob("*.smk")} - {"common"}
     asked_for = {"measure_several"}
-    assert rules == STAGES | asked_for
-    assert scripts == STAGES | asked_for | {"choose_classes"}
+    stages = SHARED_STAGES | ICON_STAGES | PHOTO_STAGES
+    assert rules == stages | asked_for
+    assert scripts == stages | asked_for | {"choose_classes"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import yaml
 
 from whyrobust.config_docs import describe_keys
-from whyrobust.settings import ConfigError, plan_study
+from whyrobust.settings import ConfigError, plan_study, with_defaults
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 
@@ -21,9 +23,9 @@ def change(config, path, value):
         place[path[-1]] = value
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml"])
-def test_shipped_configs_are_valid(root, name):
-    config = yaml.safe_load((root / name).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"])
+def test_shipped_configs_are_valid(root, name, defaults):
+    config = with_defaults(yaml.safe_load((root / name).read_text(encoding="utf-8")), defaults)
     study = plan_study(config, root / SCHEMA, root)
     assert len(study.runs) >= 10
     assert len({contrast.cause for contrast in study.contrasts}) == 5
@@ -40,7 +42,7 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
     [
         (["stduy"], "x", ["stduy", "study"]),
         (["seeds"], None, ["seeds", "list"]),
-        (["data", "image_size"], 33, ["data.image_size", "33", "32, 48, 64"]),
+        (["data", "image_size"], 7, ["data.image_size", "7", "at least 16"]),
         (["data", "held_out_share"], 1.5, ["data.held_out_share", "1.5", "at most 0.9"]),
         (["data", "classes"], "nowhere.csv", ["data.classes", "nowhere.csv"]),
         (["sources", "studio", "part"], "moon", ["sources.studio.part", "moon", "studio"]),
@@ -55,7 +57,7 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
         (["runs", 10, "pretrain"], {"objective": "simclr", "source": "x"}, ["runs[10].pretrain.source", "studio, web"]),
         (["sources", "half_web", "shares", "web"], 0.6, ["sources.half_web.shares", "1.1"]),
         (["sources", "half_web", "shares"], {"studio": 0.5, "moon": 0.5}, ["sources.half_web", "moon"]),
-        (["sources", "web_at_studio_classes", "of"], "half_web", ["web_at_studio_classes", "half_web", "icons"]),
+        (["sources", "web_at_studio_classes", "of"], "half_web", ["web_at_studio_classes", "half_web", "studio, web"]),
         (["sources", "web_at_studio_classes", "part"], "web", ["web_at_studio_classes.part", "view"]),
         (["sources", "web", "part"], None, ["sources.web.part", "missing"]),
         (["heads", 0, "fitted_on"], "moon", ["heads[0].fitted_on", "moon", "own"]),
@@ -88,7 +90,7 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
             {"clip on moon": "#123456"},
             ["figures.colours", "clip on moon", "CLIP on web titles"],
         ),
-        (["prompts", "name"], ["no place"], ["prompts.name[0]", "no place"]),
+        (["prompts", "name"], ["no place"], ["prompts.name", "no place", "text"]),
     ],
 )
 def test_a_mutation_is_one_line_with_key_value_and_allowed(config, root, path, value, words):
@@ -116,3 +118,81 @@ def test_a_class_without_images_is_named(config, root, tmp_path):
 def test_the_page_of_config_keys_is_that_of_the_schema(root):
     schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
     assert (root / "docs" / "config.md").read_text(encoding="utf-8") == describe_keys(schema)
+
+
+PUBLISHED = {"name": "a", "model": "RN50", "weights": "openai", "trained_on": "x", "train_images": 1}
+
+PHOTO_MUTATIONS = [
+    (lambda c: c["sources"]["mine"].pop("image"), "sources.mine.image is missing: kind 'image_table'"),
+    (lambda c: c["sources"]["mine"].update(archive="x"), "sources.mine.archive is not known"),
+    (lambda c: c["sources"]["mine"].update(shards="x/*.tar"), "sources.mine.shards is not known for kind"),
+    (
+        lambda c: c["sources"]["mine"].update(table="gone.csv"),
+        "sources.mine.table is 'gone.csv': there is no such file",
+    ),
+    (lambda c: c["test_sets"]["same"].update(folder="gone"), "test_sets.same.folder is 'gone': there is no such file"),
+    (lambda c: c["test_sets"]["same"].update(kind="objectnet"), "test_sets.same.archive is missing"),
+    (lambda c: c["sources"].update(same=dict(c["sources"]["mine"])), "test_sets has 'same', which is a source too"),
+    (lambda c: c["data"].update(match_sizes={"across": ["other"], "allowed_shortfall_share": 0}), "across has 'other'"),
+    (lambda c: c["data"].update(normalisation="none"), "data.normalisation is 'none'"),
+    (lambda c: c["data"].update(image_size=8), "data.image_size is 8: allowed is a whole number, at least 16"),
+    (lambda c: c["prompts"].update(x="gone.txt"), "prompts.x is 'gone.txt': there is no such file"),
+    (lambda c: c.update(sources_table="gone.tsv"), "sources_table is 'gone.tsv': there is no such file"),
+    (lambda c: c["test_sets"]["same"].update(kind="icons"), "test_sets.same.part is missing"),
+    (lambda c: c.update(pretrained=[PUBLISHED, PUBLISHED]), r"pretrained\[1\].name is 'a', which comes twice"),
+    (lambda c: c["sources"]["mine"].update(needs=["text"]), r"sources.mine.needs\[0\] is 'text'"),
+    (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
+]
+
+
+@pytest.fixture
+def own_study(root, tmp_path, defaults):
+    """A study of a user's own photographs, with defaults filled in, in a folder that has its files."""
+    for name in ("t.csv", "photos/a.jpg", "test/cat/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "classes.csv").write_text("class\ncat\n")
+    (tmp_path / "resources").symlink_to(root / "resources")
+    given = {
+        "study": "own",
+        "data": {"classes": "classes.csv", "image_size": 64},
+        "sources": {"mine": {"kind": "image_table", "table": "t.csv", "image": "file", "title": "text"}},
+        "test_sets": {
+            "same": {"kind": "image_folder", "folder": "test", "role": "in_distribution", "classes": "all"},
+            "other": {"kind": "image_folder", "folder": "test", "role": "shift", "classes": "own"},
+        },
+        "runs": [{"objective": "cross_entropy", "source": "mine", "train_images": [2, 4]}],
+        "training": {"samples_seen": 100},
+        "baseline": {"standard": {"objective": "cross_entropy"}},
+        "causes": {
+            "training_set_size": [
+                {"contrast": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
+            ]
+        },
+    }
+    return with_defaults(given, copy.deepcopy(defaults)), tmp_path
+
+
+def test_a_short_config_is_filled_with_defaults_and_valid(root, own_study):
+    config, folder = own_study
+    study = plan_study(config, root / "workflow" / "schemas" / "config.schema.yaml", folder)
+    assert len(study.runs) == 2 and study.components == {"mine": ("mine",)}
+    assert config["training"]["device"] == "auto" and config["baseline"]["scale"] == "logit"
+    assert with_defaults({"prompts": {"mine": ["{class}"]}}, config)["prompts"] == {"mine": ["{class}"]}
+
+
+@pytest.mark.parametrize("mutate, message", PHOTO_MUTATIONS)
+def test_a_wrong_config_of_photographs_is_one_line(root, own_study, mutate, message):
+    config, folder = own_study
+    mutate(config)
+    with pytest.raises(ConfigError, match=message) as error:
+        plan_study(config, root / "workflow" / "schemas" / "config.schema.yaml", folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_can_be_downloaded_need_not_be_there(root, own_study):
+    config, folder = own_study
+    config["test_sets"]["other"] = {
+        "kind": "imagenet_a", "archive": "downloads/imagenet-a.tar", "role": "shift", "classes": "own",
+    }  # fmt: skip
+    plan_study(config, root / "workflow" / "schemas" / "config.schema.yaml", folder)
