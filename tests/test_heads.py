@@ -67,7 +67,7 @@ def test_classes_without_images_are_never_predicted():
     everywhere = np.random.default_rng(0).normal(size=(500, 5)).astype(np.float32) * 100
     for scores in (score_classifier(everywhere, probe.weight, probe.bias), score_nearest_mean(everywhere, means)):
         assert set(predict(scores)) <= {2, 3, 4}
-        assert set(predict(scores, [0, 3])) == {3}
+        assert set(predict(scores, [[0], [3]])) == {1}
 
 
 def test_one_class_is_always_predicted():
