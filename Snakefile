@@ -33,6 +33,7 @@ include: "workflow/rules/build_images.smk"
 include: "workflow/rules/index_images.smk"
 include: "workflow/rules/decontaminate.smk"
 include: "workflow/rules/match_text.smk"
+include: "workflow/rules/describe_data.smk"
 include: "workflow/rules/draw_subset.smk"
 include: "workflow/rules/train_run.smk"
 include: "workflow/rules/import_pretrained.smk"
@@ -57,5 +58,6 @@ rule all:
         baselines="<results>/baselines.csv",
         several="<results>/effective_robustness_several.csv" if SEVERAL else [],
         causes="<results>/causes.csv",
+        data=rules.describe_data.output,
         figures="<results>/figures",
         reference="results/reference/effective_robustness.csv",

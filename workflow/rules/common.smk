@@ -87,6 +87,21 @@ DATASETS = {
 USED_DATASETS = [*PLAIN_SOURCES, *TEST_SETS]
 PHOTO_DATASETS = [name for name in USED_DATASETS if name in photo_datasets(config)]
 ICON_DATASETS = [name for name in USED_DATASETS if name not in PHOTO_DATASETS]
+# Lists of addresses, whose images are fetched from the web.
+FETCHED_DATASETS = [
+    name
+    for name in PHOTO_DATASETS
+    if DATASETS[name]["kind"] == "yfcc15m" and "metadata" in DATASETS[name]
+]
+# What a data set is for: source of training images, in-distribution test set or shift.
+ROLES = {
+    name: (
+        "training_source"
+        if name in PLAIN_SOURCES
+        else config["test_sets"][name]["role"]
+    )
+    for name in USED_DATASETS
+}
 # Test sets whose accuracies together are the x axis of a second measurement, where the study asks for one.
 SEVERAL = config["baseline"].get("several", {}).get("test_sets", [])
 TRAINED = [run for run in RUNS if not run.published]
@@ -148,7 +163,7 @@ def records_path(dataset):
 def photo_facts_of(wildcards):
     """Return what the config says of a data set of photographs, its shards as a list of files."""
     facts = DATASETS[wildcards.photo_dataset]
-    if facts["kind"] == "yfcc15m" and "metadata" in facts:
+    if wildcards.photo_dataset in FETCHED_DATASETS:
         return facts | {"shards": []}
     if "shards" in facts:
         return facts | {"shards": files_of({"shards": facts["shards"]}, Path.cwd())}
@@ -158,7 +173,7 @@ def photo_facts_of(wildcards):
 def photo_files_of(wildcards):
     """Return the files and folders that a data set of photographs is read from."""
     facts = DATASETS[wildcards.photo_dataset]
-    if facts["kind"] == "yfcc15m" and "metadata" in facts:
+    if wildcards.photo_dataset in FETCHED_DATASETS:
         return [facts["subset"], f"<results>/pairs/{wildcards.photo_dataset}.csv"]
     return files_of(facts, Path.cwd())
 

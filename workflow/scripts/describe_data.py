@@ -1,0 +1,119 @@
+"""Describe the data of a study: classes, captions, the filters, samples, and pairs of near-duplicates.
+
+Stands alone because it looks at data only: it is done before the first model is trained, and no result of a model
+redraws it. The page shows its tables.
+"""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from whyrobust.classes import LabelMatcher, other_nouns, read_classes
+from whyrobust.description import (
+    CAPTION_COLUMNS,
+    PAIR_SCHEMA,
+    SAMPLE_SCHEMA,
+    choose_samples,
+    count_classes,
+    describe_captions,
+    list_filters,
+    read_pictures,
+    sample_pairs,
+)
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+#: Pictures of each data set, and pairs of each band of similarity, that are shown.
+SAMPLES = 40
+PAIRS_PER_BAND = 20
+
+
+def write_csv(path: str, table: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_parquet(path: str, table: pa.Table) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    files, roles, sources = snakemake.input, snakemake.params.roles, snakemake.params.sources
+    records = dict(zip(roles, files.records, strict=True))
+    failures = dict(zip(roles, files.failures, strict=True))
+    fetched = {
+        name: (int(table["pairs"].sum()), int(table["obtained"].sum()))
+        for name, table in zip(snakemake.params.fetched, map(pd.read_csv, files.fetched), strict=True)
+    }
+    sizes = {
+        str(row["dataset"]): {str(column): int(count) for column, count in row.items() if column != "dataset"}
+        for row in pd.read_csv(files.sizes).to_dict("records")
+    }
+    classes = read_classes(files.classes, shared=snakemake.params.shared)
+    nouns = other_nouns(read_classes(files.nouns), classes) if files.nouns else None
+    matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
+
+    class_rows, filter_rows, samples = [], [], {}
+    for (name, role), path in zip(roles.items(), files.kept, strict=True):
+        kept = pq.read_table(path, columns=["uid", "label"])
+        found = {item["values"]: item["counts"] for item in kept["label"].drop_null().value_counts().to_pylist()}
+        class_rows += [(name, role, *row) for row in count_classes(found, list(classes["class"])).items()]
+        steps = list_filters(
+            name,
+            recorded=pq.read_metadata(records[name]).num_rows,
+            failures=len(pd.read_csv(failures[name])),
+            sizes=sizes[name],
+            is_test_set=name not in sources,
+            fetched=fetched.get(name),
+        )
+        filter_rows += [(name, *row) for row in steps.items()]
+        samples[name] = choose_samples(records[name], kept["uid"].to_pylist(), SAMPLES, seed=0)
+        logger.info("%s: %s", name, ", ".join(f"{count} {step}" for step, count in steps.items()))
+    write_csv(snakemake.output.classes, pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]))
+    write_csv(snakemake.output.filters, pd.DataFrame(filter_rows, columns=["dataset", "step", "images"]))
+
+    caption_rows = []
+    for name, captions_path, kept_path in zip(sources, files.captions, files.kept[: len(sources)], strict=True):
+        kept = pq.read_table(kept_path, columns=["uid", "label"])
+        labels = kept["label"].to_pylist()
+        variants = [column for column in pq.read_schema(captions_path).names if column != "uid"]
+        rows = pc.index_in(kept["uid"], value_set=pq.read_table(captions_path, columns=["uid"])["uid"])
+        # One variant at a time: memory holds the texts of one.
+        for variant in variants:
+            captions = pq.read_table(captions_path, columns=[variant])[variant].take(rows).to_pylist()
+            caption_rows.append({"source": name, "caption": variant} | describe_captions(captions, labels, matcher))
+    write_csv(snakemake.output.captions, pd.DataFrame(caption_rows, columns=["source", "caption", *CAPTION_COLUMNS]))
+
+    pairs = sample_pairs(pd.read_csv(files.pairs), PAIRS_PER_BAND)
+    wanted = defaultdict(list, {name: table["uid"].to_pylist() for name, table in samples.items()})
+    for dataset, uid in ("source", "uid"), ("test_set", "test_uid"):
+        for name, of_dataset in pairs.groupby(dataset):
+            wanted[str(name)] += of_dataset[uid].tolist()
+    pictures = {name: read_pictures(path, wanted[name]) for name, path in zip(roles, files.images, strict=True)}
+    tables = [
+        pa.Table.from_pylist(
+            [row | {"dataset": name, "role": roles[name], "picture": pictures[name][row["uid"]]}
+             for row in table.to_pylist()],
+            SAMPLE_SCHEMA,
+        )
+        for name, table in samples.items()
+    ]  # fmt: skip
+    write_parquet(snakemake.output.samples, pa.concat_tables(tables))
+    pair_rows = [
+        row
+        | {"picture": pictures[row["source"]][row["uid"]], "test_picture": pictures[row["test_set"]][row["test_uid"]]}
+        for row in pairs.to_dict("records")
+    ]
+    write_parquet(snakemake.output.pairs, pa.Table.from_pylist(pair_rows, PAIR_SCHEMA))
+    logger.info("%d samples, %d pairs", sum(map(len, tables)), len(pair_rows))
