@@ -40,6 +40,7 @@ include: "workflow/rules/import_pretrained.smk"
 include: "workflow/rules/embed_test_sets.smk"
 include: "workflow/rules/fit_heads.smk"
 include: "workflow/rules/score_heads.smk"
+include: "workflow/rules/describe_runs.smk"
 include: "workflow/rules/measure_robustness.smk"
 include: "workflow/rules/measure_several.smk"
 include: "workflow/rules/attribute_causes.smk"
@@ -59,5 +60,6 @@ rule all:
         several="<results>/effective_robustness_several.csv" if SEVERAL else [],
         causes="<results>/causes.csv",
         data=rules.describe_data.output,
+        details=rules.describe_runs.output,
         figures="<results>/figures",
         reference="results/reference/effective_robustness.csv",

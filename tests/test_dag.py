@@ -10,7 +10,7 @@ import yaml
 SHARED_STAGES = {
     "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
     "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
-    "describe_data", "draw_figures", "write_report",
+    "describe_data", "describe_runs", "draw_figures", "write_report",
 }  # fmt: skip
 ICON_STAGES = {"build_records", "build_images"}
 PHOTO_STAGES = {"build_photo_records", "index_images", "list_pairs", "fetch_pairs", "import_pretrained"}
