@@ -19,6 +19,7 @@ import yaml
 from clip_benchmark.metrics.zeroshot_classification import run_classification, zero_shot_classifier
 from torchvision.datasets import ImageFolder
 
+from tests.agreement import check_data, check_details, opened
 from tests.replicas import CLASSES, TEST_PER_CLASS, WNIDS, build_replicas, serve, write_sources_table
 from whyrobust.classes import read_classes
 from whyrobust.pairs import fetch_pairs
@@ -76,6 +77,36 @@ def test_every_data_set_has_the_images_that_its_archive_holds(check):
     for name in ("imagenet", "cc12m"):
         failures = pd.read_csv(results / "images" / f"{name}_failures.csv")
         assert len(failures) == 1 and "does not decode" in failures["reason"][0]
+
+
+def test_what_is_said_of_the_data_agrees_with_the_stages_that_made_them(check):
+    _, results, _ = check
+    check_data(results)
+    steps = pd.read_csv(results / "data" / "filters.csv").set_index(["dataset", "step"])["images"]
+    fetched = pd.read_csv(results / "pairs" / "yfcc.csv")
+    assert steps["yfcc", "listed"] == fetched["pairs"].sum() and steps["yfcc", "fetched"] == fetched["obtained"].sum()
+    assert steps["yfcc", "recorded"] == len(pd.read_parquet(results / "records" / "yfcc.parquet"))
+    classes = pd.read_csv(results / "data" / "classes.csv").set_index(["dataset", "class"])["images"]
+    assert classes["objectnet", "n02883205;n04591157"] == TEST_PER_CLASS
+    assert not {("objectnet", "n02883205"), ("objectnet", "n04591157")} & set(classes.index)
+    assert len(classes["objectnet"]) == 1000 - 1 and len(classes["yfcc"]) == 1000 and classes["yfcc"].sum() == 0
+    captions = pd.read_csv(results / "data" / "captions.csv").set_index(["source", "caption"])
+    variants = {"title", "title_description", "title_description_tags", "template"}
+    assert set(captions.loc["imagenet_captions"].index) == variants
+    assert captions.loc["imagenet_captions", "template"]["share_naming_class"] == 1
+    assert captions.loc["yfcc", "title"]["labelled"] == 0
+    samples = pd.read_parquet(results / "data" / "samples.parquet")
+    assert {opened(picture, "WEBP").size for picture in samples["picture"]} == {(96, 96)}
+    assert samples["picture"].map(len).sum() < 1_500_000
+
+
+def test_what_single_runs_did_agrees_with_their_accuracies(check):
+    _, results, _ = check
+    check_details(results)
+    confusions = pd.read_csv(results / "details" / "confusions.csv")
+    assert "published-random" in set(confusions["run"])
+    assert "published-random" not in set(pd.read_csv(results / "details" / "curves.csv")["run"])
+    assert (confusions["label"] == "n02883205;n04591157").any()
 
 
 def test_records_say_what_the_replicas_say(check):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.agreement import check_data, check_details, opened
 from tests.test_dag import planned_jobs, write_config
 from whyrobust.plan import plan_runs
 
@@ -105,6 +106,27 @@ def test_labels_found_in_text_train_on_fewer_images_and_views_keep_class_proport
     drawn = pd.read_parquet(results / "subsets" / "web_at_studio_classes" / "300_images_seed_0.parquet")
     share = pd.read_parquet(results / "decontaminated" / "studio.parquet")["label"].value_counts(normalize=True)
     assert ((drawn["label"].value_counts().reindex(share.index, fill_value=0) - 300 * share).abs() <= 1.5).all()
+
+
+def test_what_is_said_of_the_data_agrees_with_the_stages_that_made_them(smoke):
+    results = smoke[0] / "results" / "smoke"
+    check_data(results)
+    classes = pd.read_csv(results / "data" / "classes.csv")
+    assert classes.groupby("dataset")["class"].nunique().nunique() == 1
+    assert (classes.loc[classes["dataset"] == "sketch", "images"] == 0).any()
+    captions = pd.read_csv(results / "data" / "captions.csv")
+    # Labels of icons were found in their titles by the same rules.
+    assert list(captions["caption"]) == ["title", "title"] and (captions["share_naming_class"] == 1).all()
+    samples = pd.read_parquet(results / "data" / "samples.parquet")
+    assert [opened(picture, "PNG").size for picture in samples["picture"]] == [(32, 32)] * len(samples)
+
+
+def test_what_single_runs_did_agrees_with_their_accuracies(smoke):
+    results = smoke[0] / "results" / "smoke"
+    check_details(results)
+    # A run that others start from has a curve and no answers.
+    curves = pd.read_csv(results / "details" / "curves.csv")
+    assert set(curves["run"]) - set(pd.read_csv(results / "accuracy.csv")["run"])
 
 
 def test_figures_report_and_provenance_are_there(smoke):
