@@ -10,21 +10,23 @@ import statistics
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from whyrobust import description
 from whyrobust.classes import LabelMatcher
 from whyrobust.description import (
     PHOTOGRAPH_SIDE_PIXELS,
     DescriptionError,
-    choose_samples,
     count_classes,
     describe_captions,
     encode_picture,
     list_filters,
+    read_captions,
     read_pictures,
     sample_pairs,
 )
@@ -81,7 +83,7 @@ def test_a_label_that_is_no_class_is_an_error():
     ],
 )
 def test_a_caption_names_its_class_by_the_rules_of_text_match(caption, label, names):
-    described = describe_captions([caption, "dog"], [label, None], MATCHER)
+    described = describe_captions([(caption, label), ("dog", None)], MATCHER)
     assert described["share_naming_class"] == names and described["labelled"] == 1
 
 
@@ -92,7 +94,7 @@ WORDS = st.lists(st.sampled_from(["dog", "fire", "truck", "  ", "naïve", "a\tb"
 def test_captions_are_described_as_a_plain_loop_does(rows):
     captions = [None if words is None else " ".join(words) for words, _ in rows]
     labels = [label for _, label in rows]
-    found = describe_captions(captions, labels, MATCHER)
+    found = describe_captions(zip(captions, labels, strict=True), MATCHER)
     lengths, characters, labelled, naming = [], [], 0, 0
     for caption, label in zip(captions, labels, strict=True):
         if caption:
@@ -113,6 +115,20 @@ def test_captions_are_described_as_a_plain_loop_does(rows):
     if lengths:
         below = sorted(lengths)[int(0.95 * (len(lengths) - 1))]
         assert below <= found["words_p95"] <= max(lengths)
+
+
+def test_captions_of_kept_records_are_read_with_their_labels(tmp_path):
+    table = pa.table({"uid": ["a", "b", "c", "d"], "title": ["A", None, "C", "D"], "template": ["1", "2", "3", "4"]})
+    pq.write_table(table, tmp_path / "captions.parquet", row_group_size=3)
+    kept = pa.table({"uid": ["d", "b", "a"], "label": ["x", "y", None]})
+    assert list(read_captions(tmp_path / "captions.parquet", "title", kept)) == [("A", None), (None, "y"), ("D", "x")]
+    assert [text for text, _ in read_captions(tmp_path / "captions.parquet", "template", kept)] == ["1", "2", "4"]
+    with pytest.raises(DescriptionError, match="3 of 4"):
+        list(
+            read_captions(
+                tmp_path / "captions.parquet", "title", pa.table({"uid": list("dabe"), "label": list("xxxx")})
+            )
+        )
 
 
 # --- Filters ---------------------------------------------------------------------------------------------------------
@@ -161,6 +177,10 @@ def test_samples_are_kept_records_in_the_order_of_the_draw(tmp_path):
     uids = [f"s/{number}" for number in range(50)]
     write_some_records(tmp_path / "a.parquet", uids)
     kept = uids[5:]
+
+    def choose_samples(path, kept, size, seed):
+        return description.choose_samples(path, pa.chunked_array([kept[:4], kept[4:]], pa.string()), size, seed)
+
     chosen = choose_samples(tmp_path / "a.parquet", kept, 8, seed=0).to_pylist()
     assert [record["uid"] for record in chosen] == draw_subset(kept, 8, 0)
     assert all(record["title"] == f"title of {record['uid']}" for record in chosen)

@@ -8,7 +8,8 @@ those rows are read.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,14 +104,38 @@ def count_classes(labels: Mapping[str, int], classes: Sequence[str]) -> dict[str
     return {label: labels.get(label, 0) for label in sorted(places, key=lambda label: (places[label], label))}
 
 
-def describe_captions(
-    captions: Sequence[str | None], labels: Sequence[str | None], matcher: LabelMatcher
-) -> dict[str, int | float]:
-    """Describe the captions of one variant of one source.
+def read_captions(path: Path | str, variant: str, kept: pa.Table) -> Iterator[tuple[str | None, str | None]]:
+    """Yield (caption, label) of each kept record, in the order of the captions and a batch of them at a time.
 
     Args:
-        captions: of each record; None or empty where it has none.
-        labels: class of each record, None where it is not known.
+        path: captions of a source, ``uid`` and a column a variant.
+        variant: the column.
+        kept: ``uid, label`` of the images that no filter removed.
+
+    Raises:
+        DescriptionError: a kept image has no row.
+    """
+    labels = kept["label"].combine_chunks()
+    row_of = pc.index_in(pq.read_table(path, columns=["uid"])["uid"], value_set=kept["uid"]).combine_chunks()
+    if len(row_of) - row_of.null_count != len(kept):
+        raise DescriptionError(
+            f"{path} has captions of {len(row_of) - row_of.null_count} of {len(kept)} images: assemble them again"
+        )
+    start = 0
+    for batch in pq.ParquetFile(path).iter_batches(columns=[variant]):
+        rows = row_of.slice(start, len(batch))
+        texts = batch.column(0).filter(pc.is_valid(rows))
+        yield from zip(texts.to_pylist(), labels.take(rows.drop_null()).to_pylist(), strict=True)
+        start += len(batch)
+
+
+def describe_captions(
+    records: Iterable[tuple[str | None, str | None]], matcher: LabelMatcher
+) -> dict[str, int | float]:
+    """Describe the captions of one variant of one source; memory grows by four bytes a caption.
+
+    Args:
+        records: (caption, label) of each; None, or an empty caption, where it has none.
         matcher: finds classes in text, as labels are found in text (`text_match`).
 
     Returns:
@@ -120,21 +145,25 @@ def describe_captions(
         names their class, alone or among others; a record without a caption names none. Missing (nan) where there is
         nothing to divide by.
     """
-    given = [text for text in captions if text]
-    words = np.array([len(text.split()) for text in given])
-    labelled = naming = 0
-    for text, label in zip(captions, labels, strict=True):
+    lengths = array("I")
+    count = characters = labelled = naming = 0
+    for caption, label in records:
+        count += 1
+        if caption:
+            lengths.append(len(caption.split()))
+            characters += len(caption)
         if label is not None:
             labelled += 1
-            naming += bool(text) and not set(label.split(LABEL_SEPARATOR)).isdisjoint(matcher.match(str(text)))
+            naming += bool(caption) and not set(label.split(LABEL_SEPARATOR)).isdisjoint(matcher.match(caption or ""))
+    words = np.asarray(lengths)
     return {
-        "records": len(captions),
-        "captions": len(given),
-        "empty_share": 1 - len(given) / len(captions) if len(captions) else np.nan,
-        "words_mean": float(words.mean()) if given else np.nan,
-        "words_median": float(np.median(words)) if given else np.nan,
-        "words_p95": float(np.percentile(words, 95)) if given else np.nan,
-        "characters_mean": sum(map(len, given)) / len(given) if given else np.nan,
+        "records": count,
+        "captions": len(words),
+        "empty_share": 1 - len(words) / count if count else np.nan,
+        "words_mean": float(words.mean()) if len(words) else np.nan,
+        "words_median": float(np.median(words)) if len(words) else np.nan,
+        "words_p95": float(np.percentile(words, 95)) if len(words) else np.nan,
+        "characters_mean": characters / len(words) if len(words) else np.nan,
         "labelled": labelled,
         "share_naming_class": naming / labelled if labelled else np.nan,
     }
@@ -182,7 +211,7 @@ def list_filters(
     return steps
 
 
-def choose_samples(path: Path | str, kept: Sequence[str], size: int, seed: int) -> pa.Table:
+def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int) -> pa.Table:
     """Draw kept records to show, in the order of the draw; the same for any order of the records.
 
     Args:
@@ -197,9 +226,10 @@ def choose_samples(path: Path | str, kept: Sequence[str], size: int, seed: int) 
     Raises:
         DescriptionError: a kept uid has no record.
     """
-    shown = draw_subset(kept, min(size, len(kept)), seed) if kept else []
+    # A chunk at a time, and filtered while they are read: 15 million records do not become Python objects for forty.
+    uids = (uid for chunk in kept.chunks for uid in chunk.to_pylist())
+    shown = draw_subset(uids, min(size, len(kept)), seed) if len(kept) else []
     columns = ["uid", "title", "description", "tags", "label"]
-    # Filtered while it is read: 15 million records do not become Python objects for the sake of forty.
     table = pq.read_table(path, columns=columns, filters=pc.field("uid").isin(pa.array(shown, pa.string())))
     row_of = {uid: row for row, uid in enumerate(table["uid"].to_pylist())}
     missing = [uid for uid in shown if uid not in row_of]

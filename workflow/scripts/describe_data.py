@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.classes import LabelMatcher, other_nouns, read_classes
@@ -21,6 +20,7 @@ from whyrobust.description import (
     count_classes,
     describe_captions,
     list_filters,
+    read_captions,
     read_pictures,
     sample_pairs,
 )
@@ -78,7 +78,7 @@ if __name__ == "__main__":
             fetched=fetched.get(name),
         )
         filter_rows += [(name, *row) for row in steps.items()]
-        samples[name] = choose_samples(records[name], kept["uid"].to_pylist(), SAMPLES, seed=0)
+        samples[name] = choose_samples(records[name], kept["uid"], SAMPLES, seed=0)
         logger.info("%s: %s", name, ", ".join(f"{count} {step}" for step, count in steps.items()))
     write_csv(snakemake.output.classes, pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]))
     write_csv(snakemake.output.filters, pd.DataFrame(filter_rows, columns=["dataset", "step", "images"]))
@@ -86,13 +86,9 @@ if __name__ == "__main__":
     caption_rows = []
     for name, captions_path, kept_path in zip(sources, files.captions, files.kept[: len(sources)], strict=True):
         kept = pq.read_table(kept_path, columns=["uid", "label"])
-        labels = kept["label"].to_pylist()
-        variants = [column for column in pq.read_schema(captions_path).names if column != "uid"]
-        rows = pc.index_in(kept["uid"], value_set=pq.read_table(captions_path, columns=["uid"])["uid"])
-        # One variant at a time: memory holds the texts of one.
-        for variant in variants:
-            captions = pq.read_table(captions_path, columns=[variant])[variant].take(rows).to_pylist()
-            caption_rows.append({"source": name, "caption": variant} | describe_captions(captions, labels, matcher))
+        for variant in pq.read_schema(captions_path).names[1:]:
+            described = describe_captions(read_captions(captions_path, variant, kept), matcher)
+            caption_rows.append({"source": name, "caption": variant} | described)
     write_csv(snakemake.output.captions, pd.DataFrame(caption_rows, columns=["source", "caption", *CAPTION_COLUMNS]))
 
     pairs = sample_pairs(pd.read_csv(files.pairs), PAIRS_PER_BAND)
