@@ -168,7 +168,7 @@ def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[flo
     return [accuracy for _, accuracy in sorted(chosen)]
 
 
-def _accuracy_axis(low: float, high: float, scale: str, title: str, theme: Mapping[str, str]) -> alt.Axis:
+def accuracy_axis(low: float, high: float, scale: str, title: str, theme: Mapping[str, str]) -> alt.Axis:
     """An axis in transformed accuracy with labels in percent."""
     ticks = choose_ticks(low, high, scale)
     places = [transform_accuracy(tick, scale) for tick in ticks]
@@ -179,11 +179,12 @@ def _accuracy_axis(low: float, high: float, scale: str, title: str, theme: Mappi
         values=places,
         labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
         title=title,
-        **_axis_look(theme),
+        **axis_look(theme),
     )
 
 
-def _axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
+def axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
+    """Return how every axis looks in a theme, as arguments of ``alt.Axis``."""
     return {
         "gridColor": theme["grid"],
         "labelColor": theme["muted"],
@@ -280,10 +281,10 @@ def robustness_panel(
     Returns:
         The panel. A point with accuracy 0 or 1, which has no place on a logit axis, is a triangle on the edge.
     """
-    rows = _place_points(points[points["shift"] == shift], points, scale, sizes)
-    line = _place_line(baselines, bands, shift, scale)
-    x_low, x_high = _domain(rows, line, "x", scale)
-    y_low, y_high = _domain(rows, line, "y", scale)
+    rows = place_points(points[points["shift"] == shift], points, scale, sizes)
+    line = place_line(baselines, bands, shift, scale)
+    x_low, x_high = accuracy_domain(rows, line, "x", scale)
+    y_low, y_high = accuracy_domain(rows, line, "y", scale)
     for row in rows:  # what lies at infinity is drawn on the edge of the panel
         row["x"] = min(max(row["x"], x_low), x_high)
         row["y"] = min(max(row["y"], y_low), y_high)
@@ -297,11 +298,11 @@ def robustness_panel(
     y_title = f"accuracy on {name_test_set(shift, names)}"
     across: dict[str, Any] = {
         "scale": alt.Scale(domain=[x_low, x_high], nice=False, zero=False),
-        "axis": _accuracy_axis(x_low, x_high, scale, x_title, theme),
+        "axis": accuracy_axis(x_low, x_high, scale, x_title, theme),
     }
     upward: dict[str, Any] = {
         "scale": alt.Scale(domain=[y_low, y_high], nice=False, zero=False),
-        "axis": _accuracy_axis(y_low, y_high, scale, y_title, theme),
+        "axis": accuracy_axis(y_low, y_high, scale, y_title, theme),
     }
     x, y = alt.X("x:Q", **across), alt.Y("y:Q", **upward)
     kinds = list(styles)
@@ -316,7 +317,7 @@ def robustness_panel(
         scale=alt.Scale(domain=kinds, range=[styles[kind][1] for kind in kinds]),
         legend=legend,
     )
-    tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in _TOOLTIPS.items()]
+    tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in POINT_TOOLTIPS.items()]
 
     layers: list[alt.Chart] = []
     if line:
@@ -332,7 +333,7 @@ def robustness_panel(
                 strokeDash=alt.StrokeDash("dash:N", scale=None, legend=None),
             ),
         ]
-    layers += _equality_line((x_low, x_high), (y_low, y_high), x, y, theme)
+    layers += equality_line((x_low, x_high), (y_low, y_high), x, y, theme)
     inside = [row for row in rows if not row["edge"]]
     if intervals:
         bars = alt.Chart(alt.InlineData(values=inside))
@@ -516,7 +517,7 @@ def note_points(points: pd.DataFrame, shift: str, scale: str = "logit") -> list[
     return notes
 
 
-_TOOLTIPS: Final = {
+POINT_TOOLTIPS: Final = {
     "words": "model",
     "id_words": "in-distribution",
     "shift_words": "on the shift",
@@ -526,7 +527,7 @@ _TOOLTIPS: Final = {
 }
 
 
-def _place_points(
+def place_points(
     rows: pd.DataFrame, everything: pd.DataFrame, scale: str, sizes: tuple[float, float]
 ) -> list[dict[str, Any]]:
     """Turn rows of the table into what the marks need, in transformed accuracy."""
@@ -609,7 +610,7 @@ def _point_size(
     return sizes[0] + share * (sizes[1] - sizes[0])
 
 
-def _place_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scale: str) -> list[dict[str, Any]]:
+def place_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scale: str) -> list[dict[str, Any]]:
     """The baseline of a shift as rows for an area and a line, dashed outside the span of the standard models."""
     fits = baselines[baselines["shift"] == shift].to_dict("records") if len(baselines) else []
     here = bands[bands["shift"] == shift].sort_values("x", kind="stable") if len(bands) else bands
@@ -650,7 +651,7 @@ def _dashed(row: Mapping[str, Any], place: str, number: int) -> dict[str, Any]:
     return {name: row[name] for name in ("x", "y", "low", "high")} | {"dash": dash, "piece": number}
 
 
-def _domain(
+def accuracy_domain(
     points: Sequence[Mapping[str, Any]], line: Sequence[Mapping[str, Any]], axis: str, scale: str
 ) -> tuple[float, float]:
     """The span of an axis: every point, its bars within reason, and a margin; the line where there is no point."""
@@ -670,7 +671,7 @@ def _domain(
     return low - margin, high + margin
 
 
-def _equality_line(
+def equality_line(
     x_span: tuple[float, float], y_span: tuple[float, float], x: alt.X, y: alt.Y, theme: Mapping[str, str]
 ) -> list[alt.Chart]:
     """The line where a shift costs nothing, or a word on where it lies."""
@@ -746,7 +747,7 @@ def causes_panel(
             title="points of effective robustness",
             labelExpr="(datum.value > 0 ? '+' : '') + format(datum.value, '~g')",
             tickCount=6,
-            **_axis_look(theme),
+            **axis_look(theme),
         ),
     }
     x = alt.X("effect:Q", **across)

@@ -1,7 +1,8 @@
 """The report page of a study: one file that opens without a network.
 
 Stands alone, and last, because it only shows what other stages wrote: it measures nothing, so that every number on
-the page is also in a table.
+the page is also in a table. Each section of the page has a template of its name and one function here that gives it
+values; what a study lacks is said in its place.
 """
 
 from __future__ import annotations
@@ -10,167 +11,211 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
+import yaml
 
+from whyrobust.answers import answer_sentences, causes_rows, headline, main_comparisons, regression_rows
 from whyrobust.figures import (
-    REFERENCE_LOOK,
+    PAGE_THEME,
+    PALETTE,
     causes_panel,
-    choose_reference_styles,
-    choose_styles,
     describe_baseline,
     describe_points,
     describe_reference,
     format_percent,
     format_points,
-    judge_effect,
     note_points,
     page_spec,
     render_svg,
-    robustness_panel,
 )
 from whyrobust.files import write_text
+from whyrobust.page_charts import (
+    LAYER_PREFIX,
+    OTHER_READING,
+    PUBLISHED_FIELDS,
+    STUDY_FIELDS,
+    STUDY_FILTERS,
+    Choice,
+    curves_panel,
+    explorer_panel,
+    histogram_panel,
+    list_choices,
+    published_points,
+    stages_chart,
+    study_points,
+)
 from whyrobust.plan import HEAD_FIELDS
-from whyrobust.words import KIND_FIELDS, name_cause, name_head, name_kind, name_test_set, spaced
+from whyrobust.stages import STAGES
+from whyrobust.words import (
+    KIND_FIELDS,
+    capital,
+    name_cause,
+    name_head,
+    name_kind,
+    name_objective,
+    name_run,
+    name_test_set,
+    spaced,
+)
 
 #: Collections of published models, as the chart names them.
 COLLECTION_WORDS = {
     "imagenet_testbed": "other models of the ImageNet testbed",
     "open_clip": "CLIP models of open_clip, zero-shot",
+    "vlhub": "models of VL Hub",
 }
+STANDARD_WORDS = "standard models (fit the line)"
 SHIFT_WORDS = {
+    "imagenet": "ImageNet",
     "imagenet-v2": "ImageNet-V2",
     "imagenet-sketch": "ImageNet-Sketch",
     "imagenet-r": "ImageNet-R",
     "imagenet-a": "ImageNet-A",
     "objectnet": "ObjectNet",
 }
+#: Marks of the legend, by the names that Vega has for shapes.
+MARKS = {
+    "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
+}  # fmt: skip
+#: Kinds of the test sets of the paper's study, and the published accuracies on the same images.
+PUBLISHED_SHIFTS = {
+    "imagenet_v2": "imagenet-v2",
+    "imagenet_sketch": "imagenet-sketch",
+    "imagenet_r": "imagenet-r",
+    "imagenet_a": "imagenet-a",
+    "objectnet": "objectnet",
+}
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Sample images of one data set: a PNG, what it shows in words, and the captions below it."""
+class StudyTables:
+    """The tables of a study's results, as ``results/README.md`` describes them."""
 
-    name: str
-    role: str
-    png: bytes
-    captions: Sequence[str]
-    facts: str
+    accuracy: pd.DataFrame
+    effective: pd.DataFrame
+    runs: pd.DataFrame
+    baselines: pd.DataFrame
+    bands: pd.DataFrame
+    causes: pd.DataFrame
+    regression: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class DataTables:
+    """What the data of a study look like: tables of ``describe_data``, ``decontaminate`` and ``match_text``."""
+
+    classes: pd.DataFrame
+    captions: pd.DataFrame
+    filters: pd.DataFrame
+    samples: pd.DataFrame
+    pairs: pd.DataFrame
+    removed: pd.DataFrame
+    text_matches: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """What single runs did: the trained runs as the plan has them, and tables of the stage ``describe_runs``."""
+
+    trained: pd.DataFrame
+    curves: pd.DataFrame
+    confusions: pd.DataFrame
+    sample_predictions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ReferenceTables:
+    """Effective robustness, baselines and bands of published models."""
+
+    effective: pd.DataFrame
+    baselines: pd.DataFrame
+    bands: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a study was made.
+
+    Attributes:
+        provenance: the record that ``provenance.json`` holds.
+        stages: names of the stages it used.
+        images_by_stage: images that a stage went through, where it goes through images.
+        licences: ``name, by, part, licence`` of everything used.
+        citations: how to cite the data.
+        commands: the commands that remake the page.
+        figures: file names in ``figures/``.
+        latex: LaTeX tables by file name.
+    """
+
+    provenance: Mapping[str, Any]
+    stages: Sequence[str]
+    images_by_stage: Mapping[str, int]
+    licences: pd.DataFrame
+    citations: Sequence[str]
+    commands: Sequence[str]
+    figures: Sequence[str]
+    latex: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of the page: its title, spec, drawing for readers without scripts, and description in words."""
+    """One chart of the page.
+
+    Attributes:
+        title: heading.
+        spec: Vega-Lite spec as JSON that may stand in a script element.
+        svg: drawing for readers without scripts and for print, or nothing where a table says the same.
+        words: description of what it shows.
+        notes: what to know about single points.
+    """
 
     title: str
     spec: str
     svg: str
     words: str
-    notes: Sequence[str]
+    notes: Sequence[str] = ()
 
 
-def _rows(table: pd.DataFrame) -> list[Any]:
-    """Return the rows with their columns as attributes."""
-    return list(table.itertuples(index=False))
+@dataclass(frozen=True)
+class Explorer:
+    """Panels that the reader steers together: what points are coloured and filtered by, and what is hidden at first."""
+
+    name: str
+    panels: Sequence[Panel]
+    choices: Sequence[Choice]
+    hidden: Mapping[str, Sequence[str]]
+    background: bool
 
 
-def published_points(effective: pd.DataFrame) -> pd.DataFrame:
-    """Choose the published models that the page shows: the testbed's models and open_clip's CLIP models.
-
-    The x axis is the full validation set for all, since that is what is known of the CLIP models.
-    """
-    rows = effective[(effective["x_test_set"] == "imagenet") & effective["collection"].isin(COLLECTION_WORDS)].copy()
-    rows["collection"] = [
-        "standard models (fit the line)" if standard else COLLECTION_WORDS[name]
-        for standard, name in zip(rows["standard"], rows["collection"], strict=True)
-    ]
-    return rows
+def embed_json(value: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
+    """Return JSON that may stand inside a script element, whatever names it holds; no NaN, which JSON lacks."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
-    """Say in words what the causes table shows.
-
-    Args:
-        causes: ``causes.csv``.
-
-    Returns:
-        For each cause, in words, one sentence a comparison: the effect on average over the shifts, and on which shifts
-        its interval lies above zero, below zero, or holds zero.
-    """
-    sentences: dict[str, list[str]] = {}
-    for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
-        by_verdict: dict[str, list[str]] = {}
-        for row in _rows(rows):
-            found = judge_effect(row.effect_points, row.low_points, row.high_points)
-            by_verdict.setdefault(found, []).append(name_test_set(str(row.shift)))
-        parts = [
-            f"{words} {', '.join(by_verdict[key])}"
-            for key, words in (("raises", "raises it on"), ("lowers", "lowers it on"), ("unclear", "unclear on"))
-            if key in by_verdict
-        ]
-        average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
-        subject = name_cause(str(cause))
-        said = sentences.setdefault(subject[:1].upper() + subject[1:], [])
-        said.append(f"{contrast}, {average + '; '.join(parts) if parts else 'not measured'}.")
-    return sentences
+def picture_uri(data: bytes) -> str:
+    """Return the bytes of a PNG, JPEG or WebP picture as an address that needs no file."""
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg" if data.startswith(b"\xff\xd8") else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def headline(causes: pd.DataFrame) -> str:
-    """Name the cause with the largest mean effect whose interval leaves out zero on most shifts, if there is one.
-
-    Each cause speaks by its first comparison, which a study's config makes its main one.
-    """
-    best: tuple[float, str] | None = None
-    main = causes[causes["contrast"] == causes.groupby("cause")["contrast"].transform("first")]
-    for (cause, contrast), rows in main.groupby(["cause", "contrast"], sort=False):
-        clear = ((rows["low_points"] > 0) | (rows["high_points"] < 0)).sum()
-        mean = float(rows["effect_points"].mean())
-        if clear * 2 > len(rows) and (best is None or abs(mean) > abs(best[0])):
-            best = (
-                mean,
-                f"The largest clear effect is that of the {name_cause(str(cause))} ({contrast}): "
-                f"{format_points(mean)} percentage points of effective robustness on average, "
-                f"with an interval that leaves out zero on {clear} of {len(rows)} shifts.",
-            )
-    return best[1] if best else "No cause has an effect whose interval leaves out zero on most of the shifts."
+def _text(value: object) -> str:
+    """Return a cell as text, nothing where it is missing."""
+    return "" if value is None or value != value else str(value)
 
 
-def robustness_panels(
-    points: pd.DataFrame,
-    baselines: pd.DataFrame,
-    bands: pd.DataFrame,
-    styles: Mapping[str, tuple[str, str]],
-    scale: str,
-    names: Mapping[str, str],
-    look: Mapping[str, Any],
-) -> list[Panel]:
-    """Make one panel a shift, in the order of the points."""
-    panels = []
-    for shift in dict.fromkeys(points["shift"]):
-        chart = robustness_panel(points, baselines, bands, shift, styles, scale, names=names, for_page=True, **look)
-        spec = page_spec(chart)
-        mean = points[points["shift"] == shift].groupby("kind", sort=False)["effective_robustness_points"].mean()
-        words = (
-            f"Scatter of accuracy on {name_test_set(shift, names)} against in-distribution accuracy. Mean effective "
-            "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
-        )
-        line = describe_baseline(baselines, shift)
-        notes = [*([line[:1].upper() + line[1:] + "."] if line else ["No baseline could be fitted."])]
-        notes += note_points(points, shift, scale)
-        panels.append(
-            Panel(
-                name_test_set(shift, names),
-                json.dumps(spec).replace("<", "\\u003c"),
-                render_svg(spec, 360),
-                words,
-                notes,
-            )
-        )
-    return panels
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+# ---------------------------------------------------------------- the answer
 
 
 def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple[Panel, list[tuple[str, str]]]]:
@@ -178,63 +223,236 @@ def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple
     panels = []
     for cause in dict.fromkeys(causes["cause"]):
         rows = causes[causes["cause"] == cause]
-        spec = page_spec(causes_panel(causes, cause, colours, for_page=True))
-        words = " ".join(answer_sentences(rows))
+        spec = page_spec(causes_panel(causes, cause, colours, theme=PAGE_THEME, for_page=True))
+        words = " ".join(sentence for sentences in answer_sentences(rows).values() for sentence in sentences)
         fixed = list(dict.fromkeys(zip(rows["contrast"], rows["holds_fixed"], strict=True)))
-        title = name_cause(cause)
-        panel = Panel(
-            title[:1].upper() + title[1:],
-            json.dumps(spec).replace("<", "\\u003c"),
-            render_svg(spec, 420),
-            words,
-            [],
-        )
-        panels.append((panel, fixed))
+        panels.append((Panel(capital(name_cause(cause)), embed_json(spec), render_svg(spec, 420), words), fixed))
     return panels
 
 
-def legend_entries(styles: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
-    """Return what the page's legend shows for each kind: words, colour and the character of its shape."""
-    characters = {
-        "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
-        "triangle-right": "▶", "triangle-left": "◀",
-    }  # fmt: skip
-    return [
-        {"kind": kind, "colour": colour, "mark": characters.get(shape, "●")} for kind, (colour, shape) in styles.items()
+def overview_panel(causes: pd.DataFrame, colours: Mapping[str, str]) -> Panel:
+    """Make one panel of the main comparison of every cause: the first that the config names."""
+    main = main_comparisons(causes)
+    named = [
+        f"{capital(name_cause(cause))}: {contrast}"
+        for cause, contrast in zip(main["cause"], main["contrast"], strict=True)
     ]
+    spec = page_spec(
+        causes_panel(
+            main.assign(cause="main", contrast=named), "main", colours, theme=PAGE_THEME, wrap=44, for_page=True
+        )
+    )
+    words = " ".join(f"{cause}: {said[0]}" for cause, said in answer_sentences(main).items())
+    return Panel("The main comparison of each cause", embed_json(spec), render_svg(spec, 420), words)
 
 
-def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
-    """Return what a table says of one effect on each shift: the effect in ``column``, its interval and the verdict."""
+def answer_section(study: StudyTables, colours: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the section on the answer shows: the headline, a panel a cause, and the same in words and numbers."""
     return {
-        row["shift"]: {
-            "effect": format_points(row[column]),
-            "interval": f"{format_points(row['low_points'])} to {format_points(row['high_points'])}",
-            "verdict": judge_effect(row[column], row["low_points"], row["high_points"]),
-        }
-        for row in part.to_dict("records")
+        "headline": headline(study.causes),
+        "answers": answer_sentences(study.causes),
+        "overview": overview_panel(study.causes, colours) if len(study.causes) else None,
+        "cause_panels": cause_panels(study.causes, colours),
+        "causes": causes_rows(study.causes),
+        "regression": regression_rows(study.regression),
+        "shifts": list(dict.fromkeys(study.effective["shift"])),
     }
 
 
-def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of the table of causes: one a comparison, a cell a shift."""
-    rows = []
-    for (cause, contrast), part in causes.groupby(["cause", "contrast"], sort=False):
-        cells = _effect_cells(part, "effect_points")
-        pairs = f"{int(part['pairs'].min())} pairs, {int(part['seeds'].min())} seeds"
-        rows.append({"cause": name_cause(str(cause)), "contrast": contrast, "cells": cells, "pairs": pairs})
-    return rows
+# ---------------------------------------------------------------- effective robustness
 
 
-def regression_rows(regression: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of the table of the second opinion: one a term, a cell a shift."""
-    rows = []
-    for (cause, term), part in regression.groupby(["cause", "term"], sort=False):
-        cells = _effect_cells(part, "points")
-        inflation = float(part["vif"].max())
-        words = "cannot be told apart" if not np.isfinite(inflation) else f"{inflation:.1f}"
-        rows.append({"cause": name_cause(str(cause)), "term": spaced(str(term)), "cells": cells, "inflation": words})
-    return rows
+def explorer_panels(
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    bands: pd.DataFrame,
+    choices: Sequence[Choice],
+    hidden: Mapping[str, Sequence[str]],
+    scale: str,
+    names: Mapping[str, str],
+    **look: Any,  # noqa: ANN401 - keyword arguments of explorer_panel
+) -> list[Panel]:
+    """Make one panel a shift, in the order of the points."""
+    panels = []
+    first = points
+    for field, values in hidden.items():
+        first = first[~first[field].isin(values)]
+    for shift in dict.fromkeys(points["shift"]):
+        spec = explorer_panel(points, baselines, bands, shift, choices, hidden, scale, names=names, **look)
+        shown = first[first["shift"] == shift]
+        mean = shown.groupby("kind", sort=False)["effective_robustness_points"].mean()
+        words = (
+            f"Scatter of accuracy on {name_test_set(shift, names)} against in-distribution accuracy. Mean effective "
+            "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
+        )
+        line = describe_baseline(baselines, shift)
+        notes = [
+            f"{capital(line)}."
+            if line
+            else "No baseline: there are not two standard models with different accuracies "
+            "here, so effective robustness is not measured."
+        ]
+        notes += note_points(shown, shift, scale)
+        panels.append(Panel(name_test_set(shift, names), embed_json(spec), render_svg(spec, 360), words, notes))
+    return panels
+
+
+def _study_panel_points(study: StudyTables) -> pd.DataFrame:
+    """Return the points of a study's panels: a row a run, head and shift."""
+    return study_points(describe_points(study.effective, study.runs))
+
+
+def robustness_section(
+    study: StudyTables,
+    reference: ReferenceTables | None,
+    test_kinds: Mapping[str, str],
+    scale: str,
+    colours: Mapping[str, str],
+) -> Explorer:
+    """Return the explorer of a study's runs, with published models behind them where the test sets are the same.
+
+    Args:
+        study: the results.
+        reference: published models, or None.
+        test_kinds: kind of each test set, such as ``imagenet_r``, as the config names it.
+        scale: scale of the axes.
+        colours: colours by kind of training.
+    """
+    points = _study_panel_points(study)
+    layer = _published_layer(points, reference, test_kinds)
+    choices = list_choices(
+        pd.concat([points, layer], ignore_index=True) if len(layer) else points, STUDY_FIELDS, STUDY_FILTERS, colours
+    )
+    hidden = {"reading": [OTHER_READING]} if any(choice.name == "reading" for choice in choices) else {}
+    together = pd.concat([layer, points], ignore_index=True) if len(layer) else points
+    panels = explorer_panels(together, study.baselines, study.bands, choices, hidden, scale, {})
+    return Explorer("study", panels, choices, hidden, bool(len(layer)))
+
+
+def _published_layer(
+    points: pd.DataFrame, reference: ReferenceTables | None, test_kinds: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return published models on the shifts and axes of a study's points, none where the test sets differ."""
+    if reference is None:
+        return points.iloc[:0]
+    axes = points.drop_duplicates("shift")[["shift", "x_test_set"]]
+    parts = []
+    for shift, x_test_set in zip(axes["shift"], axes["x_test_set"], strict=True):
+        published = PUBLISHED_SHIFTS.get(test_kinds.get(shift, ""))
+        if published is None:
+            continue
+        axis = f"imagenet@{published}" if "@" in x_test_set else "imagenet"
+        rows = reference.effective
+        rows = rows[(rows["shift"] == published) & (rows["x_test_set"] == axis)]
+        parts.append(rows.assign(shift=shift, x_test_set=x_test_set))
+    if not parts:
+        return points.iloc[:0]
+    described = describe_reference(_with_collections(pd.concat(parts, ignore_index=True)))
+    return published_points(described, [*STUDY_FIELDS, *STUDY_FILTERS], background=True)
+
+
+def _with_collections(effective: pd.DataFrame) -> pd.DataFrame:
+    """Name the collections of published models in words, the standard models as one of their own."""
+    words = [
+        STANDARD_WORDS if standard else COLLECTION_WORDS.get(name, spaced(name))
+        for standard, name in zip(effective["standard"], effective["collection"], strict=True)
+    ]
+    return effective.assign(collection=words)
+
+
+def choose_published(effective: pd.DataFrame) -> pd.DataFrame:
+    """Choose the rows of published models whose x axis is the full validation set, and name their collections in words.
+
+    That axis is what is known of all collections.
+    """
+    return _with_collections(effective[effective["x_test_set"] == "imagenet"])
+
+
+def published_section(reference: ReferenceTables | None, colours: Mapping[str, str]) -> Explorer | None:
+    """Return the explorer of published models, or None where their tables are missing."""
+    if reference is None or reference.effective.empty:
+        return None
+    points = published_points(describe_reference(choose_published(reference.effective)), [], background=False)
+    lines, band = (table[table["x_test_set"] == "imagenet"] for table in (reference.baselines, reference.bands))
+    choices = list_choices(points, PUBLISHED_FIELDS, {}, colours)
+    panels = explorer_panels(points, lines, band, choices, {}, "logit", SHIFT_WORDS, intervals=False, sizes=(26, 26))
+    return Explorer("published", panels, choices, {}, False)
+
+
+# ---------------------------------------------------------------- the data
+
+
+def data_section(data: DataTables, similarity: float, text_fields: Sequence[str]) -> dict[str, Any]:
+    """Return what the section on the data shows: samples, class counts, captions, filters and repeats."""
+    data_sets = []
+    for (name, role), rows in data.samples.groupby(["dataset", "role"], sort=False):
+        counts = data.classes[data.classes["dataset"] == name]
+        source = role == "training_source"
+        panel = None
+        if len(counts):
+            spec = histogram_panel(counts, PALETTE[0] if source else PALETTE[1])
+            panel = Panel(str(name), embed_json(spec), "", _describe_counts(counts))
+        tiles = [
+            {
+                "picture": picture_uri(row["picture"]),
+                "label": _text(row["label"]),
+                "caption": _caption(row),
+            }
+            for row in _rows(rows)
+        ]
+        words = spaced(str(role))
+        data_sets.append({"name": str(name), "role": words, "tiles": tiles, "histogram": panel})
+    steps = list(dict.fromkeys(data.filters["step"]))
+    filters = [
+        {"dataset": dataset, "images": dict(zip(rows["step"], rows["images"], strict=True))}
+        for dataset, rows in data.filters.groupby("dataset", sort=False)
+    ]
+    bands = [
+        {
+            "low": low,
+            "high": high,
+            "in_band": int(rows.drop_duplicates("source")["in_band"].sum()),
+            "pairs": [
+                row | {"picture": picture_uri(row["picture"]), "test_picture": picture_uri(row["test_picture"])}
+                for row in _rows(rows)
+            ],
+        }
+        for (low, high), rows in data.pairs.groupby(["low", "high"])
+    ]
+    return {
+        "data_sets": data_sets,
+        "captions": _rows(data.captions),
+        "steps": steps,
+        "filters": filters,
+        "removed": _rows(data.removed[data.removed["images"] > 0]),
+        "bands": bands,
+        "similarity": similarity,
+        "text_matches": _rows(data.text_matches),
+        "text_fields": [spaced(field) for field in text_fields],
+    }
+
+
+def _caption(record: Mapping[str, Any]) -> str:
+    """Return all the text of a record in one line: title, description, tags."""
+    tags = record["tags"]
+    parts = [_text(record["title"]), _text(record["description"]), "" if tags is None else ", ".join(tags)]
+    return "; ".join(filter(None, parts))
+
+
+def _describe_counts(counts: pd.DataFrame) -> str:
+    """Say in words what a class histogram shows."""
+    rows = counts.sort_values(["images", "class"], ascending=[False, True], kind="stable")
+    largest, smallest = rows.iloc[0], rows.iloc[-1]
+    empty = int((rows["images"] == 0).sum())
+    words = (
+        f"{int(rows['images'].sum()):,} labelled images of {len(rows) - empty} classes; median "
+        f"{rows['images'].median():,.0f} a class; most: {largest['class']} ({int(largest['images']):,}); fewest: "
+        f"{smallest['class']} ({int(smallest['images']):,})"
+    )
+    return words + (f"; {empty} classes without an image." if empty else ".")
+
+
+# ---------------------------------------------------------------- the runs
 
 
 def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
@@ -242,20 +460,21 @@ def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
     test_sets = list(dict.fromkeys(accuracy["test_set"]))
     rows = []
     texts = ("prompts", "fitted_on", "caption", "labels", "pretrained_by")
-    for (_, head, prompts, fitted_on), part in accuracy.fillna(dict.fromkeys(texts, "")).groupby(
+    for (run, head, prompts, fitted_on), part in accuracy.fillna(dict.fromkeys(texts, "")).groupby(
         ["run", *HEAD_FIELDS], sort=False
     ):
         first = part.iloc[0]
         cells = {
-            row.test_set: {
-                "value": f"{row.accuracy:.4f}",
-                "text": format_percent(row.accuracy),
-                "interval": f"{format_percent(row.low)} to {format_percent(row.high)}, {row.images:,} images",
+            row["test_set"]: {
+                "value": f"{row['accuracy']:.4f}",
+                "text": format_percent(row["accuracy"]),
+                "interval": f"{format_percent(row['low'])} to {format_percent(row['high'])}, {row['images']:,} images",
             }
             for row in _rows(part)
         }
         rows.append(
             {
+                "run": str(run),
                 "kind": name_kind(**{name: first[name] for name in KIND_FIELDS}),
                 "images": int(first["train_images"]),
                 "seed": int(first["seed"]),
@@ -266,101 +485,251 @@ def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
     return test_sets, rows
 
 
+def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
+    """Make one panel an objective, since losses of different objectives cannot be compared."""
+    if runs.empty or curves.empty:
+        return []
+    named = runs.assign(
+        words=[
+            name_run(name_kind(**{name: row[name] for name in KIND_FIELDS}), row["train_images"], row["seed"])
+            for row in _rows(runs)
+        ],
+        source=[spaced(str(source)) for source in runs["source"]],
+    )
+    sources = dict.fromkeys(named["source"])
+    colours = {source: PALETTE[place % len(PALETTE)] for place, source in enumerate(sources)}
+    panels = []
+    for objective in dict.fromkeys(named["objective"]):
+        of_objective = named[named["objective"] == objective]
+        part = curves[curves["run"].isin(of_objective["run"])]
+        if part.empty:
+            continue
+        spec = curves_panel(part, of_objective, colours)
+        last = part.groupby("run").tail(1)["loss"]
+        title = capital(name_objective(str(objective)))
+        words = (
+            f"Training loss of {part['run'].nunique()} runs by {title}: last values from {last.min():.3g} to "
+            f"{last.max():.3g}."
+        )
+        panels.append(Panel(title, embed_json(spec), render_svg(spec, 360), words))
+    return panels
+
+
+def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
+    """Return what the section on the runs shows: the table of accuracies and the training curves."""
+    test_sets, rows = run_rows(study.accuracy)
+    return {
+        "test_sets": test_sets,
+        "rows": rows,
+        "count": study.runs["run"].nunique(),
+        "curves": curve_panels(details.curves, details.trained),
+        "has_details": bool(len(details.confusions) or len(details.sample_predictions)),
+    }
+
+
+def page_data(study: StudyTables, details: RunTables, samples: pd.DataFrame) -> dict[str, Any]:
+    """Return what the page's script shows of a chosen run: what it is, its results, confusions and answers.
+
+    Args:
+        study: the results.
+        details: confusions and answers to sample images of each run.
+        samples: the sample images, whose order the answers have.
+
+    Returns:
+        ``runs``: run to ``words`` and ``results`` (main head, a row a shift); ``names``: labels and answers;
+        ``confusions``: run to test set to ``[label, answer, images, images of the class]`` with places in ``names``;
+        ``answers``: run to test set to ``[answer, right]`` for each sample image, None where there is none;
+        ``default``: the run to show first, the one with the highest mean effective robustness.
+    """
+    points = describe_points(study.effective[study.effective["main"]], study.runs)
+    runs: dict[str, dict[str, Any]] = {}
+    for row in _rows(points):
+        entry = runs.setdefault(row["run"], {"words": row["words"], "results": []})
+        entry["results"].append(
+            [name_test_set(row["shift"])]
+            + [format_percent(row[name]) for name in ("id_accuracy", "shift_accuracy", "baseline_accuracy")]
+            + [format_points(row["effective_robustness_points"])]
+        )
+    means = points.groupby("run")["effective_robustness_points"].mean().dropna()
+    names: dict[str, int] = {}
+
+    def place(name: object) -> int:
+        return names.setdefault(spaced(_text(name)), len(names))
+
+    confusions: dict[str, dict[str, list[list[int]]]] = {}
+    for row in _rows(details.confusions):
+        confusions.setdefault(row["run"], {}).setdefault(row["test_set"], []).append(
+            [place(row["label"]), place(row["prediction"]), int(row["images"]), int(row["class_images"])]
+        )
+    place_of = {
+        (row["dataset"], row["uid"]): number
+        for _, rows in samples.groupby("dataset", sort=False)
+        for number, row in enumerate(_rows(rows))
+    }
+    sizes = samples.groupby("dataset").size()
+    answers: dict[str, dict[str, list[list[int] | None]]] = {}
+    for row in _rows(details.sample_predictions):
+        of_run = answers.setdefault(row["run"], {})
+        given = of_run.setdefault(row["test_set"], [None] * int(sizes[row["test_set"]]))
+        given[place_of[row["test_set"], row["uid"]]] = [place(row["prediction"]), int(bool(row["correct"]))]
+    return {
+        "runs": runs,
+        "names": list(names),
+        "confusions": confusions,
+        "answers": answers,
+        "test_sets": {name: name_test_set(name) for name in dict.fromkeys(details.sample_predictions["test_set"])},
+        "default": str(means.idxmax()) if len(means) else next(iter(runs), ""),
+    }
+
+
+# ---------------------------------------------------------------- how it was made
+
+
+def made_section(making: Making) -> dict[str, Any]:
+    """Return what the section on the making shows: stages and their cost, machine, config, licences and citations."""
+    spec = page_spec(stages_chart(making.stages))
+    words = {stage.name: stage.words for stage in STAGES}
+    times: Mapping[str, Mapping[str, float]] = making.provenance["seconds_by_stage"]
+    whole = sum(cost["seconds"] for cost in times.values())
+    costs = []
+    for stage in (stage.name for stage in STAGES if stage.name in times):
+        cost = times[stage]
+        images = making.images_by_stage.get(stage)
+        speed = f"{images / cost['seconds']:,.0f}" if images and cost["seconds"] else ""
+        costs.append(
+            {
+                "stage": spaced(stage),
+                "words": words[stage],
+                "jobs": f"{int(cost['jobs']):,}",
+                "seconds": f"{cost['seconds']:,.1f}",
+                "share": format_percent(cost["seconds"] / whole) if whole else "",
+                "memory": f"{cost['memory_mb']:,.0f}",
+                "speed": speed,
+            }
+        )
+    described = "; ".join(f"{spaced(stage)}: {words[stage]}" for stage in making.stages if stage in words)
+    record = {name: value for name, value in making.provenance.items() if name != "config"}
+    formats: dict[str, list[str]] = {}
+    for name in sorted(making.figures):
+        formats.setdefault(Path(name).stem, []).append(Path(name).suffix.removeprefix("."))
+    return {
+        "stages": Panel("Stages", embed_json(spec), render_svg(spec, 620), described),
+        "costs": costs,
+        "whole": f"{whole / 60:,.1f}",
+        "machine": making.provenance["machine"],
+        "commit": making.provenance["commit"],
+        "record": record,
+        "config": yaml.safe_dump(_plain(making.provenance["config"]), sort_keys=False, allow_unicode=True, width=110),
+        "checksums": making.provenance["checksums_sha256"],
+        "licences": _rows(making.licences),
+        "citations": making.citations,
+        "commands": making.commands,
+        "formats": formats,
+        "latex": making.latex,
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a config value
+    """Return a config as plain dicts and lists, which YAML writes without tags."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# ---------------------------------------------------------------- the page
+
+
+@cache
+def _scripts() -> list[str]:
+    """Return the scripts of the page: DataTables, Vega-Embed with Vega and Vega-Lite, and the page's own."""
+    import vl_convert
+
+    folder = resources.files("whyrobust") / "templates"
+    own = [(folder / name).read_text(encoding="utf-8") for name in ("vendor/dataTables.min.js", "report.js")]
+    vega: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return [script.replace("</script", "<\\/script") for script in (own[0], vega, own[1])]
+
+
 def render_report(
-    study: str,
-    accuracy: pd.DataFrame,
-    effective: pd.DataFrame,
-    runs: pd.DataFrame,
-    baselines: pd.DataFrame,
-    bands: pd.DataFrame,
-    causes: pd.DataFrame,
-    regression: pd.DataFrame,
-    reference: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None,
-    strips: Sequence[Strip],
-    removed: pd.DataFrame,
-    sizes: pd.DataFrame,
-    pair_strips: Sequence[Strip],
+    name: str,
+    study: StudyTables,
+    data: DataTables,
+    details: RunTables,
+    reference: ReferenceTables | None,
+    making: Making,
+    test_kinds: Mapping[str, str],
     similarity: float,
-    licences: pd.DataFrame,
-    text_matches: pd.DataFrame,
     text_fields: Sequence[str],
-    provenance: Mapping[str, Any],
     scale: str,
     colours: Mapping[str, str],
 ) -> str:
     """Return the page as HTML.
 
     Args:
-        study: name of the study.
-        accuracy: ``accuracy.csv``.
-        effective: ``effective_robustness.csv``.
-        runs: ``runs.csv``.
-        baselines: ``baselines.csv``.
-        bands: ``baseline_bands.csv``.
-        causes: ``causes.csv``; without rows the page says that nothing was compared.
-        regression: ``regression.csv``.
-        reference: effective robustness, baselines and bands of published models, or None.
-        strips: sample images of every data set.
-        removed: ``source, test_set, reason, images``: training images that repeat test images.
-        sizes: images a data set before and after.
-        pair_strips: pairs near the threshold.
-        similarity: the threshold.
-        licences: ``name, by, part, licence`` of everything used.
-        text_matches: ``source, records, matched, precision, recall``: labels found in text, a row a source.
-        text_fields: the text fields that were searched.
-        provenance: the record that ``provenance.json`` holds.
+        name: of the study.
+        study: its results; tables may have no row, and the page then says what is missing.
+        data: what its data look like.
+        details: what its runs did.
+        reference: published models, or None.
+        making: how it was made.
+        test_kinds: kind of each test set, as the config names it.
+        similarity: from which a training image counts as a near-duplicate of a test image.
+        text_fields: the text fields that were searched for labels.
         scale: scale of the axes.
-        colours: colours by kind of training.
+        colours: colours by kind of training, and of effects.
     """
-    import vl_convert
-
-    points = describe_points(effective[effective["main"]], runs)
-    styles = choose_styles(points["kind"].tolist(), colours)
-    published: dict[str, Any] = {"panels": [], "legend": []}
-    if reference is not None:
-        chosen = describe_reference(published_points(reference[0]))
-        lines, band = (table[table["x_test_set"] == "imagenet"] for table in reference[1:])
-        reference_styles = choose_reference_styles(chosen["kind"].tolist(), colours)
-        published = {
-            "panels": robustness_panels(chosen, lines, band, reference_styles, "logit", SHIFT_WORDS, REFERENCE_LOOK),
-            "legend": legend_entries(reference_styles),
-        }
-    test_sets, table = run_rows(accuracy)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("whyrobust", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
+    environment.filters["number"] = lambda value: f"{value:,.0f}" if value == value else "not known"
+    environment.filters["decimal"] = lambda value: f"{value:,.1f}" if value == value else "not known"
+    environment.filters["percent"] = format_percent
+    environment.filters["test_set"] = name_test_set
+    environment.filters["spaced"] = spaced
+    explorer = robustness_section(study, reference, test_kinds, scale, colours)
+    published = published_section(reference, colours)
     html: str = environment.get_template("report.html.j2").render(
-        study=study,
-        headline=headline(causes),
-        answers=answer_sentences(causes),
-        shifts=list(dict.fromkeys(effective["shift"])),
-        name_test_set=name_test_set,
-        causes=causes_rows(causes),
-        cause_panels=cause_panels(causes, {}),
-        regression=regression_rows(regression),
-        panels=robustness_panels(points, baselines, bands, styles, scale, {}, {}),
-        legend=legend_entries(styles),
+        name=name,
+        answer=answer_section(study, colours),
+        explorer=explorer,
+        data=data_section(data, similarity, text_fields),
+        runs=runs_section(study, details),
         published=published,
-        strips=strips,
-        pair_strips=pair_strips,
-        similarity=similarity,
-        removed=removed.to_dict("records"),
-        sizes=sizes.to_dict("records"),
-        test_sets=test_sets,
-        runs=table,
-        run_count=runs["run"].nunique(),
-        licences=licences.to_dict("records"),
-        text_matches=text_matches.to_dict("records"),
-        text_fields=text_fields,
-        percent=format_percent,
-        provenance=provenance,
-        bundle=vl_convert.javascript_bundle(""),
+        made=made_section(making),
+        page_data=embed_json(
+            page_data(study, details, data.samples)
+            | {"explorers": {part.name: _explorer_data(part) for part in (explorer, published) if part}}
+        ),
+        scripts=_scripts(),
     )
     return html
+
+
+def _explorer_data(explorer: Explorer) -> dict[str, Any]:
+    """Return what the page's script needs to steer an explorer."""
+    return {
+        "choices": [
+            {
+                "name": choice.name,
+                "words": choice.words,
+                "colours": choice.colours,
+                "values": [
+                    {"value": value, "colour": look["colour"], "mark": MARKS[look["shape"]]}
+                    | ({"layer": True} if value.startswith(LAYER_PREFIX) else {})
+                    for value, look in choice.looks.items()
+                ],
+            }
+            for choice in explorer.choices
+        ],
+        "hidden": {field: list(values) for field, values in explorer.hidden.items()},
+        "background": explorer.background,
+    }
 
 
 def write_report(path: Path | str, html: str) -> None:

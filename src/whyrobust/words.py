@@ -74,16 +74,32 @@ def name_kind(
         labels: ``annotated`` or ``text_match``; empty or missing without labels.
         pretrained_by: Objective of the run that it starts from; empty or missing for random weights.
     """
-    objective_words = _OBJECTIVE_WORDS.get(objective, spaced(objective))
-    what = spaced(supervision)
-    if supervision == "captions" and not _empty(caption):
-        what = _CAPTION_WORDS.get(str(caption), f"{spaced(str(caption))} captions")
-    if labels == "text_match":
-        what = "labels found in text"
-    words = f"{objective_words} on {spaced(source)} {what}"
+    words = f"{name_objective(objective)} on {spaced(source)} {name_supervision(supervision, caption, labels)}"
     if not _empty(pretrained_by):
-        words += f", after {_OBJECTIVE_WORDS.get(str(pretrained_by), spaced(str(pretrained_by)))}"
+        words += f", after {name_objective(str(pretrained_by))}"
     return words
+
+
+def name_objective(objective: str) -> str:
+    """Return an objective in words; one that is not known is shown as it is, spaced."""
+    return _OBJECTIVE_WORDS.get(objective, spaced(objective))
+
+
+def name_supervision(supervision: str, caption: str | None = None, labels: str | None = None) -> str:
+    """Return what a run learns from, in words: ``titles``, ``labels``, ``labels found in text``, ``images``."""
+    if supervision == "captions" and not _empty(caption):
+        return _CAPTION_WORDS.get(str(caption), f"{spaced(str(caption))} captions")
+    return "labels found in text" if labels == "text_match" else spaced(supervision)
+
+
+def name_run(kind: str, train_images: float, seed: object) -> str:
+    """Name a run in words: ``CLIP on web titles, 5,000 images, seed 0``."""
+    return f"{kind}, {int(train_images):,} images, seed {seed}"
+
+
+def capital(text: str) -> str:
+    """Return a text with its first letter as a capital and the rest as it is, unlike ``str.capitalize``."""
+    return text[:1].upper() + text[1:]
 
 
 def name_cause(cause: str) -> str:

@@ -1,5 +1,6 @@
 # What the rules know about the study: everything that reads `config` or looks up wildcards stands here.
 
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN
+from whyrobust.stages import STAGES
 from whyrobust.settings import (
     DERIVED_KINDS,
     ICON_PARTS,
@@ -340,6 +342,54 @@ def caption_variants_of(wildcards):
             and wildcards.plain_source in PLAN.components[run.source]
         }
     )
+
+
+def stages_used():
+    """Return the stages that the study goes through, in the order of the workflow."""
+    left_out = set()
+    if not ICON_DATASETS:
+        left_out |= {"build_records", "build_images"}
+    if not PHOTO_DATASETS:
+        left_out |= {"build_photo_records", "index_images"}
+    if not any(
+        DATASETS[name]["kind"] == "yfcc15m" and "metadata" in DATASETS[name]
+        for name in PHOTO_DATASETS
+    ):
+        left_out |= {"list_pairs", "fetch_pairs"}
+    if not DOWNLOADS_USED:
+        left_out.add("download_source")
+    if not any(run.published for run in RUNS):
+        left_out.add("import_pretrained")
+    if not SEVERAL:
+        left_out.add("measure_several")
+    if not any(fitted_heads_of(run.run) for run in EVALUATED):
+        left_out.add("fit_heads")
+    return [stage.name for stage in STAGES if stage.name not in left_out]
+
+
+STAGES_USED = stages_used()
+
+
+def commands():
+    """Return the commands that remake the study, with the config files as they were named."""
+    named = [
+        (
+            os.path.relpath(path)
+            if Path(path).is_relative_to(Path.cwd())
+            else Path(path).name
+        )
+        for path in workflow.overwrite_configfiles
+    ]
+    configs = "".join(f" --configfile {path}" for path in named)
+    first = (
+        []
+        if configs
+        else ["make study                       # this page, from nothing"]
+    )
+    return [*first, f".venv/bin/snakemake --cores 2{configs}    # whatever has changed"]
+
+
+COMMANDS = commands()
 
 
 def show_summary():

@@ -16,7 +16,7 @@ from whyrobust.figures import (
     save_figure,
 )
 from whyrobust.logs import start_log
-from whyrobust.report import published_points
+from whyrobust.report import choose_published
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -33,7 +33,7 @@ if __name__ == "__main__":
     causes = pd.read_csv(snakemake.input.causes)
     save_figure(robustness_chart(points, baselines, bands, colours, scale), folder, "effective_robustness", points)
     save_figure(causes_chart(causes, colours), folder, "causes", causes)
-    published = published_points(pd.read_csv(snakemake.input.reference))
+    published = choose_published(pd.read_csv(snakemake.input.reference))
     lines, band = (
         table[table["x_test_set"] == "imagenet"]
         for table in (

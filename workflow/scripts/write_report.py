@@ -6,26 +6,17 @@ Stands alone because it only shows what other stages wrote; it measures nothing.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from whyrobust.downloads import read_pinned_sources
 from whyrobust.files import checksum, write_json
-from whyrobust.images import contact_sheet
 from whyrobust.logs import start_log
-from whyrobust.photographs import Preprocessing, read_images
-from whyrobust.provenance import git_commit, machine, package_versions, stage_times
-from whyrobust.records import read_records
-from whyrobust.report import Strip, render_report, write_report
-from whyrobust.subsets import draw_subset
+from whyrobust.provenance import PACKAGE_FOLDER, git_commit, machine, package_versions, stage_times
+from whyrobust.report import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report, write_report
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-SAMPLES = 40
-MAXIMUM_SIDE = 64
-PAIRS_SHOWN = 20
 PACKAGES = (
     "torch",
     "open_clip_torch",
@@ -39,115 +30,98 @@ PACKAGES = (
     "snakemake",
 )
 
+FIGURE_SUFFIXES = (".svg", ".pdf", ".png", ".csv", ".json")
+
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
     settings = params.config
-    names = [*params.sources, *params.test_sets]
-    stores = dict(zip(names, files.images, strict=True))
-    # Drawings are shown as they are, photographs at a side at which people recognise things.
-    side = settings["data"]["image_size"] if settings["data"]["image_size"] <= MAXIMUM_SIDE else MAXIMUM_SIDE
-    how, scale = Preprocessing(side), 2 if side < MAXIMUM_SIDE else 1
     sizes = pd.read_csv(files.sizes)
-    strips = []
-    for name, records_path, kept_path in zip(names, files.records, files.kept, strict=True):
-        kept = pq.read_table(kept_path, columns=["uid"])["uid"].to_pylist()
-        shown = draw_subset(kept, min(SAMPLES, len(kept)), seed=0)
-        records = read_records(records_path).set_index("uid").loc[shown]
-        role = "training source" if name in params.sources else settings["test_sets"][name]["role"].replace("_", "-")
-        strips.append(
-            Strip(
-                name,
-                role,
-                contact_sheet(np.stack(list(read_images([stores[name]], shown, how))), columns=10, scale=scale),
-                [
-                    f"{title or 'no title'} → {label if isinstance(label, str) else 'no label'}"
-                    for title, label in zip(records["title"], records["label"], strict=True)
-                ],
-                f"{len(kept):,} images of {records['label'].nunique()} classes among the {len(shown)} shown.",
-            )
-        )
-
-    pairs = pd.read_csv(files.pairs)
-    pair_strips = []
-    for (low, high), band in pairs.groupby(["low", "high"]):
-        sample = band.head(PAIRS_SHOWN)
-        both = np.stack(
-            [
-                image
-                for row in sample.to_dict("records")
-                for image in (
-                    *read_images([stores[row["source"]]], [row["uid"]], how),
-                    *read_images([stores[row["test_set"]]], [row["test_uid"]], how),
-                )
-            ]
-        )
-        pair_strips.append(
-            Strip(
-                f"Similarity {low:.2f} to {high:.2f}",
-                "pairs",
-                contact_sheet(both, columns=8, scale=scale),
-                [f"{row['uid']} and {row['test_uid']} ({row['similarity']:.3f})" for row in sample.to_dict("records")],
-                f"{len(sample)} pairs of a training image (left) and its most similar test image (right), "
-                f"of {int(band.drop_duplicates('source')['in_band'].sum()):,} in this band.",
-            )
-        )
-
+    removed = pd.read_csv(files.removed)
     # The row without a class is that of all classes.
     matches = [pd.read_csv(path, keep_default_na=False, na_values=["nan"]).assign(source=name)
                for name, path in zip(params.sources, files.text_matches, strict=True)]  # fmt: skip
     text_matches = pd.concat([table[table["class"] == ""] for table in matches])
     for column in ("precision", "recall"):
         text_matches[column] = pd.to_numeric(text_matches[column], errors="coerce")
-    removed = pd.read_csv(files.removed)
+
     pinned = read_pinned_sources(files.sources_table)
+    used = [pinned[name] for name in params.downloads_used]
     licences = [
         pd.DataFrame({"name": row.name, "by": row.citation, "part": "downloaded", "licence": row.licence}, index=[0])
-        for row in (pinned[name] for name in params.downloads_used)
+        for row in used
     ]
     if files.sets:
         sets = pd.read_csv(files.sets, keep_default_na=False)
         licences.append(sets[sets["part"] != "excluded"].rename(columns={"set": "name", "team": "by"}))
-    folder = Path(snakemake.output.report).parent
+    runs = pd.read_csv(files.runs)
+    trained = pd.DataFrame(params.trained)
     tables = {name: files[name] for name in ("accuracy", "effective_robustness", "baselines", "causes", "runs")}
     provenance = {
         "study": params.study,
-        "commit": git_commit(Path.cwd()),
+        "commit": git_commit(PACKAGE_FOLDER),
         "machine": machine(),
         "packages": package_versions(PACKAGES),
-        "downloads": {
-            name: {"version": pinned[name].version, "checksum": pinned[name].checksum} for name in params.downloads_used
-        },
+        "downloads": {row.name: {"version": row.version, "checksum": row.checksum} for row in used},
         "images": sizes.to_dict("records"),
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables.values()},
-        "seconds_by_stage": stage_times(folder / "benchmarks"),
+        "seconds_by_stage": stage_times(Path(snakemake.output.report).parent / "benchmarks"),
         "config": settings,
     }
     write_json(snakemake.output.provenance, provenance)
+    accuracy = pd.read_csv(files.accuracy)
+    test_images = accuracy.drop_duplicates("test_set").set_index("test_set")["images"]
     html = render_report(
-        study=params.study,
-        accuracy=pd.read_csv(files.accuracy),
-        effective=pd.read_csv(files.effective_robustness),
-        runs=pd.read_csv(files.runs),
-        baselines=pd.read_csv(files.baselines),
-        bands=pd.read_csv(files.bands),
-        causes=pd.read_csv(files.causes),
-        regression=pd.read_csv(files.regression),
-        reference=(
-            pd.read_csv(files.reference),
-            pd.read_csv(files.reference_baselines),
-            pd.read_csv(files.reference_bands),
+        name=params.study,
+        study=StudyTables(
+            accuracy=accuracy,
+            effective=pd.read_csv(files.effective_robustness),
+            runs=runs,
+            baselines=pd.read_csv(files.baselines),
+            bands=pd.read_csv(files.bands),
+            causes=pd.read_csv(files.causes),
+            regression=pd.read_csv(files.regression),
         ),
-        strips=strips,
-        removed=removed[removed["images"] > 0],
-        sizes=sizes,
-        pair_strips=pair_strips,
+        data=DataTables(
+            classes=pd.read_csv(files.class_counts, keep_default_na=False),
+            captions=pd.read_csv(files.captions),
+            filters=pd.read_csv(files.filters),
+            samples=pd.read_parquet(files.samples),
+            pairs=pd.read_parquet(files.pairs),
+            removed=removed,
+            text_matches=text_matches,
+        ),
+        details=RunTables(
+            trained=trained,
+            curves=pd.read_csv(files.curves),
+            confusions=pd.read_csv(files.confusions, keep_default_na=False),
+            sample_predictions=pd.read_parquet(files.sample_predictions),
+        ),
+        reference=ReferenceTables(
+            effective=pd.read_csv(files.reference),
+            baselines=pd.read_csv(files.reference_baselines),
+            bands=pd.read_csv(files.reference_bands),
+        ),
+        making=Making(
+            provenance=provenance,
+            stages=params.stages,
+            images_by_stage={
+                "train_run": int(trained["samples_seen"].sum()),
+                "embed_test_sets": int(test_images[list(params.test_sets)].sum()) * len(runs),
+                "build_images": int(sizes["drawn"].sum()),
+                "index_images": int(sizes["drawn"].sum()),
+                "decontaminate": int(sizes["drawn"].sum()),
+            },
+            licences=pd.concat(licences) if licences else pd.DataFrame(columns=["name", "by", "part", "licence"]),
+            citations=[row.citation for row in used if row.citation],
+            commands=params.commands,
+            figures=sorted(path.name for path in Path(files.figures).iterdir() if path.suffix in FIGURE_SUFFIXES),
+            latex={path.name: path.read_text(encoding="utf-8") for path in sorted(Path(files.figures).glob("*.tex"))},
+        ),
+        test_kinds={name: facts["kind"] for name, facts in params.test_sets.items()},
         similarity=settings["data"]["near_duplicate_similarity"],
-        licences=pd.concat(licences) if licences else pd.DataFrame(columns=["name", "by", "part", "licence"]),
-        text_matches=text_matches,
         text_fields=settings["data"]["text_match"]["fields"],
-        provenance=provenance,
         scale=settings["baseline"]["scale"],
         colours=params.colours,
     )

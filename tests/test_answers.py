@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from whyrobust.report import answer_sentences, headline
+from whyrobust.answers import answer_sentences, headline
 
 
 def table(**shifts):

@@ -1,0 +1,47 @@
+"""The stages of a study, what each does and what it waits for, as the page and the README show them.
+
+Stands alone because it describes the workflow to people, and must be light: planning reads it. The rules are what runs.
+A test holds the two together: the graph that Snakemake makes of the rules must be this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its rule's name, what it does, and the stages whose results it waits for (not theirs in turn)."""
+
+    name: str
+    words: str
+    needs: tuple[str, ...] = ()
+
+
+STAGES: Final = (
+    Stage("download_source", "fetch the pinned archive and verify it"),
+    Stage("list_pairs", "addresses of image-text pairs", ("download_source",)),
+    Stage("fetch_pairs", "their images from the web", ("list_pairs",)),
+    Stage("build_records", "icon sets to records: title, description, tags, label, group", ("download_source",)),
+    Stage("build_photo_records", "photographs of any layout to records", ("download_source", "fetch_pairs")),
+    Stage("assemble_captions", "one caption a variant", ("build_records", "build_photo_records")),
+    Stage("build_images", "draw every icon", ("build_records",)),
+    Stage("index_images", "check every photograph and index where its bytes lie", ("build_photo_records",)),
+    Stage("decontaminate", "remove training images that repeat a test image", ("build_images", "index_images")),
+    Stage("match_text", "labels found in text, and how good they are", ("decontaminate",)),
+    Stage("describe_data", "samples, class counts and caption statistics", ("match_text", "assemble_captions")),
+    Stage("draw_subset", "seeded, nested subsets of a given size", ("decontaminate",)),
+    Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions")),
+    Stage("import_pretrained", "take in a published model"),
+    Stage("embed_test_sets", "embed all test images and prompts", ("train_run", "import_pretrained")),
+    Stage("fit_heads", "class means and linear probes on frozen embeddings", ("embed_test_sets",)),
+    Stage("score_heads", "predictions and accuracies", ("fit_heads",)),
+    Stage("describe_runs", "training curves and confusions", ("score_heads", "describe_data")),
+    Stage("measure_robustness", "baseline and effective robustness with intervals", ("score_heads",)),
+    Stage("measure_several", "the same beyond several in-distribution test sets", ("score_heads",)),
+    Stage("attribute_causes", "controlled comparisons and a regression", ("measure_robustness",)),
+    Stage("measure_reference", "the same for published models"),
+    Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
+    Stage("write_report", "this page", ("draw_figures", "describe_data", "describe_runs", "measure_several")),
+)

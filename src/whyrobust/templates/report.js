@@ -1,0 +1,248 @@
+(function () {
+  "use strict";
+  const page = JSON.parse(document.getElementById("page-data").textContent);
+  const views = []; // { view, explorer }
+  const states = {}; // explorer -> { by, hidden, behind }
+  let chosen = "";
+
+  function element(tag, attributes, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (name === "text") made.textContent = value;
+      else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  // ------------------------------------------------------------ charts
+
+  async function draw(place) {
+    const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
+    const drawing = place.innerHTML;
+    try {
+      const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
+      const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
+      const entry = { view, explorer: place.dataset.explorer || "", signals };
+      views.push(entry);
+      if (signals.includes("chosen")) {
+        view.addEventListener("click", (event, item) => {
+          const run = item && item.datum && item.datum.run;
+          if (run && page.runs[run]) choose(run === chosen ? "" : run);
+          else if (run && !page.runs[run]) highlight(run === chosen ? "" : run);
+        });
+      }
+      await steer(entry);
+      // The place itself is described in words; its thousand marks are not read out.
+      place.querySelector("svg").setAttribute("aria-hidden", "true");
+    } catch (error) {
+      place.innerHTML = drawing; // the drawing that was there is still right
+      console.error("chart " + place.dataset.spec + " could not be drawn", error);
+    }
+  }
+
+  async function steer(entry) {
+    const { view, explorer, signals } = entry;
+    const state = states[explorer];
+    if (signals.includes("chosen")) view.signal("chosen", chosen);
+    if (state) view.signal("by", state.by).signal("hidden", state.hidden).signal("behind", state.behind);
+    await view.runAsync();
+  }
+
+  const steerAll = (explorer) => Promise.all(views.filter((entry) => !explorer || entry.explorer === explorer).map(steer));
+
+  // ------------------------------------------------------------ an explorer's controls
+
+  function controls(place) {
+    const key = place.dataset.controls;
+    const facts = page.explorers[key];
+    if (!facts) return;
+    const state = { by: facts.choices[0].name, hidden: structuredClone(facts.hidden), behind: true };
+    facts.choices.forEach((choice) => { state.hidden[choice.name] = state.hidden[choice.name] || []; });
+    states[key] = state;
+    const legend = element("ul", { class: "legend", "aria-label": "Legend; press an entry to leave it out" });
+    const count = element("p", { class: "muted", role: "status" });
+    const filters = element("div", { class: "filters" });
+
+    const points = {};
+    document.querySelectorAll(`[data-explorer="${key}"]`).forEach((chart) => {
+      JSON.parse(document.getElementById(chart.dataset.spec).textContent).datasets.points.forEach((point) => {
+        if (!point.behind) points[facts.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;
+      });
+    });
+    const all = Object.values(points);
+
+    function toggle(field, value) {
+      const hidden = state.hidden[field];
+      state.hidden = { ...state.hidden, [field]: hidden.includes(value) ? hidden.filter((other) => other !== value) : [...hidden, value] };
+      refresh();
+    }
+
+    function refresh() {
+      const choice = facts.choices.find((other) => other.name === state.by);
+      legend.replaceChildren(...choice.values.filter((entry) => state.behind || !entry.layer).map((entry) => {
+        const mark = element("span", { class: "mark", "aria-hidden": "true", style: `color:${entry.colour}`, text: entry.mark });
+        if (entry.layer) return element("li", {}, element("span", { class: "still" }, mark, entry.value));
+        const pressed = !state.hidden[choice.name].includes(entry.value);
+        return element("li", {}, element("button", { type: "button", "aria-pressed": String(pressed), onclick: () => toggle(choice.name, entry.value) }, mark, entry.value));
+      }));
+      filters.querySelectorAll("input").forEach((box) => { box.checked = !state.hidden[box.dataset.field].includes(box.value); });
+      const shown = all.filter((point) => facts.choices.every((other) => !state.hidden[other.name].includes(point[other.name])));
+      count.textContent = `${shown.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} models and heads shown.`;
+      steerAll(key);
+    }
+
+    facts.choices.forEach((choice) => {
+      const values = choice.values.filter((entry) => !entry.layer);
+      if (values.length < 2) return;
+      filters.append(element("fieldset", {}, element("legend", { text: choice.words }), ...values.map((entry) =>
+        element("label", {}, element("input", { type: "checkbox", "data-field": choice.name, value: entry.value, onchange: () => toggle(choice.name, entry.value) }), entry.value))));
+    });
+    const row = element("div", { class: "row" });
+    const select = element("select", { onchange: (event) => { state.by = event.target.value; refresh(); } },
+      ...facts.choices.filter((choice) => choice.colours).map((choice) => element("option", { value: choice.name, text: choice.words })));
+    row.append(element("label", {}, "Colour and shape by", select));
+    if (facts.background) {
+      row.append(element("label", {}, element("input", { type: "checkbox", checked: true, onchange: (event) => { state.behind = event.target.checked; refresh(); } }), "published models behind"));
+    }
+    if (key === "study") row.append(element("label", {}, "Highlight", runSelect()));
+    row.append(element("button", { type: "button", text: "Reset", onclick: () => {
+      state.hidden = structuredClone(facts.hidden);
+      facts.choices.forEach((choice) => { state.hidden[choice.name] = state.hidden[choice.name] || []; });
+      refresh();
+      choose("");
+    } }));
+    place.replaceChildren(row, legend);
+    if (filters.childElementCount) place.append(element("details", {}, element("summary", { text: "Filter" }), filters));
+    place.append(count);
+    refresh();
+  }
+
+  // ------------------------------------------------------------ one run, closely
+
+  function runSelect(select) {
+    const made = select || element("select", {});
+    made.classList.add("run-select");
+    made.append(element("option", { value: "", text: "no run" }),
+      ...Object.entries(page.runs).map(([run, facts]) => element("option", { value: run, text: facts.words })));
+    made.addEventListener("change", (event) => choose(event.target.value));
+    return made;
+  }
+
+  function cells(tag, values, numeric) {
+    return values.map((value, place) => element(tag, { class: numeric && place >= numeric ? "n" : null, scope: tag === "th" ? "col" : null, text: value }));
+  }
+
+  function simpleTable(label, headings, rows, numeric) {
+    return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+      element("table", {}, element("thead", {}, element("tr", {}, ...cells("th", headings, numeric))),
+        element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells("td", row, numeric))))));
+  }
+
+  function answersOf(run, testSet) {
+    const given = (page.answers[run] || {})[testSet];
+    const sample = document.querySelector(`[data-tiles="${CSS.escape(testSet)}"]`);
+    if (!given || !sample) return null;
+    const tiles = given.map((answer, place) => {
+      const original = sample.children[place];
+      if (!answer || !original) return null;
+      const [name, right] = answer;
+      const image = original.querySelector("img").cloneNode();
+      const label = original.querySelector("figcaption").textContent;
+      const words = element("figcaption", {}, element("b", { text: right ? "✓ " : "✗ " }), right ? label : `${page.names[name]}, not ${label}`);
+      return { right, tile: element("figure", { class: right ? "right" : "wrong", title: original.title }, image, words) };
+    }).filter(Boolean);
+    const right = tiles.filter((tile) => tile.right).length;
+    tiles.sort((a, b) => b.right - a.right);
+    return element("div", {}, element("p", { class: "muted", text: `${right} of these ${tiles.length} are right.` }),
+      element("div", { class: "tiles" }, ...tiles.map((tile) => tile.tile)));
+  }
+
+  function confusionsOf(run, testSet) {
+    const rows = (page.confusions[run] || {})[testSet];
+    if (!rows) return element("p", { class: "missing", text: "Confusions were not recorded." });
+    if (!rows.length) return element("p", { text: "It confuses no classes." });
+    const table = simpleTable("Confusions", ["Class", "Taken for", "Images", "Share of the class"],
+      rows.map(([label, answer, images, whole]) => [page.names[label], page.names[answer], `${images} of ${whole}`, `${(100 * images / whole).toFixed(0)} %`]), 2);
+    table.querySelectorAll("tbody tr").forEach((row, place) => {
+      const [, , images, whole] = rows[place];
+      row.lastChild.prepend(element("span", { class: "bar", "aria-hidden": "true", style: `width:${(60 * images / whole).toFixed(1)}px` }));
+    });
+    return table;
+  }
+
+  function describe(run) {
+    const place = document.getElementById("chosen");
+    const shown = run || page.default;
+    const facts = page.runs[shown];
+    if (!facts) { place.replaceChildren(element("p", { class: "missing", text: "No run was evaluated." })); return; }
+    const parts = [element("p", {}, element("b", { text: facts.words }), run ? "" : " (shown as an example: the run with the highest mean effective robustness)")];
+    parts.push(simpleTable("Results of the run", ["Shift", "In-distribution", "On the shift", "The line predicts", "Effective robustness, points"], facts.results, 1));
+    const sets = Object.keys(page.test_sets).filter((name) => (page.answers[shown] || {})[name] || (page.confusions[shown] || {})[name]);
+    if (sets.length) {
+      const body = element("div", {});
+      const fill = (name) => body.replaceChildren(
+        element("h4", { text: `Right and wrong on a sample of ${page.test_sets[name]}` }), answersOf(shown, name) || element("p", { class: "missing", text: "Answers to sample images were not recorded." }),
+        element("h4", { text: `Classes it confuses most on ${page.test_sets[name]}` }), confusionsOf(shown, name));
+      const select = element("select", { id: "chosen-test-set", onchange: (event) => { testSet = event.target.value; fill(testSet); } },
+        ...sets.map((name) => element("option", { value: name, text: page.test_sets[name] })));
+      if (!sets.includes(testSet)) testSet = sets[Math.min(1, sets.length - 1)];
+      select.value = testSet;
+      parts.push(element("p", {}, element("label", {}, "Test set ", select)), body);
+      fill(testSet);
+    }
+    place.replaceChildren(...parts);
+  }
+  let testSet = "";
+
+  function highlight(run) {
+    chosen = run;
+    steerAll();
+  }
+
+  function choose(run) {
+    highlight(run);
+    document.querySelectorAll(".run-select").forEach((select) => { select.value = run; });
+    if (table) table.rows().nodes().each((row) => row.classList.toggle("chosen", row.dataset.run === run && run !== ""));
+    describe(run);
+    history.replaceState(null, "", run ? `#run=${encodeURIComponent(run)}` : location.pathname + location.search);
+  }
+
+  // ------------------------------------------------------------ the table of runs
+
+  let table = null;
+  const runsTable = document.getElementById("runs-table");
+  if (runsTable) {
+    table = new window.DataTable(runsTable, {
+      order: [], autoWidth: false, pageLength: 25, lengthMenu: [10, 25, 100, { label: "all", value: -1 }],
+      language: { search: "Show only rows with", lengthMenu: "Rows: _MENU_", entries: { _: "rows", 1: "row" } },
+    });
+    runsTable.addEventListener("click", (event) => {
+      const button = event.target.closest("button.show");
+      if (!button) return;
+      choose(button.dataset.run);
+      document.getElementById("chosen-title").focus();
+    });
+    let rowsShown = 25; // on paper all rows are there
+    window.addEventListener("beforeprint", () => { rowsShown = table.page.len(); table.page.len(-1).draw(); });
+    window.addEventListener("afterprint", () => table.page.len(rowsShown).draw());
+  }
+
+  // ------------------------------------------------------------ start
+
+  runSelect(document.getElementById("chosen-run"));
+  document.getElementById("clear-run").addEventListener("click", () => choose(""));
+  document.querySelectorAll("[data-controls]").forEach(controls);
+  const asked = new URLSearchParams(location.hash.slice(1)).get("run");
+  if (asked && page.runs[asked]) choose(asked);
+  else describe("");
+
+  (async () => {
+    for (const place of document.querySelectorAll("[data-spec]")) {
+      await draw(place);
+      await new Promise((resolve) => setTimeout(resolve)); // the page answers in between
+    }
+    document.documentElement.dataset.charts = "drawn";
+  })();
+})();

@@ -1,0 +1,426 @@
+"""Small studies made up for tests of the report page, complete or with parts missing, and a browser to open them in."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from whyrobust.plan import RUN_COLUMNS
+from whyrobust.report import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report
+from whyrobust.robustness import fit_baseline
+from whyrobust.stages import STAGES
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SHIFTS = ("v2", "sketch")
+CLASSES = ("cat", "dog", "light bulb")
+TEST_IMAGES = 400
+LONG_NAME = "a comparison with a name that is long enough to need several lines of its panel"
+
+
+def find_browser():
+    """Return the path of a browser, or say how to get one."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert found, f"none of {', '.join(BROWSERS)} is there: `make browser` installs Debian's chromium"
+    return found
+
+
+def picture(seed):
+    pixels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def make_runs(sources=("studio", "web"), seeds=(0, 1), names=str):
+    """Return made-up runs: of every source and seed two sizes by cross-entropy and one by CLIP."""
+    rows = []
+    for source in sources:
+        for seed in seeds:
+            for objective, images in (("cross_entropy", 500), ("cross_entropy", 2000), ("clip", 2000)):
+                clip = objective == "clip"
+                rows.append(
+                    {
+                        "run": f"{objective}-{source}-{images}-{seed}",
+                        "source": names(source),
+                        "train_images": images,
+                        "seed": seed,
+                        "objective": objective,
+                        "supervision": "captions" if clip else "labels",
+                        "caption": "title" if clip else "",
+                        "labels": "" if clip else "annotated",
+                        "pretrained_by": "",
+                        "pretrained_run": "",
+                        "model": "icon_cnn",
+                        "samples_seen": 1000,
+                        "standard": source == sources[0] and not clip,
+                        "evaluated": True,
+                        "published": False,
+                        "images_used": images,
+                    }
+                )
+    return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "images_used"])
+
+
+def make_study(runs, baseline=True):
+    """Return the result tables of made-up runs: web is ten points more robust, CLIP less accurate."""
+    accuracy, effective, bands, lines = [], [], [], []
+    heads = []
+    for row in runs.to_dict("records"):
+        clip = row["objective"] == "clip"
+        heads.append(
+            row
+            | ({"head": "zero_shot", "prompts": "name"} if clip else {"head": "classifier", "prompts": ""})
+            | {"fitted_on": "", "main": True}
+        )
+        if clip:
+            heads.append(row | {"head": "linear_probe", "prompts": "", "fitted_on": "own", "main": False})
+    for number, row in enumerate(heads):
+        inside = 0.3 + 0.05 * (row["train_images"] > 1000) - 0.1 * (row["objective"] == "clip") + 0.005 * number
+        scores = {"studio_test": inside} | dict.fromkeys(SHIFTS, 0.6 * inside + 0.1 * ("web" in row["source"]))
+        for test_set, score in scores.items():
+            correct = round(score * TEST_IMAGES)
+            accuracy.append(
+                row
+                | {"test_set": test_set, "images": TEST_IMAGES, "correct": correct, "accuracy": correct / TEST_IMAGES}
+                | {"low": max(score - 0.05, 0), "high": min(score + 0.05, 1)}
+            )
+    table = pd.DataFrame(accuracy)
+    keys = ["run", "head", "prompts", "fitted_on", "main"]
+    wide = table.pivot_table(index=keys, columns="test_set", values="accuracy", sort=False).reset_index()
+    standard = wide["run"].map(dict(zip(runs["run"], runs["standard"], strict=True)))
+    for shift in SHIFTS:
+        x, y = wide["studio_test"].to_numpy(), wide[shift].to_numpy()
+        expected = np.full(len(x), np.nan)
+        if baseline and standard.sum() >= 2:
+            line = fit_baseline(x[standard], y[standard], "logit")
+            expected = line.predict(x)
+            ends = np.linspace(x.min(), x.max(), 20)
+            bands += [
+                {
+                    "shift": shift,
+                    "x_test_set": "studio_test",
+                    "x": at,
+                    "y": here,
+                    "low": here * 0.9,
+                    "high": here * 1.05,
+                    "line": "all",
+                }
+                for at, here in zip(ends, line.predict(ends), strict=True)
+            ]
+            lines.append(
+                {
+                    "shift": shift,
+                    "x_test_set": "studio_test",
+                    "models": int(standard.sum()),
+                    "slope": line.slope,
+                    "intercept": line.intercept,
+                    "r_squared": line.r_squared,
+                    "scale": "logit",
+                    "x_low": line.x_low,
+                    "x_high": line.x_high,
+                    "excluded": 0,
+                    "line": "all",
+                }
+            )
+        points = 100 * (y - expected)
+        part = wide[keys].assign(
+            shift=shift,
+            x_test_set="studio_test",
+            id_accuracy=x,
+            id_low=x - 0.04,
+            id_high=x + 0.04,
+            shift_accuracy=y,
+            shift_low=y - 0.04,
+            shift_high=y + 0.04,
+            baseline_accuracy=expected,
+            effective_robustness_points=points,
+            low_points=points - 2,
+            high_points=points + 2,
+            standard=standard,
+            extrapolated=False,
+            note="",
+        )
+        effective.append(part)
+    causes = [
+        {
+            "cause": cause,
+            "contrast": contrast,
+            "shift": shift,
+            "pairs": 4,
+            "seeds": 2,
+            "effect_points": effect,
+            "low_points": effect - width,
+            "high_points": effect + width,
+            "holds_fixed": "everything else",
+        }
+        for cause, contrast, effect, width in (
+            ("training_set_size", "2,000 instead of 500 images", 0.4, 1.0),
+            ("training_distribution", "web instead of studio", 9.8, 2.0),
+            ("training_distribution", LONG_NAME, -3, 2),
+            ("language_at_training", "captions instead of labels", -1.2, 2.0),
+        )
+        for shift in SHIFTS
+    ]
+    regression = [
+        {
+            "shift": shift,
+            "cause": "training_distribution",
+            "term": "web instead of studio",
+            "points": 9.0,
+            "low_points": 7.0,
+            "high_points": 11.0,
+            "vif": 1.4,
+        }
+        for shift in SHIFTS
+    ]
+    return StudyTables(
+        accuracy=table,
+        effective=pd.concat(effective, ignore_index=True),
+        runs=runs,
+        baselines=pd.DataFrame(
+            lines,
+            columns=[
+                "shift",
+                "x_test_set",
+                "models",
+                "slope",
+                "intercept",
+                "r_squared",
+                "scale",
+                "x_low",
+                "x_high",
+                "excluded",
+                "line",
+            ],
+        ),
+        bands=pd.DataFrame(bands, columns=["shift", "x_test_set", "x", "y", "low", "high", "line"]),
+        causes=pd.DataFrame(causes),
+        regression=pd.DataFrame(regression),
+    )
+
+
+def make_data(names=str, classes=CLASSES):
+    """Return the tables of made-up data."""
+    sets = {
+        "studio": "training_source",
+        "web": "training_source",
+        "studio_test": "in_distribution",
+        "v2": "shift",
+        "sketch": "shift",
+    }
+    samples = [
+        {
+            "dataset": name,
+            "role": role,
+            "uid": f"{name}:{number}",
+            "title": names(f"a {label}"),
+            "description": "",
+            "tags": ["one", "two"],
+            "label": names(label),
+            "picture": picture(number),
+        }
+        for name, role in sets.items()
+        for number, label in enumerate(classes)
+    ]
+    return DataTables(
+        classes=pd.DataFrame(
+            [
+                {"dataset": name, "role": role, "class": names(label), "images": 10 * place}
+                for name, role in sets.items()
+                for place, label in enumerate(classes)
+            ]
+        ),
+        captions=pd.DataFrame(
+            [
+                {
+                    "source": "web",
+                    "caption": "title",
+                    "records": 100,
+                    "captions": 90,
+                    "empty_share": 0.1,
+                    "words_mean": 2.5,
+                    "words_median": 2,
+                    "words_p95": 5,
+                    "characters_mean": 14.2,
+                    "labelled": 80,
+                    "share_naming_class": 0.75,
+                }
+            ]
+        ),
+        filters=pd.DataFrame(
+            [
+                {"dataset": "web", "step": "recorded", "images": 120},
+                {"dataset": "web", "step": "decoded", "images": 110},
+            ]
+        ),
+        samples=pd.DataFrame(samples),
+        pairs=pd.DataFrame(
+            [
+                {
+                    "low": 0.97,
+                    "high": 1.0,
+                    "in_band": 7,
+                    "source": "web",
+                    "uid": "web:0",
+                    "test_set": "v2",
+                    "test_uid": "v2:1",
+                    "similarity": 0.98,
+                    "picture": picture(1),
+                    "test_picture": picture(2),
+                }
+            ]
+        ),
+        removed=pd.DataFrame([{"source": "web", "test_set": "v2", "reason": "near_duplicate", "images": 7}]),
+        text_matches=pd.DataFrame([{"source": "web", "records": 100, "matched": 60, "precision": 0.9, "recall": 0.5}]),
+    )
+
+
+def make_details(study, data):
+    """Return the tables of what made-up runs did."""
+    tests = ["studio_test", *SHIFTS]
+    first, second = data.samples["label"].iloc[0], data.samples["label"].iloc[1]
+    curves = [
+        {"run": run, "samples": 100 * step, "loss": 3.0 / step, "learning_rate": 0.01}
+        for run in study.runs["run"]
+        for step in range(1, 11)
+    ]
+    confusions = [
+        {
+            "run": run,
+            "head": "",
+            "prompts": "",
+            "fitted_on": "",
+            "test_set": test_set,
+            "label": first,
+            "prediction": second,
+            "images": 12,
+            "class_images": 40,
+        }
+        for run in study.runs["run"]
+        for test_set in tests
+    ]
+    answers = [
+        {
+            "run": run,
+            "test_set": row["dataset"],
+            "uid": row["uid"],
+            "label": row["label"],
+            "prediction": second,
+            "correct": row["label"] == second,
+        }
+        for run in study.runs["run"]
+        for row in data.samples.to_dict("records")
+        if row["dataset"] in tests
+    ]
+    return RunTables(study.runs, pd.DataFrame(curves), pd.DataFrame(confusions), pd.DataFrame(answers))
+
+
+def make_reference():
+    """Return the tables of a few made-up published models."""
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(0.5, 0.8, 12))
+    effective = pd.DataFrame(
+        {
+            "run": [f"model {number}" for number in range(12)],
+            "head": "classifier",
+            "prompts": "",
+            "shift": "imagenet-v2",
+            "x_test_set": "imagenet",
+            "id_accuracy": x,
+            "id_low": x - 0.01,
+            "id_high": x + 0.01,
+            "shift_accuracy": x - 0.1,
+            "shift_low": x - 0.12,
+            "shift_high": x - 0.08,
+            "baseline_accuracy": x - 0.1,
+            "effective_robustness_points": 0.0,
+            "low_points": -1.0,
+            "high_points": 1.0,
+            "standard": [number % 3 > 0 for number in range(12)],
+            "extrapolated": False,
+            "note": "",
+            "training": "standard",
+            "collection": ["imagenet_testbed", "open_clip", "vlhub"] * 4,
+        }
+    )
+    baselines = pd.DataFrame(
+        [
+            {
+                "shift": "imagenet-v2",
+                "x_test_set": "imagenet",
+                "models": 8,
+                "slope": 1.0,
+                "intercept": -0.5,
+                "r_squared": 0.99,
+                "scale": "logit",
+                "x_low": x.min(),
+                "x_high": x.max(),
+                "excluded": 0,
+                "line": "all",
+            }
+        ]
+    )
+    bands = pd.DataFrame(
+        {
+            "shift": "imagenet-v2",
+            "x_test_set": "imagenet",
+            "x": x,
+            "y": x - 0.1,
+            "low": x - 0.11,
+            "high": x - 0.09,
+            "line": "all",
+        }
+    )
+    return ReferenceTables(effective, baselines, bands)
+
+
+def make_making():
+    """Return how a made-up study was made."""
+    provenance = {
+        "commit": "0123456789",
+        "machine": {"processor": "a processor", "cores": 2, "memory_gb": 8, "system": "Linux", "python": "3.11"},
+        "packages": {"torch": "2.15.0"},
+        "checksums_sha256": {"accuracy.csv": "0" * 64},
+        "seconds_by_stage": {"train_run": {"jobs": 12, "seconds": 120.0, "memory_mb": 900.0}},
+        "config": {"study": "made up", "seeds": [0, 1]},
+    }
+    return Making(
+        provenance=provenance,
+        stages=[stage.name for stage in STAGES],
+        images_by_stage={"train_run": 12_000},
+        licences=pd.DataFrame([{"name": "a set", "by": "somebody", "part": "web", "licence": "MIT"}]),
+        citations=["Somebody 2024, a data set"],
+        commands=["make study"],
+        figures=["causes.svg", "causes.pdf"],
+        latex={"causes.tex": r"\begin{tabular}"},
+    )
+
+
+def make_page(baseline=True, names=str, **changes):
+    """Return the page of a made-up study as HTML; ``changes`` replace arguments of ``render_report``."""
+    study = make_study(make_runs(names=names), baseline)
+    data = make_data(names)
+    given = {
+        "name": "made up",
+        "study": study,
+        "data": data,
+        "details": make_details(study, data),
+        "reference": make_reference(),
+        "making": make_making(),
+        "test_kinds": {},
+        "similarity": 0.97,
+        "text_fields": ["title", "tags"],
+        "scale": "logit",
+        "colours": {},
+    } | changes
+    return render_report(**given)
+
+
+def emptied(tables):
+    """Return the same tables, each with its columns and without a row."""
+    return replace(tables, **{name: table.iloc[:0] for name, table in vars(tables).items()})
