@@ -4,6 +4,9 @@ Charts are drawn in one place so that the figures in a paper and those on the re
 same code. Every function takes tables and plain values and returns an Altair chart; nothing here reads a
 result from disk or decides what the result is.
 
+Whole charts are made for print at the size of a journal's column: one unit of Vega is one point of the PDF
+(1/72 inch), a chart has exactly the width it is asked for, and all its text is 8 points.
+
 Vega-Lite has no logit scale: accuracies are transformed here and the ticks are labelled back in percent.
 """
 
@@ -12,14 +15,17 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final, TypeVar
 
 import altair as alt
 import pandas as pd
+from PIL import ImageFont
 
 from whyrobust.files import atomic_path, write_json, write_text
 from whyrobust.words import KIND_FIELDS, VERDICTS, name_cause, name_head, name_kind, name_test_set, spaced
@@ -33,6 +39,28 @@ NEUTRAL: Final = "#8A9099"
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 VERDICT_COLOURS: Final = dict(zip(VERDICTS, ("#0072B2", "#D55E00", NEUTRAL), strict=True))
+
+VERDICT_SHAPES: Final = dict(zip(VERDICTS, ("triangle-right", "triangle-left", "circle"), strict=True))
+"""Pointing the way the effect goes, so that colour is not needed to read the verdict."""
+
+VERDICT_WORDS: Final = dict(
+    zip(VERDICTS, ("raises: interval above zero", "lowers: interval below zero", "unclear: interval includes zero"),
+        strict=True)
+)  # fmt: skip
+
+DOUBLE_COLUMN_POINTS: Final = 496
+"""Width of a figure across both columns: 175 mm, in points of 1/72 inch."""
+
+SINGLE_COLUMN_POINTS: Final = 240
+"""Width of a figure in one column: 85 mm."""
+
+PAGE_HEIGHT_POINTS: Final = 648
+"""Most height a page has for a figure: 9 inches."""
+
+PRINT_FONT_POINTS: Final = 8
+"""Size of all text in print: the least that journals ask for, so that nothing has to be scaled."""
+
+PNG_PIXELS_PER_INCH: Final = 300
 
 FILE_THEME: Final = {
     "ink": "#1d2025",
@@ -53,6 +81,9 @@ PAGE_THEME: Final = {
     "background": "transparent",
 }
 """CSS variables, which an SVG inside a page resolves: one drawing serves light, dark and print."""
+
+PRINT_FONT: Final = "Arial, 'Liberation Sans', Helvetica, sans-serif"
+"""Vega lays text out, and the PDF sets it, in Liberation Sans, which is as wide as Arial letter by letter."""
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -163,14 +194,24 @@ def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[flo
             place = transform_accuracy(accuracy, scale)
             if low <= place <= high and all(abs(place - other) >= gap for other, _ in chosen):
                 chosen.append((place, accuracy))
-        if len(chosen) >= 4:
+        if len(chosen) >= (4 if most > 5 else 2):
             break
     return [accuracy for _, accuracy in sorted(chosen)]
 
 
-def _accuracy_axis(low: float, high: float, scale: str, title: str, theme: Mapping[str, str]) -> alt.Axis:
-    """An axis in transformed accuracy with labels in percent."""
-    ticks = choose_ticks(low, high, scale)
+def _accuracy_axis(
+    low: float,
+    high: float,
+    scale: str,
+    title: str | list[str],
+    theme: Mapping[str, str],
+    most: int = 7,
+    margin: float = 0.0,
+    **look: Any,  # noqa: ANN401 - properties of an axis
+) -> alt.Axis:
+    """An axis in transformed accuracy with labels in percent, none of them in the margin, a share of the axis."""
+    edge = margin * (high - low)
+    ticks = choose_ticks(low + edge, high - edge, scale, most)
     places = [transform_accuracy(tick, scale) for tick in ticks]
     # Looked up by value: the same expression serves every scale, and no rounding of an inverse shows.
     # Shifted by 100, since d3 writes negative numbers with a typographic minus.
@@ -179,7 +220,7 @@ def _accuracy_axis(low: float, high: float, scale: str, title: str, theme: Mappi
         values=places,
         labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
         title=title,
-        **_axis_look(theme),
+        **(_axis_look(theme) | look),
     )
 
 
@@ -196,9 +237,59 @@ def _axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------- text in print
+
+
+@cache
+def _ruler() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(100)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return about how wide a text is, in the unit of ``size``, erring on the wide side.
+
+    Measured in Pillow's own font, which has the proportions of Helvetica and is there wherever Pillow is.
+    """
+    return 1.06 * size / 100 * _ruler().getlength(text)
+
+
+def wrap_text(text: str, width: float, size: float) -> list[str]:
+    """Break a text into lines that fit into ``width``; a word that is wider is broken too, nothing is cut off.
+
+    Args:
+        text: The text; white space is a place to break at.
+        width: The most width of a line, in the unit of ``size``.
+        size: The font's size.
+
+    Returns:
+        At least one line.
+    """
+    lines: list[str] = []
+    here = ""
+    for word in re.split(r"[ \t\n]+", text.strip()):  # a no-break space holds a number to its name
+        joined = f"{here} {word}" if here else word
+        if text_width(joined, size) <= width:
+            here = joined
+            continue
+        if here:
+            lines.append(here)
+        here = ""
+        for letter in word:
+            if here and text_width(here + letter, size) > width:
+                lines.append(here)
+                here = ""
+            here += letter
+    return [*lines, here] if here or not lines else lines
+
+
+def _lookup_labels(labels: Mapping[str, str | list[str]], key: str = "datum.label") -> str:
+    """Return the Vega expression that looks a label up; a list is shown as lines."""
+    return f"({json.dumps(labels)})[{key}]"
+
+
 # ---------------------------------------------------------------- styles
 
-_AnyChart = TypeVar("_AnyChart", alt.LayerChart, alt.ConcatChart)
+_AnyChart = TypeVar("_AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart)
 
 
 def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
@@ -217,6 +308,41 @@ def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None
         turn, slot = divmod(place, len(PALETTE))
         styles[kind] = (given.get(kind, PALETTE[slot]), SHAPES[(slot + turn) % len(SHAPES)])
     return styles
+
+
+def _configure_print(chart: _AnyChart, spare: float = 0.0) -> _AnyChart:
+    """Set fonts and grounds once for a chart in print; little padding, since the page has margins of its own.
+
+    ``spare`` is what the chart lacks to the width that it shall have, in points.
+    """
+    size, ink = PRINT_FONT_POINTS, FILE_THEME["ink"]
+    padding = {"left": 2, "top": 2, "right": 2 + spare, "bottom": 2}
+    configured = chart.configure(font=PRINT_FONT, background=FILE_THEME["background"], padding=padding)
+    configured = configured.configure_view(stroke=None).configure_axis(
+        labelFontSize=size, titleFontSize=size, titleFontWeight="normal"
+    )
+    configured = configured.configure_legend(
+        labelColor=ink,
+        titleColor=ink,
+        labelFontSize=size,
+        titleFontSize=size,
+        labelLimit=0,
+        symbolSize=36,
+        symbolOpacity=1,
+        rowPadding=2,
+        columnPadding=12,
+        offset=8,
+    )
+    return configured.configure_title(
+        color=ink,
+        subtitleColor=FILE_THEME["muted"],
+        anchor="start",
+        fontSize=size,
+        subtitleFontSize=size,
+        offset=6,
+        subtitlePadding=2,
+        limit=0,
+    )
 
 
 def _configure(chart: _AnyChart, theme: Mapping[str, str]) -> _AnyChart:
@@ -255,6 +381,9 @@ def robustness_panel(
     intervals: bool = True,
     sizes: tuple[float, float] = (40, 125),
     opacity: float = 0.9,
+    font: int = 11,
+    legend_width: float = 420,
+    legend_columns: int = 2,
     for_page: bool = False,
 ) -> alt.LayerChart:
     """Draw one shift: accuracy on the shift against in-distribution accuracy, with the line of standard models.
@@ -274,6 +403,9 @@ def robustness_panel(
         intervals: Draw the interval of both accuracies.
         sizes: Area in square pixels of the smallest and largest training set.
         opacity: Of the points, from 0 to 1.
+        font: Size of the text in the panel; titles and the legend are wrapped for it.
+        legend_width: Width of the legend, within which its entries are wrapped.
+        legend_columns: Entries of the legend side by side.
         for_page: Leave out title and legend, which the page sets itself, and add a parameter ``hidden``, the
             list of kinds not to show.
 
@@ -293,19 +425,29 @@ def robustness_panel(
                 row[f"{end}_{side}"] = None if value is None else min(max(value, low), high)
 
     x_name = rows[0]["x_name"] if rows else _first(baselines, shift, "x_test_set")
-    x_title = f"accuracy on {name_test_set(x_name or 'the test set', names)}"
-    y_title = f"accuracy on {name_test_set(shift, names)}"
+    x_title: str | list[str] = f"accuracy on {name_test_set(x_name or 'the test set', names)}"
+    y_title: str | list[str] = f"accuracy on {name_test_set(shift, names)}"
+    across_most = upward_most = 7
+    across_look: dict[str, Any] = {}
+    upward_look: dict[str, Any] = {}
+    if not for_page:
+        # Labels stay beside the panel: half of one would reach out at either end.
+        across_look = {**_PRINT_AXIS, "margin": 1.3 * font / width}
+        upward_look = {**_PRINT_AXIS, "margin": 0.6 * font / height, "minExtent": 3.4 * font}
+        x_title, y_title = wrap_text(x_title, width, font), wrap_text(y_title, height, font)
+        # Room for a label and a gap: "12.5%" across, one line upward.
+        across_most, upward_most = (max(2, min(7, int(side / (n * font)))) for side, n in ((width, 3.4), (height, 2)))
     across: dict[str, Any] = {
         "scale": alt.Scale(domain=[x_low, x_high], nice=False, zero=False),
-        "axis": _accuracy_axis(x_low, x_high, scale, x_title, theme),
+        "axis": _accuracy_axis(x_low, x_high, scale, x_title, theme, across_most, **across_look),
     }
     upward: dict[str, Any] = {
         "scale": alt.Scale(domain=[y_low, y_high], nice=False, zero=False),
-        "axis": _accuracy_axis(y_low, y_high, scale, y_title, theme),
+        "axis": _accuracy_axis(y_low, y_high, scale, y_title, theme, upward_most, **upward_look),
     }
     x, y = alt.X("x:Q", **across), alt.Y("y:Q", **upward)
     kinds = list(styles)
-    legend: Any = None if for_page else alt.Legend(title=None, orient="bottom", columns=2, direction="vertical")
+    legend: Any = None if for_page else _legend(kinds, legend_width, legend_columns, font)
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=kinds, range=[styles[kind][0] for kind in kinds]),
@@ -332,7 +474,7 @@ def robustness_panel(
                 strokeDash=alt.StrokeDash("dash:N", scale=None, legend=None),
             ),
         ]
-    layers += _equality_line((x_low, x_high), (y_low, y_high), x, y, theme)
+    layers += _equality_line((x_low, x_high), (y_low, y_high), x, y, theme, font, (width, height), rows)
     inside = [row for row in rows if not row["edge"]]
     if intervals:
         bars = alt.Chart(alt.InlineData(values=inside))
@@ -357,7 +499,13 @@ def robustness_panel(
         if there:
             layers.append(
                 alt.Chart(alt.InlineData(values=there))
-                .mark_point(shape="triangle", angle=angle, size=150, filled=False, strokeWidth=2)
+                .mark_point(
+                    shape="triangle",
+                    angle=angle,
+                    size=150 if for_page else 50,
+                    filled=False,
+                    strokeWidth=2 if for_page else 1.2,
+                )
                 .encode(x=x, y=y, color=colour, tooltip=tooltip)
             )
     if for_page:
@@ -365,10 +513,32 @@ def robustness_panel(
     panel = alt.layer(*layers).properties(width=width, height=height)
     if for_page:
         return panel.add_params(alt.param(name="hidden", value=[]))
+    room = width + 1.2 * font  # up to the next panel
+    fits = "; ".join(_describe_fits(baselines, shift)).replace("R² ", "R²\N{NO-BREAK SPACE}")
+    subtitle = f"line fitted to {fits}" if fits else "no baseline"
+    if text_width(subtitle, font) > room:
+        subtitle = f"fit: {fits}"
     return panel.properties(
         title=alt.TitleParams(
-            name_test_set(shift, names), subtitle=describe_baseline(baselines, shift) or "no baseline"
+            wrap_text(name_test_set(shift, names), room, font), subtitle=wrap_text(subtitle, room, font), frame="group"
         )
+    )
+
+
+_LEGEND_INDENT_POINTS: Final = 46
+_PRINT_AXIS: Final[dict[str, Any]] = {"labelPadding": 3, "titlePadding": 3}
+
+
+def _legend(entries: Sequence[str], width: float, columns: int, font: float, **words: str) -> alt.Legend:
+    """A legend below a chart, its entries wrapped so that ``columns`` of them fit into ``width``.
+
+    ``words`` are what entries are shown as, where that is not their name.
+    """
+    # A legend begins where the data do; left of an entry stands its symbol; between two columns there is a gap.
+    room = (width - _LEGEND_INDENT_POINTS) / columns - 3 * font
+    lines: dict[str, str | list[str]] = {entry: wrap_text(words.get(entry, entry), room, font) for entry in entries}
+    return alt.Legend(
+        title=None, orient="bottom", columns=columns, direction="vertical", labelExpr=_lookup_labels(lines)
     )
 
 
@@ -380,6 +550,7 @@ def robustness_chart(
     scale: str = "logit",
     *,
     names: Mapping[str, str] | None = None,
+    total: int = DOUBLE_COLUMN_POINTS,
     columns: int = 2,
 ) -> alt.ConcatChart:
     """Draw effective robustness, one panel a shift (Taori et al. 2020, figure 2; Fang et al. 2022, figure 1).
@@ -391,13 +562,15 @@ def robustness_chart(
         colours: Colours that replace the default ones, by kind.
         scale: ``logit``, ``probit`` or ``linear``.
         names: Test sets in words.
+        total: Width of the whole figure in points.
         columns: Panels a row.
 
     Raises:
         ValueError: There is no shift to draw.
     """
     styles = choose_styles(points["kind"].tolist(), colours)
-    return _panels(points, baselines, bands, styles, scale, names, columns)
+    look = {"sizes": (14, 44) if total > SINGLE_COLUMN_POINTS else (9, 26)}
+    return _panels(points, baselines, bands, styles, scale, names, total, columns, **look)
 
 
 def reference_chart(
@@ -408,6 +581,7 @@ def reference_chart(
     scale: str = "logit",
     *,
     names: Mapping[str, str] | None = None,
+    total: int = DOUBLE_COLUMN_POINTS,
     columns: int = 3,
 ) -> alt.ConcatChart:
     """Draw published models with the lines of the standard ones (Fang et al. 2022, figure 1).
@@ -420,6 +594,7 @@ def reference_chart(
         colours: Colours that replace the default ones, by collection.
         scale: ``logit``, ``probit`` or ``linear``.
         names: Test sets in words.
+        total: Width of the whole figure in points.
         columns: Panels a row.
 
     Raises:
@@ -427,7 +602,8 @@ def reference_chart(
     """
     described = describe_reference(points)
     styles = choose_reference_styles(described["kind"].tolist(), colours)
-    return _panels(described, baselines, bands, styles, scale, names, columns, **REFERENCE_LOOK)
+    look = REFERENCE_LOOK | {"sizes": (9, 9)}
+    return _panels(described, baselines, bands, styles, scale, names, total, columns, **look)
 
 
 REFERENCE_LOOK: Final[dict[str, Any]] = {"intervals": False, "sizes": (26, 26), "opacity": 0.75}
@@ -460,28 +636,61 @@ def _panels(
     styles: Mapping[str, tuple[str, str]],
     scale: str,
     names: Mapping[str, str] | None,
+    total: int,
     columns: int,
     **look: Any,  # noqa: ANN401 - keyword arguments of robustness_panel
 ) -> alt.ConcatChart:
     shifts = list(dict.fromkeys(points["shift"]))
     if not shifts:
         raise ValueError("the effective robustness table has no row: measure at least one run on one shift")
-    panels = [robustness_panel(points, baselines, bands, shift, styles, scale, names=names, **look) for shift in shifts]
-    chart = alt.concat(*panels, columns=columns, spacing=28).resolve_scale(color="shared", shape="shared")
-    return _configure(chart, FILE_THEME)
+    across = min(columns, len(shifts))
+
+    def draw(width: int, drawn: pd.DataFrame, spare: float = 0.0) -> alt.ConcatChart:
+        panels = [
+            robustness_panel(
+                drawn, baselines, bands, shift, styles, scale, names=names, width=width,
+                height=max(90, min(220, round(0.75 * width))), font=PRINT_FONT_POINTS, legend_width=total,
+                legend_columns=2 if total > SINGLE_COLUMN_POINTS else 1, **look,
+            )
+            for shift in shifts
+        ]  # fmt: skip
+        chart = alt.concat(*panels, columns=across, spacing=12).resolve_scale(color="shared", shape="shared")
+        return _configure_print(chart, spare)
+
+    # Hundreds of models take seconds to draw, and the outermost ones alone give the same axes.
+    width, spare = fit_width(lambda width: draw(width, _outermost(points)), total, across)
+    return draw(width, points, spare)
+
+
+def _outermost(points: pd.DataFrame) -> pd.DataFrame:
+    """Choose the points that decide where axes begin and end: the least and the largest of each column, by shift."""
+    ends = ["id_accuracy", "shift_accuracy", "id_low", "id_high", "shift_low", "shift_high"]
+    chosen: set[Any] = set()
+    for _, rows in points.reset_index(drop=True).groupby("shift"):
+        for name in [end for end in ends if end in rows]:
+            known = rows[name].dropna().sort_values()
+            within = known[(known > 0) & (known < 1)]  # 0 and 1 are not on the axis but on its edge
+            chosen |= {*known.index[:1], *known.index[-1:], *within.index[:1], *within.index[-1:]}
+    return points.reset_index(drop=True).loc[sorted(chosen)]
 
 
 def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:
     """Say how the line of a shift was fitted, or return nothing where there is none."""
-    rows = baselines[baselines["shift"] == shift] if len(baselines) else baselines
-    if not len(rows):
+    parts = _describe_fits(baselines, shift)
+    if not parts:
         return ""
+    lines = "line fitted to" if len(parts) == 1 else f"{len(parts)} lines fitted to"
+    return f"{lines} {' and '.join(parts)}"
+
+
+def _describe_fits(baselines: pd.DataFrame, shift: str) -> list[str]:
+    """Say of each line of a shift how many models it is fitted to and how well."""
+    rows = baselines[baselines["shift"] == shift] if len(baselines) else baselines
     parts = []
     for row in rows.to_dict("records"):
         digits = 3 if row["r_squared"] >= 0.995 else 2  # R² of 1.00 would claim too much
         parts.append(f"{int(row['models'])} models, R² {row['r_squared']:.{digits}f}")
-    lines = "line fitted to" if len(parts) == 1 else f"{len(parts)} lines fitted to"
-    return f"{lines} {' and '.join(parts)}"
+    return parts
 
 
 def note_points(points: pd.DataFrame, shift: str, scale: str = "logit") -> list[str]:
@@ -671,7 +880,14 @@ def _domain(
 
 
 def _equality_line(
-    x_span: tuple[float, float], y_span: tuple[float, float], x: alt.X, y: alt.Y, theme: Mapping[str, str]
+    x_span: tuple[float, float],
+    y_span: tuple[float, float],
+    x: alt.X,
+    y: alt.Y,
+    theme: Mapping[str, str],
+    font: float,
+    size: tuple[int, int],
+    points: Sequence[Mapping[str, Any]],
 ) -> list[alt.Chart]:
     """The line where a shift costs nothing, or a word on where it lies."""
     low, high = max(x_span[0], y_span[0]), min(x_span[1], y_span[1])
@@ -679,17 +895,34 @@ def _equality_line(
         above = y_span[1] <= x_span[0]
         text = "y = x lies above" if above else "y = x lies below"
         note = alt.Chart(alt.InlineData(values=[{"label": text}])).mark_text(
-            align="left", baseline="middle", color=theme["muted"], fontSize=11, fontStyle="italic", dy=2
+            align="left", baseline="middle", color=theme["muted"], fontSize=font, fontStyle="italic", dy=2
         )
         return [note.encode(x=alt.value(6), y=alt.value(8 if above else "height"), text="label:N")]
     ends = alt.Chart(alt.InlineData(values=[{"x": low, "y": low}, {"x": high, "y": high}]))
-    label = alt.Chart(alt.InlineData(values=[{"x": high, "y": high, "label": "y = x"}]))
-    # Left of and above the line's upper end, which is on the upper or on the right edge.
-    offset = {"dx": -22, "dy": 8} if high >= y_span[1] - 1e-9 else {"dx": -12, "dy": -10}
+
+    def pixel(x_value: float, y_value: float) -> tuple[float, float]:
+        return (
+            size[0] * (x_value - x_span[0]) / (x_span[1] - x_span[0]),
+            size[1] * (y_span[1] - y_value) / (y_span[1] - y_span[0]),
+        )
+
+    # Above the upper end of the line, or below the lower one, whichever is farther from every point; inside the panel.
+    width = 2.4 * font
+    places = []
+    for end, side in ((high, -1), (low, 1)):
+        left, top = pixel(end, end)
+        centre = (
+            min(max(left + side * (0.7 * font + width), width / 2 + 2), size[0] - width / 2 - 2),
+            min(max(top - side * 0.8 * font, font), size[1] - font),
+        )
+        free = min((math.dist(centre, pixel(row["x"], row["y"])) for row in points), default=math.inf)
+        places.append((free, end, centre[0] - left, centre[1] - top))
+    _, end, across, downward = max(places, key=lambda place: place[0])
+    label = alt.Chart(alt.InlineData(values=[{"x": end, "y": end, "label": "y = x"}]))
     return [
         ends.mark_line(color=theme["muted"], strokeDash=[5, 4], strokeWidth=1, opacity=0.8).encode(x=x, y=y),
         label.mark_text(
-            align="right", baseline="middle", color=theme["muted"], fontSize=11, fontStyle="italic", **offset
+            baseline="middle", color=theme["muted"], fontSize=font, fontStyle="italic", dx=across, dy=downward
         ).encode(x=x, y=y, text="label:N"),
     ]
 
@@ -720,6 +953,7 @@ def causes_panel(
     theme: Mapping[str, str] = FILE_THEME,
     width: int = 300,
     wrap: int = 46,
+    total: int | None = None,
     for_page: bool = False,
 ) -> alt.LayerChart:
     """Draw the contrasts of one cause: an interval a shift, on an axis that all causes share.
@@ -732,48 +966,68 @@ def causes_panel(
         theme: ``FILE_THEME`` or ``PAGE_THEME``.
         width: Width in pixels, not counting the names of the shifts.
         wrap: Letters a line in the heading of a contrast.
+        total: Width of the whole figure in print, in points: text is of print's size, headings are wrapped within
+            the panel, and there is a legend. None for a panel on a screen.
         for_page: Leave out the title, which the page sets itself.
 
     Returns:
         The panel. Filled points have an interval that leaves out zero; a missing effect says "not measured".
     """
     look = {**VERDICT_COLOURS, **(colours or {})}
-    rows, labels, headings, height = _place_causes(causes[causes["cause"] == cause], names, wrap)
+    font, row_height = (12, _ROW_PIXELS) if total is None else (PRINT_FONT_POINTS, _ROW_POINTS)
+    shifts = [name_test_set(shift, names) for shift in dict.fromkeys(causes["shift"])]
+    if total is None:
+        gutter = min(8 + 7 * max((len(name) for name in shifts), default=4), 130)
+        wrap_heading, wrap_label = partial(textwrap.wrap, width=wrap), _one_line
+    else:
+        # As wide as the widest name, but never more than half of the panel; what is wider is wrapped.
+        gutter = math.ceil(min(9 + max((text_width(name, font) for name in shifts), default=20), width))
+        wrap_heading = partial(wrap_text, width=width + gutter, size=font * 1.06)  # bold letters are wider
+        wrap_label = partial(wrap_text, width=gutter - 8, size=font)
+    rows, labels, headings, height = _place_causes(causes[causes["cause"] == cause], names, wrap_heading, wrap_label)
     low, high = _effect_domain(causes)
+    title = "points of effective robustness" if total is None else "effect on effective robustness (percentage points)"
     across: dict[str, Any] = {
         "scale": alt.Scale(domain=[low, high], nice=False, zero=False),
         "axis": alt.Axis(
-            title="points of effective robustness",
+            title=title if total is None else wrap_text(title, width, font),
             labelExpr="(datum.value > 0 ? '+' : '') + format(datum.value, '~g')",
-            tickCount=6,
-            **_axis_look(theme),
+            tickCount=6 if total is None else max(2, width // 30),
+            **(_axis_look(theme) | ({} if total is None else _PRINT_AXIS)),
         ),
     }
     x = alt.X("effect:Q", **across)
     # Spelled out by row, since names may repeat from contrast to contrast.
-    gutter = min(8 + 7 * max((len(label) for label in labels.values()), default=4), 130)
     downward: dict[str, Any] = {
         "scale": alt.Scale(domain=[height, 0], nice=False, zero=False),
         "axis": alt.Axis(
             title=None,
             values=[float(place) for place in labels],
-            labelExpr=f"({json.dumps(labels)})[format(datum.value, '.1f')]",
+            labelExpr=_lookup_labels(labels, "format(datum.value, '.2f')"),
             grid=False,
             domain=False,
             ticks=False,
             labelPadding=8,
             labelColor=theme["muted"],
-            labelLimit=gutter,
+            labelLimit=gutter if total is None else 0,
+            labelOverlap=False,
             minExtent=gutter,
             maxExtent=gutter,
         ),
     }
     y = alt.Y("row:Q", **downward)
-    verdicts = ["raises", "lowers", "unclear"]
-    colour = alt.Color(
-        "verdict:N",
-        scale=alt.Scale(domain=verdicts, range=[look[name] for name in verdicts]),
-        legend=None,
+    verdicts = list(VERDICTS)
+    legend: Any = None
+    if total is not None:
+        legend = _legend(verdicts, total, 3 if total > SINGLE_COLUMN_POINTS else 1, font, **VERDICT_WORDS)
+    colour, shape, fill = (
+        channel("verdict:N", scale=alt.Scale(domain=verdicts, range=values), legend=legend)
+        for channel, values in (
+            (alt.Color, [look[name] for name in verdicts]),
+            (alt.Shape, [VERDICT_SHAPES[name] for name in verdicts]),
+            # Hollow where the interval includes zero.
+            (alt.Fill, [theme["paper"] if name == "unclear" else look[name] for name in verdicts]),
+        )
     )
     tooltip = [
         alt.Tooltip("contrast:N", title="comparison"),
@@ -789,36 +1043,38 @@ def causes_panel(
     named = alt.Chart(alt.InlineData(values=headings))
     layers = [
         zero.mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
-        drawn.mark_rule(strokeWidth=2.4, strokeCap="round", clip=True).encode(
+        drawn.mark_rule(strokeWidth=0.2 * font, strokeCap="round", clip=True).encode(
             x=alt.X("low:Q", **across), x2="high:Q", y=y, color=colour
         ),
-        drawn.transform_filter("datum.verdict != 'unclear'")
-        .mark_point(filled=True, size=70, opacity=1)
-        .encode(x=x, y=y, color=colour, tooltip=tooltip),
-        drawn.transform_filter("datum.verdict == 'unclear'")
-        .mark_point(filled=False, size=56, opacity=1, fill=theme["paper"], strokeWidth=1.8)
-        .encode(x=x, y=y, color=colour, tooltip=tooltip),
+        drawn.mark_point(filled=False, size=4.7 * font, opacity=1, strokeWidth=0.14 * font).encode(
+            x=x, y=y, color=colour, shape=shape, fill=fill, tooltip=tooltip
+        ),
         # Paper behind the headings, so that no line of the grid strikes them through.
         named.mark_rect(color=theme["paper"], opacity=1).encode(
             x=alt.value(0), x2=alt.value("width"), y=alt.Y("top:Q", **downward), y2="end:Q"
         ),
         named.mark_text(
-            align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=12, fontWeight=600
+            align="left", baseline="middle", dx=-gutter, color=theme["ink"], fontSize=font, fontWeight=600
         ).encode(x=alt.value(0), y=y, text="text:N"),
     ]
     if unmeasured:
         layers.append(
             alt.Chart(alt.InlineData(values=unmeasured))
-            .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=11)
+            .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=min(font, 11))
             .encode(x=alt.XDatum(0), y=y, text=alt.value("not measured"), tooltip=tooltip)
         )
-    panel = alt.layer(*layers).properties(width=width, height=round(_ROW_PIXELS * height))
+    panel = alt.layer(*layers).properties(width=width, height=round(row_height * height))
     if for_page:
         return panel
-    return panel.properties(title=_capital(name_cause(cause)))
+    return panel.properties(title=alt.TitleParams(_capital(name_cause(cause)), offset=0))
 
 
 _ROW_PIXELS: Final = 19
+_ROW_POINTS: Final = 10.5
+
+
+def _one_line(text: str) -> list[str]:
+    return [text]
 
 
 def causes_chart(
@@ -826,42 +1082,75 @@ def causes_chart(
     colours: Mapping[str, str] | None = None,
     *,
     names: Mapping[str, str] | None = None,
+    total: int = DOUBLE_COLUMN_POINTS,
     columns: int = 2,
-) -> alt.ConcatChart:
+) -> alt.HConcatChart:
     """Draw the effect of each cause with its interval: a panel a cause, a block a contrast, a row a shift.
 
     Args:
         causes: ``causes.csv``, drawn in the order of its rows.
         colours: Colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
         names: Shifts in words.
-        columns: Panels a row.
+        total: Width of the whole figure in points.
+        columns: Stacks of panels side by side; the next panel goes to the stack that is shortest.
 
     Raises:
         ValueError: The table has no row.
     """
     if causes.empty:
         raise ValueError("the table of causes has no row: attribute at least one cause before drawing it")
-    panels = [causes_panel(causes, cause, colours, names=names) for cause in dict.fromkeys(causes["cause"])]
-    return _configure(alt.concat(*panels, columns=columns, spacing=36), FILE_THEME)
+    found = list(dict.fromkeys(causes["cause"]))
+    across = min(columns, len(found))
+
+    def draw(width: int, spare: float = 0.0) -> alt.HConcatChart:
+        stacks: list[list[alt.LayerChart]] = [[] for _ in range(across)]
+        heights = [0.0] * across
+        for cause in found:
+            panel = causes_panel(causes, cause, colours, names=names, width=width, total=total)
+            shortest = heights.index(min(heights))
+            stacks[shortest].append(panel)
+            heights[shortest] += panel.height + 4 * _ROW_POINTS  # its title and axis
+        chart = alt.hconcat(*(_stack(panels) for panels in stacks), spacing=14)
+        return _configure_print(_share_legend(chart), spare)
+
+    return draw(*fit_width(draw, total, across))
+
+
+def _stack(panels: Sequence[alt.LayerChart]) -> alt.VConcatChart:
+    chart: alt.VConcatChart = _share_legend(alt.vconcat(*panels, spacing=10))
+    return chart
+
+
+def _share_legend(chart: Any) -> Any:  # noqa: ANN401 - any concatenation
+    return chart.resolve_scale(color="shared", shape="shared", fill="shared")
+
+
+def first_contrasts(causes: pd.DataFrame) -> pd.DataFrame:
+    """Choose the first contrast of each cause, which a study's config makes its main one."""
+    return causes[causes["contrast"] == causes.groupby("cause")["contrast"].transform("first")]
 
 
 def _place_causes(
-    rows: pd.DataFrame, names: Mapping[str, str] | None, wrap: int
-) -> tuple[list[dict[str, Any]], dict[str, str], list[dict[str, Any]], float]:
+    rows: pd.DataFrame,
+    names: Mapping[str, str] | None,
+    wrap_heading: Callable[[str], list[str]],
+    wrap_label: Callable[[str], list[str]],
+) -> tuple[list[dict[str, Any]], dict[str, str | list[str]], list[dict[str, Any]], float]:
     """Stack the rows of one cause from the top: a heading a contrast, then its shifts."""
     placed: list[dict[str, Any]] = []
-    labels: dict[str, str] = {}
+    labels: dict[str, str | list[str]] = {}
     headings: list[dict[str, Any]] = []
     place = 0.0
     for contrast in dict.fromkeys(rows["contrast"]):
-        for text in textwrap.wrap(contrast, wrap) or [""]:
-            headings.append({"row": place + 0.6, "top": place, "end": place + 0.95, "text": text})
+        for text in wrap_heading(contrast) or [""]:
+            headings.append({"row": place + 0.6, "top": place - 0.1, "end": place + 0.95, "text": text})
             place += 0.85
         place += 0.15
         for row in rows[rows["contrast"] == contrast].to_dict("records"):
-            here = round(place + 0.5, 1)
+            lines = wrap_label(name_test_set(row["shift"], names))
+            here = round(place + 0.5, 2)  # beside the first line of its name
             effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
-            labels[f"{here:.1f}"] = name_test_set(row["shift"], names)
+            labels[f"{here:.2f}"] = lines
             placed.append(
                 {
                     "row": here,
@@ -875,8 +1164,8 @@ def _place_causes(
                     "evidence": describe_evidence(row.get("pairs"), row.get("seeds")),
                 }
             )
-            place = here + 0.5
-        place = round(place + 0.4, 1)
+            place = here + len(lines) - 0.5
+        place = round(place + 0.4, 2)
     placed = [{name: None if _missing(value) else value for name, value in row.items()} for row in placed]
     return placed, labels, headings, place
 
@@ -927,10 +1216,48 @@ def render_svg(spec: Mapping[str, Any], width: int | None = None) -> str:
     return svg
 
 
+def measure_chart(chart: alt.TopLevelMixin) -> tuple[float, float]:
+    """Return the width and height that a chart has when it is drawn, in points."""
+    size = re.search(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"', render_svg(chart.to_dict(validate=False)))
+    if size is None:
+        raise ValueError("the drawing of a chart says no width and height: has vl-convert changed its SVG?")
+    return float(size[1]), float(size[2])
+
+
+def fit_width(draw: Callable[[int], alt.TopLevelMixin], total: int, across: int) -> tuple[int, float]:
+    """Find how wide panels must be for a chart to be as wide as asked, axes and legend included.
+
+    Args:
+        draw: Draws the chart with panels of a given width.
+        total: Width of the whole chart, in points.
+        across: Panels side by side.
+
+    Returns:
+        The width of a panel and what is then left over, to be added as padding. Nothing is left, and the chart is
+        wider than asked, only where even the narrowest panels are too wide.
+    """
+    width, tried = max(_LEAST_PANEL_POINTS, total // across - 40), dict[int, float]()
+    # What is beside the panels hardly depends on their width, so that two drawings are enough but for a label that
+    # comes or goes with a point of width.
+    while width not in tried and len(tried) < 6:
+        tried[width] = total - measure_chart(draw(width))[0]
+        width = max(_LEAST_PANEL_POINTS, width + math.floor(tried[width] / across))
+    best = max((place for place in tried if tried[place] >= 0), default=min(tried))
+    return best, max(0.0, tried[best])
+
+
+_LEAST_PANEL_POINTS: Final = 40
+
+
+def _in_points(svg: str) -> str:
+    """Give a drawing its size in points, since a number alone is taken for 1/96 inch."""
+    return re.sub(r'(<svg[^>]*? width="[\d.]+)(" height="[\d.]+)"', r'\1pt\2pt"', svg, count=1)
+
+
 def save_figure(
-    chart: alt.LayerChart | alt.ConcatChart, folder: Path | str, name: str, data: pd.DataFrame | None = None
+    chart: alt.TopLevelMixin, folder: Path | str, name: str, data: pd.DataFrame | None = None
 ) -> list[Path]:
-    """Write a chart as SVG, PNG (two pixels a point), Vega-Lite JSON, and its data as CSV, each whole.
+    """Write a chart as SVG, PDF, PNG (300 pixels an inch), Vega-Lite JSON, and its data as CSV, each whole.
 
     Args:
         chart: The chart.
@@ -939,23 +1266,29 @@ def save_figure(
         data: The table behind the chart; without it, the rows in the spec, with the number of their data set.
 
     Returns:
-        The four paths: svg, png, json, csv.
+        The five paths: svg, pdf, png, json, csv.
     """
     import vl_convert
 
     spec = chart.to_dict()
     base = Path(folder)
-    paths = [base / f"{name}.{ending}" for ending in ("svg", "png", "json", "csv")]
-    write_text(paths[0], render_svg(spec))
-    with atomic_path(paths[1]) as temporary:
-        temporary.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_vega_lite_version(), scale=2))
-    write_json(paths[2], spec)
+    svg, pdf, png, json_path, csv = paths = [base / f"{name}.{ending}" for ending in _FIGURE_ENDINGS]
+    write_text(svg, _in_points(render_svg(spec)))
+    with atomic_path(pdf) as temporary:
+        temporary.write_bytes(vl_convert.vegalite_to_pdf(spec, vl_version=_vega_lite_version()))
+    with atomic_path(png) as temporary:
+        drawn = vl_convert.vegalite_to_png(spec, vl_version=_vega_lite_version(), ppi=PNG_PIXELS_PER_INCH)
+        temporary.write_bytes(drawn)
+    write_json(json_path, spec)
     if data is None:
         sets = spec.get("datasets", {}).values()
         data = pd.concat([pd.DataFrame(rows).assign(data_set=number) for number, rows in enumerate(sets) if rows])
-    with atomic_path(paths[3]) as temporary:
+    with atomic_path(csv) as temporary:
         data.to_csv(temporary, index=False, lineterminator="\n")
     return paths
+
+
+_FIGURE_ENDINGS: Final = ("svg", "pdf", "png", "json", "csv")
 
 
 def _vega_lite_version() -> str:
