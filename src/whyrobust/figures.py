@@ -44,9 +44,12 @@ VERDICT_SHAPES: Final = dict(zip(VERDICTS, ("triangle-right", "triangle-left", "
 """Pointing the way the effect goes, so that colour is not needed to read the verdict."""
 
 VERDICT_WORDS: Final = dict(
-    zip(VERDICTS, ("raises: interval above zero", "lowers: interval below zero", "unclear: interval includes zero"),
-        strict=True)
-)  # fmt: skip
+    zip(
+        VERDICTS,
+        ("raises: interval above zero", "lowers: interval below zero", "unclear: zero in the interval, or none"),
+        strict=True,
+    )
+)
 
 DOUBLE_COLUMN_POINTS: Final = 496
 """Width of a figure across both columns: 175 mm, in points of 1/72 inch."""
@@ -494,7 +497,7 @@ def robustness_panel(
         .mark_point(filled=False, opacity=opacity, fill=theme["paper"], strokeWidth=1.5 if intervals else 1)
         .encode(**encoded),
     ]
-    for edge, angle in {"left": -90, "right": 90, "bottom": 180, "top": 0}.items():
+    for edge, angle in {"left": 270, "right": 90, "bottom": 180, "top": 0}.items():
         there = [row for row in rows if row["edge"] == edge]
         if there:
             layers.append(

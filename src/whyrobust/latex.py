@@ -66,9 +66,7 @@ def format_effect(points: float, *, bold: bool = False) -> str:
 
 
 def format_interval(low: float, high: float) -> str:
-    """Return an interval as ``$[-1.0, 2.5]$``, ``--`` where an end is missing."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return MISSING
+    """Return an interval as ``$[-1.0, 2.5]$``."""
     ends = ", ".join(f"{round(end, 1) + 0.0:.1f}" for end in (low, high))
     return f"$[{ends}]$"
 
@@ -82,7 +80,8 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
         confidence: Coverage of the intervals.
 
     Returns:
-        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the interval leaves out zero.
+        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the interval leaves out zero;
+        one without an interval (a single seed) stands alone.
 
     Raises:
         ValueError: The table has no row, or a comparison has two rows for one shift.
@@ -108,7 +107,8 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
             lines.append(" & ".join([escape_latex(contrast), *cells]) + r" \\")
     caption = (
         f"Effect of each cause on effective robustness in the study {study}, in percentage points, with "
-        f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval leaves out zero."
+        f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval leaves out zero. "
+        "Without an interval: a single seed."
     )
     share = max(0.25, 0.62 - 0.08 * len(shifts))
     return _table(
@@ -164,6 +164,8 @@ def _effect_cell(rows: pd.DataFrame, shift: str) -> str:
     effect, low, high = (float(row[name]) for name in ("effect_points", "low_points", "high_points"))
     if not math.isfinite(effect):
         return MISSING
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return format_effect(effect)
     return rf"\robustnesseffect{{{format_effect(effect, bold=low > 0 or high < 0)}}}{{{format_interval(low, high)}}}"
 
 
@@ -177,7 +179,7 @@ def _table(lines: Sequence[str], head: Sequence[str], columns: str, caption: str
             r"  \footnotesize",
             rf"  \caption{{{escape_latex(caption)}}}",
             rf"  \label{{{label}}}",
-            f"  {_EFFECT_COMMAND}" if any("robustnesseffect" in line for line in lines) else "  %",
+            *([f"  {_EFFECT_COMMAND}"] if any("robustnesseffect" in line for line in lines) else []),
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
             "    " + " & ".join(escape_latex(name) for name in head) + r" \\",
