@@ -14,6 +14,10 @@ if not workflow.overwrite_configfiles:
     configfile: "config.yaml"
 
 
+# What `snakemake --report` says first.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 

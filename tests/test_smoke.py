@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import re
+import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +15,12 @@ import yaml
 
 from tests.agreement import check_data, check_details, opened
 from tests.test_dag import planned_jobs, write_config
+from whyrobust.looks import DOUBLE_COLUMN_POINTS, SINGLE_COLUMN_POINTS
 from whyrobust.plan import plan_runs
+
+FIGURES = [
+    name + variant for name in ("effective_robustness", "causes", "published_models") for variant in ("", "_column")
+]
 
 COLUMNS = {
     "accuracy.csv": "run source train_images seed objective supervision caption head prompts test_set images correct "
@@ -131,9 +139,15 @@ def test_what_single_runs_did_agrees_with_their_accuracies(smoke):
 
 def test_figures_report_and_provenance_are_there(smoke):
     results = smoke[0] / "results" / "smoke"
-    for name in ("effective_robustness", "causes", "published_models"):
-        for ending in ("svg", "png", "csv"):
+    for name in FIGURES:
+        for ending in ("svg", "pdf", "png", "json", "csv"):
             assert (results / "figures" / f"{name}.{ending}").stat().st_size > 500
+        column = DOUBLE_COLUMN_POINTS if not name.endswith("_column") else SINGLE_COLUMN_POINTS
+        assert f' width="{column}pt"' in (results / "figures" / f"{name}.svg").read_text(encoding="utf-8")[:300]
+    causes = pd.read_csv(results / "causes.csv")
+    table = (results / "figures" / "causes.tex").read_text(encoding="utf-8")
+    assert table.count("\\robustnesseffect{") == causes["low_points"].notna().sum()
+    assert (results / "figures" / "effective_robustness.tex").stat().st_size > 500
     page = (results / "report.html").read_text(encoding="utf-8")
     assert len(page) < 8_000_000
     # Links may lead outside; nothing may be loaded from there.
@@ -141,6 +155,33 @@ def test_figures_report_and_provenance_are_there(smoke):
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert {"commit", "packages", "machine", "config", "checksums_sha256", "images"} <= set(provenance)
     assert (smoke[0] / "results" / "reference" / "baselines.csv").exists()
+
+
+def test_snakemake_reports_the_study_without_a_network(smoke, snakemake, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
+    folder = smoke[0]
+    done = snakemake(folder, "--report", "study.html")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    page = (folder / "study.html").read_text(encoding="utf-8")
+    categories = json.loads(re.search(r"var categories = (\{.*?\})\s*(?:;|</script>)", page, re.DOTALL)[1])
+    shown = {
+        name: {Path(path).name for paths in parts.values() for path in paths} for name, parts in categories.items()
+    }
+    assert shown == {
+        "Figures": {f"{name}.svg" for name in FIGURES},
+        "Tables": {"accuracy.csv", "baselines.csv", "causes.csv", "effective_robustness.csv"},
+    }
+    for words in ("each measured by controlled comparisons", "mean paired difference", "Clopper-Pearson", "175 mm",
+                  "85 mm", "A point is a trained model", "slope, intercept", "what the baseline predicts"):  # fmt: skip
+        assert words in " ".join(page.replace("\\n", " ").split()), words
+    drawn = (folder / "results" / "smoke" / "figures" / "causes.svg").read_bytes()
+    assert base64.b64encode(drawn).decode() in page
+    assert not re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
+    done = snakemake(folder, "--report", "study.zip")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    with zipfile.ZipFile(folder / "study.zip") as archive:
+        assert {Path(name).name for name in archive.namelist()} >= set.union(*shown.values())
 
 
 def test_the_terminal_ends_with_the_causes(smoke):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whyrobust.figures import format_points, judge_effect
+from whyrobust.formatting import format_points, judge_effect
 from whyrobust.words import capital, name_cause, name_test_set, spaced
 
 

@@ -1,8 +1,8 @@
-"""Interactive charts of the report page: what `figures` draws for print, with parameters that the reader sets.
+"""Interactive charts of the report page: what other modules draw for print, with parameters that the reader sets.
 
 Stands alone because these charts have a second author, the reader: which field gives the colour, what is filtered out
 and which run is highlighted are parameters of the spec, set by the page's script. What a point is and where it lies is
-decided by `figures`, once for print and page.
+decided by `robustness_figures`, once for print and page.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import altair as alt
 import networkx as nx
 import pandas as pd
 
-from whyrobust.figures import (
-    NEUTRAL,
-    PAGE_THEME,
+from whyrobust.axes import accuracy_axis, accuracy_domain, axis_look
+from whyrobust.figure_files import page_spec
+from whyrobust.looks import NEUTRAL, PAGE_THEME, choose_styles
+from whyrobust.robustness_figures import (
+    EDGE_ANGLES,
     POINT_TOOLTIPS,
-    accuracy_axis,
-    accuracy_domain,
-    axis_look,
-    choose_styles,
     equality_line,
-    page_spec,
+    keep_inside,
+    line_layers,
     place_line,
     place_points,
 )
@@ -97,7 +96,7 @@ def choose_looks(points: pd.DataFrame, field: str, colours: Mapping[str, str]) -
 
 
 def study_points(points: pd.DataFrame) -> pd.DataFrame:
-    """Add the fields that a reader can choose to the described points of a study (see `figures.describe_points`).
+    """Add the fields that a reader can choose to the described points of a study (see `describe_points`).
 
     Beyond ``MOST_POINTS`` rows only main heads are kept.
     """
@@ -118,7 +117,7 @@ def study_points(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_points(points: pd.DataFrame, fields: Sequence[str], background: bool) -> pd.DataFrame:
-    """Give described published models (see `figures.describe_reference`) the fields of a chart.
+    """Give described published models (see `describe_reference`) the fields of a chart.
 
     Args:
         points: the models.
@@ -185,6 +184,9 @@ def explorer_panel(
     shown = points[(points["shift"] == shift) & points["id_accuracy"].notna() & points["shift_accuracy"].notna()]
     placed = place_points(shown, points, scale, sizes)
     fields = [choice.name for choice in choices]
+    line = place_line(baselines, bands, shift, scale)
+    x_span, y_span = accuracy_domain(placed, line, "x", scale), accuracy_domain(placed, line, "y", scale)
+    keep_inside(placed, x_span, y_span)
     unused = {"x_name", "kind"} | (set() if intervals else {"x_low", "x_high", "y_low", "y_high"})
     rows = [
         {name: value for name, value in place.items() if name not in unused}
@@ -192,12 +194,6 @@ def explorer_panel(
         | {"run": row["run"], "behind": bool(row["layer"])}
         for place, row in zip(placed, shown.to_dict("records"), strict=True)
     ]
-    line = place_line(baselines, bands, shift, scale)
-    x_span, y_span = accuracy_domain(placed, line, "x", scale), accuracy_domain(placed, line, "y", scale)
-    for row in rows:  # what lies at infinity is drawn on the edge of the panel
-        for axis, (low, high) in {"x": x_span, "y": y_span}.items():
-            for end in {axis, f"{axis}_low", f"{axis}_high"} & row.keys():
-                row[end] = min(max(row[end], low), high)
     x_name = str(shown["x_test_set"].iloc[0]) if len(shown) else "the test set"
     across: dict[str, Any] = {
         "scale": alt.Scale(domain=list(x_span), nice=False, zero=False),
@@ -208,18 +204,9 @@ def explorer_panel(
         "axis": accuracy_axis(*y_span, scale, f"accuracy on {name_test_set(shift, names)}", PAGE_THEME),
     }
     x, y = alt.X("x:Q", **across), alt.Y("y:Q", **upward)
-    layers: list[alt.Chart] = []
-    if line:
-        drawn = alt.Chart(alt.InlineData(values=line))
-        layers += [
-            drawn.mark_area(color=PAGE_THEME["band"], opacity=0.22, clip=True).encode(
-                x=x, y=alt.Y("low:Q", **upward), y2="high:Q", detail="piece:N"
-            ),
-            drawn.mark_line(color=PAGE_THEME["muted"], strokeWidth=1.6, clip=True).encode(
-                x=x, y=y, detail="piece:N", strokeDash=alt.StrokeDash("dash:N", scale=None, legend=None)
-            ),
-        ]
-    layers += equality_line(x_span, y_span, x, y, PAGE_THEME)
+    layers = line_layers(line, x, upward, PAGE_THEME)
+    # The panel is as wide as its place: about this wide.
+    layers += equality_line(x_span, y_span, x, y, PAGE_THEME, 11, (400, height), placed)
     kept = " && ".join(f"indexof(hidden['{field}'], datum['{field}']) < 0" for field in fields)
     models = (
         alt.Chart(alt.NamedData("points"))
@@ -258,7 +245,7 @@ def explorer_panel(
         .mark_point(filled=False, fill=PAGE_THEME["paper"], strokeWidth=1.5, cursor="pointer")
         .encode(stroke=alt.Stroke("look.colour:N", scale=None, legend=None), **encoded),
     ]
-    for edge, angle in {"left": -90, "right": 90, "bottom": 180, "top": 0}.items():
+    for edge, angle in EDGE_ANGLES.items():
         if any(row["edge"] == edge for row in rows):
             layers.append(
                 models.transform_filter(f"datum.edge === '{edge}'")

@@ -22,20 +22,11 @@ import pandas as pd
 import yaml
 
 from whyrobust.answers import answer_sentences, causes_rows, headline, main_comparisons, regression_rows
-from whyrobust.figures import (
-    PAGE_THEME,
-    PALETTE,
-    causes_panel,
-    describe_baseline,
-    describe_points,
-    describe_reference,
-    format_percent,
-    format_points,
-    note_points,
-    page_spec,
-    render_svg,
-)
+from whyrobust.cause_figures import causes_panel
+from whyrobust.figure_files import page_spec, render_svg
 from whyrobust.files import write_text
+from whyrobust.formatting import format_percent, format_points
+from whyrobust.looks import PAGE_THEME, PALETTE
 from whyrobust.page_charts import (
     LAYER_PREFIX,
     OTHER_READING,
@@ -52,9 +43,18 @@ from whyrobust.page_charts import (
     study_points,
 )
 from whyrobust.plan import HEAD_FIELDS
+from whyrobust.robustness_figures import (
+    choose_published,
+    describe_baseline,
+    describe_points,
+    describe_reference,
+    name_collections,
+    note_points,
+)
 from whyrobust.stages import STAGES
 from whyrobust.words import (
     KIND_FIELDS,
+    SHIFT_WORDS,
     capital,
     name_cause,
     name_head,
@@ -65,21 +65,6 @@ from whyrobust.words import (
     spaced,
 )
 
-#: Collections of published models, as the chart names them.
-COLLECTION_WORDS = {
-    "imagenet_testbed": "other models of the ImageNet testbed",
-    "open_clip": "CLIP models of open_clip, zero-shot",
-    "vlhub": "models of VL Hub",
-}
-STANDARD_WORDS = "standard models (fit the line)"
-SHIFT_WORDS = {
-    "imagenet": "ImageNet",
-    "imagenet-v2": "ImageNet-V2",
-    "imagenet-sketch": "ImageNet-Sketch",
-    "imagenet-r": "ImageNet-R",
-    "imagenet-a": "ImageNet-A",
-    "objectnet": "ObjectNet",
-}
 #: Marks of the legend, by the names that Vega has for shapes.
 MARKS = {
     "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
@@ -347,25 +332,8 @@ def _published_layer(
         parts.append(rows.assign(shift=shift, x_test_set=x_test_set))
     if not parts:
         return points.iloc[:0]
-    described = describe_reference(_with_collections(pd.concat(parts, ignore_index=True)))
+    described = describe_reference(name_collections(pd.concat(parts, ignore_index=True)))
     return published_points(described, [*STUDY_FIELDS, *STUDY_FILTERS], background=True)
-
-
-def _with_collections(effective: pd.DataFrame) -> pd.DataFrame:
-    """Name the collections of published models in words, the standard models as one of their own."""
-    words = [
-        STANDARD_WORDS if standard else COLLECTION_WORDS.get(name, spaced(name))
-        for standard, name in zip(effective["standard"], effective["collection"], strict=True)
-    ]
-    return effective.assign(collection=words)
-
-
-def choose_published(effective: pd.DataFrame) -> pd.DataFrame:
-    """Choose the rows of published models whose x axis is the full validation set, and name their collections in words.
-
-    That axis is what is known of all collections.
-    """
-    return _with_collections(effective[effective["x_test_set"] == "imagenet"])
 
 
 def published_section(reference: ReferenceTables | None, colours: Mapping[str, str]) -> Explorer | None:

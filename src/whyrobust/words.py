@@ -41,6 +41,23 @@ _CAUSE_WORDS: Final = {
     "contrastive_loss": "contrastive loss",
 }
 
+SHIFT_WORDS: Final = {
+    "imagenet": "ImageNet",
+    "imagenet-v2": "ImageNet-V2",
+    "imagenet-sketch": "ImageNet-Sketch",
+    "imagenet-r": "ImageNet-R",
+    "imagenet-a": "ImageNet-A",
+    "objectnet": "ObjectNet",
+}
+"""Test sets of published models."""
+
+COLLECTION_WORDS: Final = {
+    "imagenet_testbed": "other models of the ImageNet testbed",
+    "open_clip": "CLIP models of open_clip, zero-shot",
+    "vlhub": "models of VL Hub",
+}
+STANDARD_WORDS: Final = "standard models (fit the line)"
+
 
 def spaced(name: str) -> str:
     """Underscores as spaces, unless it is already written in words, where "open_clip" stays a name."""

@@ -4,7 +4,12 @@ rule attribute_causes:
         draws="<results>/effective_robustness_draws.npz",
         runs="<results>/runs.csv",
     output:
-        causes="<results>/causes.csv",
+        causes=report(
+            "<results>/causes.csv",
+            caption="../report/causes.rst",
+            category="Tables",
+            labels={"table": "causes"},
+        ),
         regression="<results>/regression.csv",
         summary="<results>/summary.txt",
     log:

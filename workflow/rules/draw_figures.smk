@@ -9,7 +9,13 @@ rule draw_figures:
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
     output:
-        figures=directory("<results>/figures"),
+        figures=report(
+            directory("<results>/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "<logs>/draw_figures.log",
     benchmark:
@@ -20,6 +26,8 @@ rule draw_figures:
         mem_mb=3000,
         runtime=30,
     params:
+        study=STUDY,
+        confidence=config["intervals"]["effect"],
         colours=config["figures"]["colours"],
         scale=config["baseline"]["scale"],
         code=code_of("draw_figures"),

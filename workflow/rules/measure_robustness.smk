@@ -4,8 +4,18 @@ rule measure_robustness:
         predictions="<results>/predictions.parquet",
         runs="<results>/runs.csv",
     output:
-        effective_robustness="<results>/effective_robustness.csv",
-        baselines="<results>/baselines.csv",
+        effective_robustness=report(
+            "<results>/effective_robustness.csv",
+            caption="../report/effective_robustness.rst",
+            category="Tables",
+            labels={"table": "effective robustness"},
+        ),
+        baselines=report(
+            "<results>/baselines.csv",
+            caption="../report/baselines.rst",
+            category="Tables",
+            labels={"table": "baselines"},
+        ),
         bands="<results>/baseline_bands.csv",
         draws="<results>/effective_robustness_draws.npz",
     log:

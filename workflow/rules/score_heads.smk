@@ -12,7 +12,12 @@ rule score_heads:
         classes=config["data"]["classes"],
     output:
         predictions="<results>/predictions.parquet",
-        accuracy="<results>/accuracy.csv",
+        accuracy=report(
+            "<results>/accuracy.csv",
+            caption="../report/accuracy.rst",
+            category="Tables",
+            labels={"table": "accuracy"},
+        ),
         runs="<results>/runs.csv",
     log:
         "<logs>/score_heads.log",

@@ -1,4 +1,4 @@
-"""Draw the figures of a study, each as SVG, PNG and Vega-Lite JSON with the table behind it.
+"""Draw the figures of a study at the widths of a journal's columns, and write its main results as LaTeX tables.
 
 Stands alone because a colour changes more often than a number: nothing before it runs again.
 """
@@ -8,32 +8,38 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.figures import (
-    causes_chart,
-    describe_points,
-    reference_chart,
-    robustness_chart,
-    save_figure,
-)
+from whyrobust.cause_figures import causes_chart, first_contrasts
+from whyrobust.figure_files import measure_chart, save_figure
+from whyrobust.files import write_text
+from whyrobust.latex import causes_table, effective_robustness_table
 from whyrobust.logs import start_log
-from whyrobust.report import choose_published
+from whyrobust.looks import DOUBLE_COLUMN_POINTS, PAGE_HEIGHT_POINTS, SINGLE_COLUMN_POINTS
+from whyrobust.robustness_figures import choose_published, describe_points, reference_chart, robustness_chart
+from whyrobust.words import SHIFT_WORDS
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
+
+# Name of the variant, its width, and panels side by side: of shifts, of causes, of published models.
+VARIANTS = (
+    ("", DOUBLE_COLUMN_POINTS, 2, 2, 3),
+    ("_column", SINGLE_COLUMN_POINTS, 2, 1, 2),
+)
+
+# As in the first figure of Fang et al. 2022; the page shows VL Hub's many models too.
+PRINTED_COLLECTIONS = ("imagenet_testbed", "open_clip")
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     folder = Path(snakemake.output.figures)
     folder.mkdir(parents=True, exist_ok=True)
-    colours, scale = snakemake.params.colours, snakemake.params.scale
+    study, colours, scale = snakemake.params.study, snakemake.params.colours, snakemake.params.scale
     runs = pd.read_csv(snakemake.input.runs)
     measured = pd.read_csv(snakemake.input.effective_robustness)
     points = describe_points(measured[measured["main"]], runs)
     baselines, bands = pd.read_csv(snakemake.input.baselines), pd.read_csv(snakemake.input.bands)
     causes = pd.read_csv(snakemake.input.causes)
-    save_figure(robustness_chart(points, baselines, bands, colours, scale), folder, "effective_robustness", points)
-    save_figure(causes_chart(causes, colours), folder, "causes", causes)
-    published = choose_published(pd.read_csv(snakemake.input.reference))
+    published = choose_published(pd.read_csv(snakemake.input.reference), PRINTED_COLLECTIONS)
     lines, band = (
         table[table["x_test_set"] == "imagenet"]
         for table in (
@@ -41,6 +47,22 @@ if __name__ == "__main__":
             pd.read_csv(snakemake.input.reference_bands),
         )
     )
-    chart = reference_chart(published, lines, band)
-    save_figure(chart, folder, "published_models", published)
-    logger.info("figures in %s", folder)
+    for variant, total, of_shifts, of_causes, of_published in VARIANTS:
+        chart = robustness_chart(points, baselines, bands, colours, scale, total=total, columns=of_shifts)
+        save_figure(chart, folder, f"effective_robustness{variant}", points)
+        reference = reference_chart(published, lines, band, names=SHIFT_WORDS, total=total, columns=of_published)
+        save_figure(reference, folder, f"published_models{variant}", published)
+        if causes.empty:
+            logger.info("nothing was compared: no figure and no table of causes")
+            continue
+        shown = causes
+        effects = causes_chart(shown, colours, total=total, columns=of_causes)
+        if measure_chart(effects)[1] > PAGE_HEIGHT_POINTS:
+            shown = first_contrasts(causes)
+            effects = causes_chart(shown, colours, total=total, columns=of_causes)
+            logger.info("causes%s: all comparisons are higher than a page, so the first of each cause alone", variant)
+        save_figure(effects, folder, f"causes{variant}", shown)
+    if not causes.empty:
+        write_text(folder / "causes.tex", causes_table(causes, study, snakemake.params.confidence))
+    write_text(folder / "effective_robustness.tex", effective_robustness_table(points, study))
+    logger.info("figures and tables in %s", folder)

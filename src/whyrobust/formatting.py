@@ -1,0 +1,65 @@
+"""Numbers and verdicts in words, the same in figures, on the page and in LaTeX.
+
+Stands alone, with nothing of charts in it, since tables of text need it too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def format_percent(rate: float) -> str:
+    """Write a rate from 0 to 1 as percent with one decimal, ``n/a`` where there is none."""
+    return "n/a" if is_missing(rate) else f"{100 * rate:.1f} %"
+
+
+def format_points(points: float) -> str:
+    """Write an effect in percentage points with its sign and one decimal, ``n/a`` where there is none."""
+    if is_missing(points):
+        return "n/a"
+    rounded = round(points, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
+
+
+def judge_effect(effect: float, low: float, high: float) -> str:
+    """Judge one effect by its interval.
+
+    Returns:
+        ``raises`` where the interval lies above zero, ``lowers`` where below, ``unclear`` where it includes
+        zero or is missing, ``not measured`` where there is no effect.
+    """
+    if is_missing(effect):
+        return "not measured"
+    if is_missing(low) or is_missing(high):
+        return "unclear"
+    return "raises" if low > 0 else "lowers" if high < 0 else "unclear"
+
+
+def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers, or what pandas has for missing ones
+    """Say how much an effect rests on: ``6 pairs of runs, 3 seeds``."""
+    parts = []
+    if not is_missing(pairs):
+        parts.append(count_words(int(pairs), "pair") + " of runs")
+    if not is_missing(seeds):
+        parts.append(count_words(int(seeds), "seed"))
+    return ", ".join(parts)
+
+
+def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell of a table
+    """Tell whether a cell of a table holds nothing."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def count_words(number: int, noun: str) -> str:
+    """Write a number of things: ``1 point``, ``2 points``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def list_some(items: Sequence[str], most: int = 3) -> str:
+    """List the first few things and say how many more there are."""
+    rest = len(items) - most
+    return "; ".join(items[:most]) + (f"; and {rest} more" if rest > 0 else "")
