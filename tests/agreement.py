@@ -20,8 +20,8 @@ def check_data(results):
     sizes = pd.read_csv(results / "decontaminated" / "sizes.csv").set_index("dataset")
     filters = pd.read_csv(results / "data" / "filters.csv")
     steps = filters.pivot(index="dataset", columns="step", values="images")
-    assert (steps["decoded"] == sizes["drawn"]).all()
-    assert (filters.groupby("dataset")["images"].last() == sizes["kept"]).all()
+    assert steps["decoded"].to_dict() == sizes["drawn"].to_dict()
+    assert filters.groupby("dataset")["images"].last().to_dict() == sizes["kept"].to_dict()
     classes = pd.read_csv(results / "data" / "classes.csv")
     samples = pd.read_parquet(results / "data" / "samples.parquet")
     for name, row in sizes.iterrows():

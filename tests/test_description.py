@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -49,6 +49,7 @@ MATCHER = LabelMatcher(CLASSES)
 # --- Classes ---------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 50)), st.permutations("abcdef"))
 def test_every_class_is_counted_in_the_order_of_the_study(labels, classes):
     assert list(count_classes(labels, classes).items()) == [(name, labels.get(name, 0)) for name in classes]
@@ -90,6 +91,7 @@ def test_a_caption_names_its_class_by_the_rules_of_text_match(caption, label, na
 WORDS = st.lists(st.sampled_from(["dog", "fire", "truck", "  ", "naïve", "a\tb", "x-y"]), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | WORDS, st.none() | st.sampled_from(["dog", "fire"])), max_size=12))
 def test_captions_are_described_as_a_plain_loop_does(rows):
     captions = [None if words is None else " ".join(words) for words, _ in rows]
@@ -118,17 +120,21 @@ def test_captions_are_described_as_a_plain_loop_does(rows):
 
 
 def test_captions_of_kept_records_are_read_with_their_labels(tmp_path):
-    table = pa.table({"uid": ["a", "b", "c", "d"], "title": ["A", None, "C", "D"], "template": ["1", "2", "3", "4"]})
-    pq.write_table(table, tmp_path / "captions.parquet", row_group_size=3)
-    kept = pa.table({"uid": ["d", "b", "a"], "label": ["x", "y", None]})
-    assert list(read_captions(tmp_path / "captions.parquet", "title", kept)) == [("A", None), (None, "y"), ("D", "x")]
-    assert [text for text, _ in read_captions(tmp_path / "captions.parquet", "template", kept)] == ["1", "2", "4"]
-    with pytest.raises(DescriptionError, match="3 of 4"):
-        list(
-            read_captions(
-                tmp_path / "captions.parquet", "title", pa.table({"uid": list("dabe"), "label": list("xxxx")})
-            )
-        )
+    """More rows than are read at a time, so that captions of a later batch must find their labels too."""
+    uids = [str(number) for number in range(140_000)]
+    titles = [None if number % 5 == 0 else f"title {number}" for number in range(len(uids))]
+    table = pa.table({"uid": uids, "title": titles, "template": uids})
+    pq.write_table(table, tmp_path / "captions.parquet", row_group_size=30_000)
+    chosen = random.Random(0).sample(range(len(uids)), 100_000)
+    label_of = {number: None if number % 3 == 0 else f"label {number}" for number in chosen}
+    kept = pa.table({"uid": [uids[number] for number in chosen], "label": list(label_of.values())})
+    expected = [(titles[number], label_of[number]) for number in sorted(chosen)]
+    assert list(read_captions(tmp_path / "captions.parquet", "title", kept)) == expected
+    found = [text for text, _ in read_captions(tmp_path / "captions.parquet", "template", kept)]
+    assert found == [uids[number] for number in sorted(chosen)]
+    lost = pa.table({"uid": ["7", "x"], "label": ["a", "b"]})
+    with pytest.raises(DescriptionError, match="1 of 2"):
+        list(read_captions(tmp_path / "captions.parquet", "title", lost))
 
 
 # --- Filters ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whyrobust.run_details import (
@@ -40,6 +40,7 @@ def predictions(rows):
 # --- Curves ----------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=90), st.integers(1, 20))
 def test_curves_are_means_of_equal_bins_up_to_the_last_step(losses, bins):
     steps = len(losses)
@@ -63,6 +64,7 @@ def test_a_curve_without_steps_is_empty():
 # --- Classes and confusions ------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(answers)
 def test_classes_are_counted_as_a_plain_loop_does(rows):
     found = count_by_class(predictions(rows), TEST_SETS)
@@ -75,6 +77,7 @@ def test_classes_are_counted_as_a_plain_loop_does(rows):
     assert list(found[["test_set", "label", "images", "correct"]].itertuples(index=False, name=None)) == expected
 
 
+@settings(deadline=None)
 @given(answers, st.integers(1, 4))
 def test_confusions_are_the_most_frequent_wrong_answers(rows, most):
     found = count_confusions(predictions(rows), TEST_SETS, most)
