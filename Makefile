@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -15,6 +15,8 @@ help:
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
 	@echo "make img2dataset  install the command that fetches images from the web"
+	@echo "make browser  install a browser for the tests of the report page, where there is none"
+	@echo "make picture  take the README's picture of the report of the default study"
 	@echo "make lock   pin the requirements anew"
 
 # The package itself is installed without its dependencies: the pinned files name them all.
@@ -52,7 +54,17 @@ lint: $(VENV)/test-installed
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-test: lint $(VENV)/img2dataset/installed
+# The tests of the report page drive a browser: any Chromium or Chrome that is there, else Debian's.
+browser:
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \
+		{ echo "No browser is there and apt-get cannot install one: install Chromium or Chrome, then call make again"; exit 1; }
+
+# Of the default study, which must have been run.
+picture: $(VENV)/test-installed browser
+	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures/report.png
+
+test: lint $(VENV)/img2dataset/installed browser
 	$(BIN)/python -m pytest
 
 lock: $(VENV)/test-installed

@@ -6,13 +6,15 @@ import copy
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.pages import find_browser
 from whyrobust.settings import with_defaults
 
 ROOT = Path(__file__).parent.parent
@@ -58,3 +60,40 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "resources").symlink_to(ROOT / "resources")
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start a browser once for all tests that open a page."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Open HTML in a new window, wait until its charts are drawn, and fail on any complaint of the browser."""
+    complaints, windows = [], []
+
+    def opened(html: str, width: int = 1280, scheme: str = "light") -> Page:
+        path = tmp_path / f"page {len(windows)}.html"
+        path.write_text(html, encoding="utf-8")
+        window = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+        windows.append(window)
+        window.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        window.on("pageerror", lambda error: complaints.append(str(error)))
+        window.on("request", lambda request: complaints.append(request.url) if loads(request.url, path) else None)
+        window.goto(path.as_uri())
+        window.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+        return window
+
+    yield opened
+    for window in windows:
+        window.close()
+    assert complaints == []
+
+
+def loads(url: str, path: Path) -> bool:
+    """Tell whether a request goes anywhere but to the page itself."""
+    return not url.startswith(("data:", "blob:")) and url.split("#")[0] != path.as_uri()

@@ -423,4 +423,4 @@ def make_page(baseline=True, names=str, **changes):
 
 def emptied(tables):
     """Return the same tables, each with its columns and without a row."""
-    return replace(tables, **{name: table.iloc[:0] for name, table in vars(tables).items()})
+    return replace(tables, **{name: table.iloc[:0] for name, table in vars(tables).items() if table is not None})

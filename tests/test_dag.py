@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import networkx as nx
 import pytest
 import yaml
+
+from whyrobust.page_charts import stage_graph
 
 SHARED_STAGES = {
     "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
@@ -63,6 +66,20 @@ def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakem
     assert done.returncode != 0
     assert "data.image_sise is not known" in done.stdout + done.stderr
     assert not (workspace / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"])
+def test_the_stages_shown_are_those_of_the_workflow(root, workspace, snakemake, name):
+    """The graph that Snakemake makes of the rules is the one that the page draws."""
+    done = snakemake(workspace, "--rulegraph", "--configfile", str(root / name))
+    assert done.returncode == 0, done.stderr
+    rules = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', done.stdout, re.MULTILINE))
+    edges = re.findall(r"^\s*(\d+) -> (\d+)", done.stdout, re.MULTILINE)
+    graph = nx.DiGraph([(rules[a], rules[b]) for a, b in edges if a != b and "all" not in (rules[a], rules[b])])
+    graph.add_nodes_from(set(rules.values()) - {"all"})
+    drawn = stage_graph(graph.nodes)
+    assert set(drawn.nodes) == set(graph.nodes)
+    assert set(nx.transitive_reduction(graph).edges) == set(drawn.edges)
 
 
 def test_rule_script_and_module_names_agree(root):

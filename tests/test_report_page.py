@@ -6,49 +6,12 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
-from tests.pages import emptied, find_browser, make_data, make_details, make_page, make_runs, make_study
+from tests.pages import emptied, make_data, make_details, make_page, make_runs, make_study
 from whyrobust.report import embed_json
 
 WIDTHS = (390, 1280, 2560)
 POINTS = ".mark-symbol path[d]:not([d=''])"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def open_page(browser, tmp_path):
-    """Open HTML in a new window, wait until its charts are drawn, and fail on any complaint of the browser."""
-    complaints, windows = [], []
-
-    def opened(html, width=1280, scheme="light"):
-        path = tmp_path / f"page {len(windows)}.html"
-        path.write_text(html, encoding="utf-8")
-        window = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
-        windows.append(window)
-        window.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        window.on("pageerror", lambda error: complaints.append(str(error)))
-        window.on("request", lambda request: complaints.append(request.url) if loads(request.url, path) else None)
-        window.goto(path.as_uri())
-        window.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
-        return window
-
-    yield opened
-    for window in windows:
-        window.close()
-    assert complaints == []
-
-
-def loads(url, path):
-    """Tell whether a request goes anywhere but to the page itself."""
-    return not url.startswith(("data:", "blob:")) and url.split("#")[0] != path.as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -184,6 +184,19 @@ def test_snakemake_reports_the_study_without_a_network(smoke, snakemake, monkeyp
         assert {Path(name).name for name in archive.namelist()} >= set.union(*shown.values())
 
 
+def test_the_page_opens_in_a_browser_with_every_chart_and_picture(smoke, open_page):
+    page = open_page((smoke[0] / "results" / "smoke" / "report.html").read_text(encoding="utf-8"))
+    charts = page.locator("[data-spec]")
+    assert charts.evaluate_all("all => all.filter(c => !c.querySelector('.vega-embed svg .mark-group')).length") == 0
+    shifts = [name for name, facts in smoke[1]["test_sets"].items() if facts["role"] == "shift"]
+    assert page.locator("[data-explorer=study]").count() == len(shifts)
+    broken = "all => all.filter(i => i.naturalWidth === 0).length"
+    assert page.locator("#data .tiles img").count() > 7 * 40
+    assert page.locator("#data .tiles img").evaluate_all(broken) == 0
+    assert page.locator("#chosen .tiles figure").count() == 40
+    assert page.locator(".missing:visible").count() == 0
+
+
 def test_the_terminal_ends_with_the_causes(smoke):
     text = smoke[2].stdout + smoke[2].stderr
     assert "training distribution" in text and "report.html" in text

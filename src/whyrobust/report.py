@@ -81,7 +81,7 @@ PUBLISHED_SHIFTS = {
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The tables of a study's results, as ``results/README.md`` describes them."""
+    """The tables of a study's results, as ``results/README.md`` describes them; ``several`` where it was asked for."""
 
     accuracy: pd.DataFrame
     effective: pd.DataFrame
@@ -90,6 +90,7 @@ class StudyTables:
     bands: pd.DataFrame
     causes: pd.DataFrame
     regression: pd.DataFrame
+    several: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,25 @@ def robustness_section(
     together = pd.concat([layer, points], ignore_index=True) if len(layer) else points
     panels = explorer_panels(together, study.baselines, study.bands, choices, hidden, scale, {})
     return Explorer("study", panels, choices, hidden, bool(len(layer)))
+
+
+def several_rows(study: StudyTables) -> list[dict[str, Any]]:
+    """Return mean effective robustness beyond several in-distribution test sets at once, a row a kind of training.
+
+    Shi et al. 2023 (arXiv 2302.01381): one in-distribution test set favours the source it comes from.
+    """
+    if study.several is None or study.several.empty:
+        return []
+    keys = ["run", *HEAD_FIELDS]
+    texts = dict.fromkeys(HEAD_FIELDS, "")
+    main = study.effective[study.effective["main"]].fillna(texts)[keys].drop_duplicates()
+    points = describe_points(study.several.fillna(texts).merge(main, on=keys), study.runs)
+    rows = []
+    for (sets, kind), part in points.groupby(["x_test_sets", "kind"], sort=False):
+        means = part.groupby("shift", sort=False)["effective_robustness_points"].mean()
+        cells = {str(shift): format_points(float(mean)) for shift, mean in means.items()}
+        rows.append({"sets": str(sets), "kind": str(kind), "runs": part["run"].nunique(), "cells": cells})
+    return rows
 
 
 def _published_layer(
@@ -666,6 +686,7 @@ def render_report(
         name=name,
         answer=answer_section(study, colours),
         explorer=explorer,
+        several=several_rows(study),
         data=data_section(data, similarity, text_fields),
         runs=runs_section(study, details),
         published=published,

@@ -30,7 +30,7 @@ STAGES: Final = (
     Stage("index_images", "check every photograph and index where its bytes lie", ("build_photo_records",)),
     Stage("decontaminate", "remove training images that repeat a test image", ("build_images", "index_images")),
     Stage("match_text", "labels found in text, and how good they are", ("decontaminate",)),
-    Stage("describe_data", "samples, class counts and caption statistics", ("match_text", "assemble_captions")),
+    Stage("describe_data", "samples, class counts and caption statistics", ("decontaminate", "assemble_captions")),
     Stage("draw_subset", "seeded, nested subsets of a given size", ("decontaminate",)),
     Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions")),
     Stage("import_pretrained", "take in a published model"),
@@ -43,5 +43,5 @@ STAGES: Final = (
     Stage("attribute_causes", "controlled comparisons and a regression", ("measure_robustness",)),
     Stage("measure_reference", "the same for published models"),
     Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
-    Stage("write_report", "this page", ("draw_figures", "describe_data", "describe_runs", "measure_several")),
+    Stage("write_report", "this page", ("draw_figures", "describe_runs", "measure_several", "match_text")),
 )

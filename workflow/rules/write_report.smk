@@ -7,6 +7,7 @@ rule write_report:
         bands="<results>/baseline_bands.csv",
         causes="<results>/causes.csv",
         regression="<results>/regression.csv",
+        several="<results>/effective_robustness_several.csv" if SEVERAL else [],
         figures="<results>/figures",
         sets=config["data"]["sets"] if ICON_DATASETS else [],
         sources_table=ancient(config["sources_table"]),

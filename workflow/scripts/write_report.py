@@ -82,6 +82,7 @@ if __name__ == "__main__":
             bands=pd.read_csv(files.bands),
             causes=pd.read_csv(files.causes),
             regression=pd.read_csv(files.regression),
+            several=pd.read_csv(files.several) if files.several else None,
         ),
         data=DataTables(
             classes=pd.read_csv(files.class_counts, keep_default_na=False),
