@@ -84,7 +84,8 @@ def draw_causes(causes=5, contrasts=3, shifts=("v2", "rendition", "sketch", "obj
 
 def drawn_rows(chart):
     """Return the rows of all layers of a chart."""
-    return [row for layer in chart.layer for row in getattr(layer.data, "values", None) or []]
+    tables = [layer.data for layer in chart.layer if isinstance(layer.data, pd.DataFrame)]
+    return [row for table in tables for row in table.to_dict("records")]
 
 
 @pytest.mark.parametrize(("scale", "reference"), [("logit", logit), ("probit", norm.ppf), ("linear", float)])

@@ -26,6 +26,7 @@ from whyrobust.looks import (
     VERDICT_COLOURS,
     VERDICT_SHAPES,
     VERDICT_WORDS,
+    chart_of,
     configure_print,
     lookup_labels,
     print_legend,
@@ -130,9 +131,9 @@ def causes_panel(
     ]
     measured = [row for row in rows if row["verdict"] != "not measured"]
     unmeasured = [row for row in rows if row["verdict"] == "not measured"]
-    zero = alt.Chart(alt.InlineData(values=[{"effect": 0}]))
-    drawn = alt.Chart(alt.InlineData(values=measured))
-    named = alt.Chart(alt.InlineData(values=headings))
+    zero = chart_of([{"effect": 0}])
+    drawn = chart_of(measured)
+    named = chart_of(headings)
     layers = [
         zero.mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
         drawn.mark_rule(strokeWidth=0.2 * font, strokeCap="round", clip=True).encode(
@@ -151,7 +152,7 @@ def causes_panel(
     ]
     if unmeasured:
         layers.append(
-            alt.Chart(alt.InlineData(values=unmeasured))
+            chart_of(unmeasured)
             .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=min(font, 11))
             .encode(x=alt.XDatum(0), y=y, text=alt.value("not measured"), tooltip=tooltip)
         )

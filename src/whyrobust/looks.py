@@ -13,9 +13,13 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 import altair as alt
+import pandas as pd
 from PIL import ImageFont
 
 from whyrobust.words import VERDICTS
+
+# A chart of more rows than this would be an error by default.
+alt.data_transformers.disable_max_rows()
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours (Color Universal Design, 2008), less black and yellow, which vanish on one ground."""
@@ -126,6 +130,11 @@ def lookup_labels(labels: Mapping[str, str | list[str]], key: str = "datum.label
 
 
 AnyChart = TypeVar("AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart)
+
+
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """Begin a chart of these rows; as a data frame, which Altair does not copy each time charts are put together."""
+    return alt.Chart(pd.DataFrame(list(rows)))
 
 
 def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from whyrobust.axes import accuracy_axis, accuracy_domain, axis_look
 from whyrobust.figure_files import page_spec
-from whyrobust.looks import NEUTRAL, PAGE_THEME, choose_styles
+from whyrobust.looks import NEUTRAL, PAGE_THEME, chart_of, choose_styles
 from whyrobust.robustness_figures import (
     EDGE_ANGLES,
     POINT_TOOLTIPS,
@@ -331,7 +331,7 @@ def histogram_panel(counts: pd.DataFrame, colour: str, *, height: int = 90) -> d
         {"place": place, "class": str(name), "images": int(images)}
         for place, (name, images) in enumerate(zip(rows["class"], rows["images"], strict=True), start=1)
     ]
-    bars = alt.Chart(alt.InlineData(values=values)).mark_bar(color=colour, binSpacing=0)
+    bars = chart_of(values).mark_bar(color=colour, binSpacing=0)
     chart = bars.encode(
         x=alt.X(
             "place:Q",
@@ -400,9 +400,9 @@ def stages_chart(used: Iterable[str], row_pixels: int = 46) -> alt.LayerChart:
     x = alt.X("x:Q", scale=alt.Scale(domain=[0, 1], nice=False), axis=None)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[rows - 0.5, -0.5], nice=False, zero=False), axis=None)
     tooltip = [alt.Tooltip("name:N", title="stage"), alt.Tooltip("words:N", title="what it does")]
-    drawn = alt.Chart(alt.InlineData(values=nodes))
+    drawn = chart_of(nodes)
     return alt.layer(
-        alt.Chart(alt.InlineData(values=edges))
+        chart_of(edges)
         .mark_rule(color=PAGE_THEME["muted"], strokeWidth=1.2)
         .encode(x=x, x2="x_end:Q", y=y, y2="y_end:Q"),
         drawn.mark_text(fontSize=11, color=PAGE_THEME["paper"], stroke=PAGE_THEME["paper"], strokeWidth=7).encode(

@@ -24,6 +24,7 @@ from whyrobust.looks import (
     NEUTRAL,
     PRINT_FONT_POINTS,
     SINGLE_COLUMN_POINTS,
+    chart_of,
     choose_styles,
     configure_print,
     print_legend,
@@ -150,14 +151,14 @@ def robustness_panel(
     layers += equality_line((x_low, x_high), (y_low, y_high), x, y, theme, font, (width, height), rows)
     inside = [row for row in rows if not row["edge"]]
     if intervals:
-        bars = alt.Chart(alt.InlineData(values=inside))
+        bars = chart_of(inside)
         look: dict[str, Any] = {"strokeWidth": 1, "opacity": 0.45, "clip": True}
         layers += [
             bars.mark_rule(**look).encode(x=x, y=alt.Y("y_low:Q", **upward), y2="y_high:Q", color=colour),
             bars.mark_rule(**look).encode(x=alt.X("x_low:Q", **across), x2="x_high:Q", y=y, color=colour),
         ]
     size = alt.Size("size:Q", scale=None, legend=None)
-    dots = alt.Chart(alt.InlineData(values=inside))
+    dots = chart_of(inside)
     encoded = {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tooltip}
     layers += [
         dots.transform_filter("!datum.hollow")
@@ -171,7 +172,7 @@ def robustness_panel(
         there = [row for row in rows if row["edge"] == edge]
         if there:
             layers.append(
-                alt.Chart(alt.InlineData(values=there))
+                chart_of(there)
                 .mark_point(
                     shape="triangle",
                     angle=angle,
@@ -561,7 +562,7 @@ def line_layers(
     """
     if not line:
         return []
-    drawn = alt.Chart(alt.InlineData(values=list(line)))
+    drawn = chart_of(list(line))
     return [
         drawn.mark_area(color=theme["band"], opacity=0.22, clip=True).encode(
             x=x, y=alt.Y("low:Q", **upward), y2="high:Q", detail="piece:N"
@@ -590,11 +591,11 @@ def equality_line(
     if low >= high:
         above = y_span[1] <= x_span[0]
         text = "y = x lies above" if above else "y = x lies below"
-        note = alt.Chart(alt.InlineData(values=[{"label": text}])).mark_text(
+        note = chart_of([{"label": text}]).mark_text(
             align="left", baseline="middle", color=theme["muted"], fontSize=font, fontStyle="italic", dy=2
         )
         return [note.encode(x=alt.value(6), y=alt.value(8 if above else "height"), text="label:N")]
-    ends = alt.Chart(alt.InlineData(values=[{"x": low, "y": low}, {"x": high, "y": high}]))
+    ends = chart_of([{"x": low, "y": low}, {"x": high, "y": high}])
 
     def pixel(x_value: float, y_value: float) -> tuple[float, float]:
         return (
@@ -614,7 +615,7 @@ def equality_line(
         free = min((math.dist(centre, pixel(row["x"], row["y"])) for row in points), default=math.inf)
         places.append((free, end, centre[0] - left, centre[1] - top))
     _, end, across, downward = max(places, key=lambda place: place[0])
-    label = alt.Chart(alt.InlineData(values=[{"x": end, "y": end, "label": "y = x"}]))
+    label = chart_of([{"x": end, "y": end, "label": "y = x"}])
     return [
         ends.mark_line(color=theme["muted"], strokeDash=[5, 4], strokeWidth=1, opacity=0.8).encode(x=x, y=y),
         label.mark_text(
