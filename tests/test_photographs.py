@@ -39,7 +39,7 @@ from whyrobust.photographs import (
     study_preprocessing,
     write_photographs,
 )
-from whyrobust.training import sample_order
+from whyrobust.training import Hyperparameters, sample_order, train
 
 RNG = np.random.default_rng(0)
 
@@ -280,6 +280,42 @@ def test_every_image_is_shown_once_a_pass_with_blocks_too(images, block, window)
     assert seen[:images] != seen[images:]
     if block == 10:  # with a window of one block, the images of a block stay together
         assert all(len({at // 10 for at in seen[i : i + 10]}) <= 2 for i in range(0, images, 10))
+
+
+def test_blocks_are_read_from_one_place_and_in_its_order(store, monkeypatch):
+    """The subset comes in random order, as `draw_subset` gives it; what is told apart is where a run reads."""
+    uids = [f"set/{n}.jpg" for n in RNG.permutation(30) if n not in (7, 8)]
+    places = open_locations([store[0]], uids)
+    rank = {offset: position for position, offset in enumerate(sorted(place[1] for place in places))}
+    block, seen, labels = 7, [], []
+
+    def spy(file, offset, length):
+        seen.append(rank[offset])
+        return read_bytes(file, offset, length)
+
+    def keep(objective, images, targets):
+        labels.extend(targets.tolist())
+        return next(objective.parameters()).sum()
+
+    monkeypatch.setattr("whyrobust.loading.read_bytes", spy)
+    monkeypatch.setattr("whyrobust.objectives.CrossEntropyObjective.loss", keep)
+    config = {"embed_dim": 4, "vision_cfg": {"timm_model_name": "icon_cnn"}, "text_cfg": {}}
+    hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, True)
+    targets = torch.tensor([rank[place[1]] for place in places])
+    spans = {}
+    for size in (block, 1):
+        seen.clear()
+        labels.clear()
+        images = PhotographsOnDisk(places, study_preprocessing(24, "clip"), 1)
+        train(images, targets, "cross_entropy", config, 28, hyper, 0, 1, "cpu", lambda _: None, block=size, window=1)
+        assert sorted(labels[:28]) == sorted(labels[28:]) == list(range(28))
+        batches = [seen[start : start + block] for start in range(0, 56, block)]
+        assert all(batch == sorted(batch) for batch in batches)
+        # Each picture goes with its own label, whatever the order of reading.
+        assert [sorted(labels[start : start + block]) for start in range(0, 56, block)] == batches
+        spans[size] = [max(batch) - min(batch) for batch in batches]
+    assert spans[block] == [block - 1] * 8
+    assert min(spans[1]) > block
 
 
 def test_a_member_knows_whether_it_is_a_picture():
