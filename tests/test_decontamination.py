@@ -365,3 +365,18 @@ def test_duplicates_within_equal_a_plain_search():
             kept.append(index)
     assert 5 < len(dropped) < 75
     assert list(duplicates_within(uids, ink, 0.4)["uid"]) == dropped
+
+
+def test_at_a_similarity_of_1_exact_copies_count_and_nothing_else():
+    """The product of equal inks is often a little below 1, that of nearly equal ones sometimes at 1."""
+    generator = np.random.default_rng(9)
+    ink = generator.normal(size=(400, 16, 16)).astype(np.float32)
+    ink /= np.linalg.norm(ink.reshape(400, -1), axis=1)[:, None, None]
+    close = ink.copy()
+    close[:, 0, 0] += np.float32(1e-4)
+    blank = np.zeros((2, 16, 16), dtype=np.float32)
+    uids = [f"{kind}{i:03}" for kind in "abc" for i in range(400)] + ["d0", "d1"]
+    table = duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 1.0)
+    assert list(table["uid"]) == [f"b{i:03}" for i in range(400)]
+    assert list(table["kept_uid"]) == [f"a{i:03}" for i in range(400)]
+    assert set(duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 0.999)["uid"]) == set(uids[400:1200])

@@ -359,11 +359,19 @@ def borderline_pairs(
     return pd.concat(parts, ignore_index=True)
 
 
+def _numbers_of_equal_rows(flat: Ink) -> Indices:
+    """Return a number for each row of ink, the same where they are equal; drawings without ink are equal to none."""
+    first: dict[bytes, int] = {}
+    numbers = [first.setdefault(row.tobytes(), position) for position, row in enumerate(flat)]
+    return np.where(flat.any(axis=1), numbers, np.arange(len(flat))).astype(np.int64)
+
+
 def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_megabytes: int = 128) -> pd.DataFrame:
     """Find images of one set that repeat an earlier one, so that one drawing does not count twice.
 
     Images are taken in the order of their uids; one is dropped when it is as similar as the threshold to
     one that was kept. Mirror images count as different: an arrow to the left is not an arrow to the right.
+    Equal inks always count, whatever the rounding of their product; at a threshold of 1 nothing else does.
 
     Args:
         uids: n identifiers, each once.
@@ -381,13 +389,16 @@ def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_meg
     order = np.argsort(np.asarray(uids, dtype=object), kind="stable")
     ordered = [uids[i] for i in order]
     flat = _flat(ink[order], "the set's")
+    copies = _numbers_of_equal_rows(flat)
     rows = max(1, block_megabytes * 2**20 // (4 * max(1, len(flat))))
     dropped: list[tuple[str, str, float]] = []
     kept = np.ones(len(flat), dtype=np.bool_)
     for start in range(0, len(flat), rows):
         stop = min(start + rows, len(flat))
         products = flat[start:stop] @ flat[:stop].T
-        near = products >= np.float32(threshold)
+        near = copies[start:stop, None] == copies[None, :stop]
+        if threshold < 1.0:
+            near |= products >= np.float32(threshold)
         for offset in np.flatnonzero(near.sum(axis=1) > 1):
             row = start + int(offset)
             earlier = np.flatnonzero(near[offset, :row] & kept[:row])

@@ -619,6 +619,17 @@ def border_of(kind: str) -> int:
     return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
 
 
+def expected_images(facts: Mapping[str, Any]) -> int | None:
+    """Return how many images a test set should have by what the config says of it, None where that is not known.
+
+    Args:
+        facts: ``kind``, ``role`` of a test set, and the keys of that kind.
+    """
+    kind = f"imagenet_{facts['split']}" if facts["kind"] == "imagenet" else str(facts["kind"])
+    given = facts.get("expected_images", PUBLISHED_IMAGES.get(kind) if "role" in facts else None)
+    return int(given) if given is not None else None
+
+
 def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> None:
     """Check that a test set is whole.
 

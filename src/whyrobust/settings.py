@@ -82,7 +82,7 @@ def allowed_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> 
         parts.append("one of " + ", ".join("''" if value == "" else str(value) for value in schema["enum"]))
     if "type" in schema:
         kinds = {"object": "a mapping", "array": "a list", "integer": "a whole number", "number": "a number",
-                 "string": "text", "boolean": "true or false"}  # fmt: skip
+                 "string": "text", "boolean": "true or false", "null": "null"}  # fmt: skip
         parts.append(kinds.get(schema["type"], schema["type"]))
     for key, words in (
         ("minimum", "at least {}"), ("exclusiveMinimum", "above {}"), ("maximum", "at most {}"),

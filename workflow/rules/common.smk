@@ -170,6 +170,13 @@ def photo_facts_of(wildcards):
     return facts
 
 
+def test_set_facts_of(wildcards):
+    """Return what decides how a data set of photographs is checked: its kind and, of a test set, its expected size."""
+    facts = DATASETS[wildcards.photo_dataset]
+    keys = ("kind", "split", "role", "expected_images", "allow_short")
+    return {key: facts[key] for key in keys if key in facts}
+
+
 def photo_files_of(wildcards):
     """Return the files and folders that a data set of photographs is read from."""
     facts = DATASETS[wildcards.photo_dataset]

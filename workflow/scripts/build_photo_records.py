@@ -14,18 +14,11 @@ from whyrobust.evaluation import read_class_names
 from whyrobust.files import atomic_path
 from whyrobust.locations import Pack, write_locations
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import PUBLISHED_IMAGES, check_count, leave_out_without, read_photographs_of
+from whyrobust.photo_sources import check_count, expected_images, leave_out_without, read_photographs_of
 from whyrobust.records import write_records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-
-def expected_images(facts: dict[str, object]) -> int | None:
-    """Return how many images a test set should have, or None where that is not known."""
-    kind = f"imagenet_{facts['split']}" if facts["kind"] == "imagenet" else str(facts["kind"])
-    given = facts.get("expected_images", PUBLISHED_IMAGES.get(kind) if "role" in facts else None)
-    return int(str(given)) if given is not None else None
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ if __name__ == "__main__":
         ink[name] = np.load(ink_path)
         sizes[name] = {"dataset": name, "drawn": len(uids)}
 
-    for name in snakemake.params.test_sets:
+    for name in snakemake.params.test_sets if snakemake.params.repeat is not None else []:
         repeats = duplicates_within(list(records[name]["uid"]), ink[name], snakemake.params.repeat)
         stays = ~records[name]["uid"].isin(repeats["uid"]).to_numpy()
         records[name], ink[name] = records[name][stays].reset_index(drop=True), ink[name][stays]
@@ -81,7 +81,10 @@ if __name__ == "__main__":
     write_table(snakemake.output.removed, pd.concat(removed))
     write_table(snakemake.output.counts, pd.concat(counts))
     write_table(snakemake.output.pairs, pd.concat(pairs))
+    columns = ["dataset", "drawn", "repeats_removed", "test_twins_removed", "kept"]
     write_table(
         snakemake.output.sizes,
-        pd.DataFrame(sizes.values()).fillna(0).astype({"repeats_removed": int, "test_twins_removed": int}),
+        pd.DataFrame(sizes.values(), columns=columns)
+        .fillna(0)
+        .astype({"repeats_removed": int, "test_twins_removed": int}),
     )
