@@ -192,8 +192,9 @@ def test_zero_shot_predictions_equal_clip_benchmarks_image_by_image(check, root,
     model, _, preprocess = load_by_open_clip(folder, results, run)
     classes = read_classes(root / "resources" / "imagenet" / "classes.csv", shared="ambiguous")
     pictures = ImageFolder(str(unpack(tmp_path, folder / "replicas" / "served", archive)), preprocess)
-    if test_set in ("imagenet_r", "imagenet_a"):
-        classes = classes[classes["class"].isin(pictures.classes)]
+    if test_set in ("imagenet_r", "imagenet_a"):  # the replicas hold 11 of 200 classes
+        classes = classes[classes[test_set].astype(str).str.lower() == "true"]
+        assert len(classes) == 200
     templates = [text.replace("{class}", "{c}") for text in config["prompts"]["ensemble"]]
     tokenizer = open_clip.get_tokenizer("rn-tiny")
     directions = zero_shot_classifier(model.eval(), tokenizer, list(classes["name"]), templates, "cpu", amp=False)

@@ -58,6 +58,9 @@ PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
 FILE_KEYS = ("folder", "class_table", "table", "root", "shards", "subset", "metadata", "images", "devkit",
              "annotations", "archive")  # fmt: skip
 
+#: Kinds of test sets whose classes are a column of the table of classes, named as the kind.
+CLASS_COLUMN_KINDS = ("imagenet_r", "imagenet_a")
+
 #: Kinds that are made of other sources.
 DERIVED_KINDS = ("view", "mixture")
 
@@ -172,6 +175,13 @@ def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
             if column.endswith("_images"):
                 counts.setdefault(column.removesuffix("_images"), {})[row["class"]] = int(value)
     return counts
+
+
+def count_covered_classes(path: Path | str) -> dict[str, int]:
+    """Return how many classes each kind of `CLASS_COLUMN_KINDS` covers by its column of the class table."""
+    with Path(path).open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    return {kind: sum((row.get(kind) or "").strip().lower() == "true" for row in rows) for kind in CLASS_COLUMN_KINDS}
 
 
 def photo_datasets(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -328,6 +338,7 @@ def check_data(
     counts: Mapping[str, Mapping[str, int]],
     runs: Sequence[Run],
     components: Mapping[str, Sequence[str]],
+    covered: Mapping[str, int],
 ) -> None:
     """Check parts, classes and sizes against the counts of the class table.
 
@@ -349,6 +360,12 @@ def check_data(
                     f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images "
                     f"in part '{facts['part']}', allowed are classes with at least one"
                 )
+    for name, facts in config["test_sets"].items():
+        if facts["classes"] == "own" and covered.get(facts["kind"], 1) == 0:
+            raise ConfigError(
+                f"config key data.classes is '{config['data']['classes']}', which says true of no class in a column "
+                f"{facts['kind']}: test_sets.{name} needs it, true for each class that the test set covers"
+            )
     shared = {facts["part"] for facts in icon_sources.values()} & {facts["part"] for facts in icon_tests.values()}
     if shared:
         raise ConfigError(
@@ -504,7 +521,8 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
         )
     except PlanError as error:
         raise ConfigError(str(error)) from error
-    check_data(config, read_class_counts(root / config["data"]["classes"]), runs, components)
+    table = root / config["data"]["classes"]
+    check_data(config, read_class_counts(table), runs, components, count_covered_classes(table))
     try:
         runs += plan_pretrained(config["pretrained"])
     except PlanError as error:

@@ -13,6 +13,7 @@ from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN
 from whyrobust.settings import (
+    CLASS_COLUMN_KINDS,
     DERIVED_KINDS,
     ICON_PARTS,
     ConfigError,
@@ -168,6 +169,21 @@ def photo_facts_of(wildcards):
     if "shards" in facts:
         return facts | {"shards": files_of({"shards": facts["shards"]}, Path.cwd())}
     return facts
+
+
+def covered_classes():
+    """Return which classes may be predicted on each test set, and the column of the class table that says so."""
+    return {
+        name: {
+            "classes": facts["classes"],
+            "covered": (
+                facts["kind"]
+                if facts["classes"] == "own" and facts["kind"] in CLASS_COLUMN_KINDS
+                else ""
+            ),
+        }
+        for name, facts in config["test_sets"].items()
+    }
 
 
 def test_set_facts_of(wildcards):
