@@ -41,6 +41,21 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
     assert jobs["index_images"] == 9 and jobs["import_pretrained"] == 3
+    assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
+
+
+def assert_lists_what_must_be_asked_for(output):
+    (line,) = [line for line in output.splitlines() if "must be asked for" in line]
+    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
+        assert f"downloads/{name} (register at image-net.org" in line
+    assert "downloads/yfcc100m_dataset.bz2 (ask for access" in line and "ImageNet-Sketch" not in line
+
+
+def test_what_must_be_asked_for_stops_a_run_before_any_work(root, workspace, snakemake):
+    done = snakemake(workspace, "--cores", "1", "--configfile", str(root / "config" / "paper.yaml"))
+    assert done.returncode != 0
+    assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
+    assert not (workspace / "results").exists() and not (workspace / "downloads").exists()
 
 
 def test_what_must_be_asked_for_says_how(root, workspace, snakemake):

@@ -219,6 +219,18 @@ def downloadable_files(table: Path, folder: str) -> dict[str, str]:
     return {Path(folder, row["file"]).as_posix(): row["name"] for row in rows}
 
 
+def missing_files(how_to_get: Mapping[str, str], root: Path) -> str:
+    """Return in one line which files are not there and how to get them; nothing where all are there.
+
+    Args:
+        how_to_get: by path, of files that cannot be downloaded.
+        root: folder that relative paths start from.
+    """
+    missing = [f"{path} ({how})" for path, how in sorted(how_to_get.items()) if not (root / path).exists()]
+    number = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
+    return f"{number} must be asked for and put in place first: {'; '.join(missing)}" if missing else ""
+
+
 def check_files(config: Mapping[str, Any], root: Path) -> None:
     """Check that the files that the config names are there, or can be downloaded."""
     named = {f"data.{key}": config["data"][key] for key in ("sets", "classes", "nouns") if key in config["data"]}

@@ -20,6 +20,7 @@ from whyrobust.settings import (
     downloadable_files,
     files_of,
     in_distribution_test_set,
+    missing_files,
     photo_datasets,
     plan_study,
     with_defaults,
@@ -311,16 +312,43 @@ PROMPTS = prompt_sets()
 
 
 def downloads_used():
-    """Return the names of the downloadable files that the study reads."""
+    """Return the downloadable files that the study reads."""
     paths = {ARCHIVE} if ICON_DATASETS else set()
     for name in PHOTO_DATASETS:
         paths |= {
             Path(path).as_posix() for path in files_of(DATASETS[name], Path.cwd())
         }
-    return sorted(DOWNLOADS[path] for path in paths if path in DOWNLOADS)
+    return sorted(path for path in paths if path in DOWNLOADS)
 
 
-DOWNLOADS_USED = downloads_used()
+# Their names in the table of sources.
+DOWNLOADS_USED = sorted(DOWNLOADS[path] for path in downloads_used())
+
+
+def asked_for(paths):
+    """Return how to get each of these files that has no address, so that nobody can download it."""
+    rows = {path: PINNED[DOWNLOADS[path]] for path in paths if path in DOWNLOADS}
+    return {path: row.how_to_get for path, row in rows.items() if not row.addresses}
+
+
+def check_asked_for():
+    """Stop before any work where a file that a planned job would download has no address; called when a run starts."""
+    planned_files = [
+        str(path)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "download_source"
+        for path in job.output
+    ]
+    missing = missing_files(asked_for(planned_files), Path.cwd())
+    if missing:
+        raise WorkflowError(missing)
+
+
+# A dry run shows the whole plan all the same.
+if workflow.is_main_process and workflow.output_settings.dryrun:
+    MISSING = missing_files(asked_for(downloads_used()), Path.cwd())
+    if MISSING:
+        logger.warning(MISSING)
 
 
 def fitted_heads_of(run_name):
@@ -371,6 +399,10 @@ def show_summary():
     page = Path("results", STUDY, "report.html")
     if summary.exists() and page.exists():
         logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
+
+
+onstart:
+    check_asked_for()
 
 
 onsuccess:
