@@ -19,7 +19,6 @@ from whyrobust.locations import (
     Member,
     Pack,
     list_archive,
-    list_folder,
     list_tar,
     read_bytes,
     write_locations,
@@ -126,9 +125,6 @@ def test_what_an_archive_holds_besides_files_is_passed_over_and_names_are_never_
     assert [member.name for member in found] == ["../../outside.jpg"]
     assert read_bytes(found[0].file, found[0].offset, found[0].length) == content
     assert sorted(tmp_path.parent.rglob("*")) == before
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "out").symlink_to("/etc/hosts")
-    assert list(list_folder(tmp_path / "folder")) == []
 
 
 def test_damaged_archives_are_errors_that_name_them(tmp_path):

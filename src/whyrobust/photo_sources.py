@@ -12,6 +12,7 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import tarfile
 import zipfile
@@ -56,10 +57,14 @@ class Reading:
     Attributes:
         rows: (record, member) of each picture that becomes a record.
         left_out: reason -> how many were left out.
+        not_there: (picture, reason) of those left out whose picture is not where the source says.
+        no_class: what the source gives as the label of a record, by uid, where that is no class of the study.
     """
 
     rows: list[tuple[dict[str, Any], Member]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    not_there: list[tuple[str, str]] = field(default_factory=list)
+    no_class: dict[str, str] = field(default_factory=dict)
 
     def add(
         self, uid: str, member: Member, label: str | None = None, title: str = "", description: str = "",
@@ -69,6 +74,20 @@ class Reading:
         record = {"uid": uid, "title": title, "description": description, "tags": list(tags), "label": label,
                   "group": uid, "collection": collection}  # fmt: skip
         self.rows.append((record, member))
+
+    def leave_out_missing(self, picture: str, reason: str) -> None:
+        """Count a record whose picture is not where the source says."""
+        self.left_out[reason] += 1
+        self.not_there.append((picture, reason))
+
+    def known_class(self, uid: str, given: object, classes: Collection[str]) -> str | None:
+        """Return the class that a source gives a record; None, and a note of what was given, where it is no class."""
+        label = _label_text(given)
+        if label in classes:
+            return label
+        if label:
+            self.no_class[uid] = label
+        return None
 
     def records(self, dataset: str) -> pd.DataFrame:
         """Return the table of records; uids start with the data set's name, so that no two sets share one."""
@@ -82,6 +101,15 @@ class Reading:
     def locations(self, dataset: str) -> list[tuple[str, Member]]:
         """Return (uid, member) of the same records."""
         return [(f"{dataset}/{record['uid']}", member) for record, member in self.rows]
+
+
+def _label_text(value: object) -> str:
+    """Return a label as text: numbers as they are written in a table of classes, nothing for a missing value."""
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float) and value.is_integer():  # whole numbers with gaps come as floats
+        value = int(value)
+    return str(value).strip()
 
 
 def clean_web_text(text: str, percent_encoded: bool = False) -> str:
@@ -109,7 +137,7 @@ def read_folder_classes(path: Path | str, classes: Collection[str]) -> dict[str,
     Raises:
         SourceError: a column is missing, a folder comes twice, or a class is not in the study.
     """
-    with Path(path).open(encoding="utf-8", newline="") as handle:
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
@@ -368,13 +396,17 @@ def read_webdataset(
         classes: of the study, where ``label`` is given.
         percent_encoded: whether texts are (YFCC100M).
         wanted: asked with the JSON of each pair, for example whether it is in a list.
-        identifier: key of the JSON that names a pair; one that comes again is left out. Without it, shard and key do.
+        identifier: key of the JSON that names a pair; one that comes again is left out. Without it, the shard's path
+            below the folder that all shards have in common, and the key do.
+
+    Raises:
+        SourceError: a shard is given twice.
     """
-    reading = Reading()
+    reading, known = Reading(), set(classes)
+    names_of_shards = shard_names(shards)
     names = dict(fields or {})
     seen: set[str] = set()
-    for shard in shards:
-        stem = PurePosixPath(Path(shard).as_posix()).stem
+    for shard, stem in zip(shards, names_of_shards, strict=True):
         for key, files in _group_by_key(list_tar(shard)):
             member = next((files[ending] for ending in image if ending in files), None)
             if member is None:
@@ -390,16 +422,38 @@ def read_webdataset(
                 continue
             seen.add(uid)
             title = facts.get(names["title"]) if "title" in names else _read_text(files.get(text))
-            found = str(facts[label]) if label is not None and facts.get(label) is not None else None
             reading.add(
                 uid,
                 member,
-                found if found in classes else None,
+                reading.known_class(uid, facts.get(label), known) if label is not None else None,
                 title=clean_web_text(_text(title), percent_encoded),
                 description=clean_web_text(_text(facts.get(names.get("description", ""))), percent_encoded),
                 tags=_tags(facts.get(names.get("tags", "")), percent_encoded),
             )
     return reading
+
+
+def shard_names(shards: Sequence[Path | str]) -> list[str]:
+    """Return a name for each shard, unlike those of all others: its path below the folder that all have in common.
+
+    Shards of one folder are called by their file names, without the ending.
+
+    Raises:
+        SourceError: two shards have one name.
+    """
+    if not shards:
+        return []
+    folders = [Path(shard).absolute().parent for shard in shards]
+    common = os.path.commonpath(folders)
+    names = [
+        (folder.relative_to(common) / Path(shard).stem).as_posix()
+        for folder, shard in zip(folders, shards, strict=True)
+    ]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        listed = [str(shard) for shard, name in zip(shards, names, strict=True) if name == twice[0]]
+        raise SourceError(f"shards {listed[0]} and {listed[1]} have one name, '{twice[0]}': give each once")
+    return names
 
 
 def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
@@ -474,20 +528,28 @@ YFCC_COLUMNS = (
 )  # fmt: skip
 
 
+#: The first release of the file has neither of these.
+YFCC_LATER_COLUMNS = ("line", "hash")
+
+
 def list_yfcc_pairs(subset: Path | str, metadata: Path | str) -> Iterator[dict[str, str]]:
-    """Yield the metadata (`YFCC_COLUMNS`) of the photos of a subset, one line after the other.
+    """Yield the metadata (`YFCC_COLUMNS`, the first release without `YFCC_LATER_COLUMNS`) of the photos of a subset.
 
     Raises:
         SourceError: a line has another number of columns.
     """
     ids = read_yfcc_ids(subset)
+    first = tuple(name for name in YFCC_COLUMNS if name not in YFCC_LATER_COLUMNS)
+    layouts = {len(names): (names, names.index("photoid")) for names in (YFCC_COLUMNS, first)}
     with bz2.open(metadata, "rt", encoding="utf-8", newline="\n") as handle:
         for number, line in enumerate(handle, start=1):
             values = line.rstrip("\r\n").split("\t")
-            if len(values) != len(YFCC_COLUMNS):
-                raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {len(YFCC_COLUMNS)}")
-            if values[1] in ids and values[-1] == "0":  # 1 marks videos
-                yield dict(zip(YFCC_COLUMNS, values, strict=True))
+            if len(values) not in layouts:
+                expected = " or ".join(map(str, layouts))
+                raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {expected}")
+            names, photo = layouts[len(values)]
+            if values[photo] in ids and values[-1] == "0":  # 1 marks videos
+                yield dict(zip(names, values, strict=True))
 
 
 def read_image_table(
@@ -510,12 +572,12 @@ def read_image_table(
         title: column with text.
         description: column with text.
         tags: column with lists, or text separated by commas.
-        label: column with a class of the study; another value counts as no label.
+        label: column with a class of the study, as text or a number; another value counts as no label.
         classes: of the study.
         root: folder that paths start from; without it the folder of the table.
 
     Raises:
-        SourceError: a column is missing, or a path leads out of ``root``.
+        SourceError: a column is missing, a path leads out of ``root``, or two rows name one picture.
     """
     path = Path(table)
     rows = _read_table(path)
@@ -528,6 +590,7 @@ def read_image_table(
     base = Path(root) if root is not None else path.parent
     known, reading = set(classes), Reading()
     cell = {key: rows[column].tolist() for key, column in named.items() if column is not None}
+    row_of: dict[str, int] = {}
     for number in range(len(rows)):
         value = cell["image"][number]
         if isinstance(value, Mapping):  # how the datasets library stores pictures
@@ -541,17 +604,22 @@ def read_image_table(
                     f"{path}, row {number + 1}: '{value}' leads out of {base}: keep pictures inside, or set root"
                 )
             if not place.is_file():
-                reading.left_out["its file is not there"] += 1
+                reading.leave_out_missing(value, "its file is not there")
                 continue
+            if value in row_of:
+                raise SourceError(
+                    f"{path}, row {number + 1}: '{value}' is the picture of row {row_of[value] + 1} too: keep one "
+                    "row a picture, with one caption or with all of them joined"
+                )
+            row_of[value] = number
             uid, member = value, Member(value, place.as_posix(), 0, -1)
         else:
-            reading.left_out["it names no picture"] += 1
+            reading.leave_out_missing(f"row {number + 1}", "it names no picture")
             continue
-        given = cell["label"][number] if "label" in cell else None
         reading.add(
             uid,
             member,
-            given if given in known else None,
+            reading.known_class(uid, cell["label"][number], known) if "label" in cell else None,
             title=clean_web_text(_text(cell["title"][number])) if "title" in cell else "",
             description=clean_web_text(_text(cell["description"][number])) if "description" in cell else "",
             tags=_tags(_plain_list(cell["tags"][number])) if "tags" in cell else (),
@@ -568,7 +636,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     try:
         separator = "\t" if path.suffix == ".tsv" else ","
-        frame: pd.DataFrame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+        frame: pd.DataFrame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (UnicodeDecodeError, pd.errors.ParserError) as error:
         raise SourceError(f"{path} cannot be read as UTF-8 {path.suffix.lstrip('.')}: {error}") from error
     return frame
@@ -617,6 +685,52 @@ def read_photographs_of(facts: Mapping[str, Any], class_order: Sequence[str], pa
 def border_of(kind: str) -> int:
     """Return the pixels to cut off each side of the pictures of a kind of data set."""
     return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
+
+
+def check_labels(reading: Reading, dataset: str, classes: Sequence[str]) -> None:
+    """Check that every image of a test set has a label that can be scored.
+
+    Args:
+        reading: of the test set.
+        dataset: its name.
+        classes: that it may have, in the order of their table.
+
+    Raises:
+        SourceError: an image has no label, or one that is no class of the study; the message names the first.
+    """
+    known = set(classes)
+    bad = [
+        (record, member)
+        for record, member in reading.rows
+        if record["label"] is None or not known.issuperset(record["label"].split(LABEL_SEPARATOR))
+    ]
+    if not bad:
+        return
+    record, member = bad[0]
+    given = record["label"] or reading.no_class.get(record["uid"])
+    found = f"the label '{given}', which is no class that it may have" if given else "no label"
+    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    raise SourceError(
+        f"test set '{dataset}' has {len(bad):,} of {len(reading.rows):,} images that cannot be scored, the first "
+        f"'{member.name}' with {found}: allowed are {len(classes)} classes of data.classes ({shown}); correct the "
+        "label, or leave the image out"
+    )
+
+
+def check_not_there(reading: Reading, dataset: str, allowed_share: float) -> None:
+    """Check that not too many pictures are missing where a source says that they are.
+
+    Raises:
+        SourceError: more than ``allowed_share`` (0..1) of all are.
+    """
+    missing, total = len(reading.not_there), len(reading.not_there) + len(reading.rows)
+    if missing > allowed_share * total:
+        picture, reason = reading.not_there[0]
+        raise SourceError(
+            f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({missing / total:.1%}, allowed "
+            f"{allowed_share:.1%}), the first '{picture}': {reason}; put them in place, correct the table, or allow a "
+            "larger share in data.allowed_failure_share"
+        )
 
 
 def expected_images(facts: Mapping[str, Any]) -> int | None:

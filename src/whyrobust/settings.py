@@ -167,7 +167,7 @@ def in_distribution_test_set(test_sets: Mapping[str, Mapping[str, Any]]) -> str:
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
     """Return the number of images of each class by part from the columns ``<part>_images`` of the class table."""
-    with Path(path).open(encoding="utf-8", newline="") as handle:
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
@@ -179,7 +179,7 @@ def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
 
 def count_covered_classes(path: Path | str) -> dict[str, int]:
     """Return how many classes each kind of `CLASS_COLUMN_KINDS` covers by its column of the class table."""
-    with Path(path).open(encoding="utf-8", newline="") as handle:
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     return {kind: sum((row.get(kind) or "").strip().lower() == "true" for row in rows) for kind in CLASS_COLUMN_KINDS}
 

@@ -18,6 +18,10 @@ rule build_photo_records:
         runtime=600,
     params:
         facts=photo_facts_of,
+        covered=lambda wildcards: covered_classes()
+        .get(wildcards.photo_dataset, {})
+        .get("covered"),
+        allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.evaluation import read_class_names
+from whyrobust.evaluation import read_class_names, read_covered_classes
 from whyrobust.files import atomic_path
 from whyrobust.locations import Pack, write_locations
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import check_count, expected_images, leave_out_without, read_photographs_of
+from whyrobust.photo_sources import (
+    check_count,
+    check_labels,
+    check_not_there,
+    expected_images,
+    leave_out_without,
+    read_photographs_of,
+)
 from whyrobust.records import write_records
 
 if TYPE_CHECKING:
@@ -29,10 +36,14 @@ if __name__ == "__main__":
         shards = pd.read_csv(manifest)
         obtained = shards.loc[shards["obtained"] > 0, "shard"]
         facts = facts | {"shards": [(manifest.with_suffix("") / shard).as_posix() for shard in obtained]}
+    classes = read_class_names(snakemake.input.classes)
     with atomic_path(snakemake.output.pack) as temporary, temporary.open("wb") as handle:
-        reading = read_photographs_of(
-            facts, read_class_names(snakemake.input.classes), Pack(handle, snakemake.output.pack)
-        )
+        reading = read_photographs_of(facts, classes, Pack(handle, snakemake.output.pack))
+    check_not_there(reading, dataset, snakemake.params.allowed_failure_share)
+    if "role" in facts:
+        column = snakemake.params.covered
+        allowed = read_covered_classes(snakemake.input.classes, column) if column else classes
+        check_labels(reading, dataset, allowed)
     leave_out_without(reading, facts.get("needs", []))
     expected = expected_images(facts)
     if expected is not None:
