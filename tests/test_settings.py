@@ -147,6 +147,10 @@ PHOTO_MUTATIONS = [
     (lambda c: c["test_sets"]["same"].update(kind="icons"), "test_sets.same.part is missing"),
     (lambda c: c.update(pretrained=[PUBLISHED, PUBLISHED]), r"pretrained\[1\].name is 'a', which comes twice"),
     (lambda c: c["sources"]["mine"].update(needs=["text"]), r"sources.mine.needs\[0\] is 'text'"),
+    (
+        lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),
+        "sources.y.shorter_side is for photographs that are downloaded",
+    ),
     (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
 ]
 

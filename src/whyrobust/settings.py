@@ -44,7 +44,7 @@ PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "image_folder": ({"folder"}, {"class_table"}),
     "image_table": ({"table", "image"}, {"title", "description", "tags", "label", "root"}),
     "webdataset": ({"shards"}, {"image_endings", "text_ending", "fields", "label"}),
-    "yfcc15m": ({"subset"}, {"shards", "metadata"}),
+    "yfcc15m": ({"subset"}, {"shards", "metadata", "shorter_side"}),
     "imagenet": ({"split", "images"}, {"devkit"}),
     "imagenet_captions": ({"annotations", "images"}, set()),
     "imagenet_v2": ({"archive"}, set()),
@@ -325,6 +325,8 @@ def check_sources(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[s
         _check_keys(key, facts, needed, optional)
         if kind == "yfcc15m" and len({"shards", "metadata"} & given) != 1:
             raise ConfigError(f"{key} needs one of shards (images that are there) and metadata (to download them)")
+        if "shorter_side" in given and "metadata" not in given:
+            raise ConfigError(f"{key}.shorter_side is for photographs that are downloaded: remove it, or give metadata")
         if kind == "view" and len(given & optional) != 1:
             raise ConfigError(
                 f"{key} is a view with {len(given & optional)} rules: give one of {', '.join(sorted(optional))}"
