@@ -1,4 +1,4 @@
-"""Runs are read by other software: open_clip and the clip_benchmark package, both ways, for every image-text objective."""
+"""Runs are read by other software, open_clip and clip_benchmark: both ways, for every image-text objective."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TOKENS = open_clip.get_tokenizer("ViT-B-32")(["a cat", "two dogs in the garden"]
 
 
 def test_by_its_folder(run):
-    name, folder, objective = run
+    _, folder, objective = run
     assert_same(open_clip.create_model(f"local-dir:{folder}"), objective, TOKENS)
     model, preprocess, tokenizer = load_clip("open_clip", f"local-dir:{folder}", "", None, "cpu")
     assert_same(model, objective, tokenizer(["a cat", "two dogs in the garden"]))

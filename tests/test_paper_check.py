@@ -132,6 +132,11 @@ def test_sizes_are_matched_on_images_obtained(check):
     used = runs[(runs["objective"] == "clip") & ~runs["published"]].groupby(["train_images", "source"])["images_used"]
     assert used.nunique().eq(1).all()
     assert set(used.first().unstack().loc[320, ["imagenet_captions", "yfcc"]]) == {320}
+    # 480 is more than the smaller source has.
+    kept = pd.read_csv(results / "decontaminated" / "sizes.csv").set_index("dataset")["kept"]
+    shorter, longer = sorted(kept[["imagenet_captions", "yfcc"]])
+    assert shorter < 480 < longer
+    assert set(used.first().unstack().loc[480, ["imagenet_captions", "yfcc"]]) == {shorter}
 
 
 def test_validation_labels_come_from_the_devkit_in_its_own_order(check):
