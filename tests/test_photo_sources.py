@@ -21,7 +21,6 @@ from whyrobust.photo_sources import (
     SourceError,
     check_count,
     clean_web_text,
-    leave_out_without,
     list_yfcc_pairs,
     read_image_folder,
     read_image_table,
@@ -29,7 +28,7 @@ from whyrobust.photo_sources import (
     read_webdataset,
     shard_names,
 )
-from whyrobust.records import write_records
+from whyrobust.records import read_records, write_records
 from whyrobust.settings import count_covered_classes, read_class_counts
 
 CLASSES = ["cat", "dog", "mug"]
@@ -98,8 +97,10 @@ def test_a_table_of_paths_keeps_texts_with_their_pictures(tmp_path, pack):
     assert records["label"].tolist() == ["cat", None, None]
     assert reading.left_out == {"its file is not there": 1, "it names no picture": 1}
     write_records(tmp_path / "records.parquet", records)
-    leave_out_without(reading, ["tags"])
-    assert len(reading.rows) == 1 and reading.left_out["it has no tags"] == 2
+    reading.write("mine", tmp_path / "streamed.parquet", tmp_path / "locations.parquet")
+    pd.testing.assert_frame_equal(*map(read_records, (tmp_path / "records.parquet", tmp_path / "streamed.parquet")))
+    reading.need(["tags"])
+    assert len(reading.rows) == len(reading) == 1 and reading.left_out["it has no tags"] == 2
 
 
 def test_a_table_may_hold_the_pictures_themselves(tmp_path, pack):
@@ -223,7 +224,7 @@ def test_labels_of_a_table_may_be_numbers(tmp_path, pack, gap):
     frame.to_parquet(tmp_path / "t.parquet")
     reading = read_image_table(tmp_path / "t.parquet", pack, "image", label="kind", classes=["0", "1"])
     assert reading.records("t")["label"].tolist() == ["0", None if gap else "1", None]
-    assert reading.no_class == {"row_2": "7"}
+    assert reading.no_class == ("row_2", "7")
 
 
 def test_several_captions_of_one_picture_are_an_error_that_names_it(tmp_path, pack):
@@ -254,7 +255,7 @@ def test_linked_class_folders_are_read(tmp_path):
     (tmp_path / "some" / "dog").mkdir()
     (tmp_path / "some" / "dog" / "2.jpg").symlink_to(tmp_path / "all" / "dog" / "1.jpg")
     (tmp_path / "some" / "again").symlink_to(tmp_path / "some")  # a loop ends
-    names = [member.name for _, member in read_image_folder(tmp_path / "some", CLASSES).rows]
+    names = [record["uid"] for record, _ in read_image_folder(tmp_path / "some", CLASSES).rows]
     assert names == ["cat/1.jpg", "dog/2.jpg"]
 
 

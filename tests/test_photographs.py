@@ -36,6 +36,7 @@ from whyrobust.photographs import (
     preprocess,
     read_images,
     study_preprocessing,
+    thumbnail,
     write_photographs,
 )
 from whyrobust.training import Hyperparameters, sample_order, train
@@ -218,7 +219,8 @@ def store(tmp_path):
     rows = [(f"set/{member.name}", member) for member in list_tar(tar)]
     write_locations(tmp_path / "locations.parquet", rows)
     locations = pq.read_table(tmp_path / "locations.parquet")
-    decodes, ink, failures = check_photographs(locations, 0, 1)
+    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "ink.npy")
+    ink = np.load(tmp_path / "ink.npy")
     write_photographs(tmp_path / "photos.arrow", locations.filter(decodes), 0)
     return tmp_path / "photos.arrow", dict(contents), ink, failures
 
@@ -234,6 +236,23 @@ def test_pictures_that_do_not_decode_are_counted_and_left_out(store):
         assert (pixels == preprocess(decode(contents[uid.removeprefix("set/")]), how)).all()
     with pytest.raises(MissingImageError, match=r"set/7\.jpg"):
         open_locations([path], ["set/1.jpg", "set/7.jpg"])
+
+
+def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_processes(tmp_path, monkeypatch):
+    contents = [encoded(picture(40, 50, RNG.integers(50, 250, 3))) for _ in range(50)]
+    contents[20] = b"x"
+    tar = write_tar(tmp_path / "t.tar", [(f"{n}.jpg", content) for n, content in enumerate(contents)])
+    write_locations(tmp_path / "l.parquet", [(member.name, member) for member in list_tar(tar)])
+    monkeypatch.setattr("whyrobust.photographs.PHOTOGRAPHS_PER_TASK", 4)
+    wanted = np.stack([thumbnail(decode(c, at_least=64)) for n, c in enumerate(contents) if n != 20])
+    for workers in (1, 2):
+        path = tmp_path / f"{workers}.npy"
+        decodes, failures = check_photographs(pq.read_table(tmp_path / "l.parquet"), 0, workers, path)
+        assert (np.load(path) == wanted).all() and np.load(path).dtype == np.float32
+        assert np.flatnonzero(~decodes).tolist() == [20] and failures["uid"].tolist() == ["20.jpg"]
+    plain = io.BytesIO()
+    np.save(plain, wanted)
+    assert path.read_bytes() == plain.getvalue()
 
 
 def test_stores_of_two_kinds_are_told_apart(store, tmp_path):

@@ -32,6 +32,9 @@ INK_MARGIN = 1
 INK_CUTOFF = 0.15
 # Levels per unit of the strongest ink value that an exact hash tells apart.
 HASH_LEVELS = 16
+# Training images that are compared with the test images at a time: some 2 GB.
+TRAINING_IMAGES_A_CHUNK = 100_000
+PAIRS_A_BAND = 20
 REASONS = ("same_group", "exact", "near_duplicate")
 
 
@@ -316,6 +319,71 @@ def decontaminate(
     return Decontamination(removed=table, counts=counts, matches=every)
 
 
+def decontaminate_in_chunks(
+    train_uids: Sequence[str],
+    train_groups: Sequence[str],
+    train_ink: Ink,
+    test_sets: Mapping[str, tuple[Sequence[str], Sequence[str], Ink]],
+    threshold: float,
+    mirrored: bool = True,
+    chunk: int = TRAINING_IMAGES_A_CHUNK,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Do what `decontaminate` and `borderline_pairs` do, with memory for one chunk of the training images.
+
+    Args:
+        train_uids: as `decontaminate`; sequences that are sliced, so that they may lie on the disk.
+        train_groups: as `decontaminate`.
+        train_ink: as `decontaminate`.
+        test_sets: as `decontaminate`.
+        threshold: as `decontaminate`.
+        mirrored: as `decontaminate`.
+        chunk: training images that are compared at a time.
+
+    Returns:
+        ``removed`` and ``counts`` of `Decontamination`, and the pairs of `borderline_pairs`.
+    """
+    import pandas as pd
+
+    removed, counts, pairs = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
+    for start in range(0, max(1, len(train_uids)), chunk):
+        span = slice(start, start + chunk)
+        found = decontaminate(
+            list(train_uids[span]),
+            list(train_groups[span]),
+            np.asarray(train_ink[span]),
+            test_sets,
+            threshold,
+            mirrored,
+        )
+        removed.append(found.removed)
+        counts.append(found.counts)
+        pairs = [merge_pairs([*pairs, borderline_pairs(found.matches)])]
+    table = pd.concat([part for part in removed if len(part)] or removed[:1])
+    total = counts[0].assign(images=sum(part["images"] for part in counts))
+    return table.sort_values(["uid", "test_set"], ignore_index=True), total, pairs[0]
+
+
+def merge_pairs(samples: Sequence[pd.DataFrame], per_band: int = PAIRS_A_BAND, seed: int = 0) -> pd.DataFrame:
+    """Return the sample that `borderline_pairs` would draw of all matches from its samples of their parts."""
+    import pandas as pd
+
+    if len(samples) == 1:
+        return samples[0]
+    held = pd.concat([sample.drop_duplicates("low") for sample in samples]).groupby("low")["in_band"].sum()
+    every = pd.concat([sample for sample in samples if len(sample)] or samples[:1], ignore_index=True)
+    every["in_band"] = every["low"].map(held).astype(np.int64)
+    keys = pd.Series(_pair_keys(every, seed), index=every.index, dtype=object)
+    order = every.assign(key=keys).sort_values(["low", "key"])
+    return order.groupby("low").head(per_band).drop(columns="key").reset_index(drop=True)
+
+
+def _pair_keys(pairs: pd.DataFrame, seed: int) -> list[str]:
+    return [
+        hashlib.sha256(f"{seed}:{uid}:{test_uid}:{test_set}".encode()).hexdigest()
+        for uid, test_uid, test_set in zip(pairs["uid"], pairs["test_uid"], pairs["test_set"], strict=True)
+    ]
+
+
 def borderline_pairs(
     matches: pd.DataFrame,
     bands: Sequence[tuple[float, float]] = (
@@ -326,7 +394,7 @@ def borderline_pairs(
         (0.98, 0.99),
         (0.99, 1.0),
     ),
-    per_band: int = 20,
+    per_band: int = PAIRS_A_BAND,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Sample pairs by band of similarity, for people to look at around the threshold.
@@ -347,11 +415,7 @@ def borderline_pairs(
     for low, high in bands:
         values = matches["similarity"]
         inside = matches[(values >= low) & (values < (high if high < 1.0 else np.inf))]
-        keys = [
-            hashlib.sha256(f"{seed}:{uid}:{test_uid}:{test_set}".encode()).hexdigest()
-            for uid, test_uid, test_set in zip(inside["uid"], inside["test_uid"], inside["test_set"], strict=True)
-        ]
-        chosen = inside.assign(key=keys).sort_values("key").head(per_band).drop(columns="key")
+        chosen = inside.assign(key=_pair_keys(inside, seed)).sort_values("key").head(per_band).drop(columns="key")
         chosen.insert(0, "low", low)
         chosen.insert(1, "high", high)
         chosen.insert(2, "in_band", len(inside))

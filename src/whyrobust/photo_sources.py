@@ -16,17 +16,19 @@ import os
 import re
 import tarfile
 import zipfile
+from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote_plus
 
+import numpy as np
 import pandas as pd
 
 from whyrobust.captions import clean_text
 from whyrobust.locations import IMAGE_SUFFIXES, Member, Pack, list_archive, list_folder, list_tar, read_bytes
+from whyrobust.readings import Reading, SourceError
 from whyrobust.records import LABEL_SEPARATOR
 
 #: Images that each published test set has (their papers), so that a short copy is noticed.
@@ -44,72 +46,6 @@ OBJECTNET_BORDER_PIXELS = 2
 
 _TAG = re.compile(r"<[^<>]+>")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-
-
-class SourceError(ValueError):
-    """A data set that is not laid out as it should be; the message names file, what was found and what to do."""
-
-
-@dataclass
-class Reading:
-    """What a reader found.
-
-    Attributes:
-        rows: (record, member) of each picture that becomes a record.
-        left_out: reason -> how many were left out.
-        not_there: (picture, reason) of those left out whose picture is not where the source says.
-        no_class: what the source gives as the label of a record, by uid, where that is no class of the study.
-    """
-
-    rows: list[tuple[dict[str, Any], Member]] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    not_there: list[tuple[str, str]] = field(default_factory=list)
-    no_class: dict[str, str] = field(default_factory=dict)
-
-    def add(
-        self, uid: str, member: Member, label: str | None = None, title: str = "", description: str = "",
-        tags: Sequence[str] = (), collection: str = "",
-    ) -> None:  # fmt: skip
-        """Keep one record."""
-        record = {"uid": uid, "title": title, "description": description, "tags": list(tags), "label": label,
-                  "group": uid, "collection": collection}  # fmt: skip
-        self.rows.append((record, member))
-
-    def leave_out_missing(self, picture: str, reason: str) -> None:
-        """Count a record whose picture is not where the source says."""
-        self.left_out[reason] += 1
-        self.not_there.append((picture, reason))
-
-    def known_class(self, uid: str, given: object, classes: Collection[str]) -> str | None:
-        """Return the class that a source gives a record; None, and a note of what was given, where it is no class."""
-        label = _label_text(given)
-        if label in classes:
-            return label
-        if label:
-            self.no_class[uid] = label
-        return None
-
-    def records(self, dataset: str) -> pd.DataFrame:
-        """Return the table of records; uids start with the data set's name, so that no two sets share one."""
-        names = ["uid", "title", "description", "tags", "label", "group", "collection"]
-        table = pd.DataFrame([record for record, _ in self.rows], columns=names, dtype=object)
-        for column in ("uid", "group"):
-            table[column] = [f"{dataset}/{name}" for name in table[column]]
-        table["collection"] = [name or dataset for name in table["collection"]]
-        return table
-
-    def locations(self, dataset: str) -> list[tuple[str, Member]]:
-        """Return (uid, member) of the same records."""
-        return [(f"{dataset}/{record['uid']}", member) for record, member in self.rows]
-
-
-def _label_text(value: object) -> str:
-    """Return a label as text: numbers as they are written in a table of classes, nothing for a missing value."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, float) and value.is_integer():  # whole numbers with gaps come as floats
-        value = int(value)
-    return str(value).strip()
 
 
 def clean_web_text(text: str, percent_encoded: bool = False) -> str:
@@ -382,8 +318,7 @@ def read_webdataset(
     label: str | None = None,
     classes: Collection[str] = (),
     percent_encoded: bool = False,
-    wanted: Callable[[Mapping[str, Any]], bool] | None = None,
-    identifier: str | None = None,
+    identify: Callable[[Mapping[str, Any]], tuple[str, str]] | None = None,
 ) -> Reading:
     """Read tar shards of image-text pairs: files of one key, told apart by what follows the first dot.
 
@@ -395,9 +330,9 @@ def read_webdataset(
         label: key of the JSON that holds a class.
         classes: of the study, where ``label`` is given.
         percent_encoded: whether texts are (YFCC100M).
-        wanted: asked with the JSON of each pair, for example whether it is in a list.
-        identifier: key of the JSON that names a pair; one that comes again is left out. Without it, the shard's path
-            below the folder that all shards have in common, and the key do.
+        identify: asked with the JSON of each pair for its uid, and the reason where it is to be left out. Without it
+            the uid is the shard's path below the folder that all shards have in common, and the key; of equal keys in a
+            shard the first counts.
 
     Raises:
         SourceError: a shard is given twice.
@@ -405,22 +340,21 @@ def read_webdataset(
     reading, known = Reading(), set(classes)
     names_of_shards = shard_names(shards)
     names = dict(fields or {})
-    seen: set[str] = set()
     for shard, stem in zip(shards, names_of_shards, strict=True):
+        seen: set[str] = set()
         for key, files in _group_by_key(list_tar(shard)):
             member = next((files[ending] for ending in image if ending in files), None)
             if member is None:
                 reading.left_out["it has no picture"] += 1
                 continue
             facts = _read_json(files.get("json"), reading)
-            if wanted is not None and not wanted(facts):
-                reading.left_out["it is not in the list of the subset"] += 1
+            uid, reason = f"{stem}/{key}", "it came before" if key in seen else ""
+            if identify is not None:
+                uid, reason = identify(facts)
+            if reason:
+                reading.left_out[reason] += 1
                 continue
-            uid = f"{stem}/{key}" if identifier is None else str(facts.get(identifier, ""))
-            if uid in seen:
-                reading.left_out["it came before"] += 1
-                continue
-            seen.add(uid)
+            seen.add(key)
             title = facts.get(names["title"]) if "title" in names else _read_text(files.get(text))
             reading.add(
                 uid,
@@ -497,27 +431,59 @@ def read_yfcc15m(shards: Sequence[Path | str], subset: Path | str) -> Reading:
         subset: ``yfcc100m_subset_data.tsv.bz2``: line number, photo id, photo hash.
     """
     ids = read_yfcc_ids(subset)
+    taken = np.zeros(len(ids.numbers), dtype=np.bool_)
+
+    def identify(facts: Mapping[str, Any]) -> tuple[str, str]:
+        photo = str(facts.get("photoid", ""))
+        place = ids.place(photo)
+        if place < 0:
+            return "", "it is not in the list of the subset"
+        if taken[place]:
+            return "", "it came before"
+        taken[place] = True
+        return photo, ""
+
     return read_webdataset(
         shards,
         fields={"title": "title", "description": "description", "tags": "usertags"},
         percent_encoded=True,
-        wanted=lambda facts: str(facts.get("photoid", "")) in ids,
-        identifier="photoid",
+        identify=identify,
     )
 
 
-def read_yfcc_ids(subset: Path | str) -> set[str]:
+class PhotoIds:
+    """Ids of photos, 8 bytes each.
+
+    Attributes:
+        numbers: the ids, rising, each once.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.numbers = np.unique(np.asarray(array("q", numbers), dtype=np.int64))
+
+    def place(self, photo: str) -> int:
+        """Return the position of an id in ``numbers``, -1 where it is none of them."""
+        if not photo.isdecimal():
+            return -1
+        number = int(photo)
+        place = int(self.numbers.searchsorted(number))
+        return place if place < len(self.numbers) and self.numbers[place] == number else -1
+
+
+def read_yfcc_ids(subset: Path | str) -> PhotoIds:
     """Return the photo ids of a subset list (bz2, tab separated: line number, photo id, photo hash)."""
-    ids = set()
-    with bz2.open(subset, "rt", encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            parts = line.rstrip("\n").split("\t")
-            if len(parts) != 3 or not parts[1].isdecimal():
-                raise SourceError(
-                    f"{subset}, line {number}: expected line number, photo id and hash, found '{line[:60]}'"
-                )
-            ids.add(parts[1])
-    return ids
+
+    def numbers() -> Iterator[int]:
+        with bz2.open(subset, "rt", encoding="utf-8") as handle:
+            for number, line in enumerate(handle, start=1):
+                parts = line.rstrip("\n").split("\t")
+                if len(parts) != 3 or not parts[1].isdecimal():
+                    raise SourceError(
+                        f"{subset}, line {number}: expected line number, photo id and hash, found '{line[:60]}'"
+                    )
+                yield int(parts[1])
+
+    return PhotoIds(numbers())
 
 
 #: Columns of the YFCC100M metadata file, tab separated, without a header (the data set's README).
@@ -548,7 +514,7 @@ def list_yfcc_pairs(subset: Path | str, metadata: Path | str) -> Iterator[dict[s
                 expected = " or ".join(map(str, layouts))
                 raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {expected}")
             names, photo = layouts[len(values)]
-            if values[photo] in ids and values[-1] == "0":  # 1 marks videos
+            if values[-1] == "0" and ids.place(values[photo]) >= 0:  # 1 marks videos
                 yield dict(zip(names, values, strict=True))
 
 
@@ -687,52 +653,6 @@ def border_of(kind: str) -> int:
     return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
 
 
-def check_labels(reading: Reading, dataset: str, classes: Sequence[str]) -> None:
-    """Check that every image of a test set has a label that can be scored.
-
-    Args:
-        reading: of the test set.
-        dataset: its name.
-        classes: that it may have, in the order of their table.
-
-    Raises:
-        SourceError: an image has no label, or one that is no class of the study; the message names the first.
-    """
-    known = set(classes)
-    bad = [
-        (record, member)
-        for record, member in reading.rows
-        if record["label"] is None or not known.issuperset(record["label"].split(LABEL_SEPARATOR))
-    ]
-    if not bad:
-        return
-    record, member = bad[0]
-    given = record["label"] or reading.no_class.get(record["uid"])
-    found = f"the label '{given}', which is no class that it may have" if given else "no label"
-    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    raise SourceError(
-        f"test set '{dataset}' has {len(bad):,} of {len(reading.rows):,} images that cannot be scored, the first "
-        f"'{member.name}' with {found}: allowed are {len(classes)} classes of data.classes ({shown}); correct the "
-        "label, or leave the image out"
-    )
-
-
-def check_not_there(reading: Reading, dataset: str, allowed_share: float) -> None:
-    """Check that not too many pictures are missing where a source says that they are.
-
-    Raises:
-        SourceError: more than ``allowed_share`` (0..1) of all are.
-    """
-    missing, total = len(reading.not_there), len(reading.not_there) + len(reading.rows)
-    if missing > allowed_share * total:
-        picture, reason = reading.not_there[0]
-        raise SourceError(
-            f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({missing / total:.1%}, allowed "
-            f"{allowed_share:.1%}), the first '{picture}': {reason}; put them in place, correct the table, or allow a "
-            "larger share in data.allowed_failure_share"
-        )
-
-
 def expected_images(facts: Mapping[str, Any]) -> int | None:
     """Return how many images a test set should have by what the config says of it, None where that is not known.
 
@@ -761,12 +681,3 @@ def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> N
         f"test set '{dataset}' has {found:,} images, {found - expected:,} more than the {expected:,} that are "
         f"published: give one copy of it, or set test_sets.{dataset}.expected_images"
     )
-
-
-def leave_out_without(reading: Reading, needed: Sequence[str]) -> None:
-    """Leave out records that lack one of the needed fields (``title, description, tags, label``), and count them."""
-    for name in needed:
-        kept = [row for row in reading.rows if row[0][name]]
-        if len(kept) < len(reading.rows):
-            reading.left_out[f"it has no {name}"] += len(reading.rows) - len(kept)
-            reading.rows = kept

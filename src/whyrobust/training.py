@@ -215,7 +215,6 @@ def train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    targets = None if targets is None else targets.to(device)
     began = time.perf_counter()
     shown = sample_order(len(images), hyper.batch_size, hyper.steps, seed, block, window)
     if block > 1:
@@ -231,8 +230,8 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = rate
         batch = batch.contiguous(memory_format=torch.channels_last)
-        chosen = positions.to(device)
-        loss = objective.loss(batch, None if targets is None else targets[chosen])
+        # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
+        loss = objective.loss(batch, None if targets is None else targets[positions].to(device).long())
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(

@@ -6,7 +6,6 @@ stop a run days later. The thumbnails that decontamination compares are made on 
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,7 +24,7 @@ if __name__ == "__main__":
     locations = pq.read_table(snakemake.input.locations)
     dataset, facts = snakemake.wildcards.photo_dataset, snakemake.params.facts
     border = border_of(facts["kind"])
-    decodes, ink, failures = check_photographs(locations, border, snakemake.threads)
+    decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.ink)
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
     with atomic_path(snakemake.output.failures) as temporary:
         failures.to_csv(temporary, index=False)
@@ -34,6 +33,4 @@ if __name__ == "__main__":
         # Whole when it was listed is not whole when it is scored: what does not decode is missing too.
         check_count(int(decodes.sum()), expected, dataset, bool(facts.get("allow_short", False)))
     check_failure_share(failures, len(locations), snakemake.params.allowed_failure_share)
-    with atomic_path(snakemake.output.ink) as temporary, temporary.open("wb") as file:
-        np.save(file, ink)
     write_photographs(snakemake.output.images, locations.filter(pa.array(decodes)), border)
