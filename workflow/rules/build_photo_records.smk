@@ -14,8 +14,8 @@ rule build_photo_records:
     conda:
         "../../envs/whyrobust.yaml"
     resources:
-        mem_mb=16000,
-        runtime=600,
+        mem_mb=4000,
+        runtime=1440,
     params:
         facts=photo_facts_of,
         covered=lambda wildcards: covered_classes()

@@ -208,6 +208,17 @@ def pinned_facts_of(wildcards):
     return {"version": row.version, "checksum": row.checksum}
 
 
+def download_minutes(wildcards):
+    """Return how long a download may take: at 5 MB a second, or a day where the size is not known."""
+    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    return 24 * 60 if row.bytes is None else 30 + row.bytes // (60 * 5_000_000)
+
+
+def memory_of(base_mb, times):
+    """Return what gives a job memory for tables that it holds whole: so many times their size as (packed) Parquet."""
+    return lambda wildcards, input: int(base_mb + times * input.size_mb)
+
+
 def prompt_sets():
     """Return the sentences of each prompt set; those in files are read."""
     return {
