@@ -1,6 +1,6 @@
 """Peak memory of the stages of photographs, by the number of image-text pairs.
 
-    python benchmarks/measure_photo_memory.py --pairs 50000 100000 200000
+    python benchmarks/measure_photo_memory.py --pairs 25000 50000 100000
 
 Writes WebDataset shards of tiny pictures with texts as long as Flickr's, then runs the script of each stage in a
 process of its own, as its rule does, and prints the most memory that it held (of the process itself, without its
@@ -136,19 +136,18 @@ def measure(pairs: int) -> dict[str, tuple[int, int]]:
 
 
 def main() -> None:
-    """Measure each size and print a table."""
+    """Measure each size and print a row of the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, nargs="+", default=[50_000, 100_000, 200_000])
+    parser.add_argument("--pairs", type=int, nargs="+", default=[25_000, 50_000, 100_000])
     parser.add_argument("--stage", help="for the processes that this one starts")
     arguments = parser.parse_args()
     if arguments.stage:
         run_stage(*json.loads(arguments.stage))
         return
-    results = {pairs: measure(pairs) for pairs in arguments.pairs}
-    print("| stage | " + " | ".join(f"{pairs:,}" for pairs in results) + " |")
-    for stage in STAGES:
-        cells = [f"{found[stage][1]} ({found[stage][0]})" for found in results.values()]
-        print(f"| {stage} | " + " | ".join(cells) + " |")
+    print("| pairs | " + " | ".join(STAGES) + " |")
+    for pairs in arguments.pairs:
+        found = measure(pairs)
+        print(f"| {pairs:,} | " + " | ".join(f"{found[s][1]} ({found[s][0]})" for s in STAGES) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ INK_MARGIN = 1
 INK_CUTOFF = 0.15
 # Levels per unit of the strongest ink value that an exact hash tells apart.
 HASH_LEVELS = 16
-# Training images that are compared with the test images at a time: some 2 GB.
-TRAINING_IMAGES_A_CHUNK = 100_000
+# Training images that are compared with the test images at a time: some 1 GB.
+TRAINING_IMAGES_A_CHUNK = 50_000
 PAIRS_A_BAND = 20
 REASONS = ("same_group", "exact", "near_duplicate")
 
