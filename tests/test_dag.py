@@ -44,6 +44,26 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
     assert jobs["index_images"] == 9 and jobs["import_pretrained"] == 3
+    assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
+    training = yaml.safe_load((root / "config" / "paper.yaml").read_text(encoding="utf-8"))["training"]
+    asked = f"runtime={training['runtime_minutes']}, gpu=1, mem_mb={training['mem_mb']}"
+    assert (done.stdout + done.stderr).count(asked) == sum(
+        jobs[rule] for rule in ("train_run", "embed_test_sets", "fit_heads")
+    )
+
+
+def assert_lists_what_must_be_asked_for(output):
+    (line,) = [line for line in output.splitlines() if "must be asked for" in line]
+    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
+        assert f"downloads/{name} (register at image-net.org" in line
+    assert "downloads/yfcc100m_dataset.bz2 (ask for access" in line and "ImageNet-Sketch" not in line
+
+
+def test_what_must_be_asked_for_stops_a_run_before_any_work(root, workspace, snakemake):
+    done = snakemake(workspace, "--cores", "1", "--configfile", str(root / "config" / "paper.yaml"))
+    assert done.returncode != 0
+    assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
+    assert not (workspace / "results").exists() and not (workspace / "downloads").exists()
 
 
 def test_what_must_be_asked_for_says_how(root, workspace, snakemake):

@@ -13,6 +13,7 @@ from whyrobust.decontamination import (
     best_matches,
     borderline_pairs,
     decontaminate,
+    decontaminate_in_chunks,
     duplicates_within,
     exact_hashes,
     find_near_duplicates,
@@ -365,3 +366,45 @@ def test_duplicates_within_equal_a_plain_search():
             kept.append(index)
     assert 5 < len(dropped) < 75
     assert list(duplicates_within(uids, ink, 0.4)["uid"]) == dropped
+
+
+def test_at_a_similarity_of_1_exact_copies_count_and_nothing_else():
+    """The product of equal inks is often a little below 1, that of nearly equal ones sometimes at 1."""
+    generator = np.random.default_rng(9)
+    ink = generator.normal(size=(400, 16, 16)).astype(np.float32)
+    ink /= np.linalg.norm(ink.reshape(400, -1), axis=1)[:, None, None]
+    close = ink.copy()
+    close[:, 0, 0] += np.float32(1e-4)
+    blank = np.zeros((2, 16, 16), dtype=np.float32)
+    uids = [f"{kind}{i:03}" for kind in "abc" for i in range(400)] + ["d0", "d1"]
+    table = duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 1.0)
+    assert list(table["uid"]) == [f"b{i:03}" for i in range(400)]
+    assert list(table["kept_uid"]) == [f"a{i:03}" for i in range(400)]
+    assert set(duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 0.999)["uid"]) == set(uids[400:1200])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_chunks_of_the_training_images_change_nothing(chunk):
+    uids, groups, ink, sets = a_study()
+    # Twins of the test images at many similarities, so that several bands are full.
+    generator = np.random.default_rng(11)
+    noise = generator.normal(size=(200, 16, 16)).astype(np.float32) * np.linspace(0.001, 0.05, 200)[:, None, None]
+    more = sets["first"][2][generator.integers(0, 5, 200)] + noise.astype(np.float32)
+    more /= np.linalg.norm(more.reshape(200, -1), axis=1)[:, None, None]
+    order = generator.permutation(230)
+    uids = [[*uids, *(f"more:{i:03}" for i in range(200))][i] for i in order]
+    groups = [[*groups, *[""] * 200][i] for i in order]
+    ink = np.concatenate([ink, more])[order]
+    whole = decontaminate(uids, groups, ink, sets, 0.97)
+    removed, counts, pairs = decontaminate_in_chunks(uids, groups, ink, sets, 0.97, chunk=chunk)
+    pd.testing.assert_frame_equal(removed, whole.removed, rtol=1e-6)
+    pd.testing.assert_frame_equal(counts, whole.counts)
+    sampled = borderline_pairs(whole.matches)
+    assert (sampled.groupby("low").size() == 20).sum() >= 2
+    pd.testing.assert_frame_equal(pairs, sampled, rtol=1e-6)
+
+
+def test_chunks_of_nothing_are_fine():
+    _, _, ink, sets = a_study()
+    removed, counts, pairs = decontaminate_in_chunks([], [], ink[:0], sets, 0.9)
+    assert removed.empty and pairs.empty and counts["images"].sum() == 0 and len(counts) == 6

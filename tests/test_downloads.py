@@ -195,7 +195,7 @@ def test_a_file_that_is_there_can_be_verified(tmp_path):
 def test_the_committed_table_reads_and_there_is_an_npm_client(root):
     table = read_pinned_sources(root / "resources" / "sources.tsv")
     assert table["iconify"].version == "2.2.535"
-    assert table["imagenet_captions"].images == 463_622 and len(table["imagenet_v2"].addresses) > 1
+    assert table["imagenet_captions"].images == 463_622 and len(table["objectnet"].addresses) > 1
     assert all(row.addresses or row.how_to_get for row in table.values())
     assert all(row.licence and row.citation for row in table.values())
     assert npm_command()

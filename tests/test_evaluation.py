@@ -13,6 +13,8 @@ from whyrobust.evaluation import (
     combine_prompts,
     fill_prompts,
     predict,
+    read_class_names,
+    read_covered_classes,
     score_classifier,
     score_zero_shot,
 )
@@ -49,6 +51,24 @@ def test_classifier_scores_and_restricted_prediction():
         predict(np.array([[np.nan, 1.0]], dtype=np.float32))
     with pytest.raises(EvaluationError, match="no class"):
         predict(scores, [])
+
+
+def test_the_covered_classes_are_those_of_the_table_however_few_images_there_are(tmp_path, root):
+    table = root / "resources" / "imagenet" / "classes.csv"
+    classes = read_class_names(table)
+    for kind in ("imagenet_r", "imagenet_a"):
+        covered = read_covered_classes(table, kind)
+        assert len(covered) == 200 and covered == sorted(covered)
+        kept = write_kept(tmp_path / f"{kind}.parquet", covered[50:53])
+        short = ScoredSet.read(kind, kept, classes, True, covered)
+        assert len(short.answers) == 200 and list(short.answer_names(classes)) == covered
+        assert short.labels.tolist() == [50, 51, 52]
+        outside = next(name for name in classes if name not in covered)
+        with pytest.raises(EvaluationError, match=f"'{outside}', which is none of the 200"):
+            ScoredSet.read(kind, write_kept(tmp_path / "x.parquet", [covered[0], outside]), classes, True, covered)
+    (tmp_path / "own.csv").write_text("class,imagenet_r\ncat,false\n")
+    with pytest.raises(EvaluationError, match="no class with true in a column 'imagenet_r'"):
+        read_covered_classes(tmp_path / "own.csv", "imagenet_r")
 
 
 def test_prompts_need_a_place_for_the_class():

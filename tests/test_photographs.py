@@ -19,7 +19,6 @@ from whyrobust.locations import (
     Member,
     Pack,
     list_archive,
-    list_folder,
     list_tar,
     read_bytes,
     write_locations,
@@ -37,9 +36,10 @@ from whyrobust.photographs import (
     preprocess,
     read_images,
     study_preprocessing,
+    thumbnail,
     write_photographs,
 )
-from whyrobust.training import sample_order
+from whyrobust.training import Hyperparameters, sample_order, train
 
 RNG = np.random.default_rng(0)
 
@@ -126,9 +126,6 @@ def test_what_an_archive_holds_besides_files_is_passed_over_and_names_are_never_
     assert [member.name for member in found] == ["../../outside.jpg"]
     assert read_bytes(found[0].file, found[0].offset, found[0].length) == content
     assert sorted(tmp_path.parent.rglob("*")) == before
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "out").symlink_to("/etc/hosts")
-    assert list(list_folder(tmp_path / "folder")) == []
 
 
 def test_damaged_archives_are_errors_that_name_them(tmp_path):
@@ -222,7 +219,8 @@ def store(tmp_path):
     rows = [(f"set/{member.name}", member) for member in list_tar(tar)]
     write_locations(tmp_path / "locations.parquet", rows)
     locations = pq.read_table(tmp_path / "locations.parquet")
-    decodes, ink, failures = check_photographs(locations, 0, 1)
+    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "ink.npy")
+    ink = np.load(tmp_path / "ink.npy")
     write_photographs(tmp_path / "photos.arrow", locations.filter(decodes), 0)
     return tmp_path / "photos.arrow", dict(contents), ink, failures
 
@@ -238,6 +236,23 @@ def test_pictures_that_do_not_decode_are_counted_and_left_out(store):
         assert (pixels == preprocess(decode(contents[uid.removeprefix("set/")]), how)).all()
     with pytest.raises(MissingImageError, match=r"set/7\.jpg"):
         open_locations([path], ["set/1.jpg", "set/7.jpg"])
+
+
+def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_processes(tmp_path, monkeypatch):
+    contents = [encoded(picture(40, 50, RNG.integers(50, 250, 3))) for _ in range(50)]
+    contents[20] = b"x"
+    tar = write_tar(tmp_path / "t.tar", [(f"{n}.jpg", content) for n, content in enumerate(contents)])
+    write_locations(tmp_path / "l.parquet", [(member.name, member) for member in list_tar(tar)])
+    monkeypatch.setattr("whyrobust.photographs.PHOTOGRAPHS_PER_TASK", 4)
+    wanted = np.stack([thumbnail(decode(c, at_least=64)) for n, c in enumerate(contents) if n != 20])
+    for workers in (1, 2):
+        path = tmp_path / f"{workers}.npy"
+        decodes, failures = check_photographs(pq.read_table(tmp_path / "l.parquet"), 0, workers, path)
+        assert (np.load(path) == wanted).all() and np.load(path).dtype == np.float32
+        assert np.flatnonzero(~decodes).tolist() == [20] and failures["uid"].tolist() == ["20.jpg"]
+    plain = io.BytesIO()
+    np.save(plain, wanted)
+    assert path.read_bytes() == plain.getvalue()
 
 
 def test_stores_of_two_kinds_are_told_apart(store, tmp_path):
@@ -280,6 +295,42 @@ def test_every_image_is_shown_once_a_pass_with_blocks_too(images, block, window)
     assert seen[:images] != seen[images:]
     if block == 10:  # with a window of one block, the images of a block stay together
         assert all(len({at // 10 for at in seen[i : i + 10]}) <= 2 for i in range(0, images, 10))
+
+
+def test_blocks_are_read_from_one_place_and_in_its_order(store, monkeypatch):
+    """The subset comes in random order, as `draw_subset` gives it; what is told apart is where a run reads."""
+    uids = [f"set/{n}.jpg" for n in RNG.permutation(30) if n not in (7, 8)]
+    places = open_locations([store[0]], uids)
+    rank = {offset: position for position, offset in enumerate(sorted(place[1] for place in places))}
+    block, seen, labels = 7, [], []
+
+    def spy(file, offset, length):
+        seen.append(rank[offset])
+        return read_bytes(file, offset, length)
+
+    def keep(objective, images, targets):
+        labels.extend(targets.tolist())
+        return next(objective.parameters()).sum()
+
+    monkeypatch.setattr("whyrobust.loading.read_bytes", spy)
+    monkeypatch.setattr("whyrobust.objectives.CrossEntropyObjective.loss", keep)
+    config = {"embed_dim": 4, "vision_cfg": {"timm_model_name": "icon_cnn"}, "text_cfg": {}}
+    hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, True)
+    targets = torch.tensor([rank[place[1]] for place in places])
+    spans = {}
+    for size in (block, 1):
+        seen.clear()
+        labels.clear()
+        images = PhotographsOnDisk(places, study_preprocessing(24, "clip"), 1)
+        train(images, targets, "cross_entropy", config, 28, hyper, 0, 1, "cpu", lambda _: None, block=size, window=1)
+        assert sorted(labels[:28]) == sorted(labels[28:]) == list(range(28))
+        batches = [seen[start : start + block] for start in range(0, 56, block)]
+        assert all(batch == sorted(batch) for batch in batches)
+        # Each picture goes with its own label, whatever the order of reading.
+        assert [sorted(labels[start : start + block]) for start in range(0, 56, block)] == batches
+        spans[size] = [max(batch) - min(batch) for batch in batches]
+    assert spans[block] == [block - 1] * 8
+    assert min(spans[1]) > block
 
 
 def test_a_member_knows_whether_it_is_a_picture():

@@ -134,6 +134,12 @@ PHOTO_MUTATIONS = [
     (lambda c: c["test_sets"]["same"].update(kind="objectnet"), "test_sets.same.archive is missing"),
     (lambda c: c["sources"].update(same=dict(c["sources"]["mine"])), "test_sets has 'same', which is a source too"),
     (lambda c: c["data"].update(match_sizes={"across": ["other"], "allowed_shortfall_share": 0}), "across has 'other'"),
+    (
+        lambda c: c["test_sets"].update(
+            r={"kind": "imagenet_r", "archive": "photos", "role": "shift", "classes": "own"}
+        ),
+        "data.classes is 'classes.csv', which says true of no class in a column imagenet_r",
+    ),
     (lambda c: c["data"].update(normalisation="none"), "data.normalisation is 'none'"),
     (lambda c: c["data"].update(image_size=8), "data.image_size is 8: allowed is a whole number, at least 16"),
     (lambda c: c["prompts"].update(x="gone.txt"), "prompts.x is 'gone.txt': there is no such file"),
@@ -141,6 +147,10 @@ PHOTO_MUTATIONS = [
     (lambda c: c["test_sets"]["same"].update(kind="icons"), "test_sets.same.part is missing"),
     (lambda c: c.update(pretrained=[PUBLISHED, PUBLISHED]), r"pretrained\[1\].name is 'a', which comes twice"),
     (lambda c: c["sources"]["mine"].update(needs=["text"]), r"sources.mine.needs\[0\] is 'text'"),
+    (
+        lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),
+        "sources.y.shorter_side is for photographs that are downloaded",
+    ),
     (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
 ]
 
@@ -192,6 +202,7 @@ def test_a_wrong_config_of_photographs_is_one_line(root, own_study, mutate, mess
 
 def test_a_file_that_can_be_downloaded_need_not_be_there(root, own_study):
     config, folder = own_study
+    (folder / "classes.csv").write_text("class,imagenet_a\ncat,true\n")
     config["test_sets"]["other"] = {
         "kind": "imagenet_a", "archive": "downloads/imagenet-a.tar", "role": "shift", "classes": "own",
     }  # fmt: skip

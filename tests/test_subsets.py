@@ -13,6 +13,7 @@ from whyrobust.subsets import (
     draw_matching_classes,
     draw_mixture,
     draw_subset,
+    matched_size,
 )
 
 uids = st.lists(st.text(min_size=1), min_size=2, max_size=60, unique=True)
@@ -120,3 +121,25 @@ def test_mixtures_say_which_part_runs_out():
         draw_mixture(components, {"a": 0.5, "b": 0.5}, 6, 0)
     with pytest.raises(SubsetError, match="shares"):
         draw_mixture(components, {"a": 0.5, "b": 0.6}, 2, 0)
+
+
+@given(
+    st.integers(1, 1000),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 1200), min_size=1),
+    st.floats(0, 0.9),
+)
+def test_a_matched_size_is_what_all_have_or_an_error_where_too_much_is_missing(asked, available, allowed):
+    size = min([asked, *available.values()])
+    if asked - size > allowed * asked:
+        with pytest.raises(SubsetError, match=f"{asked} images asked for, but '.' has {size}"):
+            matched_size(asked, available, allowed)
+    else:
+        assert matched_size(asked, available, allowed) == size
+
+
+def test_a_matched_size_names_the_source_that_is_short():
+    assert matched_size(480, {"captions": 454, "yfcc": 494}, 0.2) == 454
+    with pytest.raises(
+        SubsetError, match=r"480 images asked for, but 'captions' has 454, 5\.4% fewer; allowed are 5\.0%"
+    ):
+        matched_size(480, {"captions": 454, "yfcc": 494}, 0.05)

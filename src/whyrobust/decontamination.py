@@ -32,6 +32,9 @@ INK_MARGIN = 1
 INK_CUTOFF = 0.15
 # Levels per unit of the strongest ink value that an exact hash tells apart.
 HASH_LEVELS = 16
+# Training images that are compared with the test images at a time: some 1 GB.
+TRAINING_IMAGES_A_CHUNK = 50_000
+PAIRS_A_BAND = 20
 REASONS = ("same_group", "exact", "near_duplicate")
 
 
@@ -316,6 +319,71 @@ def decontaminate(
     return Decontamination(removed=table, counts=counts, matches=every)
 
 
+def decontaminate_in_chunks(
+    train_uids: Sequence[str],
+    train_groups: Sequence[str],
+    train_ink: Ink,
+    test_sets: Mapping[str, tuple[Sequence[str], Sequence[str], Ink]],
+    threshold: float,
+    mirrored: bool = True,
+    chunk: int = TRAINING_IMAGES_A_CHUNK,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Do what `decontaminate` and `borderline_pairs` do, with memory for one chunk of the training images.
+
+    Args:
+        train_uids: as `decontaminate`; sequences that are sliced, so that they may lie on the disk.
+        train_groups: as `decontaminate`.
+        train_ink: as `decontaminate`.
+        test_sets: as `decontaminate`.
+        threshold: as `decontaminate`.
+        mirrored: as `decontaminate`.
+        chunk: training images that are compared at a time.
+
+    Returns:
+        ``removed`` and ``counts`` of `Decontamination`, and the pairs of `borderline_pairs`.
+    """
+    import pandas as pd
+
+    removed, counts, pairs = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
+    for start in range(0, max(1, len(train_uids)), chunk):
+        span = slice(start, start + chunk)
+        found = decontaminate(
+            list(train_uids[span]),
+            list(train_groups[span]),
+            np.asarray(train_ink[span]),
+            test_sets,
+            threshold,
+            mirrored,
+        )
+        removed.append(found.removed)
+        counts.append(found.counts)
+        pairs = [merge_pairs([*pairs, borderline_pairs(found.matches)])]
+    table = pd.concat([part for part in removed if len(part)] or removed[:1])
+    total = counts[0].assign(images=sum(part["images"] for part in counts))
+    return table.sort_values(["uid", "test_set"], ignore_index=True), total, pairs[0]
+
+
+def merge_pairs(samples: Sequence[pd.DataFrame], per_band: int = PAIRS_A_BAND, seed: int = 0) -> pd.DataFrame:
+    """Return the sample that `borderline_pairs` would draw of all matches from its samples of their parts."""
+    import pandas as pd
+
+    if len(samples) == 1:
+        return samples[0]
+    held = pd.concat([sample.drop_duplicates("low") for sample in samples]).groupby("low")["in_band"].sum()
+    every = pd.concat([sample for sample in samples if len(sample)] or samples[:1], ignore_index=True)
+    every["in_band"] = every["low"].map(held).astype(np.int64)
+    keys = pd.Series(_pair_keys(every, seed), index=every.index, dtype=object)
+    order = every.assign(key=keys).sort_values(["low", "key"])
+    return order.groupby("low").head(per_band).drop(columns="key").reset_index(drop=True)
+
+
+def _pair_keys(pairs: pd.DataFrame, seed: int) -> list[str]:
+    return [
+        hashlib.sha256(f"{seed}:{uid}:{test_uid}:{test_set}".encode()).hexdigest()
+        for uid, test_uid, test_set in zip(pairs["uid"], pairs["test_uid"], pairs["test_set"], strict=True)
+    ]
+
+
 def borderline_pairs(
     matches: pd.DataFrame,
     bands: Sequence[tuple[float, float]] = (
@@ -326,7 +394,7 @@ def borderline_pairs(
         (0.98, 0.99),
         (0.99, 1.0),
     ),
-    per_band: int = 20,
+    per_band: int = PAIRS_A_BAND,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Sample pairs by band of similarity, for people to look at around the threshold.
@@ -347,11 +415,7 @@ def borderline_pairs(
     for low, high in bands:
         values = matches["similarity"]
         inside = matches[(values >= low) & (values < (high if high < 1.0 else np.inf))]
-        keys = [
-            hashlib.sha256(f"{seed}:{uid}:{test_uid}:{test_set}".encode()).hexdigest()
-            for uid, test_uid, test_set in zip(inside["uid"], inside["test_uid"], inside["test_set"], strict=True)
-        ]
-        chosen = inside.assign(key=keys).sort_values("key").head(per_band).drop(columns="key")
+        chosen = inside.assign(key=_pair_keys(inside, seed)).sort_values("key").head(per_band).drop(columns="key")
         chosen.insert(0, "low", low)
         chosen.insert(1, "high", high)
         chosen.insert(2, "in_band", len(inside))
@@ -359,11 +423,19 @@ def borderline_pairs(
     return pd.concat(parts, ignore_index=True)
 
 
+def _numbers_of_equal_rows(flat: Ink) -> Indices:
+    """Return a number for each row of ink, the same where they are equal; drawings without ink are equal to none."""
+    first: dict[bytes, int] = {}
+    numbers = [first.setdefault(row.tobytes(), position) for position, row in enumerate(flat)]
+    return np.where(flat.any(axis=1), numbers, np.arange(len(flat))).astype(np.int64)
+
+
 def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_megabytes: int = 128) -> pd.DataFrame:
     """Find images of one set that repeat an earlier one, so that one drawing does not count twice.
 
     Images are taken in the order of their uids; one is dropped when it is as similar as the threshold to
     one that was kept. Mirror images count as different: an arrow to the left is not an arrow to the right.
+    Equal inks always count, whatever the rounding of their product; at a threshold of 1 nothing else does.
 
     Args:
         uids: n identifiers, each once.
@@ -381,13 +453,16 @@ def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_meg
     order = np.argsort(np.asarray(uids, dtype=object), kind="stable")
     ordered = [uids[i] for i in order]
     flat = _flat(ink[order], "the set's")
+    copies = _numbers_of_equal_rows(flat)
     rows = max(1, block_megabytes * 2**20 // (4 * max(1, len(flat))))
     dropped: list[tuple[str, str, float]] = []
     kept = np.ones(len(flat), dtype=np.bool_)
     for start in range(0, len(flat), rows):
         stop = min(start + rows, len(flat))
         products = flat[start:stop] @ flat[:stop].T
-        near = products >= np.float32(threshold)
+        near = copies[start:stop, None] == copies[None, :stop]
+        if threshold < 1.0:
+            near |= products >= np.float32(threshold)
         for offset in np.flatnonzero(near.sum(axis=1) > 1):
             row = start + int(offset)
             earlier = np.flatnonzero(near[offset, :row] & kept[:row])

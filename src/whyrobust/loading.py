@@ -56,6 +56,10 @@ class TrainingImages(Protocol):
         """How many there are."""
         ...
 
+    def reading_order(self) -> Tensor:
+        """Return all positions ``[n]`` in the order in which the images lie on the disk."""
+        ...
+
     def batches(
         self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
     ) -> Iterator[Tensor]:
@@ -71,6 +75,10 @@ class ImagesInMemory:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def reading_order(self) -> Tensor:
+        """See `TrainingImages`; nothing is read from the disk, so any order will do."""
+        return torch.arange(len(self.pixels))
 
     def batches(
         self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
@@ -99,6 +107,13 @@ class PhotographsOnDisk:
     def __len__(self) -> int:
         return len(self.places)
 
+    def reading_order(self) -> Tensor:
+        """See `TrainingImages`: by file and offset."""
+        return torch.tensor(sorted(range(len(self.places)), key=self._place_on_disk), dtype=torch.long)
+
+    def _place_on_disk(self, position: int) -> tuple[str, int]:
+        return self.places[position][:2]
+
     def _views(self, position: int, sample: int, views: int, how: Augmentation, seed: int) -> list[Pixels]:
         """Return the crops of one sample; ``sample`` numbers all samples of the run, so each gets its own crops."""
         file, offset, length, border = self.places[position]
@@ -124,13 +139,13 @@ class PhotographsOnDisk:
         with ThreadPoolExecutor(self.workers) as executor:
             try:
                 for positions in order:
-                    waiting.append(
-                        [
-                            executor.submit(self._views, position, sample + number, views, how, seed)
-                            for number, position in enumerate(positions.tolist())
-                        ]
-                    )
-                    sample += len(positions)
+                    batch = positions.tolist()
+                    futures: dict[int, Future[list[Pixels]]] = {}
+                    # Read in the order on the disk, given out in the order that was asked for.
+                    for number in sorted(range(len(batch)), key=lambda number: self._place_on_disk(batch[number])):
+                        futures[number] = executor.submit(self._views, batch[number], sample + number, views, how, seed)
+                    waiting.append([futures[number] for number in range(len(batch))])
+                    sample += len(batch)
                     if len(waiting) > BATCHES_AHEAD:
                         yield finished(waiting.popleft())
                 while waiting:

@@ -68,7 +68,7 @@ class Member:
 
 
 def list_folder(folder: Path | str) -> Iterator[Member]:
-    """Yield the files below a folder in the order of their names; links out of the folder are not followed.
+    """Yield the files below a folder in the order of their names; links are followed, but never in a circle.
 
     Raises:
         LocationError: there is no such folder.
@@ -76,9 +76,20 @@ def list_folder(folder: Path | str) -> Iterator[Member]:
     root = Path(folder)
     if not root.is_dir():
         raise LocationError(f"{root} is not a folder: give the folder that holds the pictures")
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
-            yield Member(path.relative_to(root).as_posix(), path.as_posix(), 0, -1)
+    for path in sorted(_files_below(root, frozenset())):
+        yield Member(path.relative_to(root).as_posix(), path.as_posix(), 0, -1)
+
+
+def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield the files below a folder; ``above`` are the folders that lead to it, which a link may point back to."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files_below(path, above | {here})
+        elif path.is_file():
+            yield path
 
 
 def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:

@@ -25,8 +25,8 @@ from whyrobust.files import atomic_path
 PAIR_COLUMNS = ("url", "photoid", "title", "description", "usertags")
 PAIR_SCHEMA = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS])
 
-#: Shorter sides are brought to this many pixels; smaller pictures keep their bytes. Enough for crops of 224.
-SHORTER_SIDE_PIXELS = 256
+#: What stands in the place of a shard's name for pairs that no shard accounts for.
+NO_SHARD, NOT_ATTEMPTED = "none", "not attempted"
 
 
 class PairError(RuntimeError):
@@ -65,7 +65,13 @@ def find_img2dataset(command: str) -> str:
 
 
 def fetch_pairs(
-    pairs: Path | str, folder: Path | str, command: str, processes: int, threads: int, pairs_a_shard: int = 10_000
+    pairs: Path | str,
+    folder: Path | str,
+    command: str,
+    processes: int,
+    threads: int,
+    pairs_a_shard: int = 10_000,
+    shorter_side: int | None = None,
 ) -> pd.DataFrame:
     """Fetch the images of a list into WebDataset shards, going on where an earlier call stopped.
 
@@ -76,20 +82,22 @@ def fetch_pairs(
         processes: of img2dataset.
         threads: of img2dataset, a process.
         pairs_a_shard: lines of the list that become one shard.
+        shorter_side: pixels that larger pictures are brought to and compressed again; None: a JPEG keeps its bytes.
 
     Returns:
-        One row a shard: ``shard, pairs, obtained``, and the most frequent reasons of failure as JSON in ``failures``.
+        See `count_pairs`.
 
     Raises:
-        PairError: img2dataset failed, or nothing at all was obtained.
+        PairError: img2dataset failed, nothing at all was obtained, or the folder holds another list's shards.
     """
     call = [
         find_img2dataset(command), "--url_list", str(pairs), "--input_format", "parquet", "--url_col", "url",
         "--save_additional_columns", json.dumps(list(PAIR_COLUMNS[1:])),
         "--output_format", "webdataset", "--output_folder", str(folder),
         "--processes_count", str(processes), "--thread_count", str(threads),
-        "--number_sample_per_shard", str(pairs_a_shard), "--image_size", str(SHORTER_SIDE_PIXELS),
-        "--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True", "--skip_reencode", "True",
+        "--number_sample_per_shard", str(pairs_a_shard), "--skip_reencode", "True",
+        *(["--resize_mode", "no"] if shorter_side is None else
+          ["--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True", "--image_size", str(shorter_side)]),
         "--retries", "3", "--timeout", "20", "--incremental_mode", "incremental",
         "--enable_wandb", "False", "--compute_hash", "sha256",
     ]  # fmt: skip
@@ -101,6 +109,27 @@ def fetch_pairs(
         raise PairError(
             f"img2dataset failed ({done.returncode}): {lines[-1] if lines else 'no message'}; run again to go on"
         )
+    table = count_pairs(folder, pq.read_metadata(pairs).num_rows)
+    if not table["obtained"].sum():
+        why = table["failures"].iloc[0] if len(table) else "the list is empty"
+        raise PairError(f"none of the pairs in {pairs} could be fetched: {why}")
+    return table
+
+
+def count_pairs(folder: Path | str, listed: int) -> pd.DataFrame:
+    """Return what img2dataset wrote of its shards, so that every pair of the list is accounted for.
+
+    Args:
+        folder: of the shards.
+        listed: pairs in the list that was fetched.
+
+    Returns:
+        One row a shard: ``shard, pairs, obtained``, and the most frequent reasons of failure as JSON in ``failures``.
+        Pairs that no shard accounts for, since img2dataset gave a shard up, are a last row, `NO_SHARD`.
+
+    Raises:
+        PairError: there are more pairs than listed.
+    """
     rows = []
     for stats in sorted(Path(folder).glob("*_stats.json")):
         facts = json.loads(stats.read_text(encoding="utf-8"))
@@ -109,8 +138,11 @@ def fetch_pairs(
         rows.append(
             (stats.name.removesuffix("_stats.json") + ".tar", facts["count"], facts["successes"], json.dumps(common))
         )
-    table = pd.DataFrame(rows, columns=["shard", "pairs", "obtained", "failures"])
-    if not table["obtained"].sum():
-        why = str(table["failures"].iloc[0]) if len(table) else "no shard was written"
-        raise PairError(f"none of the pairs in {pairs} could be fetched: {why}")
-    return table
+    lost = listed - sum(row[1] for row in rows)
+    if lost < 0:
+        raise PairError(
+            f"the shards in {folder} are of {listed - lost} pairs, the list has {listed}: remove the folder"
+        )
+    if lost:
+        rows.append((NO_SHARD, lost, 0, json.dumps({NOT_ATTEMPTED: lost})))
+    return pd.DataFrame(rows, columns=["shard", "pairs", "obtained", "failures"])

@@ -12,20 +12,23 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import tarfile
 import zipfile
+from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote_plus
 
+import numpy as np
 import pandas as pd
 
 from whyrobust.captions import clean_text
 from whyrobust.locations import IMAGE_SUFFIXES, Member, Pack, list_archive, list_folder, list_tar, read_bytes
+from whyrobust.readings import Reading, SourceError
 from whyrobust.records import LABEL_SEPARATOR
 
 #: Images that each published test set has (their papers), so that a short copy is noticed.
@@ -43,45 +46,6 @@ OBJECTNET_BORDER_PIXELS = 2
 
 _TAG = re.compile(r"<[^<>]+>")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-
-
-class SourceError(ValueError):
-    """A data set that is not laid out as it should be; the message names file, what was found and what to do."""
-
-
-@dataclass
-class Reading:
-    """What a reader found.
-
-    Attributes:
-        rows: (record, member) of each picture that becomes a record.
-        left_out: reason -> how many were left out.
-    """
-
-    rows: list[tuple[dict[str, Any], Member]] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    def add(
-        self, uid: str, member: Member, label: str | None = None, title: str = "", description: str = "",
-        tags: Sequence[str] = (), collection: str = "",
-    ) -> None:  # fmt: skip
-        """Keep one record."""
-        record = {"uid": uid, "title": title, "description": description, "tags": list(tags), "label": label,
-                  "group": uid, "collection": collection}  # fmt: skip
-        self.rows.append((record, member))
-
-    def records(self, dataset: str) -> pd.DataFrame:
-        """Return the table of records; uids start with the data set's name, so that no two sets share one."""
-        names = ["uid", "title", "description", "tags", "label", "group", "collection"]
-        table = pd.DataFrame([record for record, _ in self.rows], columns=names, dtype=object)
-        for column in ("uid", "group"):
-            table[column] = [f"{dataset}/{name}" for name in table[column]]
-        table["collection"] = [name or dataset for name in table["collection"]]
-        return table
-
-    def locations(self, dataset: str) -> list[tuple[str, Member]]:
-        """Return (uid, member) of the same records."""
-        return [(f"{dataset}/{record['uid']}", member) for record, member in self.rows]
 
 
 def clean_web_text(text: str, percent_encoded: bool = False) -> str:
@@ -109,7 +73,7 @@ def read_folder_classes(path: Path | str, classes: Collection[str]) -> dict[str,
     Raises:
         SourceError: a column is missing, a folder comes twice, or a class is not in the study.
     """
-    with Path(path).open(encoding="utf-8", newline="") as handle:
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
@@ -354,8 +318,7 @@ def read_webdataset(
     label: str | None = None,
     classes: Collection[str] = (),
     percent_encoded: bool = False,
-    wanted: Callable[[Mapping[str, Any]], bool] | None = None,
-    identifier: str | None = None,
+    identify: Callable[[Mapping[str, Any]], tuple[str, str]] | None = None,
 ) -> Reading:
     """Read tar shards of image-text pairs: files of one key, told apart by what follows the first dot.
 
@@ -367,39 +330,64 @@ def read_webdataset(
         label: key of the JSON that holds a class.
         classes: of the study, where ``label`` is given.
         percent_encoded: whether texts are (YFCC100M).
-        wanted: asked with the JSON of each pair, for example whether it is in a list.
-        identifier: key of the JSON that names a pair; one that comes again is left out. Without it, shard and key do.
+        identify: asked with the JSON of each pair for its uid, and the reason where it is to be left out. Without it
+            the uid is the shard's path below the folder that all shards have in common, and the key; of equal keys in a
+            shard the first counts.
+
+    Raises:
+        SourceError: a shard is given twice.
     """
-    reading = Reading()
+    reading, known = Reading(), set(classes)
+    names_of_shards = shard_names(shards)
     names = dict(fields or {})
-    seen: set[str] = set()
-    for shard in shards:
-        stem = PurePosixPath(Path(shard).as_posix()).stem
+    for shard, stem in zip(shards, names_of_shards, strict=True):
+        seen: set[str] = set()
         for key, files in _group_by_key(list_tar(shard)):
             member = next((files[ending] for ending in image if ending in files), None)
             if member is None:
                 reading.left_out["it has no picture"] += 1
                 continue
             facts = _read_json(files.get("json"), reading)
-            if wanted is not None and not wanted(facts):
-                reading.left_out["it is not in the list of the subset"] += 1
+            uid, reason = f"{stem}/{key}", "it came before" if key in seen else ""
+            if identify is not None:
+                uid, reason = identify(facts)
+            if reason:
+                reading.left_out[reason] += 1
                 continue
-            uid = f"{stem}/{key}" if identifier is None else str(facts.get(identifier, ""))
-            if uid in seen:
-                reading.left_out["it came before"] += 1
-                continue
-            seen.add(uid)
+            seen.add(key)
             title = facts.get(names["title"]) if "title" in names else _read_text(files.get(text))
-            found = str(facts[label]) if label is not None and facts.get(label) is not None else None
             reading.add(
                 uid,
                 member,
-                found if found in classes else None,
+                reading.known_class(uid, facts.get(label), known) if label is not None else None,
                 title=clean_web_text(_text(title), percent_encoded),
                 description=clean_web_text(_text(facts.get(names.get("description", ""))), percent_encoded),
                 tags=_tags(facts.get(names.get("tags", "")), percent_encoded),
             )
     return reading
+
+
+def shard_names(shards: Sequence[Path | str]) -> list[str]:
+    """Return a name for each shard, unlike those of all others: its path below the folder that all have in common.
+
+    Shards of one folder are called by their file names, without the ending.
+
+    Raises:
+        SourceError: two shards have one name.
+    """
+    if not shards:
+        return []
+    folders = [Path(shard).absolute().parent for shard in shards]
+    common = os.path.commonpath(folders)
+    names = [
+        (folder.relative_to(common) / Path(shard).stem).as_posix()
+        for folder, shard in zip(folders, shards, strict=True)
+    ]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        listed = [str(shard) for shard, name in zip(shards, names, strict=True) if name == twice[0]]
+        raise SourceError(f"shards {listed[0]} and {listed[1]} have one name, '{twice[0]}': give each once")
+    return names
 
 
 def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
@@ -443,27 +431,59 @@ def read_yfcc15m(shards: Sequence[Path | str], subset: Path | str) -> Reading:
         subset: ``yfcc100m_subset_data.tsv.bz2``: line number, photo id, photo hash.
     """
     ids = read_yfcc_ids(subset)
+    taken = np.zeros(len(ids.numbers), dtype=np.bool_)
+
+    def identify(facts: Mapping[str, Any]) -> tuple[str, str]:
+        photo = str(facts.get("photoid", ""))
+        place = ids.place(photo)
+        if place < 0:
+            return "", "it is not in the list of the subset"
+        if taken[place]:
+            return "", "it came before"
+        taken[place] = True
+        return photo, ""
+
     return read_webdataset(
         shards,
         fields={"title": "title", "description": "description", "tags": "usertags"},
         percent_encoded=True,
-        wanted=lambda facts: str(facts.get("photoid", "")) in ids,
-        identifier="photoid",
+        identify=identify,
     )
 
 
-def read_yfcc_ids(subset: Path | str) -> set[str]:
+class PhotoIds:
+    """Ids of photos, 8 bytes each.
+
+    Attributes:
+        numbers: the ids, rising, each once.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.numbers = np.unique(np.asarray(array("q", numbers), dtype=np.int64))
+
+    def place(self, photo: str) -> int:
+        """Return the position of an id in ``numbers``, -1 where it is none of them."""
+        if not photo.isdecimal():
+            return -1
+        number = int(photo)
+        place = int(self.numbers.searchsorted(number))
+        return place if place < len(self.numbers) and self.numbers[place] == number else -1
+
+
+def read_yfcc_ids(subset: Path | str) -> PhotoIds:
     """Return the photo ids of a subset list (bz2, tab separated: line number, photo id, photo hash)."""
-    ids = set()
-    with bz2.open(subset, "rt", encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            parts = line.rstrip("\n").split("\t")
-            if len(parts) != 3 or not parts[1].isdecimal():
-                raise SourceError(
-                    f"{subset}, line {number}: expected line number, photo id and hash, found '{line[:60]}'"
-                )
-            ids.add(parts[1])
-    return ids
+
+    def numbers() -> Iterator[int]:
+        with bz2.open(subset, "rt", encoding="utf-8") as handle:
+            for number, line in enumerate(handle, start=1):
+                parts = line.rstrip("\n").split("\t")
+                if len(parts) != 3 or not parts[1].isdecimal():
+                    raise SourceError(
+                        f"{subset}, line {number}: expected line number, photo id and hash, found '{line[:60]}'"
+                    )
+                yield int(parts[1])
+
+    return PhotoIds(numbers())
 
 
 #: Columns of the YFCC100M metadata file, tab separated, without a header (the data set's README).
@@ -474,20 +494,28 @@ YFCC_COLUMNS = (
 )  # fmt: skip
 
 
+#: The first release of the file has neither of these.
+YFCC_LATER_COLUMNS = ("line", "hash")
+
+
 def list_yfcc_pairs(subset: Path | str, metadata: Path | str) -> Iterator[dict[str, str]]:
-    """Yield the metadata (`YFCC_COLUMNS`) of the photos of a subset, one line after the other.
+    """Yield the metadata (`YFCC_COLUMNS`, the first release without `YFCC_LATER_COLUMNS`) of the photos of a subset.
 
     Raises:
         SourceError: a line has another number of columns.
     """
     ids = read_yfcc_ids(subset)
+    first = tuple(name for name in YFCC_COLUMNS if name not in YFCC_LATER_COLUMNS)
+    layouts = {len(names): (names, names.index("photoid")) for names in (YFCC_COLUMNS, first)}
     with bz2.open(metadata, "rt", encoding="utf-8", newline="\n") as handle:
         for number, line in enumerate(handle, start=1):
             values = line.rstrip("\r\n").split("\t")
-            if len(values) != len(YFCC_COLUMNS):
-                raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {len(YFCC_COLUMNS)}")
-            if values[1] in ids and values[-1] == "0":  # 1 marks videos
-                yield dict(zip(YFCC_COLUMNS, values, strict=True))
+            if len(values) not in layouts:
+                expected = " or ".join(map(str, layouts))
+                raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {expected}")
+            names, photo = layouts[len(values)]
+            if values[-1] == "0" and ids.place(values[photo]) >= 0:  # 1 marks videos
+                yield dict(zip(names, values, strict=True))
 
 
 def read_image_table(
@@ -510,12 +538,12 @@ def read_image_table(
         title: column with text.
         description: column with text.
         tags: column with lists, or text separated by commas.
-        label: column with a class of the study; another value counts as no label.
+        label: column with a class of the study, as text or a number; another value counts as no label.
         classes: of the study.
         root: folder that paths start from; without it the folder of the table.
 
     Raises:
-        SourceError: a column is missing, or a path leads out of ``root``.
+        SourceError: a column is missing, a path leads out of ``root``, or two rows name one picture.
     """
     path = Path(table)
     rows = _read_table(path)
@@ -528,6 +556,7 @@ def read_image_table(
     base = Path(root) if root is not None else path.parent
     known, reading = set(classes), Reading()
     cell = {key: rows[column].tolist() for key, column in named.items() if column is not None}
+    row_of: dict[str, int] = {}
     for number in range(len(rows)):
         value = cell["image"][number]
         if isinstance(value, Mapping):  # how the datasets library stores pictures
@@ -541,17 +570,22 @@ def read_image_table(
                     f"{path}, row {number + 1}: '{value}' leads out of {base}: keep pictures inside, or set root"
                 )
             if not place.is_file():
-                reading.left_out["its file is not there"] += 1
+                reading.leave_out_missing(value, "its file is not there")
                 continue
+            if value in row_of:
+                raise SourceError(
+                    f"{path}, row {number + 1}: '{value}' is the picture of row {row_of[value] + 1} too: keep one "
+                    "row a picture, with one caption or with all of them joined"
+                )
+            row_of[value] = number
             uid, member = value, Member(value, place.as_posix(), 0, -1)
         else:
-            reading.left_out["it names no picture"] += 1
+            reading.leave_out_missing(f"row {number + 1}", "it names no picture")
             continue
-        given = cell["label"][number] if "label" in cell else None
         reading.add(
             uid,
             member,
-            given if given in known else None,
+            reading.known_class(uid, cell["label"][number], known) if "label" in cell else None,
             title=clean_web_text(_text(cell["title"][number])) if "title" in cell else "",
             description=clean_web_text(_text(cell["description"][number])) if "description" in cell else "",
             tags=_tags(_plain_list(cell["tags"][number])) if "tags" in cell else (),
@@ -568,7 +602,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     try:
         separator = "\t" if path.suffix == ".tsv" else ","
-        frame: pd.DataFrame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+        frame: pd.DataFrame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (UnicodeDecodeError, pd.errors.ParserError) as error:
         raise SourceError(f"{path} cannot be read as UTF-8 {path.suffix.lstrip('.')}: {error}") from error
     return frame
@@ -619,6 +653,17 @@ def border_of(kind: str) -> int:
     return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
 
 
+def expected_images(facts: Mapping[str, Any]) -> int | None:
+    """Return how many images a test set should have by what the config says of it, None where that is not known.
+
+    Args:
+        facts: ``kind``, ``role`` of a test set, and the keys of that kind.
+    """
+    kind = f"imagenet_{facts['split']}" if facts["kind"] == "imagenet" else str(facts["kind"])
+    given = facts.get("expected_images", PUBLISHED_IMAGES.get(kind) if "role" in facts else None)
+    return int(given) if given is not None else None
+
+
 def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> None:
     """Check that a test set is whole.
 
@@ -636,12 +681,3 @@ def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> N
         f"test set '{dataset}' has {found:,} images, {found - expected:,} more than the {expected:,} that are "
         f"published: give one copy of it, or set test_sets.{dataset}.expected_images"
     )
-
-
-def leave_out_without(reading: Reading, needed: Sequence[str]) -> None:
-    """Leave out records that lack one of the needed fields (``title, description, tags, label``), and count them."""
-    for name in needed:
-        kept = [row for row in reading.rows if row[0][name]]
-        if len(kept) < len(reading.rows):
-            reading.left_out[f"it has no {name}"] += len(reading.rows) - len(kept)
-            reading.rows = kept

@@ -7,10 +7,13 @@ index (`locations`) of pictures that were found to decode, and every reader deco
 from __future__ import annotations
 
 import io
+import itertools
 import multiprocessing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,49 +209,89 @@ def _check_task(task: tuple[_Rows, int]) -> list[tuple[npt.NDArray[np.float32] |
 
 
 def check_photographs(
-    locations: pa.Table, border: int, workers: int
-) -> tuple[npt.NDArray[np.bool_], Ink, pd.DataFrame]:
-    """Decode every located picture once.
+    locations: pa.Table, border: int, workers: int, ink: Path | str
+) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
+    """Decode every located picture once, and write thumbnails of those that decode, with memory for a few batches.
 
     Args:
         locations: of `locations.LOCATION_SCHEMA`.
         border: pixels to cut off each side.
         workers: number of processes; the result is the same for any number.
+        ink: file for the thumbnails, a NumPy array float32 ``[decoded, 16, 16]``, whole or not at all.
 
     Returns:
-        Which pictures decode ``[n]``; thumbnails of those, float32 ``[decoded, 16, 16]``; and ``uid, reason`` of the
-        others.
+        Which pictures decode ``[n]``, and ``uid, reason`` of the others.
     """
     import pandas as pd
     from tqdm import tqdm
 
-    columns = [locations[name].to_pylist() for name in ("file", "offset", "length")]
-    rows = list(zip(*columns, strict=True))
-    tasks = [(rows[i : i + PHOTOGRAPHS_PER_TASK], border) for i in range(0, len(rows), PHOTOGRAPHS_PER_TASK)]
-    decodes = np.zeros(len(rows), dtype=np.bool_)
-    ink = np.empty((len(rows), INK_SIZE, INK_SIZE), dtype=np.float32)
+    decodes = np.zeros(len(locations), dtype=np.bool_)
     reasons: list[tuple[int, str]] = []
     row = 0
-    with tqdm(total=len(rows), desc="decoding", unit="image") as progress:
-        for results in _run(tasks, workers):
+    with tqdm(total=len(locations), desc="decoding", unit="image") as progress, write_ink(ink) as keep:
+        for results in _run(_check_tasks(locations, border), workers):
+            thumbnails = []
             for found, reason in results:
                 if found is None:
                     reasons.append((row, reason))
                 else:
-                    ink[row], decodes[row] = found, True
+                    thumbnails.append(found)
+                    decodes[row] = True
                 row += 1
+            keep(thumbnails)
             progress.update(len(results))
     uids = locations["uid"]
     failures = pd.DataFrame([(uids[at].as_py(), why) for at, why in reasons], columns=["uid", "reason"], dtype="str")
-    return decodes, ink[decodes], failures
+    return decodes, failures
 
 
-def _run(tasks: list[tuple[_Rows, int]], workers: int) -> Iterator[list[tuple[npt.NDArray[np.float32] | None, str]]]:
-    if workers == 1 or len(tasks) <= 1:
+@contextmanager
+def write_ink(path: Path | str) -> Iterator[Callable[[Sequence[npt.NDArray[np.float32]]], None]]:
+    """Yield what appends thumbnails to a NumPy file; how many there are is written when the block ends."""
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+
+        def write_header() -> int:
+            # NumPy leaves room for the first axis to grow, so that the header keeps its length.
+            shape = (count, INK_SIZE, INK_SIZE)
+            facts = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, facts)
+            return file.tell()
+
+        start = write_header()
+
+        def keep(thumbnails: Sequence[npt.NDArray[np.float32]]) -> None:
+            nonlocal count
+            for one in thumbnails:
+                file.write(np.ascontiguousarray(one, dtype=np.float32).tobytes())
+            count += len(thumbnails)
+
+        yield keep
+        file.seek(0)
+        if write_header() != start:
+            raise ValueError(f"{path}: the header of {count} thumbnails has another length than it was given room for")
+
+
+def _check_tasks(locations: pa.Table, border: int) -> Iterator[tuple[_Rows, int]]:
+    for start in range(0, len(locations), PHOTOGRAPHS_PER_TASK):
+        part = locations.slice(start, PHOTOGRAPHS_PER_TASK)
+        columns = [part[name].to_pylist() for name in ("file", "offset", "length")]
+        yield list(zip(*columns, strict=True)), border
+
+
+def _run(
+    tasks: Iterator[tuple[_Rows, int]], workers: int
+) -> Iterator[list[tuple[npt.NDArray[np.float32] | None, str]]]:
+    if workers == 1:
         yield from map(_check_task, tasks)
         return
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield from executor.map(_check_task, tasks)
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+        # A few tasks ahead of the one that is waited for: all at once would hold all rows.
+        waiting = deque(executor.submit(_check_task, task) for task in itertools.islice(tasks, 4 * workers))
+        while waiting:
+            results = waiting.popleft().result()
+            waiting.extend(executor.submit(_check_task, task) for task in itertools.islice(tasks, 1))
+            yield results
 
 
 def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
@@ -320,6 +363,14 @@ def open_store(path: Path | str) -> ImageStore | PhotoStore:
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path} is not an Arrow IPC file: {error}") from error
     return PhotoStore.open(path) if metadata.get(b"kind") == STORE_KIND else ImageStore.open(path)
+
+
+def uid_column(path: Path | str) -> pa.ChunkedArray:
+    """Return the uids of a store of either kind, in its order, as Arrow holds them: 15 million fit into memory."""
+    store = open_store(path)
+    if isinstance(store, PhotoStore):
+        return store.table["uid"]
+    return pa.chunked_array([pa.array(store.uids, pa.string())])
 
 
 def holds_photographs(paths: Sequence[Path | str]) -> bool:

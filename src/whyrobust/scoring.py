@@ -72,8 +72,24 @@ class ScoredSet:
     answers: tuple[tuple[int, ...], ...] | None
 
     @classmethod
-    def read(cls, name: str, path: Path | str, classes: Sequence[str], own_classes: bool) -> ScoredSet:
-        """Read the kept records of a test set; with ``own_classes`` only classes that it covers may be predicted."""
+    def read(
+        cls,
+        name: str,
+        path: Path | str,
+        classes: Sequence[str],
+        own_classes: bool,
+        covered: Sequence[str] | None = None,
+    ) -> ScoredSet:
+        """Read the kept records of a test set.
+
+        Args:
+            name: of the test set.
+            path: its kept records.
+            classes: of the study, by id.
+            own_classes: only classes that the test set covers may be predicted.
+            covered: these classes, where they are published (ImageNet-R and -A), so that a short copy is scored
+                among as many as a whole one; None: those that its labels name.
+        """
         import pyarrow.parquet as pq
 
         table = pq.read_table(path)
@@ -83,7 +99,13 @@ class ScoredSet:
         ]
         if not named:
             raise EvaluationError(f"test set '{name}' has no images: leave it out of the config or give it other sets")
-        answers = tuple(sorted(set(named)))
+        answers = tuple(sorted(set(named) if covered is None else {(id_of[label],) for label in covered}))
+        outside = sorted(set(named) - set(answers))
+        if outside:
+            raise EvaluationError(
+                f"test set '{name}' has images of '{classes[outside[0][0]]}', which is none of the {len(answers)} "
+                "classes that it is said to cover: correct the table of classes, or the test set"
+            )
         shared = Counter(number for answer in answers for number in answer)
         twice = [classes[number] for number, count in shared.items() if count > 1]
         if twice:

@@ -44,7 +44,7 @@ PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "image_folder": ({"folder"}, {"class_table"}),
     "image_table": ({"table", "image"}, {"title", "description", "tags", "label", "root"}),
     "webdataset": ({"shards"}, {"image_endings", "text_ending", "fields", "label"}),
-    "yfcc15m": ({"subset"}, {"shards", "metadata"}),
+    "yfcc15m": ({"subset"}, {"shards", "metadata", "shorter_side"}),
     "imagenet": ({"split", "images"}, {"devkit"}),
     "imagenet_captions": ({"annotations", "images"}, set()),
     "imagenet_v2": ({"archive"}, set()),
@@ -57,6 +57,9 @@ PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
 #: Keys of a photograph data set that name files or folders which the build reads.
 FILE_KEYS = ("folder", "class_table", "table", "root", "shards", "subset", "metadata", "images", "devkit",
              "annotations", "archive")  # fmt: skip
+
+#: Kinds of test sets whose classes are a column of the table of classes, named as the kind.
+CLASS_COLUMN_KINDS = ("imagenet_r", "imagenet_a")
 
 #: Kinds that are made of other sources.
 DERIVED_KINDS = ("view", "mixture")
@@ -82,7 +85,7 @@ def allowed_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> 
         parts.append("one of " + ", ".join("''" if value == "" else str(value) for value in schema["enum"]))
     if "type" in schema:
         kinds = {"object": "a mapping", "array": "a list", "integer": "a whole number", "number": "a number",
-                 "string": "text", "boolean": "true or false"}  # fmt: skip
+                 "string": "text", "boolean": "true or false", "null": "null"}  # fmt: skip
         parts.append(kinds.get(schema["type"], schema["type"]))
     for key, words in (
         ("minimum", "at least {}"), ("exclusiveMinimum", "above {}"), ("maximum", "at most {}"),
@@ -164,7 +167,7 @@ def in_distribution_test_set(test_sets: Mapping[str, Mapping[str, Any]]) -> str:
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
     """Return the number of images of each class by part from the columns ``<part>_images`` of the class table."""
-    with Path(path).open(encoding="utf-8", newline="") as handle:
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
@@ -172,6 +175,13 @@ def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
             if column.endswith("_images"):
                 counts.setdefault(column.removesuffix("_images"), {})[row["class"]] = int(value)
     return counts
+
+
+def count_covered_classes(path: Path | str) -> dict[str, int]:
+    """Return how many classes each kind of `CLASS_COLUMN_KINDS` covers by its column of the class table."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    return {kind: sum((row.get(kind) or "").strip().lower() == "true" for row in rows) for kind in CLASS_COLUMN_KINDS}
 
 
 def photo_datasets(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -207,6 +217,18 @@ def downloadable_files(table: Path, folder: str) -> dict[str, str]:
     with table.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t"))
     return {Path(folder, row["file"]).as_posix(): row["name"] for row in rows}
+
+
+def missing_files(how_to_get: Mapping[str, str], root: Path) -> str:
+    """Return in one line which files are not there and how to get them; nothing where all are there.
+
+    Args:
+        how_to_get: by path, of files that cannot be downloaded.
+        root: folder that relative paths start from.
+    """
+    missing = [f"{path} ({how})" for path, how in sorted(how_to_get.items()) if not (root / path).exists()]
+    number = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
+    return f"{number} must be asked for and put in place first: {'; '.join(missing)}" if missing else ""
 
 
 def check_files(config: Mapping[str, Any], root: Path) -> None:
@@ -303,6 +325,8 @@ def check_sources(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[s
         _check_keys(key, facts, needed, optional)
         if kind == "yfcc15m" and len({"shards", "metadata"} & given) != 1:
             raise ConfigError(f"{key} needs one of shards (images that are there) and metadata (to download them)")
+        if "shorter_side" in given and "metadata" not in given:
+            raise ConfigError(f"{key}.shorter_side is for photographs that are downloaded: remove it, or give metadata")
         if kind == "view" and len(given & optional) != 1:
             raise ConfigError(
                 f"{key} is a view with {len(given & optional)} rules: give one of {', '.join(sorted(optional))}"
@@ -328,6 +352,7 @@ def check_data(
     counts: Mapping[str, Mapping[str, int]],
     runs: Sequence[Run],
     components: Mapping[str, Sequence[str]],
+    covered: Mapping[str, int],
 ) -> None:
     """Check parts, classes and sizes against the counts of the class table.
 
@@ -349,6 +374,12 @@ def check_data(
                     f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images "
                     f"in part '{facts['part']}', allowed are classes with at least one"
                 )
+    for name, facts in config["test_sets"].items():
+        if facts["classes"] == "own" and covered.get(facts["kind"], 1) == 0:
+            raise ConfigError(
+                f"config key data.classes is '{config['data']['classes']}', which says true of no class in a column "
+                f"{facts['kind']}: test_sets.{name} needs it, true for each class that the test set covers"
+            )
     shared = {facts["part"] for facts in icon_sources.values()} & {facts["part"] for facts in icon_tests.values()}
     if shared:
         raise ConfigError(
@@ -504,7 +535,8 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
         )
     except PlanError as error:
         raise ConfigError(str(error)) from error
-    check_data(config, read_class_counts(root / config["data"]["classes"]), runs, components)
+    table = root / config["data"]["classes"]
+    check_data(config, read_class_counts(table), runs, components, count_covered_classes(table))
     try:
         runs += plan_pretrained(config["pretrained"])
     except PlanError as error:

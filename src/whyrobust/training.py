@@ -121,8 +121,8 @@ def sample_order(
         batch_size: images a step.
         steps: steps of the run.
         seed: decides the order.
-        block: images that follow each other on a disk and are read together. 1 shuffles all images freely; more
-            shuffles the blocks, then the images within each ``window`` of blocks, for disks slow at random reads.
+        block: images whose positions follow each other and that are read together. 1 shuffles all images freely;
+            more shuffles the blocks, then the images within each ``window`` of blocks, for disks slow at random reads.
         window: blocks whose images are shuffled together.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -192,7 +192,8 @@ def train(
         report: called after every step.
         initial: checkpoint of a pretrained run, of any objective: the image encoder starts from it (fine-tuning:
             all of it is trained on); everything else starts from the seed.
-        block: images that are read together, see `sample_order`.
+        block: images that lie side by side on the disk and are read together, see `sample_order`; 1 does not look at
+            the disk.
         window: blocks that are shuffled together.
 
     Raises:
@@ -214,10 +215,14 @@ def train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    targets = None if targets is None else targets.to(device)
     began = time.perf_counter()
+    shown = sample_order(len(images), hyper.batch_size, hyper.steps, seed, block, window)
+    if block > 1:
+        # A subset comes in an order that is random on the disk: blocks are made of images that lie side by side there.
+        side_by_side = images.reading_order()
+        shown = (side_by_side[positions] for positions in shown)
     # The images run a few steps ahead of the targets: both need the order.
-    order, ahead = itertools.tee(sample_order(len(images), hyper.batch_size, hyper.steps, seed, block, window))
+    order, ahead = itertools.tee(shown)
     how = hyper.augmentation(objective.strong_augmentation)
     for step, batch in enumerate(images.batches(ahead, objective.views, how, seed + 1, device)):
         positions = next(order)
@@ -225,8 +230,8 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = rate
         batch = batch.contiguous(memory_format=torch.channels_last)
-        chosen = positions.to(device)
-        loss = objective.loss(batch, None if targets is None else targets[chosen])
+        # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
+        loss = objective.loss(batch, None if targets is None else targets[positions].to(device).long())
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(

@@ -9,8 +9,8 @@ rule assemble_captions:
     conda:
         "../../envs/whyrobust.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_of(2000, 10),
+        runtime=240,
     params:
         variants=caption_variants_of,
         template=lambda wildcards: config["caption_template"],

@@ -14,10 +14,14 @@ rule build_photo_records:
     conda:
         "../../envs/whyrobust.yaml"
     resources:
-        mem_mb=16000,
-        runtime=600,
+        mem_mb=4000,
+        runtime=1440,
     params:
         facts=photo_facts_of,
+        covered=lambda wildcards: covered_classes()
+        .get(wildcards.photo_dataset, {})
+        .get("covered"),
+        allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

@@ -15,12 +15,14 @@ from whyrobust.provenance import code_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN
 from whyrobust.stages import STAGES
 from whyrobust.settings import (
+    CLASS_COLUMN_KINDS,
     DERIVED_KINDS,
     ICON_PARTS,
     ConfigError,
     downloadable_files,
     files_of,
     in_distribution_test_set,
+    missing_files,
     photo_datasets,
     plan_study,
     with_defaults,
@@ -172,6 +174,28 @@ def photo_facts_of(wildcards):
     return facts
 
 
+def covered_classes():
+    """Return which classes may be predicted on each test set, and the column of the class table that says so."""
+    return {
+        name: {
+            "classes": facts["classes"],
+            "covered": (
+                facts["kind"]
+                if facts["classes"] == "own" and facts["kind"] in CLASS_COLUMN_KINDS
+                else ""
+            ),
+        }
+        for name, facts in config["test_sets"].items()
+    }
+
+
+def test_set_facts_of(wildcards):
+    """Return what decides how a data set of photographs is checked: its kind and, of a test set, its expected size."""
+    facts = DATASETS[wildcards.photo_dataset]
+    keys = ("kind", "split", "role", "expected_images", "allow_short")
+    return {key: facts[key] for key in keys if key in facts}
+
+
 def photo_files_of(wildcards):
     """Return the files and folders that a data set of photographs is read from."""
     facts = DATASETS[wildcards.photo_dataset]
@@ -184,6 +208,17 @@ def pinned_facts_of(wildcards):
     """Return what makes a downloaded file the right one; another address is no reason to fetch it again."""
     row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
     return {"version": row.version, "checksum": row.checksum}
+
+
+def download_minutes(wildcards):
+    """Return how long a download may take: at 5 MB a second, or a day where the size is not known."""
+    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    return 24 * 60 if row.bytes is None else 30 + row.bytes // (60 * 5_000_000)
+
+
+def memory_of(base_mb, times):
+    """Return what gives a job memory for tables that it holds whole: so many times their size as (packed) Parquet."""
+    return lambda wildcards, input: int(base_mb + times * input.size_mb)
 
 
 def prompt_sets():
@@ -290,16 +325,43 @@ PROMPTS = prompt_sets()
 
 
 def downloads_used():
-    """Return the names of the downloadable files that the study reads."""
+    """Return the downloadable files that the study reads."""
     paths = {ARCHIVE} if ICON_DATASETS else set()
     for name in PHOTO_DATASETS:
         paths |= {
             Path(path).as_posix() for path in files_of(DATASETS[name], Path.cwd())
         }
-    return sorted(DOWNLOADS[path] for path in paths if path in DOWNLOADS)
+    return sorted(path for path in paths if path in DOWNLOADS)
 
 
-DOWNLOADS_USED = downloads_used()
+# Their names in the table of sources.
+DOWNLOADS_USED = sorted(DOWNLOADS[path] for path in downloads_used())
+
+
+def asked_for(paths):
+    """Return how to get each of these files that has no address, so that nobody can download it."""
+    rows = {path: PINNED[DOWNLOADS[path]] for path in paths if path in DOWNLOADS}
+    return {path: row.how_to_get for path, row in rows.items() if not row.addresses}
+
+
+def check_asked_for():
+    """Stop before any work where a file that a planned job would download has no address; called when a run starts."""
+    planned_files = [
+        str(path)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "download_source"
+        for path in job.output
+    ]
+    missing = missing_files(asked_for(planned_files), Path.cwd())
+    if missing:
+        raise WorkflowError(missing)
+
+
+# A dry run shows the whole plan all the same.
+if workflow.is_main_process and workflow.output_settings.dryrun:
+    MISSING = missing_files(asked_for(downloads_used()), Path.cwd())
+    if MISSING:
+        logger.warning(MISSING)
 
 
 def fitted_heads_of(run_name):
@@ -398,6 +460,10 @@ def show_summary():
     page = Path("results", STUDY, "report.html")
     if summary.exists() and page.exists():
         logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
+
+
+onstart:
+    check_asked_for()
 
 
 onsuccess:

@@ -17,8 +17,8 @@ rule decontaminate:
         "../../envs/whyrobust.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=10000,
+        runtime=1440,
     params:
         sources=PLAIN_SOURCES,
         test_sets=TEST_SETS,

@@ -7,7 +7,7 @@ rule download_source:
         "../../envs/whyrobust.yaml"
     resources:
         mem_mb=1000,
-        runtime=30,
+        runtime=download_minutes,
     params:
         table=config["sources_table"],
         name=lambda wildcards, output: DOWNLOADS[output.archive],

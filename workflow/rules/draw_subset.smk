@@ -18,7 +18,7 @@ rule draw_subset:
     conda:
         "../../envs/whyrobust.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of(2000, 30),
         runtime=30,
     params:
         components=lambda wildcards: PLAN.components[wildcards.source],

@@ -19,8 +19,8 @@ rule embed_test_sets:
         "../../envs/whyrobust.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=2500,
-        runtime=60,
+        mem_mb=config["training"]["mem_mb"],
+        runtime=config["training"]["runtime_minutes"],
         gpu=1 if config["training"]["device"] == "cuda" else 0,
     params:
         test_sets=TEST_SETS,

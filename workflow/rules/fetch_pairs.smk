@@ -17,6 +17,9 @@ rule fetch_pairs:
         runtime=2880,
     params:
         command=config["img2dataset"],
+        shorter_side=lambda wildcards: DATASETS[wildcards.photo_dataset].get(
+            "shorter_side"
+        ),
         code=code_of("fetch_pairs"),
     script:
         "../scripts/fetch_pairs.py"

@@ -14,8 +14,8 @@ rule fit_heads:
         "../../envs/whyrobust.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=2500,
-        runtime=60,
+        mem_mb=config["training"]["mem_mb"],
+        runtime=config["training"]["runtime_minutes"],
         gpu=1 if config["training"]["device"] == "cuda" else 0,
     params:
         heads=lambda wildcards: [

@@ -17,7 +17,7 @@ rule index_images:
         mem_mb=8000,
         runtime=600,
     params:
-        kind=lambda wildcards: DATASETS[wildcards.photo_dataset]["kind"],
+        facts=test_set_facts_of,
         allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("index_images"),
     script:

@@ -12,8 +12,8 @@ rule match_text:
     conda:
         "../../envs/whyrobust.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_of(2000, 10),
+        runtime=600,
     params:
         fields=config["data"]["text_match"]["fields"],
         policy=config["data"]["text_match"]["policy"],

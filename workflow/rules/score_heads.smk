@@ -35,7 +35,7 @@ rule score_heads:
             run.run: [asdict(head) for head in PLAN.heads[run.run]]
             for run in EVALUATED
         },
-        test_sets={name: config["test_sets"][name]["classes"] for name in TEST_SETS},
+        test_sets=covered_classes(),
         in_distribution=[IN_DISTRIBUTION, *SEVERAL],
         confidence=config["intervals"]["accuracy"],
         code=code_of("score_heads"),

@@ -21,8 +21,8 @@ rule train_run:
         "../../envs/whyrobust.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=2500,
-        runtime=120,
+        mem_mb=config["training"]["mem_mb"],
+        runtime=config["training"]["runtime_minutes"],
         gpu=1 if config["training"]["device"] == "cuda" else 0,
     params:
         run=run_of,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.pairs import fetch_pairs
+from whyrobust.pairs import NO_SHARD, fetch_pairs
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -24,7 +24,11 @@ if __name__ == "__main__":
         snakemake.params.command,
         processes=snakemake.threads,
         threads=32,
+        shorter_side=snakemake.params.shorter_side,
     )
+    lost = int(found.loc[found["shard"] == NO_SHARD, "pairs"].sum())
+    if lost:
+        logger.warning("%d pairs were not attempted: remove %s and run again to go on", lost, manifest)
     logger.info("%d of %d pairs obtained", found["obtained"].sum(), found["pairs"].sum())
     with atomic_path(manifest) as temporary:
         found.to_csv(temporary, index=False)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from whyrobust.evaluation import read_class_names
+from whyrobust.evaluation import read_class_names, read_covered_classes
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.plan import HEAD_FIELDS, Head
@@ -33,10 +33,11 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
-    test_sets = [
-        ScoredSet.read(name, path, classes, own_classes=covered == "own")
-        for (name, covered), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True)
-    ]
+    test_sets = []
+    for (name, facts), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True):
+        column = facts["covered"]
+        covered = read_covered_classes(snakemake.input.classes, column) if column else None
+        test_sets.append(ScoredSet.read(name, path, classes, facts["classes"] == "own", covered))
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
     heads = {run: [Head(**facts) for facts in of_run] for run, of_run in snakemake.params.heads.items()}
     fitted = dict(zip(snakemake.params.fitted, snakemake.input.fitted, strict=True))

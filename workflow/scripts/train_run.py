@@ -8,6 +8,8 @@ import csv
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 def look_up(paths: Sequence[str], column: str, uids: Sequence[str]) -> list[str | None]:
     """Return what a column of several tables with a ``uid`` says of each uid."""
     value_of: dict[str, str | None] = {}
+    wanted = pc.field("uid").isin(pa.array(uids, pa.string()))
     for path in paths:
-        table = pq.read_table(path, columns=["uid", column])
+        # Only the rows of the subset, of what may be millions.
+        table = pq.read_table(path, columns=["uid", column], filters=wanted)
         value_of |= dict(zip(table["uid"].to_pylist(), table[column].to_pylist(), strict=True))
     return [value_of[uid] for uid in uids]
 
