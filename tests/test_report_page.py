@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import replace
+from importlib import resources
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.pages import emptied, make_data, make_details, make_page, make_runs, make_study
+from tests.pages import emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
 from whyrobust.report import embed_json
 
 WIDTHS = (390, 1280, 2560)
@@ -205,7 +208,7 @@ def words_of(page, section):
 def test_a_study_with_one_run_opens(open_page):
     runs = make_runs(sources=("studio",), seeds=(0,)).iloc[:1]
     study = make_study(runs)
-    study = type(study)(**vars(study) | {"causes": study.causes.iloc[:0], "regression": study.regression.iloc[:0]})
+    study = replace(study, causes=study.causes.iloc[:0], regression=study.regression.iloc[:0])
     page = open_page(make_page(study=study, details=make_details(study, make_data())))
     assert "1 model was evaluated" in page.locator("#runs").inner_text()
     assert "Nothing was compared" in words_of(page, "answer") and "second opinion" in words_of(page, "answer")
@@ -232,6 +235,17 @@ def test_a_page_says_what_is_missing(open_page):
     assert "No run was evaluated" in words_of(page, "runs") and "No shift was measured" in words_of(page, "robustness")
 
 
+def test_a_part_that_fails_leaves_the_others(open_page):
+    study, data = make_study(make_runs()), make_data()
+    broken = make_reference()
+    broken = replace(broken, effective=broken.effective.drop(columns="id_accuracy"))
+    details = make_details(study, data)
+    details = replace(details, curves=details.curves.drop(columns="samples"))
+    page = open_page(make_page(reference=broken, details=details))
+    assert "KeyError" in words_of(page, "published") and "could not be made" in words_of(page, "runs")
+    assert panel(page).locator(POINTS).count() == 12 and "12 models" in page.locator("#runs").inner_text()
+
+
 def test_no_name_can_run_a_script_or_break_the_page(open_page):
     wild = '</script><script>window.broken=1</script><img src=x onerror="window.broken=1">{{7*7}}"\'&\u2028'
     page = open_page(make_page(names=lambda name: f"{name} {wild}"))
@@ -239,6 +253,13 @@ def test_no_name_can_run_a_script_or_break_the_page(open_page):
     panel(page).locator(POINTS).first.hover(force=True)
     assert page.evaluate("window.broken") is None
     assert wild.split("\u2028")[0] in page.locator("#runs-table tbody tr").first.inner_text()
+
+
+def test_the_scripts_it_brings_are_those_on_record():
+    folder = resources.files("whyrobust") / "templates" / "vendor"
+    recorded = dict(re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})`", (folder / "README.md").read_text(), re.MULTILINE))
+    scripts = [file for file in folder.iterdir() if file.name.endswith(".js")]
+    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in scripts} == recorded
 
 
 def test_embedded_json_ends_no_script():

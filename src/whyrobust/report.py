@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -178,6 +179,25 @@ class Explorer:
     choices: Sequence[Choice]
     hidden: Mapping[str, Sequence[str]]
     background: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part of the page that could not be made, and why; the others are shown all the same."""
+
+    words: str
+
+
+def attempt(what: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever a part of the page is made of
+    """Return an optional part of the page, or what went wrong in its place, which is logged with its traceback.
+
+    A study takes hours or days: a broken side table must not withhold its answer.
+    """
+    try:
+        return make()
+    except Exception as error:
+        logging.getLogger("whyrobust").exception("%s could not be made", what)
+        return Failure(f"{what} could not be made ({type(error).__name__}: {error}).")
 
 
 def embed_json(value: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
@@ -510,7 +530,7 @@ def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
         "test_sets": test_sets,
         "rows": rows,
         "count": study.runs["run"].nunique(),
-        "curves": curve_panels(details.curves, details.trained),
+        "curves": attempt("The training curves", lambda: curve_panels(details.curves, details.trained)),
         "has_details": bool(len(details.confusions) or len(details.sample_predictions)),
     }
 
@@ -573,9 +593,15 @@ def page_data(study: StudyTables, details: RunTables, samples: pd.DataFrame) -> 
 # ---------------------------------------------------------------- how it was made
 
 
+def _stages_panel(stages: Sequence[str]) -> Panel:
+    """Make the picture of the stages."""
+    spec = page_spec(stages_chart(stages))
+    described = "; ".join(f"{spaced(stage.name)}: {stage.words}" for stage in STAGES if stage.name in stages)
+    return Panel("Stages", embed_json(spec), render_svg(spec, 620), described)
+
+
 def made_section(making: Making) -> dict[str, Any]:
     """Return what the section on the making shows: stages and their cost, machine, config, licences and citations."""
-    spec = page_spec(stages_chart(making.stages))
     words = {stage.name: stage.words for stage in STAGES}
     times: Mapping[str, Mapping[str, float]] = making.provenance["seconds_by_stage"]
     whole = sum(cost["seconds"] for cost in times.values())
@@ -595,13 +621,12 @@ def made_section(making: Making) -> dict[str, Any]:
                 "speed": speed,
             }
         )
-    described = "; ".join(f"{spaced(stage)}: {words[stage]}" for stage in making.stages if stage in words)
     record = {name: value for name, value in making.provenance.items() if name != "config"}
     formats: dict[str, list[str]] = {}
     for name in sorted(making.figures):
         formats.setdefault(Path(name).stem, []).append(Path(name).suffix.removeprefix("."))
     return {
-        "stages": Panel("Stages", embed_json(spec), render_svg(spec, 620), described),
+        "stages": attempt("The picture of the stages", lambda: _stages_panel(making.stages)),
         "costs": costs,
         "whole": f"{whole / 60:,.1f}",
         "machine": making.provenance["machine"],
@@ -675,25 +700,32 @@ def render_report(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.tests["failure"] = lambda part: isinstance(part, Failure)
     environment.filters["number"] = lambda value: f"{value:,.0f}" if value == value else "not known"
     environment.filters["decimal"] = lambda value: f"{value:,.1f}" if value == value else "not known"
     environment.filters["percent"] = format_percent
     environment.filters["test_set"] = name_test_set
     environment.filters["spaced"] = spaced
     explorer = robustness_section(study, reference, test_kinds, scale, colours)
-    published = published_section(reference, colours)
+    published = attempt("The chart of published models", lambda: published_section(reference, colours))
+    explorers = [part for part in (explorer, published) if isinstance(part, Explorer)]
+    steered = {part.name: _explorer_data(part) for part in explorers}
     html: str = environment.get_template("report.html.j2").render(
         name=name,
         answer=answer_section(study, colours),
         explorer=explorer,
-        several=several_rows(study),
+        several=attempt("The table beyond several test sets", lambda: several_rows(study)),
         data=data_section(data, similarity, text_fields),
         runs=runs_section(study, details),
         published=published,
         made=made_section(making),
         page_data=embed_json(
             page_data(study, details, data.samples)
-            | {"explorers": {part.name: _explorer_data(part) for part in (explorer, published) if part}}
+            | {
+                "explorers": {
+                    part.name: _explorer_data(part) for part in (explorer, published) if isinstance(part, Explorer)
+                }
+            }
         ),
         scripts=_scripts(),
     )
