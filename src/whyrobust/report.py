@@ -719,14 +719,7 @@ def render_report(
         runs=runs_section(study, details),
         published=published,
         made=made_section(making),
-        page_data=embed_json(
-            page_data(study, details, data.samples)
-            | {
-                "explorers": {
-                    part.name: _explorer_data(part) for part in (explorer, published) if isinstance(part, Explorer)
-                }
-            }
-        ),
+        page_data=embed_json(page_data(study, details, data.samples) | {"explorers": steered}),
         scripts=_scripts(),
     )
     return html
