@@ -9,9 +9,11 @@ from importlib import resources
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.pages import emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
-from whyrobust.report import embed_json
+from whyrobust.report import embed_json, pack_rows
 
 WIDTHS = (390, 1280, 2560)
 POINTS = ".mark-symbol path[d]:not([d=''])"
@@ -260,6 +262,18 @@ def test_the_scripts_it_brings_are_those_on_record():
     recorded = dict(re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})`", (folder / "README.md").read_text(), re.MULTILINE))
     scripts = [file for file in folder.iterdir() if file.name.endswith(".js")]
     assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in scripts} == recorded
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | st.sampled_from(["x", "y"]))))
+def test_packed_rows_are_the_rows(rows):
+    packed = pack_rows(rows)
+    columns = {
+        name: values if isinstance(values, list) else [values["texts"][code] for code in values["codes"]]
+        for name, values in packed["columns"].items()
+    }
+    unpacked = [{name: values[row] for name, values in columns.items()} for row in range(packed["rows"])]
+    names = {name for row in rows for name in row}
+    assert unpacked == [{name: row.get(name) for name in names} for row in rows]
 
 
 def test_embedded_json_ends_no_script():

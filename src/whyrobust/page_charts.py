@@ -190,7 +190,7 @@ def explorer_panel(
     unused = {"x_name", "kind"} | (set() if intervals else {"x_low", "x_high", "y_low", "y_high"})
     rows = [
         {name: value for name, value in place.items() if name not in unused}
-        | {field: str(row[field]) for field in fields}
+        | {field: str(row[field]) for field in (fields[:1] if row["layer"] else fields)}
         | {"run": row["run"], "behind": bool(row["layer"])}
         for place, row in zip(placed, shown.to_dict("records"), strict=True)
     ]
@@ -211,7 +211,7 @@ def explorer_panel(
     models = (
         alt.Chart(alt.NamedData("points"))
         .transform_filter(f"datum.behind ? behind : ({kept})")
-        .transform_calculate(look="looks[by][datum[by]]")
+        .transform_calculate(look="looks[by][isValid(datum[by]) ? datum[by] : datum.kind]")
     )
     colour = alt.Color("look.colour:N", scale=None, legend=None)
     clear = "chosen === '' || datum.run === chosen"

@@ -70,6 +70,8 @@ from whyrobust.words import (
 MARKS = {
     "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
 }  # fmt: skip
+#: Points above which a panel has no drawing for readers without scripts, who are told in words: it would be too large.
+MOST_DRAWN = 500
 #: Kinds of the test sets of the paper's study, and the published accuracies on the same images.
 PUBLISHED_SHIFTS = {
     "imagenet_v2": "imagenet-v2",
@@ -206,6 +208,30 @@ def embed_json(value: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def pack_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rows by column, and a column of few texts as codes: a third of the size, since names do not repeat.
+
+    Returns:
+        ``{"rows": number, "columns": {name: values or {"texts": [...], "codes": [...]}}}``; None where a row lacks a
+        column.
+    """
+    columns: dict[str, Any] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        texts = {value: place for place, value in enumerate(dict.fromkeys(v for v in values if isinstance(v, str)))}
+        if all(isinstance(value, str) for value in values) and 2 * len(texts) < len(values):
+            columns[name] = {"texts": list(texts), "codes": [texts[str(value)] for value in values]}
+        else:
+            columns[name] = values
+    return {"rows": len(rows), "columns": columns}
+
+
+def embed_spec(spec: Mapping[str, Any]) -> str:
+    """Return a Vega-Lite spec as `embed_json` does, its data sets packed; the page's script unpacks them."""
+    packed = {name: pack_rows(rows) for name, rows in spec.get("datasets", {}).items()}
+    return embed_json(dict(spec) | {"datasets": packed})
+
+
 def picture_uri(data: bytes) -> str:
     """Return the bytes of a PNG, JPEG or WebP picture as an address that needs no file."""
     kind = "png" if data.startswith(b"\x89PNG") else "jpeg" if data.startswith(b"\xff\xd8") else "webp"
@@ -232,7 +258,7 @@ def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple
         spec = page_spec(causes_panel(causes, cause, colours, theme=PAGE_THEME, for_page=True))
         words = " ".join(sentence for sentences in answer_sentences(rows).values() for sentence in sentences)
         fixed = list(dict.fromkeys(zip(rows["contrast"], rows["holds_fixed"], strict=True)))
-        panels.append((Panel(capital(name_cause(cause)), embed_json(spec), render_svg(spec, 420), words), fixed))
+        panels.append((Panel(capital(name_cause(cause)), embed_spec(spec), render_svg(spec, 420), words), fixed))
     return panels
 
 
@@ -249,7 +275,7 @@ def overview_panel(causes: pd.DataFrame, colours: Mapping[str, str]) -> Panel:
         )
     )
     words = " ".join(f"{cause}: {said[0]}" for cause, said in answer_sentences(main).items())
-    return Panel("The main comparison of each cause", embed_json(spec), render_svg(spec, 420), words)
+    return Panel("The main comparison of each cause", embed_spec(spec), render_svg(spec, 420), words)
 
 
 def answer_section(study: StudyTables, colours: Mapping[str, str]) -> dict[str, Any]:
@@ -299,7 +325,8 @@ def explorer_panels(
             "here, so effective robustness is not measured."
         ]
         notes += note_points(shown, shift, scale)
-        panels.append(Panel(name_test_set(shift, names), embed_json(spec), render_svg(spec, 360), words, notes))
+        drawn = render_svg(spec, 360) if len(points[points["shift"] == shift]) <= MOST_DRAWN else ""
+        panels.append(Panel(name_test_set(shift, names), embed_spec(spec), drawn, words, notes))
     return panels
 
 
@@ -399,7 +426,7 @@ def data_section(data: DataTables, similarity: float, text_fields: Sequence[str]
         panel = None
         if len(counts):
             spec = histogram_panel(counts, PALETTE[0] if source else PALETTE[1])
-            panel = Panel(str(name), embed_json(spec), "", _describe_counts(counts))
+            panel = Panel(str(name), embed_spec(spec), "", _describe_counts(counts))
         tiles = [
             {
                 "picture": picture_uri(row["picture"]),
@@ -519,7 +546,7 @@ def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
             f"Training loss of {part['run'].nunique()} runs by {title}: last values from {last.min():.3g} to "
             f"{last.max():.3g}."
         )
-        panels.append(Panel(title, embed_json(spec), render_svg(spec, 360), words))
+        panels.append(Panel(title, embed_spec(spec), render_svg(spec, 360), words))
     return panels
 
 
@@ -597,7 +624,7 @@ def _stages_panel(stages: Sequence[str]) -> Panel:
     """Make the picture of the stages."""
     spec = page_spec(stages_chart(stages))
     described = "; ".join(f"{spaced(stage.name)}: {stage.words}" for stage in STAGES if stage.name in stages)
-    return Panel("Stages", embed_json(spec), render_svg(spec, 620), described)
+    return Panel("Stages", embed_spec(spec), render_svg(spec, 620), described)
 
 
 def made_section(making: Making) -> dict[str, Any]:

@@ -18,8 +18,20 @@
 
   // ------------------------------------------------------------ charts
 
+  function unpack(packed) {
+    const columns = Object.entries(packed.columns).map(([name, values]) =>
+      [name, Array.isArray(values) ? values : values.codes.map((code) => values.texts[code])]);
+    return Array.from({ length: packed.rows }, (_, row) => Object.fromEntries(columns.map(([name, values]) => [name, values[row]])));
+  }
+
+  function readSpec(key) {
+    const spec = JSON.parse(document.getElementById(key).textContent);
+    for (const [name, packed] of Object.entries(spec.datasets)) spec.datasets[name] = unpack(packed);
+    return spec;
+  }
+
   async function draw(place) {
-    const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
+    const spec = readSpec(place.dataset.spec);
     const drawing = place.innerHTML;
     try {
       const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
@@ -67,7 +79,7 @@
 
     const points = {};
     document.querySelectorAll(`[data-explorer="${key}"]`).forEach((chart) => {
-      JSON.parse(document.getElementById(chart.dataset.spec).textContent).datasets.points.forEach((point) => {
+      readSpec(chart.dataset.spec).datasets.points.forEach((point) => {
         if (!point.behind) points[facts.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;
       });
     });
