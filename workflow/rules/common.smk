@@ -16,11 +16,13 @@ from whyrobust.settings import (
     DERIVED_KINDS,
     ICON_PARTS,
     ConfigError,
+    check_keys_once,
     downloadable_files,
     files_of,
     in_distribution_test_set,
     photo_datasets,
     plan_study,
+    read_prompts,
     with_defaults,
 )
 
@@ -28,6 +30,8 @@ from whyrobust.settings import (
 def planned(config_to_check):
     """Return what a valid config asks for; stop with one line where it is not valid."""
     try:
+        for path in workflow.configfiles:
+            check_keys_once(path)
         return plan_study(
             config_to_check,
             workflow.source_path("../schemas/config.schema.yaml"),
@@ -175,7 +179,7 @@ def prompt_sets():
         name: (
             value
             if isinstance(value, list)
-            else Path(value).read_text(encoding="utf-8").splitlines()
+            else read_prompts(Path(value), f"config key prompts.{name}")
         )
         for name, value in config["prompts"].items()
     }
