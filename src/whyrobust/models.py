@@ -215,10 +215,15 @@ def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def tokenize(captions: Sequence[str], context_length: int) -> Tensor:
-    """Return open_clip's byte-pair tokens ``[n, context_length]``; longer captions are cut."""
+    """Return open_clip's byte-pair tokens ``[n, context_length]``; longer captions are cut.
+
+    Of a caption its first 32 characters a token are read: byte-pair merging takes time by the square of a word's
+    length, hours for a word of a million letters.
+    """
     from open_clip.tokenizer import SimpleTokenizer
 
-    tokens: Tensor = SimpleTokenizer(context_length=context_length)(list(captions))
+    longest = 32 * context_length
+    tokens: Tensor = SimpleTokenizer(context_length=context_length)([caption[:longest] for caption in captions])
     return tokens
 
 

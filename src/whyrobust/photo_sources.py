@@ -24,7 +24,7 @@ from urllib.parse import unquote_plus
 
 import pandas as pd
 
-from whyrobust.captions import clean_text
+from whyrobust.captions import MAXIMUM_TEXT_CHARACTERS, clean_text
 from whyrobust.locations import IMAGE_SUFFIXES, Member, Pack, list_archive, list_folder, list_tar, read_bytes
 from whyrobust.records import LABEL_SEPARATOR
 
@@ -42,7 +42,13 @@ PUBLISHED_IMAGES = {
 OBJECTNET_BORDER_PIXELS = 2
 
 _TAG = re.compile(r"<[^<>]+>")
+# Python refuses to read a number of thousands of digits; no character has one of more than seven.
+_LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+
+
+#: Longest cell of a table of a user's own.
+MAXIMUM_FIELD_CHARACTERS = 16 * 2**20
 
 
 class SourceError(ValueError):
@@ -95,8 +101,10 @@ def clean_web_text(text: str, percent_encoded: bool = False) -> str:
 
     if percent_encoded:
         text = unquote_plus(text)
+    text = _LONG_REFERENCE.sub(" ", text[:MAXIMUM_TEXT_CHARACTERS])
     # Entities twice: Flickr's descriptions hold escaped tags.
-    text = _TAG.sub(" ", html.unescape(_TAG.sub(" ", html.unescape(text))))
+    text = _TAG.sub(" ", html.unescape(text))
+    text = _TAG.sub(" ", html.unescape(_LONG_REFERENCE.sub(" ", text)))
     return clean_text(fix_text(_ADDRESS.sub(" ", text)))
 
 
@@ -422,7 +430,7 @@ def _read_json(member: Member | None, reading: Reading) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(read_bytes(member.file, member.offset, member.length))
-    except ValueError:
+    except (ValueError, RecursionError):
         reading.left_out["its JSON does not parse (the picture is kept)"] += 1
         return {}
     return value if isinstance(value, dict) else {}
@@ -528,6 +536,10 @@ def read_image_table(
     base = Path(root) if root is not None else path.parent
     known, reading = set(classes), Reading()
     cell = {key: rows[column].tolist() for key, column in named.items() if column is not None}
+    for key in ("title", "description", "label"):
+        given = next((value for value in cell.get(key, ()) if not _is_nothing(value)), "")
+        if not isinstance(given, str):
+            raise SourceError(f"{path}: column '{named[key]}' (key '{key}') holds {given!r}: give a column of text")
     for number in range(len(rows)):
         value = cell["image"][number]
         if isinstance(value, Mapping):  # how the datasets library stores pictures
@@ -535,12 +547,12 @@ def read_image_table(
         if isinstance(value, bytes):
             uid, member = f"row_{number}", pack.add(f"row {number}", value)
         elif isinstance(value, str) and value.strip():
-            place = base / value
+            place = base / value.replace("\0", "\ufffd")
             if not place.resolve().is_relative_to(base.resolve()):
                 raise SourceError(
                     f"{path}, row {number + 1}: '{value}' leads out of {base}: keep pictures inside, or set root"
                 )
-            if not place.is_file():
+            if not _is_file(place):
                 reading.left_out["its file is not there"] += 1
                 continue
             uid, member = value, Member(value, place.as_posix(), 0, -1)
@@ -551,7 +563,7 @@ def read_image_table(
         reading.add(
             uid,
             member,
-            given if given in known else None,
+            given if isinstance(given, str) and given in known else None,
             title=clean_web_text(_text(cell["title"][number])) if "title" in cell else "",
             description=clean_web_text(_text(cell["description"][number])) if "description" in cell else "",
             tags=_tags(_plain_list(cell["tags"][number])) if "tags" in cell else (),
@@ -563,15 +575,49 @@ def _plain_list(value: Any) -> Any:  # noqa: ANN401 - a cell of a user's table
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
+def _is_nothing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _is_file(path: Path) -> bool:
     try:
-        separator = "\t" if path.suffix == ".tsv" else ","
-        frame: pd.DataFrame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (UnicodeDecodeError, pd.errors.ParserError) as error:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table; of CSV and TSV every row must have as many cells as the header, so that none moves a column.
+
+    Raises:
+        SourceError: it cannot be read; the message has the line.
+    """
+    if path.suffix == ".parquet":
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
+    csv.field_size_limit(MAXIMUM_FIELD_CHARACTERS)
+    try:
+        # Spreadsheets put a mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+            header = next(reader, [])
+            twice = [name for name, count in Counter(header).items() if count > 1]
+            if twice:
+                raise SourceError(f"{path} has the column '{twice[0]}' twice: rename one")
+            rows = []
+            for row in reader:
+                if row and len(row) != len(header):
+                    raise SourceError(
+                        f"{path}, line {reader.line_num}: {len(row)} cells, the header has {len(header)}: put text "
+                        "that holds a separator, a quote or a line break in double quotes"
+                    )
+                if row:
+                    rows.append(row)
+    except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read as UTF-8 {path.suffix.lstrip('.')}: {error}") from error
-    return frame
+    return pd.DataFrame(rows, columns=header, dtype=str)
 
 
 # --- All kinds -------------------------------------------------------------------------------------------------------
@@ -636,6 +682,26 @@ def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> N
         f"test set '{dataset}' has {found:,} images, {found - expected:,} more than the {expected:,} that are "
         f"published: give one copy of it, or set test_sets.{dataset}.expected_images"
     )
+
+
+#: Reasons of `Reading.left_out` that are failures: a picture was promised and is not there.
+FAILED = ("its file is not there", "it names no picture", "it has no picture")
+
+
+def check_left_out(reading: Reading, dataset: str, allowed_share: float) -> None:
+    """Check that few of the pictures that a table or shard promises are missing.
+
+    Raises:
+        SourceError: more than ``allowed_share`` (0 to 1) are; the message has the number of each reason.
+    """
+    missing = {reason: reading.left_out[reason] for reason in FAILED if reading.left_out[reason]}
+    total = sum(missing.values()) + len(reading.rows)
+    if sum(missing.values()) > allowed_share * total:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in missing.items())
+        raise SourceError(
+            f"data set '{dataset}' lacks {sum(missing.values())} of {total} pictures ({reasons}), allowed is "
+            f"{allowed_share:.1%}: get them, take them out of the table, or raise data.allowed_failure_share"
+        )
 
 
 def leave_out_without(reading: Reading, needed: Sequence[str]) -> None:

@@ -11,7 +11,9 @@ import multiprocessing
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,14 @@ if TYPE_CHECKING:
 
 #: Pixels above which a picture is refused: its bytes may be few and its memory without bound.
 MAXIMUM_PIXELS = 120_000_000
+
+#: What photographs come in. Pillow reads more: EPS would start Ghostscript on a stranger's program, and decoders that
+#: hardly anyone uses are the least tested.
+PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+
+#: A picture is cut to this ratio of its sides before its shorter side is brought to size: a line of 30,000 pixels would
+#: become 1.5 gigapixels.
+MAXIMUM_ASPECT = 20
 
 #: Decoded at this side or larger before thumbnails are made.
 THUMBNAIL_DECODE_PIXELS = 64
@@ -97,6 +107,12 @@ def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
     raise ValueError(f"normalisation '{normalisation}' is not known: use white_page or clip")
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in PICTURE_FORMATS if name in Image.OPEN)
+
+
 def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Image.Image:
     """Decode a picture to RGB; of an animation the first frame.
 
@@ -104,7 +120,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
     measured so.
 
     Args:
-        content: the file's bytes, in any format that Pillow reads.
+        content: the file's bytes, in one of `PICTURE_FORMATS`; its name does not matter.
         border: pixels to cut off each side first (ObjectNet has a red border of 2).
         at_least: sides of this many pixels are enough: a JPEG may then be decoded smaller, which is much faster.
 
@@ -115,7 +131,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
         with warnings.catch_warnings():
             # Broken metadata and large pictures are warned of; what matters is checked below.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content), formats=_formats())
             if image.width * image.height > MAXIMUM_PIXELS:
                 raise PhotographError(
                     f"it has {image.width}x{image.height} pixels, more than {MAXIMUM_PIXELS:,} in all"
@@ -125,7 +141,9 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
             rgb = _to_rgb(image)
     except PhotographError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except (
+        Exception
+    ) as error:  # decoders raise nearly anything on damaged bytes, RuntimeError and struct.error among it
         # Pillow's messages may hold addresses of objects, which would make equal reasons differ.
         reason = str(error).split("<", 1)[0].strip() or type(error).__name__
         raise PhotographError(f"it does not decode: {reason}") from error
@@ -136,22 +154,44 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
     return rgb
 
 
+def read_picture(file: str, offset: int, length: int, border: int) -> Image.Image:
+    """Read and decode one located picture.
+
+    Raises:
+        PhotographError: it does not decode any more; the message says which it is.
+        LocationError: its file has gone or was changed.
+    """
+    try:
+        return decode(read_bytes(file, offset, length), border)
+    except PhotographError as error:
+        where = file if length < 0 else f"{file}, {length} bytes at {offset}"
+        raise PhotographError(f"the picture in {where}, once found good, was changed: {error}") from error
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit pictures: Pillow would cut off all above 255.
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        # 16-bit pictures: Pillow would cut off all above 255. Of 32 bits, the values tell how many are meant.
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
         image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).astype(np.uint8))
     return image.convert("RGB")
 
 
 def preprocess(image: Image.Image, how: Preprocessing) -> Pixels:
-    """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does."""
+    """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does.
+
+    Of a picture more than `MAXIMUM_ASPECT` times as long as wide only the middle is resized: the rest is cut off after.
+    """
     from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
     interpolation = InterpolationMode(how.interpolation)
     if how.resize_mode == "squash":
         return np.array(Resize((how.size, how.size), interpolation)(image))
+    longest = MAXIMUM_ASPECT * min(image.size)
+    if max(image.size) > longest:
+        width, height = (min(side, longest) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     return np.array(CenterCrop(how.size)(Resize(how.size, interpolation)(image)))
 
 
@@ -248,7 +288,18 @@ def _run(tasks: list[tuple[_Rows, int]], workers: int) -> Iterator[list[tuple[np
         yield from map(_check_task, tasks)
         return
     with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield from executor.map(_check_task, tasks)
+        finished = 0
+        try:
+            for results in executor.map(_check_task, tasks):
+                finished += 1
+                yield results
+        except BrokenProcessPool as error:
+            batch = tasks[finished][0]
+            raise PhotographError(
+                f"a decoding process died (killed, or out of memory); the first unfinished batch of {len(batch)} "
+                f"pictures starts in {batch[0][0]} and ends in {batch[-1][0]}: run again, with fewer threads if "
+                "memory is short"
+            ) from error
 
 
 def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
@@ -373,8 +424,7 @@ def read_photographs(places: Sequence[tuple[str, int, int, int]], how: Preproces
     """Yield each picture as uint8 ``[size, size, 3]``, decoded by threads: Pillow lets others run meanwhile."""
 
     def read(place: tuple[str, int, int, int]) -> Pixels:
-        file, offset, length, border = place
-        return preprocess(decode(read_bytes(file, offset, length), border), how)
+        return preprocess(read_picture(*place), how)
 
     if workers == 1:
         yield from map(read, places)

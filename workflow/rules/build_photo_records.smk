@@ -18,6 +18,7 @@ rule build_photo_records:
         runtime=600,
     params:
         facts=photo_facts_of,
+        allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

@@ -14,7 +14,13 @@ from whyrobust.evaluation import read_class_names
 from whyrobust.files import atomic_path
 from whyrobust.locations import Pack, write_locations
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import PUBLISHED_IMAGES, check_count, leave_out_without, read_photographs_of
+from whyrobust.photo_sources import (
+    PUBLISHED_IMAGES,
+    check_count,
+    check_left_out,
+    leave_out_without,
+    read_photographs_of,
+)
 from whyrobust.records import write_records
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ if __name__ == "__main__":
         reading = read_photographs_of(
             facts, read_class_names(snakemake.input.classes), Pack(handle, snakemake.output.pack)
         )
+    check_left_out(reading, dataset, snakemake.params.allowed_failure_share)
     leave_out_without(reading, facts.get("needs", []))
     expected = expected_images(facts)
     if expected is not None:
