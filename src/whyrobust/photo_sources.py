@@ -15,6 +15,7 @@ import json
 import re
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ _TAG = re.compile(r"<[^<>]+>")
 _LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 
+
+#: Largest list of texts (ImageNet-Captions has 0.4 GB); it is read as a whole.
+MAXIMUM_JSON_BYTES = 4 * 2**30
 
 #: Longest cell of a table of a user's own.
 MAXIMUM_FIELD_CHARACTERS = 16 * 2**20
@@ -230,7 +234,7 @@ def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
                     stream = archive.extractfile(member) if PurePosixPath(member.name).name in wanted else None
                     if stream is not None:
                         found[PurePosixPath(member.name).name] = stream.read()
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise SourceError(f"{devkit} cannot be read ({error}): fetch it again") from error
     for name in wanted:
         if name not in found:
@@ -278,19 +282,27 @@ def read_imagenet_captions(
 
 
 def _read_json_list(path: Path) -> list[dict[str, Any]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".json") and not name.startswith("__MACOSX")]
-            if len(names) != 1:
-                raise SourceError(f"{path} holds {len(names)} JSON files: expected one, imagenet_captions.json")
-            content = archive.read(names[0])
-    else:
-        content = path.read_bytes()
-    rows = json.loads(content)
+    try:
+        rows = json.loads(_only_json(path) if zipfile.is_zipfile(path) else path.read_bytes())
+    except (ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise SourceError(f"{path} cannot be read as JSON ({error}): fetch it again") from error
     needed = {"filename", "wnid"}
-    if not isinstance(rows, list) or not rows or not needed <= set(rows[0]):
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
         raise SourceError(f"{path} is not a JSON list of records with {', '.join(sorted(needed))}")
     return rows
+
+
+def _only_json(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        found = [name for name in archive.infolist()
+                 if name.filename.endswith(".json") and not name.filename.startswith("__MACOSX")]  # fmt: skip
+        if len(found) != 1:
+            raise SourceError(f"{path} holds {len(found)} JSON files: expected one, imagenet_captions.json")
+        if found[0].file_size > MAXIMUM_JSON_BYTES:
+            raise SourceError(
+                f"{path}: member '{found[0].filename}' has {found[0].file_size:,} bytes: no list is so large"
+            )
+        return archive.read(found[0])
 
 
 def _text(value: object) -> str:
@@ -381,8 +393,7 @@ def read_webdataset(
     reading = Reading()
     names = dict(fields or {})
     seen: set[str] = set()
-    for shard in shards:
-        stem = PurePosixPath(Path(shard).as_posix()).stem
+    for shard, stem in _shard_names(shards).items():
         for key, files in _group_by_key(list_tar(shard)):
             member = next((files[ending] for ending in image if ending in files), None)
             if member is None:
@@ -410,13 +421,26 @@ def read_webdataset(
     return reading
 
 
+def _shard_names(shards: Sequence[Path | str]) -> dict[str, str]:
+    """Return a name for each shard: what its file is called, with as many of its folders as tell all shards apart."""
+    paths = [Path(shard) for shard in dict.fromkeys(Path(shard).as_posix() for shard in shards)]
+    for folders in range(max((len(path.parts) for path in paths), default=1)):
+        names = [Path(*path.parts[-1 - folders :]).with_suffix("").as_posix() for path in paths]
+        if len(set(names)) == len(paths):
+            break
+    else:
+        names = [path.as_posix() for path in paths]  # told apart by their endings alone
+    return dict(zip((path.as_posix() for path in paths), names, strict=True))
+
+
 def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
     """Yield the files of each key, by ending; the files of one key follow each other (WebDataset's rule)."""
     current, files = "", dict[str, Member]()
     for member in members:
         base, _, ending = member.path.name.partition(".")
         key = str(member.path.parent / base) if member.path.parent.name else base
-        if key != current and files:
+        # A name that comes twice begins another pair, which is counted as one that came before.
+        if files and (key != current or ending.lower() in files):
             yield current, files
             files = {}
         current = key
@@ -463,15 +487,28 @@ def read_yfcc15m(shards: Sequence[Path | str], subset: Path | str) -> Reading:
 def read_yfcc_ids(subset: Path | str) -> set[str]:
     """Return the photo ids of a subset list (bz2, tab separated: line number, photo id, photo hash)."""
     ids = set()
-    with bz2.open(subset, "rt", encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            parts = line.rstrip("\n").split("\t")
-            if len(parts) != 3 or not parts[1].isdecimal():
-                raise SourceError(
-                    f"{subset}, line {number}: expected line number, photo id and hash, found '{line[:60]}'"
-                )
-            ids.add(parts[1])
+    for number, line in _bz2_lines(subset):
+        parts = line.rstrip("\n").split("\t")
+        if len(parts) != 3 or not parts[1].isdecimal():
+            raise SourceError(f"{subset}, line {number}: expected line number, photo id and hash, found {line[:60]!r}")
+        ids.add(parts[1])
     return ids
+
+
+def _bz2_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a text compressed by bzip2.
+
+    Raises:
+        SourceError: it is damaged, or no UTF-8.
+    """
+    number = 0
+    try:
+        with bz2.open(path, "rt", encoding="utf-8", newline="\n") as handle:
+            for line in handle:
+                number += 1
+                yield number, line
+    except (EOFError, OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read after line {number} ({error}): fetch it again") from error
 
 
 #: Columns of the YFCC100M metadata file, tab separated, without a header (the data set's README).
@@ -489,13 +526,12 @@ def list_yfcc_pairs(subset: Path | str, metadata: Path | str) -> Iterator[dict[s
         SourceError: a line has another number of columns.
     """
     ids = read_yfcc_ids(subset)
-    with bz2.open(metadata, "rt", encoding="utf-8", newline="\n") as handle:
-        for number, line in enumerate(handle, start=1):
-            values = line.rstrip("\r\n").split("\t")
-            if len(values) != len(YFCC_COLUMNS):
-                raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {len(YFCC_COLUMNS)}")
-            if values[1] in ids and values[-1] == "0":  # 1 marks videos
-                yield dict(zip(YFCC_COLUMNS, values, strict=True))
+    for number, line in _bz2_lines(metadata):
+        values = line.rstrip("\r\n").split("\t")
+        if len(values) != len(YFCC_COLUMNS):
+            raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {len(YFCC_COLUMNS)}")
+        if values[1] in ids and values[-1] == "0":  # 1 marks videos
+            yield dict(zip(YFCC_COLUMNS, values, strict=True))
 
 
 def read_image_table(
