@@ -7,11 +7,9 @@ index (`locations`) of pictures that were found to decode, and every reader deco
 from __future__ import annotations
 
 import io
-import multiprocessing
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +24,7 @@ from PIL import Image
 from whyrobust.decontamination import INK_SIZE, Ink
 from whyrobust.files import atomic_path
 from whyrobust.images import ImageStore, MissingImageError, Pixels, read_pixels
+from whyrobust.isolation import Death, map_isolated
 from whyrobust.locations import LocationError, read_bytes
 
 if TYPE_CHECKING:
@@ -46,6 +45,9 @@ MAXIMUM_ASPECT = 20
 THUMBNAIL_DECODE_PIXELS = 64
 
 PHOTOGRAPHS_PER_TASK = 512
+
+#: What one picture may take to decode: far more than one of `MAXIMUM_PIXELS` does.
+DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30
 
 #: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it (`models.PIXEL_MEAN`).
 WHITE_PAGE_MEAN, WHITE_PAGE_STD = (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
@@ -231,18 +233,14 @@ def thumbnail(image: Image.Image) -> Ink:
 _Rows = list[tuple[str, int, int]]
 
 
-def _check_task(task: tuple[_Rows, int]) -> list[tuple[npt.NDArray[np.float32] | None, str]]:
-    """Decode one batch in a worker process: for each location a thumbnail, or None and the reason."""
-    rows, border = task
-    results: list[tuple[npt.NDArray[np.float32] | None, str]] = []
-    for file, offset, length in rows:
-        try:
-            # The whole is decoded (a JPEG at reduced size), so that a picture cut off in the middle is found.
-            image = decode(read_bytes(file, offset, length), border, at_least=THUMBNAIL_DECODE_PIXELS)
-            results.append((thumbnail(image), ""))
-        except (PhotographError, LocationError) as error:
-            results.append((None, str(error)))
-    return results
+def _check(task: tuple[str, int, int, int]) -> tuple[npt.NDArray[np.float32] | None, str]:
+    """Decode one (file, offset, length, border) in a process of its own: its thumbnail, or None and the reason."""
+    file, offset, length, border = task
+    try:
+        # The whole is decoded (a JPEG at reduced size), so that a picture cut off in the middle is found.
+        return thumbnail(decode(read_bytes(file, offset, length), border, at_least=THUMBNAIL_DECODE_PIXELS)), ""
+    except (PhotographError, LocationError) as error:
+        return None, str(error)
 
 
 def check_photographs(
@@ -263,15 +261,15 @@ def check_photographs(
     from tqdm import tqdm
 
     columns = [locations[name].to_pylist() for name in ("file", "offset", "length")]
-    rows = list(zip(*columns, strict=True))
-    tasks = [(rows[i : i + PHOTOGRAPHS_PER_TASK], border) for i in range(0, len(rows), PHOTOGRAPHS_PER_TASK)]
+    rows = [(*place, border) for place in zip(*columns, strict=True)]
     decodes = np.zeros(len(rows), dtype=np.bool_)
     ink = np.empty((len(rows), INK_SIZE, INK_SIZE), dtype=np.float32)
     reasons: list[tuple[int, str]] = []
     row = 0
     with tqdm(total=len(rows), desc="decoding", unit="image") as progress:
-        for results in _run(tasks, workers):
-            for found, reason in results:
+        for results in map_isolated(_check, rows, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES):
+            for result in results:
+                found, reason = (None, result.reason) if isinstance(result, Death) else result
                 if found is None:
                     reasons.append((row, reason))
                 else:
@@ -281,25 +279,6 @@ def check_photographs(
     uids = locations["uid"]
     failures = pd.DataFrame([(uids[at].as_py(), why) for at, why in reasons], columns=["uid", "reason"], dtype="str")
     return decodes, ink[decodes], failures
-
-
-def _run(tasks: list[tuple[_Rows, int]], workers: int) -> Iterator[list[tuple[npt.NDArray[np.float32] | None, str]]]:
-    if workers == 1 or len(tasks) <= 1:
-        yield from map(_check_task, tasks)
-        return
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as executor:
-        finished = 0
-        try:
-            for results in executor.map(_check_task, tasks):
-                finished += 1
-                yield results
-        except BrokenProcessPool as error:
-            batch = tasks[finished][0]
-            raise PhotographError(
-                f"a decoding process died (killed, or out of memory); the first unfinished batch of {len(batch)} "
-                f"pictures starts in {batch[0][0]} and ends in {batch[-1][0]}: run again, with fewer threads if "
-                "memory is short"
-            ) from error
 
 
 def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
