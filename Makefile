@@ -62,7 +62,7 @@ verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify
 
 soak: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m soak -s tests/test_soak.py
+	$(BIN)/python -m pytest -m soak -s
 
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt

@@ -6,10 +6,8 @@ numpy, so that a new prompt set or another way of counting costs no forward pass
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,18 +23,6 @@ Floats = NDArray[np.float32]
 
 class EvaluationError(ValueError):
     """Scores or labels that do not fit together."""
-
-
-def read_class_names(path: Path | str) -> list[str]:
-    """Return the names of the classes; a class's id is its position in the table."""
-    with Path(path).open(encoding="utf-8", newline="") as handle:
-        return [row["class"] for row in csv.DictReader(handle)]
-
-
-def read_prompt_names(path: Path | str) -> list[str]:
-    """Return what each class is called in prompts and captions: column ``name`` where there is one, else the class."""
-    with Path(path).open(encoding="utf-8", newline="") as handle:
-        return [row.get("name") or row["class"] for row in csv.DictReader(handle)]
 
 
 def fill_prompts(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:

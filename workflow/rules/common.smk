@@ -10,7 +10,7 @@ from snakemake.logging import logger
 import yaml
 
 from whyrobust.downloads import DownloadError, read_pinned_sources
-from whyrobust.provenance import code_version, script_modules
+from whyrobust.provenance import code_version, environment_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN
 from whyrobust.settings import (
     DERIVED_KINDS,
@@ -129,8 +129,9 @@ wildcard_constraints:
 
 
 def code_of(script):
-    """Return the version of the package code that a script uses, so that a change of it reruns the stage."""
-    return code_version(script_modules(workflow.source_path(f"../scripts/{script}.py")))
+    """Return the version of the code and of the packages that a script uses, so that a change reruns the stage."""
+    path = workflow.source_path(f"../scripts/{script}.py")
+    return {"code": code_version(script_modules(path))} | environment_version(path)
 
 
 def run_of(wildcards):

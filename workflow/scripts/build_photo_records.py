@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.evaluation import read_class_names
+from whyrobust.class_names import read_class_names
 from whyrobust.files import atomic_path
 from whyrobust.locations import Pack, write_locations
 from whyrobust.logs import start_log

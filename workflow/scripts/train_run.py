@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from whyrobust.evaluation import read_class_names
+from whyrobust.class_names import read_class_names
 from whyrobust.files import atomic_path, write_json
 from whyrobust.images import read_pixels
 from whyrobust.loading import ImagesInMemory, PhotographsOnDisk, TrainingImages
