@@ -7,13 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
+	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
+	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
+	@echo "make audit  look for known faults in the pinned packages (needs a network)"
 	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make browser  install a browser for the tests of the report page, where there is none"
 	@echo "make picture  take the README's picture of the report of the default study"
@@ -66,6 +69,12 @@ picture: $(VENV)/test-installed browser
 
 test: lint $(VENV)/img2dataset/installed browser
 	$(BIN)/python -m pytest
+
+verify: $(VENV)/study-installed
+	$(BIN)/python -m tests.verify
+
+soak: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m soak -s
 
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt

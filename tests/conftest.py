@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,22 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.pages import find_browser
 from whyrobust.settings import with_defaults
 
+#: What `make soak` prints at its end.
+SOAK_COUNTS: Counter[str] = Counter()
+
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def soak_counts() -> Counter[str]:
+    """Return the counts that `make soak` prints at its end."""
+    SOAK_COUNTS.update(dict.fromkeys(("kills survived", "faults injected", "bad inputs tried", "differences found"), 0))
+    return SOAK_COUNTS
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, count in SOAK_COUNTS.items():
+        terminalreporter.write_line(f"{name}: {count}")
 
 
 @pytest.fixture(scope="session")
