@@ -121,6 +121,10 @@ def test_figures_report_and_provenance_are_there(smoke):
     assert (smoke[0] / "results" / "reference" / "baselines.csv").exists()
 
 
+def test_nothing_is_fetched_where_the_archive_is_there(smoke):
+    assert not (smoke[0] / "asked.txt").exists(), (smoke[0] / "asked.txt").read_text(encoding="utf-8")
+
+
 def test_the_terminal_ends_with_the_causes(smoke):
     text = smoke[2].stdout + smoke[2].stderr
     assert "training distribution" in text and "report.html" in text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import platform
 import shutil
 import sys
@@ -17,6 +18,14 @@ from types import TracebackType
 #: Seconds between two updates of a progress bar where nobody watches a terminal.
 QUIET_INTERVAL_SECONDS = 20.0
 
+
+#: What switches off the reports of libraries that a stage may import, and the general sign for it.
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "WANDB_MODE": "disabled",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
 
 #: Errors of a file system for want of room, of a quota, or beyond the largest file that it or a user's limit allows.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,6 +55,8 @@ def advice(error: BaseException, folder: Path) -> str:
 def start_log(path: Path | str) -> logging.Logger:
     """Log to ``path`` and to standard error, and let an uncaught error leave its traceback in both."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # Libraries are told not to report home; child processes inherit it.
+    os.environ.update(NO_TELEMETRY)
     logger = logging.getLogger("whyrobust")
     logger.setLevel(logging.INFO)
     logger.handlers.clear()
