@@ -76,10 +76,25 @@ verify: $(VENV)/study-installed
 soak: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m soak -s
 
+$(VENV)/audit/installed: envs/audit.txt
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/audit.txt
+	touch $@
+
+# The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
+audit: $(VENV)/audit/installed
+	@for file in requirements requirements-dev clip-benchmark img2dataset audit; do \
+	  echo "envs/$$file.txt"; \
+	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
+	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
+	    exit 1; }; \
+	done
+
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:
 	rm -rf results/*/ replicas .snakemake

@@ -52,6 +52,12 @@ def config(defaults: dict[str, Any]) -> dict[str, Any]:
     return with_defaults(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), copy.deepcopy(defaults))
 
 
+def watched(folder: Path) -> dict[str, str]:
+    """Return an environment in which every address that Python asks for is written to ``asked.txt`` in a folder."""
+    paths = [str(ROOT / "tests" / "watch"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WHYROBUST_WATCH": str(folder / "asked.txt")}
+
+
 @pytest.fixture(scope="session")
 def snakemake() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Call Snakemake in a folder with the repository's Snakefile."""
@@ -64,7 +70,7 @@ def snakemake() -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=timeout,
             check=False,
-            env=os.environ | {"COLUMNS": "200"},
+            env=watched(folder) | {"COLUMNS": "200"},
         )
 
     return call

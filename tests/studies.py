@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
+from tests.conftest import watched
 from whyrobust.files import checksum
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def run_study(folder: Path, cores: int) -> None:
     """Run a study to its end."""
     done = subprocess.run(
         snakemake_command("--cores", str(cores), "--rerun-incomplete", "--quiet", "all"),
-        cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"},
+        cwd=folder, capture_output=True, text=True, check=False, env=watched(folder) | {"COLUMNS": "200"},
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"the study in {folder} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")

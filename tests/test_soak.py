@@ -44,12 +44,14 @@ class Study:
         self.folder, self.rng = make_folder(folder), rng
         self.process: subprocess.Popen[bytes] | None = None
         self.disturbed = False
+        self.full_disks = 0
 
     def start(self) -> None:
         """Call Snakemake as a user would after a crash: unlock, then go on."""
         subprocess.run(snakemake_command("--unlock"), cwd=self.folder, capture_output=True, check=False)
         limit = int(10 ** self.rng.uniform(3.5, 6.5)) if self.rng.random() < FULL_DISK_SHARE else None
         self.disturbed = limit is not None
+        self.full_disks += limit is not None
 
         def fill_disk() -> None:
             if limit is not None:
@@ -127,7 +129,7 @@ def test_a_study_that_is_killed_again_and_again_completes_and_equals_an_undistur
             continue
         if study.process.returncode != 0:
             assert study.disturbed, (study.folder / "terminal.log").read_text(encoding="utf-8")[-4000:]
-            soak_counts["faults injected"] += 1
+            soak_counts["interruptions"] += 1
             study.start()
             continue
         found = differences(expected, digests(study.folder))
@@ -139,6 +141,8 @@ def test_a_study_that_is_killed_again_and_again_completes_and_equals_an_undistur
         study.begin_anew()
         study.start()
     soak_counts["kills survived"] += sum(kinds.values())
+    soak_counts["full disks"] += study.full_disks
+    soak_counts["faults injected"] += sum(kinds.values()) + study.full_disks
     for kind, count in kinds.items():
         soak_counts[f"  {kind}"] += count
 

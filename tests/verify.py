@@ -11,6 +11,12 @@ from pathlib import Path
 from tests.studies import differences, digests, make_folder, run_study
 
 
+def read_asked(study: Path) -> list[str]:
+    """Return the addresses that a study asked for: none where the archive was there before."""
+    path = study / "asked.txt"
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
 def main() -> int:
     """Return 0 where the two are equal."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,16 +30,22 @@ def main() -> int:
             print(f"building the smoke study in {study} with {count} cores", flush=True)
             run_study(study, count)
         one, other = (digests(study) for study in studies)
+        asked = [line for study in studies for line in read_asked(study)]
     if len(one) < 50:
         print(f"only {len(one)} files were found to compare: the study is not whole")
         return 1
     found = differences(one, other)
+    for line in asked:
+        print(f"asked for an address: {line}")
     for path in found:
         print(f"differs: {path} ({one.get(path, 'absent')[:12]} and {other.get(path, 'absent')[:12]})")
     checkpoints = sum(path.endswith("model.safetensors") for path in one)
     subsets = sum("/subsets/" in path for path in one)
-    print(f"{len(one)} files compared, {checkpoints} checkpoints and {subsets} subsets among them: {len(found)} differ")
-    return 1 if found else 0
+    print(
+        f"{len(one)} files compared, {checkpoints} checkpoints and {subsets} subsets among them: {len(found)} differ; "
+        f"{len(asked)} addresses asked for"
+    )
+    return 1 if found or asked else 0
 
 
 if __name__ == "__main__":
