@@ -112,6 +112,7 @@ def test_a_shift_with_one_model_has_its_accuracy_and_says_that_there_is_no_line(
     assert "no baseline" in row["note"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from([0.0, 1.0, -1.0]), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_of_tied_scores_the_first_class_is_chosen_whatever_the_answers(scores):
     array = np.array(scores, dtype=np.float32)

@@ -31,7 +31,7 @@ odd = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(odd, st.booleans())
 def test_cleaned_text_can_be_stored_and_is_one_line(text, percent_encoded):
     for clean in (clean_web_text(text, percent_encoded), clean_text(text)):
