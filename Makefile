@@ -7,13 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
+	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
+	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
+	@echo "make audit  look for known faults in the pinned packages (needs a network)"
 	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make browser  install a browser for the tests of the report page, where there is none"
 	@echo "make picture  take the README's picture of the report of the default study"
@@ -67,10 +70,31 @@ picture: $(VENV)/test-installed browser
 test: lint $(VENV)/img2dataset/installed browser
 	$(BIN)/python -m pytest
 
+verify: $(VENV)/study-installed
+	$(BIN)/python -m tests.verify
+
+soak: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m soak -s
+
+$(VENV)/audit/installed: envs/audit.txt
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/audit.txt
+	touch $@
+
+# The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
+audit: $(VENV)/audit/installed
+	@for file in requirements requirements-dev clip-benchmark img2dataset audit; do \
+	  echo "envs/$$file.txt"; \
+	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
+	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
+	    exit 1; }; \
+	done
+
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:
 	rm -rf results/*/ replicas .snakemake

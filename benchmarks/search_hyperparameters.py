@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
+from whyrobust.class_names import read_class_names
 from whyrobust.encoders import open_run
 from whyrobust.evaluation import (
     combine_prompts,
@@ -27,7 +28,6 @@ from whyrobust.evaluation import (
     embed_prompts,
     fill_prompts,
     predict,
-    read_class_names,
     score_classifier,
     score_zero_shot,
 )

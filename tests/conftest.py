@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,22 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.pages import find_browser
 from whyrobust.settings import with_defaults
 
+#: What `make soak` prints at its end.
+SOAK_COUNTS: Counter[str] = Counter()
+
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def soak_counts() -> Counter[str]:
+    """Return the counts that `make soak` prints at its end."""
+    SOAK_COUNTS.update(dict.fromkeys(("kills survived", "faults injected", "bad inputs tried", "differences found"), 0))
+    return SOAK_COUNTS
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, count in SOAK_COUNTS.items():
+        terminalreporter.write_line(f"{name}: {count}")
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +52,12 @@ def config(defaults: dict[str, Any]) -> dict[str, Any]:
     return with_defaults(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), copy.deepcopy(defaults))
 
 
+def watched(folder: Path) -> dict[str, str]:
+    """Return an environment in which every address that Python asks for is written to ``asked.txt`` in a folder."""
+    paths = [str(ROOT / "tests" / "watch"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WHYROBUST_WATCH": str(folder / "asked.txt")}
+
+
 @pytest.fixture(scope="session")
 def snakemake() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Call Snakemake in a folder with the repository's Snakefile."""
@@ -48,7 +70,7 @@ def snakemake() -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=timeout,
             check=False,
-            env=os.environ | {"COLUMNS": "200"},
+            env=watched(folder) | {"COLUMNS": "200"},
         )
 
     return call

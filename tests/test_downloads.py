@@ -77,7 +77,7 @@ def whole(cut=None, tag='"1"', body=GOOD):
 
 def source(*addresses, body=GOOD, **changes):
     checksum = "sha256:" + hashlib.sha256(body).hexdigest()
-    facts = {"version": "1", "file": "a.tar", "how_to_get": "", "bytes": len(body), "checksum": checksum}
+    facts = {"version": "1", "file": "a.bin", "how_to_get": "", "bytes": len(body), "checksum": checksum}
     facts |= {"licence": "MIT", "images": None, "citation": "x"} | changes
     return PinnedSource(name="x", addresses=tuple(addresses), **facts)
 

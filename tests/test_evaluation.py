@@ -8,13 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from whyrobust.class_names import ClassTableError, read_class_names, read_covered_classes
 from whyrobust.evaluation import (
     EvaluationError,
     combine_prompts,
     fill_prompts,
     predict,
-    read_class_names,
-    read_covered_classes,
     score_classifier,
     score_zero_shot,
 )
@@ -67,7 +66,7 @@ def test_the_covered_classes_are_those_of_the_table_however_few_images_there_are
         with pytest.raises(EvaluationError, match=f"'{outside}', which is none of the 200"):
             ScoredSet.read(kind, write_kept(tmp_path / "x.parquet", [covered[0], outside]), classes, True, covered)
     (tmp_path / "own.csv").write_text("class,imagenet_r\ncat,false\n")
-    with pytest.raises(EvaluationError, match="no class with true in a column 'imagenet_r'"):
+    with pytest.raises(ClassTableError, match="no class with true in a column 'imagenet_r'"):
         read_covered_classes(tmp_path / "own.csv", "imagenet_r")
 
 

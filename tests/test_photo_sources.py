@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_photographs import encoded, picture, write_tar
+from whyrobust.class_names import read_class_names, read_covered_classes, read_prompt_names
 from whyrobust.classes import read_classes
-from whyrobust.evaluation import read_class_names, read_covered_classes, read_prompt_names
 from whyrobust.locations import Pack, read_bytes
 from whyrobust.photo_sources import (
     YFCC_COLUMNS,

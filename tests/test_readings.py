@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.test_photographs import encoded, picture, write_tar
 from whyrobust.locations import Member
-from whyrobust.photo_sources import PhotoIds
-from whyrobust.readings import Reading, SourceError, check_labels
+from whyrobust.photo_sources import PhotoIds, read_webdataset
+from whyrobust.readings import Reading, SourceError, check_labels, check_not_there
 from whyrobust.records import read_records
 
 ROWS = st.lists(
@@ -71,10 +72,18 @@ def test_several_classes_of_a_label_are_checked_each():
         check_labels(reading, "set", ["cat"])
 
 
+def test_pairs_of_a_shard_without_a_picture_are_missing_pictures(tmp_path):
+    shard = write_tar(tmp_path / "s.tar", [("0.jpg", encoded(picture())), ("0.txt", b"a"), ("1.txt", b"b")])
+    reading = read_webdataset([shard])
+    with pytest.raises(SourceError, match=r"lacks 1 of 2 pictures .*the first 's/1': it has no picture"):
+        check_not_there(reading, "set", 0.4)
+    check_not_there(reading, "set", 0.5)
+
+
 @given(st.sets(st.integers(0, 2**62), max_size=30), st.integers(0, 2**62))
 def test_ids_are_found_as_in_a_set(numbers, other):
     ids = PhotoIds(numbers)
     for number in [*numbers, other]:
         assert (ids.place(str(number)) >= 0) == (number in numbers)
         assert number not in numbers or ids.numbers[ids.place(str(number))] == number
-    assert ids.place("") == ids.place("x1") == -1
+    assert ids.place("") == ids.place("x1") == ids.place("9" * 19) == ids.place("9" * 5000) == -1

@@ -35,7 +35,7 @@ COLUMNS = {
 @pytest.fixture(scope="module")
 def smoke(root, tmp_path_factory, snakemake):
     """Run the smoke study in a new folder; archives fetched before are used again."""
-    folder = tmp_path_factory.mktemp("smoke study")
+    folder = tmp_path_factory.mktemp("smoke stüdy")
     (folder / "resources").symlink_to(root / "resources")
     config = yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
     config["downloads"] = str(root / "downloads")
@@ -157,6 +157,10 @@ def test_figures_report_and_provenance_are_there(smoke):
     assert (smoke[0] / "results" / "reference" / "baselines.csv").exists()
 
 
+def test_nothing_is_fetched_where_the_archive_is_there(smoke):
+    assert not (smoke[0] / "asked.txt").exists(), (smoke[0] / "asked.txt").read_text(encoding="utf-8")
+
+
 def test_snakemake_reports_the_study_without_a_network(smoke, snakemake, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
@@ -204,6 +208,17 @@ def test_the_terminal_ends_with_the_causes(smoke):
 
 def test_a_second_call_has_nothing_to_do(smoke, snakemake):
     done = snakemake(smoke[0], "--cores", "2")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_study_that_was_moved_has_nothing_to_do(smoke, snakemake):
+    folder = smoke[0]
+    moved = folder.with_name("moved here")
+    folder.rename(moved)
+    try:
+        done = snakemake(moved, "--dry-run")
+    finally:
+        moved.rename(folder)
     assert "Nothing to be done" in done.stdout + done.stderr
 
 

@@ -23,13 +23,26 @@ TEXT_VARIANTS: dict[str, tuple[str, ...]] = {
 VARIANTS = (*TEXT_VARIANTS, "template", "shuffled")
 
 
+#: Text is cut to this length: 60 times what a text tower reads of it. Without a bound a text of a million accents,
+#: which are put in order one by one, takes hours.
+MAXIMUM_TEXT_CHARACTERS = 20_000
+
+
 class CaptionError(ValueError):
     """A caption that cannot be made."""
 
 
+#: Categories of characters that are no text, and what stands in their place.
+_REPLACED = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
+
+
 def clean_text(text: str) -> str:
-    """Return text in NFC form with control characters and runs of white space as single spaces."""
-    spaced = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    """Return text in NFC form with control characters and runs of white space as single spaces.
+
+    Right-to-left text, emoji and what else is a character stay; half characters (lone surrogates), which no file can
+    hold, become the replacement character. What is beyond `MAXIMUM_TEXT_CHARACTERS` is cut off.
+    """
+    spaced = "".join(_REPLACED.get(unicodedata.category(c), c) for c in text[:MAXIMUM_TEXT_CHARACTERS])
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", spaced)).strip()
 
 

@@ -41,6 +41,10 @@ LONGEST_WAIT_SECONDS = 600.0
 
 NPM = "npm:"
 
+#: How archives of each ending begin, and where: a check of files that have no checksum.
+SIGNATURES = {".zip": (0, b"PK"), ".tar": (257, b"ustar"), ".gz": (0, b"\x1f\x8b"), ".tgz": (0, b"\x1f\x8b"),
+              ".bz2": (0, b"BZh"), ".xz": (0, b"\xfd7zXZ")}  # fmt: skip
+
 
 class DownloadError(RuntimeError):
     """A file that could not be had, or is not the one that was pinned."""
@@ -145,6 +149,22 @@ def check_integrity(path: Path, checksum: str) -> None:
             f"{path.name} has {expected[0]} {found}, the pinned one is {expected[1]}: delete it and try again; "
             "if it happens again the file was changed at its origin"
         )
+
+
+def check_signature(path: Path, name: str) -> None:
+    """Check that a file that is named like an archive begins like one, and is no web page.
+
+    Of which kind it is does not matter: archives are published under endings of other kinds too.
+
+    Raises:
+        DownloadError: it does not; the message has its first bytes.
+    """
+    if Path(name).suffix.lower() not in SIGNATURES:
+        return
+    with path.open("rb") as handle:
+        head = handle.read(512)
+    if not any(head[at : at + len(mark)] == mark for at, mark in SIGNATURES.values()):
+        raise DownloadError(f"what came is no {Path(name).suffix} file, it begins with {head[:40]!r}")
 
 
 def npm_command() -> list[str]:
@@ -253,8 +273,14 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             if kind == "text/html" and not address.endswith((".html", ".htm")):
                 raise DownloadError("a web page came instead of the file: a login or a portal stands before it")
+            encoding = response.headers.get("Content-Encoding", "identity").lower()
+            if encoding not in ("", "identity"):
+                raise DownloadError(f"the server packs the file anew ({encoding}), although it was asked not to")
             if code == 200:
                 have = 0
+            elif response.headers.get("Content-Range", f"bytes {have}-").partition("-")[0] != f"bytes {have}":
+                _forget(part)
+                raise _PassingError("the server sent another part of the file than the one asked for: starting again")
             _receive(response, address, part, have, expected_bytes)
     except requests.TooManyRedirects as error:
         raise DownloadError(f"it leads from one address to the next without end ({error})") from error
@@ -274,6 +300,11 @@ def _receive(response: requests.Response, address: str, part: Path, have: int, e
     total = have + int(length) if length and length.isdecimal() else None
     if total is not None and expected_bytes is not None and total != expected_bytes:
         raise DownloadError(f"it has {total:,} bytes, the pinned file has {expected_bytes:,}")
+    chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    if total is None and expected_bytes is None and not chunked:
+        raise DownloadError(
+            "the server does not say how long the file is, and no size is pinned: a cut would not be seen"
+        )
     _note_of(part).write_text(json.dumps({"address": address, "version": _version_of(response)}), encoding="utf-8")
     with (
         part.open("r+b" if have else "wb") as handle,
@@ -311,6 +342,7 @@ def verify(source: PinnedSource, path: Path) -> None:
     if source.bytes is not None and size != source.bytes:
         raise DownloadError(f"{path.name} has {size:,} bytes, the pinned file has {source.bytes:,}")
     check_integrity(path, source.checksum)
+    check_signature(path, source.file)
 
 
 def _wait(state: RetryCallState) -> float:
@@ -321,6 +353,7 @@ def _wait(state: RetryCallState) -> float:
 
 def _fetch(source: PinnedSource, address: str, part: Path) -> None:
     """Bring a whole, verified file to ``part`` from one address; one attempt."""
+    resumed = part.exists()
     if address.startswith(NPM):
         with tempfile.TemporaryDirectory(dir=part.parent) as folder:
             pack_npm(address.removeprefix(NPM), source.version, Path(folder)).replace(part)
@@ -328,8 +361,11 @@ def _fetch(source: PinnedSource, address: str, part: Path) -> None:
         fetch_http(address, part, source.bytes)
     try:
         verify(source, part)
-    except DownloadError:
+    except DownloadError as error:
         _forget(part)
+        if resumed:
+            # Perhaps what was there from before is at fault.
+            raise _PassingError(f"{error}; it was taken up, so it is fetched anew") from error
         raise
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from whyrobust.models import (
@@ -20,8 +19,10 @@ from whyrobust.models import (
     encode_text,
     load_image_encoder,
     load_two_towers,
+    load_weights,
     read_facts,
     read_model_config,
+    read_weights,
     tokenize,
 )
 from whyrobust.photographs import Preprocessing
@@ -99,7 +100,7 @@ def _open_published(weights: Path | str, name: str, preprocessing: Preprocessing
 
     name = _known_name(name)
     model = open_clip.create_model(name, pretrained=None, load_weights=False, device=device)
-    model.load_state_dict(load_file(weights))
+    load_weights(model, read_weights(weights), f"{weights}")
     model.eval()
     tokenizer = open_clip.get_tokenizer(name)
 

@@ -6,10 +6,8 @@ numpy, so that a new prompt set or another way of counting costs no forward pass
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,35 +23,6 @@ Floats = NDArray[np.float32]
 
 class EvaluationError(ValueError):
     """Scores or labels that do not fit together."""
-
-
-def read_class_names(path: Path | str) -> list[str]:
-    """Return the names of the classes; a class's id is its position in the table."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        return [row["class"] for row in csv.DictReader(handle)]
-
-
-def read_prompt_names(path: Path | str) -> list[str]:
-    """Return what each class is called in prompts and captions: column ``name`` where there is one, else the class."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        return [row.get("name") or row["class"] for row in csv.DictReader(handle)]
-
-
-def read_covered_classes(path: Path | str, column: str) -> list[str]:
-    """Return the classes that a column of the table of classes says ``true`` of, in the order of the table.
-
-    Raises:
-        EvaluationError: the table has no such column, or it says true of no class.
-    """
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    covered = [row["class"] for row in rows if (row.get(column) or "").strip().lower() == "true"]
-    if not covered:
-        raise EvaluationError(
-            f"{path} has no class with true in a column '{column}', which says what a test set of kind '{column}' "
-            "covers: add it, as resources/imagenet/classes.csv has it"
-        )
-    return covered
 
 
 def fill_prompts(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:

@@ -10,11 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from whyrobust.files import atomic_path
+from whyrobust.isolation import Death, map_isolated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +45,8 @@ POSE_SCALE_RANGE = (0.62, 0.88)
 POSE_SHIFT_SHARE = 0.08
 # Mean distance (of 1.0, over RGB) that a background keeps from the object's own colour.
 MINIMUM_BACKGROUND_CONTRAST = 0.30
-DRAWINGS_PER_TASK = 256
+# Processor time of one drawing; icons take milliseconds.
+DRAWING_SECONDS = 10.0
 
 
 class DrawingError(ValueError):
@@ -301,40 +300,14 @@ def pose_on_background(
     return np.asarray(np.rint((layer[:, :, :3] * alpha + background * (1.0 - alpha)) * 255.0), dtype=np.uint8)
 
 
-_Task = tuple[list[tuple[str, str]], int, Pose, int]
-
-
-def _draw_task(task: _Task) -> list[tuple[bytes | None, str]]:
-    """Draw one batch in a worker process: for each (uid, svg) the raw pixels, or None and the reason."""
-    drawings, size, pose, seed = task
-    results: list[tuple[bytes | None, str]] = []
-    for uid, svg in drawings:
-        try:
-            pixels = draw_svg(svg, size) if pose == "plain" else pose_on_background(svg, size, uid, seed)
-            results.append((pixels.tobytes(), ""))
-        except DrawingError as error:
-            results.append((None, str(error)))
-    return results
-
-
-def _run_tasks(tasks: list[_Task], workers: int) -> Iterator[list[tuple[bytes | None, str]]]:
-    if workers == 1 or len(tasks) <= 1:
-        yield from map(_draw_task, tasks)
-        return
-    # spawn: forking a process that already runs threads (torch, Arrow) can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as executor:
-        finished = 0
-        try:
-            for results in executor.map(_draw_task, tasks):
-                finished += 1
-                yield results
-        except BrokenProcessPool as error:
-            uids = [uid for uid, _ in tasks[min(finished, len(tasks) - 1)][0]]
-            raise DrawingError(
-                f"a drawing process died; the first unfinished batch runs from {uids[0]!r} to {uids[-1]!r}. "
-                "Draw these one by one with draw_svg to find the drawing, and leave it out."
-            ) from error
+def _draw(task: tuple[str, str, int, Pose, int]) -> tuple[bytes | None, str]:
+    """Draw one (uid, svg, size, pose, seed) in a process of its own: its raw pixels, or None and the reason."""
+    uid, svg, size, pose, seed = task
+    try:
+        pixels = draw_svg(svg, size) if pose == "plain" else pose_on_background(svg, size, uid, seed)
+    except DrawingError as error:
+        return None, str(error)
+    return pixels.tobytes(), ""
 
 
 def build_images(
@@ -371,16 +344,15 @@ def build_images(
     uids = [str(uid) for uid in drawings["uid"]]
     _check_unique(uids, "the drawings table")
     pairs = list(zip(uids, ("" if pd.isna(svg) else str(svg) for svg in drawings["svg"]), strict=True))
-    tasks: list[_Task] = [
-        (pairs[start : start + DRAWINGS_PER_TASK], size, pose, seed)
-        for start in range(0, len(pairs), DRAWINGS_PER_TASK)
-    ]
+    tasks = [(uid, svg, size, pose, seed) for uid, svg in pairs]
     pixels = np.empty((len(pairs), size, size, 3), dtype=np.uint8)
     kept: list[str] = []
     failures: list[tuple[str, str]] = []
     with tqdm(total=len(pairs), desc="drawing", unit="image") as progress:
-        for task, results in zip(tasks, _run_tasks(tasks, workers), strict=True):
-            for (uid, _), (raw, reason) in zip(task[0], results, strict=True):
+        waiting = iter(uids)
+        for results in map_isolated(_draw, tasks, workers, cpu_seconds=DRAWING_SECONDS):
+            for result, uid in zip(results, waiting, strict=False):
+                raw, reason = (None, result.reason) if isinstance(result, Death) else result
                 if raw is None:
                     failures.append((uid, reason))
                 else:

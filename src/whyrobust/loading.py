@@ -20,9 +20,8 @@ from torch import Tensor
 
 from whyrobust.augmentation import shift_zoom_flip, simclr_colours, simclr_view
 from whyrobust.images import Pixels
-from whyrobust.locations import read_bytes
 from whyrobust.models import normalise_pixels
-from whyrobust.photographs import Preprocessing, decode, training_crop
+from whyrobust.photographs import Preprocessing, read_picture, training_crop
 
 #: Batches that are decoded ahead of the one that is learnt from.
 BATCHES_AHEAD = 3
@@ -116,8 +115,7 @@ class PhotographsOnDisk:
 
     def _views(self, position: int, sample: int, views: int, how: Augmentation, seed: int) -> list[Pixels]:
         """Return the crops of one sample; ``sample`` numbers all samples of the run, so each gets its own crops."""
-        file, offset, length, border = self.places[position]
-        image = decode(read_bytes(file, offset, length), border)
+        image = read_picture(*self.places[position])
         generator = np.random.Generator(np.random.PCG64([seed, sample]))
         return [training_crop(image, self.preprocessing, how.min_crop_area, how.flip, generator) for _ in range(views)]
 

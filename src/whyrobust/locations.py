@@ -8,12 +8,15 @@ a path to write to. docs/performance.md says how this was chosen.
 
 from __future__ import annotations
 
+import lzma
+import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +37,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 #: A member larger than this is no photograph: a bomb, or something else.
 MAXIMUM_BYTES = 256 * 2**20
+
+#: A compressed archive may unpack to this many times its size and `MAXIMUM_BYTES`: photographs hardly shrink.
+MAXIMUM_RATIO = 20
 
 
 class LocationError(ValueError):
@@ -67,17 +73,25 @@ class Member:
         return self.path.suffix.lower() in IMAGE_SUFFIXES and not self.path.name.startswith("._")
 
 
+def storable(name: str) -> str:
+    r"""Return a name in which bytes that are no UTF-8 are written out, as ``\xff``, so that a table can hold it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def list_folder(folder: Path | str) -> Iterator[Member]:
     """Yield the files below a folder in the order of their names; links are followed, but never in a circle.
 
     Raises:
-        LocationError: there is no such folder.
+        LocationError: there is no such folder, or a file's name is no text.
     """
     root = Path(folder)
     if not root.is_dir():
         raise LocationError(f"{root} is not a folder: give the folder that holds the pictures")
     for path in sorted(_files_below(root, frozenset())):
-        yield Member(path.relative_to(root).as_posix(), path.as_posix(), 0, -1)
+        name = path.relative_to(root).as_posix()
+        if storable(name) != name:
+            raise LocationError(f"{root} has a file named '{storable(name)}', which is no UTF-8: rename it")
+        yield Member(name, path.as_posix(), 0, -1)
 
 
 def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -90,6 +104,48 @@ def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             yield from _files_below(path, above | {here})
         elif path.is_file():
             yield path
+
+
+class _WholeTarInfo(tarfile.TarInfo):
+    """Headers of a tar that must be whole.
+
+    tarfile takes a damaged header, and a file that was cut off between two members, for the end of the archive, and all
+    that follows is lost without a word. The end is a block of zeros and nothing else.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except _EndOfTarError:
+            raise
+        except _TarHeaderError as error:
+            raise _ReadError(f"its end is missing: {error}") from error
+
+
+_ReadError, _TarHeaderError = tarfile.ReadError, tarfile.HeaderError
+_EndOfTarError: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+
+
+def _read_tar(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of an open tar that are files; links, devices and folders are passed over.
+
+    Raises:
+        LocationError: it is damaged; the message has the last member that could be read.
+    """
+    last = ""
+    members = iter(archive)
+    while True:
+        try:
+            member = next(members, None)
+        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
+            after = f" after member '{last}'" if last else ""
+            raise LocationError(f"{name} cannot be read as a tar file{after} ({error}): fetch it again") from error
+        if member is None:
+            return
+        last = storable(member.name)
+        if member.isreg():
+            yield member
 
 
 def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:
@@ -105,14 +161,12 @@ def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:
     """
     name = Path(path).as_posix()
     try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                if not member.isreg():
-                    continue
+        with tarfile.open(path, "r:", tarinfo=_WholeTarInfo) as archive:
+            for member in _read_tar(archive, name):
                 if nested and member.name.endswith(".tar"):
                     yield from _list_inner(archive, member, name)
                 else:
-                    yield Member(member.name, name, member.offset_data, member.size)
+                    yield Member(storable(member.name), name, member.offset_data, member.size)
     except (tarfile.TarError, EOFError) as error:
         raise LocationError(f"{name} cannot be read as a tar file ({error}): fetch it again") from error
 
@@ -121,14 +175,15 @@ def _list_inner(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) ->
     inner_file = archive.extractfile(member)
     if inner_file is None:
         return
+    where = f"{name}, member '{storable(member.name)}',"
     try:
-        with tarfile.open(fileobj=inner_file, mode="r:") as inner:
-            for file in inner:
-                if file.isreg():
-                    outer = PurePosixPath(member.name).stem
-                    yield Member(f"{outer}/{file.name}", name, member.offset_data + file.offset_data, file.size)
+        with tarfile.open(fileobj=inner_file, mode="r:", tarinfo=_WholeTarInfo) as inner:
+            for file in _read_tar(inner, where):
+                outer = PurePosixPath(storable(member.name)).stem
+                start = member.offset_data + file.offset_data
+                yield Member(f"{outer}/{storable(file.name)}", name, start, file.size)
     except (tarfile.TarError, EOFError) as error:
-        raise LocationError(f"{name}: member '{member.name}' cannot be read as a tar file ({error})") from error
+        raise LocationError(f"{where} cannot be read as a tar file ({error}): fetch it again") from error
 
 
 class Pack:
@@ -145,25 +200,52 @@ class Pack:
         return member
 
 
-def _read_limited(stream: IO[bytes], name: str, archive: str) -> bytes:
-    content = stream.read(MAXIMUM_BYTES + 1)
-    if len(content) > MAXIMUM_BYTES:
-        raise LocationError(
-            f"{archive}: member '{name}' has more than {MAXIMUM_BYTES} bytes: no photograph is so large"
-        )
-    return content
+class _Unpacking:
+    """Reads members of one compressed archive, as long as they are no bomb."""
+
+    def __init__(self, archive: Path | str) -> None:
+        self.archive = str(archive)
+        self.left = MAXIMUM_RATIO * Path(archive).stat().st_size + MAXIMUM_BYTES
+
+    def read(self, stream: IO[bytes], name: str) -> bytes:
+        """Return the whole content of a member."""
+        content = stream.read(MAXIMUM_BYTES + 1)
+        if len(content) > MAXIMUM_BYTES:
+            raise LocationError(
+                f"{self.archive}: member '{name}' has more than {MAXIMUM_BYTES} bytes: no photograph is so large"
+            )
+        self.left -= len(content)
+        if self.left < 0:
+            raise LocationError(
+                f"{self.archive}: with member '{name}' it has unpacked to more than {MAXIMUM_RATIO} times its size: "
+                "photographs hardly shrink, so this is something else"
+            )
+        return content
 
 
 def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """Copy the wanted files of a compressed tar into a pack, read once from front to back."""
+    """Copy the wanted files of a compressed tar into a pack, read once from front to back.
+
+    Raises:
+        LocationError: the archive is damaged, or unpacks to far more than photographs do.
+    """
+    unpacking = _Unpacking(path)
     try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                stream = archive.extractfile(member) if member.isreg() and wanted(member.name) else None
-                if stream is not None:
-                    yield pack.add(member.name, _read_limited(stream, member.name, str(path)))
+        archive = tarfile.open(path, "r|*", tarinfo=_WholeTarInfo)  # noqa: SIM115 - closed below
     except (tarfile.TarError, EOFError, OSError) as error:
         raise LocationError(f"{path} cannot be read as a tar file ({error}): fetch it again") from error
+    with archive:
+        for member in _read_tar(archive, str(path)):
+            name = storable(member.name)
+            if not wanted(name):
+                continue
+            try:
+                stream = archive.extractfile(member)
+                content = unpacking.read(stream, name) if stream is not None else b""
+            except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
+            # A disk that is full is another error: the archive is good.
+            yield pack.add(name, content)
 
 
 def unpack_zip(
@@ -172,23 +254,31 @@ def unpack_zip(
     """Copy the wanted files of a zip into a pack.
 
     Raises:
-        LocationError: the archive is damaged, or the password is missing or wrong.
+        LocationError: the archive is damaged, the password is missing or wrong, or it unpacks to far more than
+            photographs do.
     """
+    unpacking = _Unpacking(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.is_dir() or not wanted(info.filename):
-                    continue
-                try:
-                    with archive.open(info, pwd=password.encode() if password else None) as stream:
-                        yield pack.add(info.filename, _read_limited(stream, info.filename, str(path)))
-                except RuntimeError as error:  # zipfile's way to say that a password is missing or wrong
-                    what = "is wrong" if password else "is missing"
-                    raise LocationError(
-                        f"{path}: the password of member '{info.filename}' {what}: give it in the config key 'password'"
-                    ) from error
-    except (zipfile.BadZipFile, EOFError) as error:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise LocationError(f"{path} cannot be read as a zip file ({error}): fetch it again") from error
+    with archive:
+        for info in archive.infolist():
+            name = storable(info.filename)
+            # A link's content is the place it points to, and no picture.
+            if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not wanted(name):
+                continue
+            try:
+                with archive.open(info, pwd=password.encode() if password else None) as stream:
+                    content = unpacking.read(stream, name)
+            except (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
+                raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
+            except RuntimeError as error:  # zipfile's way to say that a password is missing or wrong
+                what = "is wrong" if password else "is missing"
+                raise LocationError(
+                    f"{path}: the password of member '{name}' {what}: give it in the config key 'password'"
+                ) from error
+            yield pack.add(name, content)
 
 
 def list_archive(

@@ -5,8 +5,11 @@ Stands alone because every script starts with it and nothing else in the package
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,9 +19,44 @@ from types import TracebackType
 QUIET_INTERVAL_SECONDS = 20.0
 
 
+#: What switches off the reports of libraries that a stage may import, and the general sign for it.
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "WANDB_MODE": "disabled",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
+
+#: Errors of a file system for want of room, of a quota, or beyond the largest file that it or a user's limit allows.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def advice(error: BaseException, folder: Path) -> str:
+    """Return what to do about an error of the file system, or nothing.
+
+    Args:
+        error: what was raised; libraries that are not Python's say in words what the number of an error was.
+        folder: where the study writes.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    words = str(error).lower()
+    if number in NO_ROOM or any(text in words for text in ("no space left", "file too large", "quota exceeded")):
+        free = shutil.disk_usage(folder).free / 1e9
+        return (
+            f"there is no room to write ({free:.2f} GB are free in {folder}): make room, then run the same command "
+            "again; what is finished stays, and the study goes on from there"
+        )
+    if number in NOT_ALLOWED:
+        return f"{folder} may not be written to: allow it, or run in a folder of your own"
+    return ""
+
+
 def start_log(path: Path | str) -> logging.Logger:
     """Log to ``path`` and to standard error, and let an uncaught error leave its traceback in both."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # Libraries are told not to report home; child processes inherit it.
+    os.environ.update(NO_TELEMETRY)
     logger = logging.getLogger("whyrobust")
     logger.setLevel(logging.INFO)
     logger.handlers.clear()
@@ -33,6 +71,9 @@ def start_log(path: Path | str) -> logging.Logger:
 
     def leave_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         logger.error("stopped after %.1f s: %s", time.perf_counter() - began, error, exc_info=(kind, error, trace))
+        hint = advice(error, Path.cwd())
+        if hint:
+            logger.error("%s", hint)
 
     sys.excepthook = leave_traceback
     return logger

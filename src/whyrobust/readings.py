@@ -47,14 +47,15 @@ class Reading:
 
     Attributes:
         left_out: reason -> how many were left out.
-        missing: how many of those left out have no picture where the source says.
+        missing: reason -> how many of those left out have no picture where the source says.
         first_missing: the first of them, and the reason.
         no_class: uid and label of the first record whose label is no class of the study.
     """
 
     def __init__(self, rows_a_batch: int = ROWS_A_BATCH) -> None:
         self.left_out: Counter[str] = Counter()
-        self.missing, self.first_missing = 0, ("", "")
+        self.missing: Counter[str] = Counter()
+        self.first_missing = ("", "")
         self.no_class = ("", "")
         self._rows_a_batch, self._count, self._needed = rows_a_batch, 0, list[str]()
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
@@ -86,7 +87,7 @@ class Reading:
         self.left_out[reason] += 1
         if not self.missing:
             self.first_missing = (picture, reason)
-        self.missing += 1
+        self.missing[reason] += 1
 
     def known_class(self, uid: str, given: object, classes: Collection[str]) -> str | None:
         """Return the class that a source gives a record; None, and a note of the first, where it is no class."""
@@ -247,11 +248,13 @@ def check_not_there(reading: Reading, dataset: str, allowed_share: float) -> Non
     Raises:
         SourceError: more than ``allowed_share`` (0..1) of all are.
     """
-    total = reading.missing + len(reading)
-    if reading.missing > allowed_share * total:
+    missing = reading.missing.total()
+    total = missing + len(reading)
+    if missing > allowed_share * total:
         picture, reason = reading.first_missing
+        reasons = ", ".join(f"{count:,} x {what}" for what, count in reading.missing.most_common())
         raise SourceError(
-            f"data set '{dataset}' lacks {reading.missing:,} of {total:,} pictures ({reading.missing / total:.1%}, "
-            f"allowed {allowed_share:.1%}), the first '{picture}': {reason}; put them in place, correct the table, or "
-            "allow a larger share in data.allowed_failure_share"
+            f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.1%} where "
+            f"{allowed_share:.1%} are allowed, the first '{picture}': {reason}; put them in place, correct the table, "
+            "or allow a larger share in data.allowed_failure_share"
         )

@@ -643,7 +643,7 @@ class MultiMeasurement:
     """Effective robustness beyond several in-distribution test sets, in percentage points.
 
     ``points, low_points, high_points`` and ``extrapolated`` (outside the span of the standard models on some test
-    set) are [models], ``draws`` [resamples, models].
+    set) are [models], ``draws`` [resamples, models]. ``note`` says why there is nothing where there is no fit.
     """
 
     points: FloatArray
@@ -652,6 +652,11 @@ class MultiMeasurement:
     draws: FloatArray
     extrapolated: BoolArray
     baseline: MultiBaseline
+    note: str = ""
+
+
+class NoBaselineError(ValueError):
+    """Accuracies to which nothing can be fitted; the message says why and what would help."""
 
 
 def fit_multi_baseline(x: ArrayLike, y: ArrayLike, scale: str) -> MultiBaseline:
@@ -675,8 +680,9 @@ def fit_multi_baseline(x: ArrayLike, y: ArrayLike, scale: str) -> MultiBaseline:
         left out and counted.
 
     Raises:
-        ValueError: where the shapes do not fit, the scale is unknown, there are fewer usable models than
-            coefficients (test sets and intercept) + 1, or the test sets are exact combinations of each other.
+        ValueError: where the shapes do not fit, or the scale is unknown.
+        NoBaselineError: there are fewer usable models than coefficients (test sets and intercept) + 1, or the test
+            sets are exact combinations of each other.
     """
     accuracy, shifted = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if accuracy.ndim != 2 or accuracy.shape[1] == 0 or shifted.shape != accuracy.shape[:1]:
@@ -688,14 +694,14 @@ def fit_multi_baseline(x: ArrayLike, y: ArrayLike, scale: str) -> MultiBaseline:
     usable = np.isfinite(tx).all(axis=1) & np.isfinite(ty)
     test_sets, count = accuracy.shape[1], int(usable.sum())
     if count < test_sets + 2:
-        raise ValueError(
+        raise NoBaselineError(
             f"Found {count} standard models with finite accuracies for {test_sets} in-distribution test sets: the fit "
             f"has {test_sets + 1} coefficients and takes {test_sets + 2} models or more. Name more standard models, or "
             "fewer test sets."
         )
     slopes, intercept = _fit_planes(tx, ty, np.ones((1, ty.size)))
     if not np.isfinite(slopes).all():
-        raise ValueError(
+        raise NoBaselineError(
             f"The accuracies of {count} standard models on {test_sets} in-distribution test sets are exact "
             "combinations of each other, so the test sets cannot be told apart. Name standard models from several "
             "sources, or leave a test set out."
@@ -788,7 +794,12 @@ def multi_effective_robustness(
             f"x has shape {accuracy.shape}, y {shifted.shape} and the standard mask {standard.shape}: give "
             "[models, test_sets], [models] and [models]."
         )
-    baseline = fit_multi_baseline(accuracy[standard], shifted[standard], scale)
+    note = ""
+    try:
+        baseline = fit_multi_baseline(accuracy[standard], shifted[standard], scale)
+    except NoBaselineError as error:
+        # Models at chance on one shift must not stop a study: what is not known is said.
+        baseline, note = _no_plane(accuracy.shape[1], int(standard.sum()), scale), str(error)
     points = POINTS_PER_UNIT * (shifted - baseline.predict(accuracy))
     draws = multi_effective_robustness_draws(id_draws, shift_draws, standard, scale, seed)
     if draws.shape[1:] != points.shape:
@@ -798,7 +809,15 @@ def multi_effective_robustness(
     draws = np.where(np.isfinite(points), draws, np.nan)
     low, high = _interval(draws, confidence)
     inside: BoolArray = np.asarray(((accuracy >= baseline.x_low) & (accuracy <= baseline.x_high)).all(axis=1))
-    return MultiMeasurement(points, low, high, draws, np.logical_not(inside), baseline)
+    return MultiMeasurement(points, low, high, draws, np.logical_not(inside), baseline, note)
+
+
+def _no_plane(test_sets: int, models: int, scale: str) -> MultiBaseline:
+    unknown = (float("nan"),) * test_sets
+    return MultiBaseline(
+        slopes=unknown, intercept=float("nan"), r_squared=float("nan"), scale=scale, models=0, excluded=models,
+        x_low=unknown, x_high=unknown,
+    )  # fmt: skip
 
 
 # --- Shared arithmetic --------------------------------------------------------------------------------------

@@ -7,15 +7,20 @@ as one line that names the key, the value found and what is allowed.
 from __future__ import annotations
 
 import csv
+import json
+import math
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jsonschema
 import yaml
 
+from whyrobust.class_names import ClassTableError, covered_names, read_class_table
 from whyrobust.plan import (
     OWN,
     Contrast,
@@ -130,17 +135,90 @@ def _explain(error: jsonschema.ValidationError, definitions: Mapping[str, Any]) 
     return f"config key {key} is {found}: allowed is {allowed_words(schema, definitions)}"
 
 
+def _is_whole(_checker: object, value: object) -> bool:
+    # JSON Schema takes 300.0 for a whole number; here it would end in names of runs and files.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_checker: object, value: object) -> bool:
+    # NaN lies within every range, since no comparison with it holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole).redefine(
+        "number", _is_finite
+    ),
+)
+
+
+@cache
+def _read_schema(path: Path) -> dict[str, Any]:
+    schema: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return schema
+
+
+def _texts(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every text in a config with its place, keys among them."""
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            if isinstance(name, str):
+                yield path, name
+            yield from _texts(value, (*path, name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _texts(value, (*path, number))
+
+
 def check_schema(config: Mapping[str, Any], schema_path: Path | str) -> None:
     """Check a config against the schema.
 
     Raises:
         ConfigError: the first problem, as one line.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(dict(config))
+    for path, text in _texts(config):
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+            # A line break at the end would pass a pattern, and none of them can be part of a path.
+            raise ConfigError(
+                f"config key {ascii(_key(path))[1:-1]} has {text[:80]!a}: allowed is text without line breaks and "
+                "control characters"
+            )
+    schema = _read_schema(Path(schema_path))
+    errors = _Validator(schema).iter_errors(dict(config))
     first = min(errors, key=lambda error: (len(error.absolute_path), str(list(error.absolute_path))), default=None)
     if first is not None:
         raise ConfigError(_explain(first, schema.get("$defs", {})))
+
+
+def check_keys_once(path: Path | str) -> None:
+    """Check that no key of a config file comes twice: YAML would keep the last and drop the others without a word.
+
+    Raises:
+        ConfigError: the first such key, with its lines.
+    """
+    waiting: list[tuple[tuple[str | int, ...], yaml.Node]] = []
+    with Path(path).open(encoding="utf-8") as handle:
+        whole = yaml.compose(handle, Loader=yaml.SafeLoader)
+    if whole is not None:
+        waiting.append(((), whole))
+    while waiting:
+        place, node = waiting.pop(0)
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for name, value in node.value:
+                key, line = str(name.value), name.start_mark.line + 1
+                if key in lines:
+                    raise ConfigError(
+                        f"config key {_key([*place, key])} comes twice in {path}, in lines {lines[key]} and {line}: "
+                        "keep one"
+                    )
+                lines[key] = line
+                waiting.append(((*place, key), value))
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [((*place, number), value) for number, value in enumerate(node.value)]
 
 
 def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,22 +244,60 @@ def in_distribution_test_set(test_sets: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
-    """Return the number of images of each class by part from the columns ``<part>_images`` of the class table."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    """Return the number of images of each class by part from the columns ``<part>_images`` of the class table.
+
+    Raises:
+        ConfigError: the file is no table with a column ``class``, a class comes twice or has no name, or a number is
+            none.
+    """
+    place = f"config key data.classes is '{path}'"
+    columns, rows = _read_classes(path)
+    if "class" not in columns:
+        raise ConfigError(
+            f"{place}, a table without the column 'class': allowed is a CSV with class, and name if wanted"
+        )
+    names = [row["class"] or "" for row in rows]
+    if not rows or not all(name.strip() for name in names):
+        raise ConfigError(
+            f"{place}, which {'has a class without a name' if rows else 'has no class'}: name every class"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{place}, where class '{twice[0]}' comes twice: allowed is each class once")
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
-        for column, value in row.items():
+        for column in columns:
             if column.endswith("_images"):
+                value = row[column] or ""
+                if not value.isdecimal():
+                    raise ConfigError(f"{place}, where {column} of '{row['class']}' is '{value}': give a whole number")
                 counts.setdefault(column.removesuffix("_images"), {})[row["class"]] = int(value)
     return counts
 
 
 def count_covered_classes(path: Path | str) -> dict[str, int]:
     """Return how many classes each kind of `CLASS_COLUMN_KINDS` covers by its column of the class table."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    return {kind: sum((row.get(kind) or "").strip().lower() == "true" for row in rows) for kind in CLASS_COLUMN_KINDS}
+    _, rows = _read_classes(path)
+    return {kind: len(covered_names(rows, kind)) for kind in CLASS_COLUMN_KINDS}
+
+
+def _read_classes(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        return read_class_table(path)
+    except ClassTableError as error:
+        raise ConfigError(f"config key data.classes is '{path}': {error}") from error
+
+
+def _read_sources(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and the rows of the table of sources, as `downloads.read_pinned_sources` reads it."""
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            f"config key sources_table is '{path}', which cannot be read as a table in UTF-8 ({error}): give a table"
+        ) from error
 
 
 def photo_datasets(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -214,9 +330,50 @@ def files_of(facts: Mapping[str, Any], root: Path) -> list[str]:
 
 def downloadable_files(table: Path, folder: str) -> dict[str, str]:
     """Return, for each path under the folder for downloads that the table of sources knows, its row's name."""
-    with table.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
-    return {Path(folder, row["file"]).as_posix(): row["name"] for row in rows}
+    columns, rows = _read_sources(table)
+    missing = [name for name in ("name", "file") if name not in columns]
+    if missing:
+        raise ConfigError(f"config key sources_table is '{table}', a table without the column '{missing[0]}'")
+    found: dict[str, str] = {}
+    for row in rows:
+        inside = PurePosixPath(row["file"] or "")
+        if inside.is_absolute() or not inside.parts or ".." in inside.parts:
+            raise ConfigError(
+                f"config key sources_table is '{table}', where '{row['name']}' has the file '{row['file']}': "
+                "allowed is a path inside the folder for downloads"
+            )
+        found[Path(folder, inside).as_posix()] = row["name"]
+    return found
+
+
+def read_prompts(path: Path, key: str) -> list[str]:
+    """Return the sentences of a prompt set in a file, one a line; empty lines are passed over.
+
+    Raises:
+        ConfigError: there is none, or one has no place for the class.
+    """
+    try:
+        sentences = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{key} is '{path}', which is no text in UTF-8 ({error}): give a text file") from error
+    wrong = [sentence for sentence in sentences if "{class}" not in sentence]
+    if wrong or not sentences:
+        what = f"has the line {wrong[0][:80]!a}" if wrong else "has no line"
+        raise ConfigError(f"{key} is '{path}', which {what}: allowed are sentences with {{class}}, one a line")
+    return sentences
+
+
+def _check_model(key: str, path: Path) -> None:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{key} is '{path}', which is no JSON ({error}): give an open_clip model description"
+        ) from error
+    needed = ("embed_dim", "vision_cfg", "text_cfg")
+    missing = [name for name in needed if name not in described] if isinstance(described, dict) else needed[:1]
+    if missing:
+        raise ConfigError(f"{key} is '{path}', which lacks {missing[0]}: give an open_clip model description")
 
 
 def missing_files(how_to_get: Mapping[str, str], root: Path) -> str:
@@ -240,6 +397,11 @@ def check_files(config: Mapping[str, Any], root: Path) -> None:
     for key, path in named.items():
         if not (root / path).is_file():
             raise ConfigError(f"config key {key} is '{path}': there is no such file")
+    for name, path in config["models"].items():
+        _check_model(f"config key models.{name}", root / path)
+    for name, value in config["prompts"].items():
+        if isinstance(value, str):
+            read_prompts(root / value, f"config key prompts.{name}")
     known = downloadable_files(root / config["sources_table"], config["downloads"])
     for section in ("sources", "test_sets"):
         for name, facts in config[section].items():
@@ -389,12 +551,35 @@ def check_data(
         for run in runs:
             if not set(components[run.source]) <= set(icon_sources):
                 continue
-            held = sum(sum(counts[icon_sources[name]["part"]].values()) for name in components[run.source])
+            held = _most_images(
+                config["sources"][run.source],
+                {name: counts[icon_sources[name]["part"]] for name in icon_sources},
+                components[run.source],
+            )
             if run.train_images > held:
                 raise ConfigError(
                     f"config key runs has train_images {run.train_images} for source '{run.source}': "
                     f"allowed is at most {held}"
                 )
+
+
+def _most_images(facts: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], components: Sequence[str]) -> int:
+    """Return how many images a source can have at most, from the images of each class of every plain source.
+
+    A mixture, and a view in the proportions of another source, end where the first of their parts is used up; Webster's
+    rule may give a part half an image less than its share (`subsets.draw_mixture`).
+    """
+    totals = {name: sum(counts[name].values()) for name in counts}
+    if facts["kind"] == "mixture":
+        return min(int((totals[name] + 0.5) / share) for name, share in facts["shares"].items())
+    if "match_classes_of" in facts:
+        wanted, held = counts[facts["match_classes_of"]], counts[facts["of"]]
+        total = totals[facts["match_classes_of"]]
+        return min(
+            totals[facts["of"]],
+            *(int((held[name] + 1) * total / images) for name, images in wanted.items() if images > 0),
+        )
+    return sum(totals[name] for name in components)
 
 
 def _check_dataset_names(config: Mapping[str, Any], icons: bool) -> None:

@@ -198,7 +198,7 @@ def train(
 
     Raises:
         ModelError: the checkpoint is of another architecture.
-        TrainingError: the loss is not a finite number.
+        TrainingError: the loss is not a finite number, or the last step left weights that are none.
     """
     make_repeatable(seed, threads)
     device = pick_device(device_name)
@@ -245,4 +245,11 @@ def train(
         samples = (step + 1) * hyper.batch_size
         report(Progress(step + 1, samples, value, rate, samples / (time.perf_counter() - began)))
     weights: dict[str, Tensor] = objective.checkpoint_weights()
+    # No later loss would tell of the last step.
+    ruined = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    if ruined:
+        raise TrainingError(
+            f"{len(ruined)} weights, '{ruined[0]}' first, are not finite after step {hyper.steps} of {hyper.steps} "
+            f"(learning rate {rate:.3g}): lower training.{objective_name}.learning_rate"
+        )
     return weights

@@ -11,7 +11,7 @@ from snakemake.logging import logger
 import yaml
 
 from whyrobust.downloads import DownloadError, read_pinned_sources
-from whyrobust.provenance import code_version, script_modules
+from whyrobust.provenance import code_version, environment_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN
 from whyrobust.stages import STAGES
 from whyrobust.settings import (
@@ -19,12 +19,14 @@ from whyrobust.settings import (
     DERIVED_KINDS,
     ICON_PARTS,
     ConfigError,
+    check_keys_once,
     downloadable_files,
     files_of,
     in_distribution_test_set,
     missing_files,
     photo_datasets,
     plan_study,
+    read_prompts,
     with_defaults,
 )
 
@@ -32,6 +34,8 @@ from whyrobust.settings import (
 def planned(config_to_check):
     """Return what a valid config asks for; stop with one line where it is not valid."""
     try:
+        for path in workflow.configfiles:
+            check_keys_once(path)
         return plan_study(
             config_to_check,
             workflow.source_path("../schemas/config.schema.yaml"),
@@ -144,8 +148,9 @@ wildcard_constraints:
 
 
 def code_of(script):
-    """Return the version of the package code that a script uses, so that a change of it reruns the stage."""
-    return code_version(script_modules(workflow.source_path(f"../scripts/{script}.py")))
+    """Return the version of the code and of the packages that a script uses, so that a change reruns the stage."""
+    path = workflow.source_path(f"../scripts/{script}.py")
+    return {"code": code_version(script_modules(path))} | environment_version(path)
 
 
 def run_of(wildcards):
@@ -227,7 +232,7 @@ def prompt_sets():
         name: (
             value
             if isinstance(value, list)
-            else Path(value).read_text(encoding="utf-8").splitlines()
+            else read_prompts(Path(value), f"config key prompts.{name}")
         )
         for name, value in config["prompts"].items()
     }

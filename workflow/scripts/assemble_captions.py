@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.captions import assemble_captions
-from whyrobust.evaluation import read_class_names, read_prompt_names
+from whyrobust.class_names import read_class_names, read_prompt_names
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.records import read_records

@@ -17,6 +17,9 @@ from whyrobust.records import read_drawings
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+#: Reasons that also go to the log, which stays where the job stops; the table has all of them.
+FAILURES_LOGGED = 1000
+
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
@@ -24,6 +27,8 @@ if __name__ == "__main__":
     size, seed, pose = snakemake.params.size, snakemake.params.seed, snakemake.params.pose
     uids, pixels, failures = build_images(drawings, size=size, pose=pose, seed=seed, workers=snakemake.threads)
     logger.info("%d of %d drawn", len(uids), len(drawings))
+    for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):
+        logger.info("left out %s: %s", uid, reason)
     check_failure_share(failures, len(drawings), snakemake.params.allowed_failure_share)
     plain = pixels
     if pose != "plain":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.evaluation import read_class_names, read_covered_classes
+from whyrobust.class_names import read_class_names, read_covered_classes
 from whyrobust.files import atomic_path
 from whyrobust.locations import Pack
 from whyrobust.logs import start_log

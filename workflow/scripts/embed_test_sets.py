@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
+from whyrobust.class_names import read_prompt_names
 from whyrobust.encoders import open_run
-from whyrobust.evaluation import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts, read_prompt_names
+from whyrobust.evaluation import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.models import read_facts

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
-from whyrobust.evaluation import read_class_names
+from whyrobust.class_names import read_class_names
 from whyrobust.files import atomic_path
 from whyrobust.heads import fit_linear_probe, fit_nearest_mean
 from whyrobust.logs import start_log

@@ -18,6 +18,9 @@ from whyrobust.photographs import check_photographs, write_photographs
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+#: Reasons that also go to the log, which stays where the job stops; the table has all of them.
+FAILURES_LOGGED = 1000
+
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
@@ -28,6 +31,8 @@ if __name__ == "__main__":
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
     with atomic_path(snakemake.output.failures) as temporary:
         failures.to_csv(temporary, index=False)
+    for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):
+        logger.info("left out %s: %s", uid, reason)
     expected = expected_images(facts)
     if expected is not None:
         # Whole when it was listed is not whole when it is scored: what does not decode is missing too.

@@ -62,6 +62,7 @@ if __name__ == "__main__":
             standard=standard,
             extrapolated=measured.extrapolated,
             r_squared=measured.baseline.r_squared,
+            note=measured.note,
         )
         tables.append(table)
     with atomic_path(snakemake.output.effective_robustness) as temporary:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from whyrobust.evaluation import read_class_names, read_covered_classes
+from whyrobust.class_names import read_class_names, read_covered_classes
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.plan import HEAD_FIELDS, Head

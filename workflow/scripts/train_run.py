@@ -12,15 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 
-from whyrobust.evaluation import read_class_names
+from whyrobust.class_names import read_class_names
 from whyrobust.files import atomic_path, write_json
 from whyrobust.images import read_pixels
 from whyrobust.loading import ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.logs import progress_interval, start_log
-from whyrobust.models import open_clip_config, read_model_config, save_weights, tokenize
+from whyrobust.models import open_clip_config, read_model_config, read_weights, save_weights, tokenize
 from whyrobust.photographs import holds_photographs, open_locations, study_preprocessing
 from whyrobust.training import Hyperparameters, Progress, train
 
@@ -101,7 +100,7 @@ if __name__ == "__main__":
             threads=snakemake.threads,
             device_name=snakemake.params.device,
             report=show,
-            initial=load_file(snakemake.input.pretrained[0]) if snakemake.input.pretrained else None,
+            initial=read_weights(snakemake.input.pretrained[0]) if snakemake.input.pretrained else None,
             block=snakemake.params.block,
             window=snakemake.params.window,
         )

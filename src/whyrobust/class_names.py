@@ -1,0 +1,63 @@
+"""The classes of a study: their names, and which of them a test set covers, from the study's table of classes.
+
+Stands alone because nearly every stage needs them and nothing else of what trains or evaluates: a change there must not
+read photographs or train models again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+
+class ClassTableError(ValueError):
+    """A table of classes that cannot be read, or lacks what it is asked for."""
+
+
+def read_class_table(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and the rows of a table of classes; a cell that a short row lacks is None.
+
+    Raises:
+        ClassTableError: it is no text in UTF-8, or a quote is never closed.
+    """
+    try:
+        # Spreadsheets put a mark before the first column's name.
+        with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            return list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ClassTableError(f"{path} cannot be read as a table in UTF-8 ({error}): give a table") from error
+
+
+def read_class_names(path: Path | str) -> list[str]:
+    """Return the names of the classes; a class's id is its position in the table."""
+    _, rows = read_class_table(path)
+    return [row["class"] for row in rows]
+
+
+def read_prompt_names(path: Path | str) -> list[str]:
+    """Return what each class is called in prompts and captions: column ``name`` where there is one, else the class."""
+    _, rows = read_class_table(path)
+    return [row.get("name") or row["class"] for row in rows]
+
+
+def read_covered_classes(path: Path | str, column: str) -> list[str]:
+    """Return the classes that a column of the table of classes says ``true`` of, in the order of the table.
+
+    Raises:
+        ClassTableError: the table has no such column, or it says true of no class.
+    """
+    _, rows = read_class_table(path)
+    covered = covered_names(rows, column)
+    if not covered:
+        raise ClassTableError(
+            f"{path} has no class with true in a column '{column}', which says what a test set of kind '{column}' "
+            "covers: add it, as resources/imagenet/classes.csv has it"
+        )
+    return covered
+
+
+def covered_names(rows: Iterable[Mapping[str, str]], column: str) -> list[str]:
+    """Return the classes of a table's rows that a column says ``true`` of, in their order."""
+    return [row["class"] for row in rows if (row.get(column) or "").strip().lower() == "true"]

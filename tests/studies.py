@@ -1,0 +1,61 @@
+"""Running whole studies in folders of their own, and what two of them must have in common byte for byte."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.conftest import watched
+from whyrobust.files import checksum
+
+ROOT = Path(__file__).parent.parent
+
+#: What tells of the run and not of the study: times, machines, and pages and pictures that show them.
+OF_THE_RUN = ("logs", "benchmarks", "report.html", "provenance.json")
+
+#: Endings of tables, subsets, images, embeddings and checkpoints; of figures, the tables that they are drawn from.
+COMPARED = (".csv", ".parquet", ".arrow", ".npy", ".npz", ".safetensors", ".json", ".txt")
+
+
+def make_folder(folder: Path, config_name: str = "smoke.yaml") -> Path:
+    """Make a folder in which a study can be run; downloads are shared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "resources").exists():
+        (folder / "resources").symlink_to(ROOT / "resources")
+    config = yaml.safe_load((ROOT / "config" / config_name).read_text(encoding="utf-8"))
+    config["downloads"] = str(ROOT / "downloads")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def snakemake_command(*arguments: str) -> list[str]:
+    """Return the call of Snakemake with this repository's workflow."""
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+
+
+def run_study(folder: Path, cores: int) -> None:
+    """Run a study to its end."""
+    done = subprocess.run(
+        snakemake_command("--cores", str(cores), "--rerun-incomplete", "--quiet", "all"),
+        cwd=folder, capture_output=True, text=True, check=False, env=watched(folder) | {"COLUMNS": "200"},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"the study in {folder} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the checksum of every table, subset, store of images and checkpoint under ``results``, by its path."""
+    results = folder / "results"
+    return {
+        path.relative_to(results).as_posix(): checksum(path)
+        for path in sorted(results.rglob("*"))
+        if path.is_file() and path.suffix in COMPARED and not set(path.relative_to(results).parts) & set(OF_THE_RUN)
+    }
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return the paths that only one has, or that differ."""
+    return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
