@@ -103,9 +103,12 @@ def test_a_connection_cut_at_any_byte_is_taken_up(server, tmp_path, cut):
 
 
 def test_a_new_process_takes_up_what_is_there(server, tmp_path):
+    def end_the_process(_):
+        raise KeyboardInterrupt
+
     server.answers["/a"] = [whole(50_000)]
-    with pytest.raises(DownloadError, match=r"connection broke"):
-        fetch(tmp_path, source(server.address("/a")), attempts=1)
+    with pytest.raises(KeyboardInterrupt):
+        download(source(server.address("/a")), tmp_path / "a.tar", sleep=end_the_process)
     server.answers["/a"] = [whole()]
     fetch(tmp_path, source(server.address("/a")), attempts=1)
     assert server.asked[-1][1] == "bytes=50000-"
@@ -114,6 +117,35 @@ def test_a_new_process_takes_up_what_is_there(server, tmp_path):
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
     server.answers["/a"] = [whole(50_000, '"old"', GOOD[::-1]), whole(None, '"new"')]
     fetch(tmp_path, source(server.address("/a")))
+
+
+def test_a_line_that_breaks_often_still_brings_the_file(server, tmp_path):
+    server.answers["/a"] = [whole(10_000)]
+    assert len(fetch(tmp_path, source(server.address("/a")), attempts=2)) == len(GOOD) // 10_000
+
+
+def test_a_line_that_brings_nothing_new_is_given_up(server, tmp_path):
+    server.answers["/a"] = [whole(50_000), (503, {}, b"", None)]
+    with pytest.raises(DownloadError, match="503"):
+        fetch(tmp_path, source(server.address("/a")), attempts=3)
+    assert len(server.asked) == 1 + 3
+
+
+def test_another_address_leaves_what_came_from_the_first(server, tmp_path):
+    server.answers["/a"] = [whole(90_000), (503, {}, b"", None), (503, {}, b"", None), whole()]
+    server.answers["/b"] = [(200, {}, GOOD[:10], None)]
+    pinned = source(server.address("/a"), server.address("/b"))
+    with pytest.raises(DownloadError):
+        fetch(tmp_path, pinned, attempts=2)
+    fetch(tmp_path, pinned)
+    assert [asked for asked in server.asked if asked[0] == "/a"][-1][1] == "bytes=90000-"
+
+
+def test_a_server_that_asks_to_wait_for_hours_is_left_alone(server, tmp_path):
+    server.answers["/a"] = [(429, {"Retry-After": "7200"}, b"", None)]
+    with pytest.raises(DownloadError, match="7,200 s"):
+        fetch(tmp_path, source(server.address("/a")))
+    assert len(server.asked) == 1
 
 
 def test_a_server_without_ranges_starts_again(server, tmp_path):

@@ -55,6 +55,11 @@ def write_picture(path):
         ("caf\u00c3\u00a9", "caf\u00e9"),
         ("two%0Alines%00", "two lines"),
         ("3 > 2", "3 > 2"),
+        ("5 < 6 and 7 > 2", "5 < 6 and 7 > 2"),
+        ("I <3 my cat > dog", "I <3 my cat > dog"),
+        ("<PERSON> with a dog", "<PERSON> with a dog"),
+        ("a<br/>b <IMG src=x> c<!-- no -->", "a b c"),
+        ("<bold claim>", "<bold claim>"),
         ("", ""),
     ],
 )

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import requests
 import urllib3
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+from tenacity.stop import stop_base
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
@@ -207,12 +208,12 @@ def _retry_after(response: requests.Response) -> float | None:
     """Return the seconds that a server asks to wait, given as a number or as a date."""
     text = response.headers.get("Retry-After", "")
     if text.isdecimal():
-        return min(float(text), LONGEST_WAIT_SECONDS)
+        return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
-    return min(max(0.0, moment.timestamp() - time.time()), LONGEST_WAIT_SECONDS)
+    return max(0.0, moment.timestamp() - time.time())
 
 
 def _version_of(response: requests.Response) -> str:
@@ -267,7 +268,13 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
                 _forget(part)
                 raise _PassingError("the server has no such range: starting again")
             if code in (408, 425, 429) or code >= 500:
-                raise _PassingError(f"the server answers {code} {response.reason}", _retry_after(response))
+                wait = _retry_after(response)
+                if wait is not None and wait > LONGEST_WAIT_SECONDS:
+                    # Asked again sooner, it would only be asked in vain.
+                    raise DownloadError(
+                        f"the server answers {code} {response.reason} and asks to wait {wait:,.0f} s: call again then"
+                    )
+                raise _PassingError(f"the server answers {code} {response.reason}", wait)
             if code not in (200, 206):
                 raise DownloadError(f"the server answers {code} {response.reason}")
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
@@ -369,6 +376,23 @@ def _fetch(source: PinnedSource, address: str, part: Path) -> None:
         raise
 
 
+class _StopWithoutProgress(stop_base):
+    """Stop after some attempts in a row without a new byte: a line that breaks often still brings a file whole."""
+
+    def __init__(self, part: Path, attempts: int) -> None:
+        self.part, self.attempts = part, attempts
+        self.most, self.in_vain = self._size(), 0
+
+    def _size(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        size = self._size()
+        self.in_vain = 0 if size > self.most else self.in_vain + 1
+        self.most = max(self.most, size)
+        return self.in_vain >= self.attempts
+
+
 def download(
     source: PinnedSource, destination: Path, attempts: int = 5, sleep: Callable[[float], None] = time.sleep
 ) -> None:
@@ -377,7 +401,7 @@ def download(
     Args:
         source: what to fetch.
         destination: final path.
-        attempts: how often each address is tried while the failure may pass.
+        attempts: how often in a row each address is tried without a new byte, while the failure may pass.
         sleep: waits; given by tests.
 
     Raises:
@@ -389,12 +413,16 @@ def download(
             f"then put it at {destination}"
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(destination.name + ".part")
+    # Each address has a part of its own, so that trying another one loses nothing of what came from the first.
+    parts = {
+        address: destination.with_name(f"{destination.name}{f'.{place}' if place > 1 else ''}.part")
+        for place, address in enumerate(source.addresses, start=1)
+    }
     reasons = []
-    for address in source.addresses:
+    for address, part in parts.items():
         try:
             for attempt in Retrying(
-                stop=stop_after_attempt(attempts),
+                stop=_StopWithoutProgress(part, attempts),
                 wait=_wait,
                 sleep=sleep,
                 retry=retry_if_exception_type(_PassingError),
@@ -407,6 +435,7 @@ def download(
             reasons.append(f"{address}: {error}")
             continue
         part.replace(destination)
-        _forget(part)
+        for other in parts.values():
+            _forget(other)
         return
     raise DownloadError(f"'{source.name}' could not be downloaded. " + " | ".join(reasons))

@@ -45,7 +45,18 @@ PUBLISHED_IMAGES = {
 #: ObjectNet's red border, to be cut off (Barbu et al. 2019, the data set's terms).
 OBJECTNET_BORDER_PIXELS = 2
 
-_TAG = re.compile(r"<[^<>]+>")
+#: Elements of HTML, of today and of the years that such texts are from (WHATWG HTML standard, sections 4 and 16.2).
+_ELEMENTS = (
+    "a abbr acronym address applet area article aside audio b base basefont bdi bdo bgsound big blink blockquote "
+    "body br button canvas caption center cite code col colgroup data datalist dd del details dfn dialog dir div dl "
+    "dt em embed fieldset figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr "
+    "html i iframe img input ins kbd label legend li link main map mark marquee menu meta meter nav nobr noframes "
+    "noscript object ol optgroup option output p param picture pre progress q rp rt ruby s samp script section "
+    "select slot small source span strike strong style sub summary sup svg table tbody td template textarea tfoot "
+    "th thead time title tr track tt u ul var video wbr"
+)
+#: Tags and comments; "I <3 my cat", "5 < 6 and 7 > 2" and CC12M's "<PERSON>" are text.
+_TAG = re.compile(rf"</?(?:{_ELEMENTS.replace(' ', '|')})(?:[\s/][^<>]*)?>|<!(?:--|[a-z])[^<>]*>", re.IGNORECASE)
 # Python refuses to read a number of thousands of digits; no character has one of more than seven.
 _LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
