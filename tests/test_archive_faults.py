@@ -95,6 +95,16 @@ def test_a_damaged_header_in_the_middle_is_no_end(tmp_path):
         list(list_tar(outer, nested=True))
 
 
+def test_a_damaged_name_before_a_zip_member_is_an_error_that_names_it(tmp_path):
+    path = write_zip(tmp_path / "a.zip", [(NAMES[0], CONTENT)], zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    content[7] |= 0x08  # says that the name is UTF-8
+    content[content.index(b"a/1.jpg")] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(LocationError, match=r"a\.zip: member 'a/1\.jpg' cannot be read"):
+        read_all(path, tmp_path)
+
+
 EVIL = [
     "../../evil.jpg",
     "/tmp/evil.jpg",

@@ -271,7 +271,11 @@ def unpack_zip(
             try:
                 with archive.open(info, pwd=password.encode() if password else None) as stream:
                     content = unpacking.read(stream, name)
-            except (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
+            except LocationError:
+                raise
+            except (
+                zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError, ValueError,
+            ) as error:  # fmt: skip
                 raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
             except RuntimeError as error:  # zipfile's way to say that a password is missing or wrong
                 what = "is wrong" if password else "is missing"
