@@ -71,7 +71,7 @@ def test_a_damaged_archive_is_whole_or_an_error_that_names_it(whole, tmp_path, d
 def test_an_archive_cut_off_anywhere_never_loses_members_in_silence(whole, tmp_path, kind):
     content = whole[kind]
     lost = []
-    for cut in sorted({*range(0, len(content) - 1, 97), *range(0, len(content) - 1, 512)}):
+    for cut in sorted({*range(40), *range(0, len(content) - 1, 97), *range(0, len(content) - 1, 512)}):
         (tmp_path / "archive").write_bytes(content[:cut])
         try:
             found = read_all(tmp_path / "archive", tmp_path)
@@ -156,8 +156,9 @@ def test_a_bomb_stops_before_the_disk_is_full_and_names_the_member(tmp_path, mon
     ):
         path = tmp_path / name
         path = write_zip(path, members) if kind == "zip" else write_tar(path, members, kind)
-        with pytest.raises(LocationError, match=message):
+        with pytest.raises(LocationError, match=message) as caught:
             read_all(path, tmp_path)
+        assert "fetch it again" not in str(caught.value)
         assert (tmp_path / "pack.bin").stat().st_size < 2**20 + 20 * path.stat().st_size + 2**20
 
 

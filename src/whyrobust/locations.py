@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -40,6 +41,10 @@ MAXIMUM_BYTES = 256 * 2**20
 
 #: A compressed archive may unpack to this many times its size and `MAXIMUM_BYTES`: photographs hardly shrink.
 MAXIMUM_RATIO = 20
+
+#: What the standard library raises on damaged archives; a gzip header that is cut off gives a TypeError.
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, TypeError, IndexError, struct.error,
+           zlib.error, lzma.LZMAError)  # fmt: skip
 
 
 class LocationError(ValueError):
@@ -138,7 +143,7 @@ def _read_tar(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
     while True:
         try:
             member = next(members, None)
-        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
+        except DAMAGED as error:
             after = f" after member '{last}'" if last else ""
             raise LocationError(f"{name} cannot be read as a tar file{after} ({error}): fetch it again") from error
         if member is None:
@@ -232,7 +237,7 @@ def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> I
     unpacking = _Unpacking(path)
     try:
         archive = tarfile.open(path, "r|*", tarinfo=_WholeTarInfo)  # noqa: SIM115 - closed below
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise LocationError(f"{path} cannot be read as a tar file ({error}): fetch it again") from error
     with archive:
         for member in _read_tar(archive, str(path)):
@@ -242,7 +247,9 @@ def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> I
             try:
                 stream = archive.extractfile(member)
                 content = unpacking.read(stream, name) if stream is not None else b""
-            except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            except LocationError:  # a bomb
+                raise
+            except DAMAGED as error:
                 raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
             # A disk that is full is another error: the archive is good.
             yield pack.add(name, content)
@@ -260,7 +267,7 @@ def unpack_zip(
     unpacking = _Unpacking(path)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except (*DAMAGED, NotImplementedError) as error:
         raise LocationError(f"{path} cannot be read as a zip file ({error}): fetch it again") from error
     with archive:
         for info in archive.infolist():
@@ -271,11 +278,9 @@ def unpack_zip(
             try:
                 with archive.open(info, pwd=password.encode() if password else None) as stream:
                     content = unpacking.read(stream, name)
-            except LocationError:
+            except LocationError:  # a bomb
                 raise
-            except (
-                zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError, ValueError,
-            ) as error:  # fmt: skip
+            except (*DAMAGED, NotImplementedError) as error:
                 raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
             except RuntimeError as error:  # zipfile's way to say that a password is missing or wrong
                 what = "is wrong" if password else "is missing"
