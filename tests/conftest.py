@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.pages import find_browser
@@ -20,6 +21,10 @@ from whyrobust.settings import with_defaults
 
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
+
+# A shared machine may pause for longer than a deadline; what must be fast has a test of its own.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 
