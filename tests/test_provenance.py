@@ -40,3 +40,10 @@ def test_stage_times_are_summed_by_stage(tmp_path):
 
 def test_an_absent_package_is_reported():
     assert provenance.package_versions(["numpy", "no-such-package"])["no-such-package"] == "not installed"
+
+
+def test_a_record_shows_no_password():
+    config = {"test_sets": {"objectnet": {"password": "secret", "sets": [{"password": "secret"}, 1]}}, "seeds": (0, 1)}
+    shown = provenance.without_secrets(config)
+    assert "secret" not in str(shown) and shown["seeds"] == [0, 1]
+    assert set(shown["test_sets"]["objectnet"]) == {"password", "sets"}

@@ -154,6 +154,7 @@ def test_figures_report_and_provenance_are_there(smoke):
     assert not re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert {"commit", "packages", "machine", "config", "checksums_sha256", "images"} <= set(provenance)
+    assert "resources/icons/classes.csv" in provenance["inputs_sha256"]
     assert (smoke[0] / "results" / "reference" / "baselines.csv").exists()
 
 

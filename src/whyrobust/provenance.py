@@ -13,9 +13,10 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE_FOLDER = Path(__file__).parent
 
@@ -107,6 +108,15 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def without_secrets(config: Any) -> Any:  # noqa: ANN401 - a config value
+    """Return a config with its passwords left out: a record is shown to others, and so is the page."""
+    if isinstance(config, Mapping):
+        return {
+            str(name): "(not shown)" if name == "password" else without_secrets(value) for name, value in config.items()
+        }
+    return [without_secrets(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def git_commit(folder: Path) -> str:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -659,7 +658,7 @@ def made_section(making: Making) -> dict[str, Any]:
         "machine": making.provenance["machine"],
         "commit": making.provenance["commit"],
         "record": record,
-        "config": yaml.safe_dump(_plain(making.provenance["config"]), sort_keys=False, allow_unicode=True, width=110),
+        "config": yaml.safe_dump(making.provenance["config"], sort_keys=False, allow_unicode=True, width=110),
         "checksums": making.provenance["checksums_sha256"],
         "licences": _rows(making.licences),
         "citations": making.citations,
@@ -667,15 +666,6 @@ def made_section(making: Making) -> dict[str, Any]:
         "formats": formats,
         "latex": making.latex,
     }
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a config value
-    """Return a config as plain dicts and lists, which YAML writes without tags."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 # ---------------------------------------------------------------- the page

@@ -411,6 +411,21 @@ def caption_variants_of(wildcards):
     )
 
 
+def resource_files():
+    """Return the small files that the config names and that results depend on, for the record of the study."""
+    data = config["data"]
+    named = [data[key] for key in ("classes", "nouns", "sets") if key in data]
+    named += [config["models"][run.model] for run in TRAINED]
+    named += [value for value in config["prompts"].values() if isinstance(value, str)]
+    named += [
+        facts["class_table"] for facts in DATASETS.values() if "class_table" in facts
+    ]
+    return sorted(set(named))
+
+
+RESOURCE_FILES = resource_files()
+
+
 def stages_used():
     """Return the stages that the study goes through, in the order of the workflow."""
     left_out = set()

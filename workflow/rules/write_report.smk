@@ -11,6 +11,7 @@ rule write_report:
         figures="<results>/figures",
         sets=config["data"]["sets"] if ICON_DATASETS else [],
         sources_table=ancient(config["sources_table"]),
+        resource_files=RESOURCE_FILES,
         removed="<results>/decontaminated/counts.csv",
         sizes="<results>/decontaminated/sizes.csv",
         class_counts="<results>/data/classes.csv",

@@ -11,7 +11,14 @@ import pandas as pd
 from whyrobust.downloads import read_pinned_sources
 from whyrobust.files import checksum, write_json
 from whyrobust.logs import start_log
-from whyrobust.provenance import PACKAGE_FOLDER, git_commit, machine, package_versions, stage_times
+from whyrobust.provenance import (
+    PACKAGE_FOLDER,
+    git_commit,
+    machine,
+    package_versions,
+    stage_times,
+    without_secrets,
+)
 from whyrobust.report import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report, write_report
 
 if TYPE_CHECKING:
@@ -67,7 +74,8 @@ if __name__ == "__main__":
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables.values()},
         "seconds_by_stage": stage_times(Path(snakemake.output.report).parent / "benchmarks"),
-        "config": settings,
+        "inputs_sha256": {path: checksum(path) for path in files.resource_files},
+        "config": without_secrets(settings),
     }
     write_json(snakemake.output.provenance, provenance)
     accuracy = pd.read_csv(files.accuracy)
