@@ -417,6 +417,7 @@ def make_page(baseline=True, names=str, **changes):
         "text_fields": ["title", "tags"],
         "scale": "logit",
         "colours": {},
+        "confidence": (0.995, 0.95),
     } | changes
     return render_report(**given)
 

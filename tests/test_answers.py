@@ -33,6 +33,9 @@ def test_an_unclear_or_missing_effect_is_not_claimed():
     unclear = table(v2=(5.0, -1.0, 11.0))
     assert "unclear on v2" in answer_sentences(unclear)["Training distribution"][0]
     assert headline(unclear).startswith("No cause")
+    single = table(v2=(5.0, np.nan, np.nan))
+    assert "without an interval on v2" in answer_sentences(single)["Training distribution"][0]
+    assert headline(single).startswith("No cause could be judged")
     missing = table(v2=(np.nan, np.nan, np.nan))
     assert "not measured" in answer_sentences(missing)["Training distribution"][0]
     assert answer_sentences(missing.iloc[:0]) == {}

@@ -201,7 +201,7 @@ def test_samples_are_kept_records_in_the_order_of_the_draw(tmp_path):
         choose_samples(tmp_path / "a.parquet", ["lost"], 8, seed=0)
 
 
-def test_pairs_of_a_band_are_the_first_and_its_size_is_that_of_all_sources():
+def test_pairs_of_a_band_are_the_first_of_each_source_and_its_size_is_that_of_all():
     rows = [
         (low, low + 0.02, total, source, f"{source}{n}")
         for source, shown, total in (("web", 3, 90), ("studio", 2, 2))
@@ -211,7 +211,7 @@ def test_pairs_of_a_band_are_the_first_and_its_size_is_that_of_all_sources():
     pairs = pd.DataFrame(rows, columns=["low", "high", "in_band", "source", "uid"])
     found = sample_pairs(pairs, 4)
     assert found["low"].tolist() == [0.90] * 4 + [0.92] * 4
-    assert found["uid"].tolist() == ["web0", "web1", "web2", "studio0"] * 2
+    assert found["uid"].tolist() == ["web0", "web1", "studio0", "studio1"] * 2
     assert set(found["in_band"]) == {92}
     assert list(sample_pairs(pairs[:0], 4).columns) == list(pairs.columns)
 

@@ -98,6 +98,7 @@ def test_a_filter_takes_points_out_of_every_panel(open_page, html):
     page.locator("[data-controls=study] .legend button", has_text="CLIP on studio").click()
     page.wait_for_timeout(200)
     assert panel(page).locator(POINTS).count() == 4
+    assert page.evaluate("document.activeElement.textContent").endswith("CLIP on studio titles")
     page.get_by_role("button", name="Reset").first.click()
     page.wait_for_timeout(200)
     assert panel(page).locator(POINTS).count() == 12

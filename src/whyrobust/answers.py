@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whyrobust.formatting import format_points, judge_effect
-from whyrobust.words import capital, name_cause, name_test_set, spaced
+from whyrobust.formatting import describe_evidence, format_points, judge_effect
+from whyrobust.words import capital, name_cause, name_test_set
+
+NO_INTERVAL = "no interval"
+
+
+def judge_interval(effect: float, low: float, high: float) -> str:
+    """Judge one effect as `judge_effect` does, and tell one whose interval holds zero from one that has none."""
+    found = judge_effect(effect, low, high)
+    return NO_INTERVAL if found == "unclear" and (pd.isna(low) or pd.isna(high)) else found
 
 
 def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
@@ -23,17 +31,17 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
 
     Returns:
         For each cause, in words, one sentence a comparison: the effect on average over the shifts, and on which shifts
-        its interval lies above zero, below zero, or holds zero.
+        its interval lies above zero, below zero, holds zero, or is missing.
     """
     sentences: dict[str, list[str]] = {}
     for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
         by_verdict: dict[str, list[str]] = {}
         for row in rows.to_dict("records"):
-            found = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
+            found = judge_interval(row["effect_points"], row["low_points"], row["high_points"])
             by_verdict.setdefault(found, []).append(name_test_set(str(row["shift"])))
         phrases = (
             ("raises", "raises it on"), ("lowers", "lowers it on"), ("unclear", "unclear on"),
-            ("not measured", "not measured on"),
+            (NO_INTERVAL, "without an interval on"), ("not measured", "not measured on"),
         )  # fmt: skip
         parts = [f"{words} {', '.join(by_verdict[key])}" for key, words in phrases if key in by_verdict]
         average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
@@ -66,7 +74,13 @@ def headline(causes: pd.DataFrame) -> str:
             shifts = f"{beyond} of {len(measured)} shifts"
             clear.append((mean, name_cause(str(cause)), f"{contrast}: {format_points(mean)} points, clear on {shifts}"))
     if not clear:
-        return "No cause has an effect whose interval leaves out zero on most of the shifts."
+        bounds = main[["effect_points", "low_points", "high_points"]].notna().all(axis=1)
+        judged = bounds.groupby([main["cause"], main["contrast"]], sort=False).any()
+        without = int((~judged).sum())
+        if without == len(judged):
+            return f"No cause could be judged: none of {without} main comparisons has an interval (it takes two seeds)."
+        tail = f"; {without} of {len(judged)} main comparisons have no interval (it takes two seeds)" if without else ""
+        return f"No cause has an effect whose interval leaves out zero on most of the shifts{tail}."
     clear.sort(key=lambda found: -abs(found[0]))
     (_, name, evidence), *rest = clear
     others = len(main["cause"].unique()) - 1
@@ -89,7 +103,7 @@ def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
         row["shift"]: {
             "effect": format_points(row[column]),
             "interval": f"{format_points(row['low_points'])} to {format_points(row['high_points'])}",
-            "verdict": judge_effect(row[column], row["low_points"], row["high_points"]),
+            "verdict": judge_interval(row[column], row["low_points"], row["high_points"]),
         }
         for row in part.to_dict("records")
     }
@@ -100,7 +114,7 @@ def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for (cause, contrast), part in causes.groupby(["cause", "contrast"], sort=False):
         cells = _effect_cells(part, "effect_points")
-        pairs = f"{int(part['pairs'].min())} pairs, {int(part['seeds'].min())} seeds"
+        pairs = describe_evidence(part["pairs"].min(), part["seeds"].min())
         rows.append({"cause": name_cause(str(cause)), "contrast": contrast, "cells": cells, "pairs": pairs})
     return rows
 
@@ -112,5 +126,7 @@ def regression_rows(regression: pd.DataFrame) -> list[dict[str, Any]]:
         cells = _effect_cells(part, "points")
         inflation = float(part["vif"].max())
         words = "cannot be told apart" if not np.isfinite(inflation) else f"{inflation:.1f}"
-        rows.append({"cause": name_cause(str(cause)), "term": spaced(str(term)), "cells": cells, "inflation": words})
+        rows.append(
+            {"cause": name_cause(str(cause)), "term": str(term).replace("_", " "), "cells": cells, "inflation": words}
+        )
     return rows

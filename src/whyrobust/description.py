@@ -241,7 +241,7 @@ def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int
 
 
 def sample_pairs(pairs: pd.DataFrame, per_band: int) -> pd.DataFrame:
-    """Return the first pairs of each band of similarity.
+    """Return the first pairs of each band of similarity, as many of each source as there is room for.
 
     Args:
         pairs: ``decontaminated/pairs.csv``, where ``in_band`` counts the pairs of one source.
@@ -253,10 +253,16 @@ def sample_pairs(pairs: pd.DataFrame, per_band: int) -> pd.DataFrame:
     import pandas as pd
 
     parts = [
-        band.head(per_band).assign(in_band=int(band.drop_duplicates("source")["in_band"].sum()))
+        _head_of_sources(band, per_band).assign(in_band=int(band.drop_duplicates("source")["in_band"].sum()))
         for _, band in pairs.groupby(["low", "high"])
     ]
     return pd.concat(parts, ignore_index=True) if parts else pairs
+
+
+def _head_of_sources(band: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return up to so many rows: the first of each source, then the second of each, and so on; in their order."""
+    turn = band.groupby("source", sort=False).cumcount()
+    return band.loc[turn.sort_values(kind="stable").index[:count]].sort_index()
 
 
 def encode_picture(pixels: Pixels, photograph: bool) -> bytes:

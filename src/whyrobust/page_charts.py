@@ -125,7 +125,8 @@ def published_points(points: pd.DataFrame, fields: Sequence[str], background: bo
         background: whether they are a layer behind the runs of a study; else the standard ones are behind the rest.
     """
     table = points.assign(training=[spaced(str(value)) for value in points["training"].fillna("not stated")])
-    kinds = [f"{LAYER_PREFIX}{kind}" for kind in table["kind"]] if background else list(table["kind"])
+    # Behind a study they fit no line of it.
+    kinds = [f"{LAYER_PREFIX}{kind.partition(' (')[0]}" if background else kind for kind in table["kind"]]
     missing = {field: kinds for field in fields if field not in PUBLISHED_FIELDS}
     grey = [background or bool(standard) for standard in table["standard"]]
     return table.assign(background=grey, layer=background, **(missing | {"kind": kinds}))
@@ -192,6 +193,7 @@ def explorer_panel(
         {name: value for name, value in place.items() if name not in unused}
         | {field: str(row[field]) for field in (fields[:1] if row["layer"] else fields)}
         | {"run": row["run"], "behind": bool(row["layer"])}
+        | ({"baseline_words": f"{place['baseline_words']} (their own line)"} if row["layer"] else {})
         for place, row in zip(placed, shown.to_dict("records"), strict=True)
     ]
     x_name = str(shown["x_test_set"].iloc[0]) if len(shown) else "the test set"

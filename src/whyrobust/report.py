@@ -69,6 +69,8 @@ from whyrobust.words import (
 MARKS = {
     "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
 }  # fmt: skip
+#: Below either, or with a falling line, the page warns of a baseline: a rule of thumb of our own; nothing is left out.
+FEWEST_MODELS, LEAST_R_SQUARED = 5, 0.5
 #: Points above which a panel has no drawing for readers without scripts, who are told in words: it would be too large.
 MOST_DRAWN = 500
 #: Kinds of the test sets of the paper's study, and the published accuracies on the same images.
@@ -323,10 +325,17 @@ def explorer_panels(
             else "No baseline: there are not two standard models with different accuracies "
             "here, so effective robustness is not measured."
         ]
-        notes += note_points(shown, shift, scale)
+        notes += warn_of_baseline(baselines, shift) + note_points(shown[~shown["layer"]], shift, scale)
         drawn = render_svg(spec, 360) if len(points[points["shift"] == shift]) <= MOST_DRAWN else ""
         panels.append(Panel(name_test_set(shift, names), embed_spec(spec), drawn, words, notes))
     return panels
+
+
+def warn_of_baseline(baselines: pd.DataFrame, shift: str) -> list[str]:
+    """Warn where the line of a shift is no ground to measure from: too few models, falling, or without a fit."""
+    rows = baselines[baselines["shift"] == shift]
+    weak = (rows["models"] < FEWEST_MODELS) | (rows["slope"] <= 0) | (rows["r_squared"] < LEAST_R_SQUARED)
+    return ["The line predicts poorly here, so effective robustness says little."] if weak.any() else []
 
 
 def _study_panel_points(study: StudyTables) -> pd.DataFrame:
@@ -509,6 +518,7 @@ def run_rows(accuracy: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
         rows.append(
             {
                 "run": str(run),
+                "main": bool(first["main"]),
                 "kind": name_kind(**{name: first[name] for name in KIND_FIELDS}),
                 "images": int(first["train_images"]),
                 "seed": int(first["seed"]),
@@ -694,6 +704,7 @@ def render_report(
     text_fields: Sequence[str],
     scale: str,
     colours: Mapping[str, str],
+    confidence: tuple[float, float],
 ) -> str:
     """Return the page as HTML.
 
@@ -709,6 +720,7 @@ def render_report(
         text_fields: the text fields that were searched for labels.
         scale: scale of the axes.
         colours: colours by kind of training, and of effects.
+        confidence: of the intervals of accuracies and of effects, from 0 to 1.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("whyrobust", "templates"),
@@ -723,6 +735,7 @@ def render_report(
     environment.filters["percent"] = format_percent
     environment.filters["test_set"] = name_test_set
     environment.filters["spaced"] = spaced
+    points = describe_points(study.effective, study.runs)
     explorer = robustness_section(study, reference, test_kinds, scale, colours)
     published = attempt("The chart of published models", lambda: published_section(reference, colours))
     explorers = [part for part in (explorer, published) if isinstance(part, Explorer)]
@@ -737,6 +750,9 @@ def render_report(
         published=published,
         made=made_section(making),
         page_data=embed_json(page_data(study, details, data.samples) | {"explorers": steered}),
+        standard=list(dict.fromkeys(points.loc[points["standard"], "kind"])),
+        accuracy_percent=f"{100 * confidence[0]:g}",
+        effect_percent=f"{100 * confidence[1]:g}",
         scripts=_scripts(),
     )
     return html

@@ -51,6 +51,15 @@ SHIFT_WORDS: Final = {
 }
 """Test sets of published models."""
 
+_TEST_SET_WORDS: Final = {
+    "imagenet_val": "ImageNet validation",
+    "imagenet_v2": "ImageNet-V2",
+    "imagenet_sketch": "ImageNet-Sketch",
+    "imagenet_r": "ImageNet-R",
+    "imagenet_a": "ImageNet-A",
+    "objectnet": "ObjectNet",
+}
+
 COLLECTION_WORDS: Final = {
     "imagenet_testbed": "other models of the ImageNet testbed",
     "open_clip": "CLIP models of open_clip, zero-shot",
@@ -130,7 +139,7 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
     if test_set in given:
         return given[test_set]
     whole, _, part = test_set.partition("@")
-    words = given.get(whole, spaced(whole))
+    words = given.get(whole, _TEST_SET_WORDS.get(whole, spaced(whole)))
     return f"{words}, classes of {name_test_set(part, names)}" if part else words
 
 

@@ -133,6 +133,7 @@ if __name__ == "__main__":
         text_fields=settings["data"]["text_match"]["fields"],
         scale=settings["baseline"]["scale"],
         colours=params.colours,
+        confidence=(settings["intervals"]["accuracy"], settings["intervals"]["effect"]),
     )
     write_report(snakemake.output.report, html)
     logger.info("report of %d bytes", len(html))

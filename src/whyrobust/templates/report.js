@@ -70,8 +70,12 @@
     const key = place.dataset.controls;
     const facts = page.explorers[key];
     if (!facts) return;
-    const state = { by: facts.choices[0].name, hidden: structuredClone(facts.hidden), behind: true };
-    facts.choices.forEach((choice) => { state.hidden[choice.name] = state.hidden[choice.name] || []; });
+    const initial = () => ({
+      by: facts.choices[0].name,
+      hidden: Object.fromEntries(facts.choices.map((choice) => [choice.name, [...(facts.hidden[choice.name] || [])]])),
+      behind: true,
+    });
+    const state = initial();
     states[key] = state;
     const legend = element("ul", { class: "legend", "aria-label": "Legend; press an entry to leave it out" });
     const count = element("p", { class: "muted", role: "status" });
@@ -93,12 +97,14 @@
 
     function refresh() {
       const choice = facts.choices.find((other) => other.name === state.by);
+      const focused = [...legend.querySelectorAll("button")].indexOf(document.activeElement);
       legend.replaceChildren(...choice.values.filter((entry) => state.behind || !entry.layer).map((entry) => {
         const mark = element("span", { class: "mark", "aria-hidden": "true", style: `color:${entry.colour}`, text: entry.mark });
         if (entry.layer) return element("li", {}, element("span", { class: "still" }, mark, entry.value));
         const pressed = !state.hidden[choice.name].includes(entry.value);
         return element("li", {}, element("button", { type: "button", "aria-pressed": String(pressed), onclick: () => toggle(choice.name, entry.value) }, mark, entry.value));
       }));
+      if (focused >= 0) legend.querySelectorAll("button")[focused]?.focus();
       filters.querySelectorAll("input").forEach((box) => { box.checked = !state.hidden[box.dataset.field].includes(box.value); });
       const shown = all.filter((point) => facts.choices.every((other) => !state.hidden[other.name].includes(point[other.name])));
       count.textContent = `${shown.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} models and heads shown.`;
@@ -115,13 +121,13 @@
     const select = element("select", { onchange: (event) => { state.by = event.target.value; refresh(); } },
       ...facts.choices.filter((choice) => choice.colours).map((choice) => element("option", { value: choice.name, text: choice.words })));
     row.append(element("label", {}, "Colour and shape by", select));
-    if (facts.background) {
-      row.append(element("label", {}, element("input", { type: "checkbox", checked: true, onchange: (event) => { state.behind = event.target.checked; refresh(); } }), "published models behind"));
-    }
+    const behind = element("input", { type: "checkbox", checked: true, onchange: (event) => { state.behind = event.target.checked; refresh(); } });
+    if (facts.background) row.append(element("label", {}, behind, "published models behind"));
     if (key === "study") row.append(element("label", {}, "Highlight", runSelect()));
     row.append(element("button", { type: "button", text: "Reset", onclick: () => {
-      state.hidden = structuredClone(facts.hidden);
-      facts.choices.forEach((choice) => { state.hidden[choice.name] = state.hidden[choice.name] || []; });
+      Object.assign(state, initial());
+      select.value = state.by;
+      behind.checked = state.behind;
       refresh();
       choose("");
     } }));
