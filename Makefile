@@ -19,7 +19,7 @@ help:
 	@echo "make audit  look for known faults in the pinned packages (needs a network)"
 	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make browser  install a browser for the tests of the report page, where there is none"
-	@echo "make picture  take the README's picture of the report of the default study"
+	@echo "make picture  take the README's pictures of the report of the default study"
 	@echo "make lock   pin the requirements anew"
 
 # The package itself is installed without its dependencies: the pinned files name them all.
@@ -65,7 +65,7 @@ browser:
 
 # Of the default study, which must have been run.
 picture: $(VENV)/test-installed browser
-	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures/report.png
+	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures
 
 test: lint $(VENV)/img2dataset/installed browser
 	$(BIN)/python -m pytest

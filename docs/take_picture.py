@@ -1,17 +1,20 @@
-"""Take the README's picture of a report page: ``python docs/take_picture.py <report.html> <picture.png>``."""
+"""Take the README's pictures of a report page: ``python docs/take_picture.py <report.html> <folder>``.
+
+The answer goes to ``report_answer.png``, the explorer of effective robustness to ``report_explorer.png``.
+"""
 
 import argparse
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FloatRect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path, help="the page")
-    parser.add_argument("picture", type=Path, help="the PNG to write")
+    parser.add_argument("folder", type=Path, help="where the pictures go")
     named = parser.parse_args()
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
@@ -21,8 +24,8 @@ if __name__ == "__main__":
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(named.report.resolve().as_uri())
         page.wait_for_selector("html[data-charts=drawn]", timeout=120_000)
-        # From the headline to the end of the panels of effective robustness.
-        end = page.locator("#robustness").evaluate("part => part.getBoundingClientRect().bottom + scrollY")
-        clip = {"x": 0, "y": 0, "width": 1280, "height": end}
-        page.screenshot(path=str(named.picture), full_page=True, clip=clip)
+        end = page.locator(".overview").evaluate("part => part.getBoundingClientRect().bottom + scrollY")
+        clip: FloatRect = {"x": 0, "y": 0, "width": 1280, "height": end}
+        page.screenshot(path=named.folder / "report_answer.png", full_page=True, clip=clip)
+        page.locator("#robustness").screenshot(path=named.folder / "report_explorer.png")
         browser.close()
