@@ -338,12 +338,8 @@ def warn_of_baseline(baselines: pd.DataFrame, shift: str) -> list[str]:
     return ["The line predicts poorly here, so effective robustness says little."] if weak.any() else []
 
 
-def _study_panel_points(study: StudyTables) -> pd.DataFrame:
-    """Return the points of a study's panels: a row a run, head and shift."""
-    return study_points(describe_points(study.effective, study.runs))
-
-
 def robustness_section(
+    described: pd.DataFrame,
     study: StudyTables,
     reference: ReferenceTables | None,
     test_kinds: Mapping[str, str],
@@ -353,13 +349,14 @@ def robustness_section(
     """Return the explorer of a study's runs, with published models behind them where the test sets are the same.
 
     Args:
+        described: effective robustness of every run, head and shift (see `describe_points`).
         study: the results.
         reference: published models, or None.
         test_kinds: kind of each test set, such as ``imagenet_r``, as the config names it.
         scale: scale of the axes.
         colours: colours by kind of training.
     """
-    points = _study_panel_points(study)
+    points = study_points(described)
     layer = _published_layer(points, reference, test_kinds)
     choices = list_choices(
         pd.concat([points, layer], ignore_index=True) if len(layer) else points, STUDY_FIELDS, STUDY_FILTERS, colours
@@ -571,11 +568,11 @@ def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
     }
 
 
-def page_data(study: StudyTables, details: RunTables, samples: pd.DataFrame) -> dict[str, Any]:
+def page_data(points: pd.DataFrame, details: RunTables, samples: pd.DataFrame) -> dict[str, Any]:
     """Return what the page's script shows of a chosen run: what it is, its results, confusions and answers.
 
     Args:
-        study: the results.
+        points: effective robustness of every run by its main head (see `describe_points`).
         details: confusions and answers to sample images of each run.
         samples: the sample images, whose order the answers have.
 
@@ -585,7 +582,6 @@ def page_data(study: StudyTables, details: RunTables, samples: pd.DataFrame) -> 
         ``answers``: run to test set to ``[answer, right]`` for each sample image, None where there is none;
         ``default``: the run to show first, the one with the highest mean effective robustness.
     """
-    points = describe_points(study.effective[study.effective["main"]], study.runs)
     runs: dict[str, dict[str, Any]] = {}
     for row in _rows(points):
         entry = runs.setdefault(row["run"], {"words": row["words"], "results": []})
@@ -736,7 +732,7 @@ def render_report(
     environment.filters["test_set"] = name_test_set
     environment.filters["spaced"] = spaced
     points = describe_points(study.effective, study.runs)
-    explorer = robustness_section(study, reference, test_kinds, scale, colours)
+    explorer = robustness_section(points, study, reference, test_kinds, scale, colours)
     published = attempt("The chart of published models", lambda: published_section(reference, colours))
     explorers = [part for part in (explorer, published) if isinstance(part, Explorer)]
     steered = {part.name: _explorer_data(part) for part in explorers}
@@ -749,7 +745,7 @@ def render_report(
         runs=runs_section(study, details),
         published=published,
         made=made_section(making),
-        page_data=embed_json(page_data(study, details, data.samples) | {"explorers": steered}),
+        page_data=embed_json(page_data(points[points["main"]], details, data.samples) | {"explorers": steered}),
         standard=list(dict.fromkeys(points.loc[points["standard"], "kind"])),
         accuracy_percent=f"{100 * confidence[0]:g}",
         effect_percent=f"{100 * confidence[1]:g}",
