@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons
 from benchmarks.rows import Aim, Measured, Row, Setting
 from benchmarks.throughput import Mark, Stopwatch, joint_rate, side_by_side
@@ -37,32 +38,19 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
     import torch
 
     from whyrobust.loading import ImagesInMemory
-    from whyrobust.models import read_model_config
     from whyrobust.photographs import study_preprocessing
-    from whyrobust.training import Hyperparameters, Progress, train
 
-    hyper = Hyperparameters(
-        samples_seen=samples, batch_size=BATCH, learning_rate=0.01, weight_decay=0.05, warmup_share=0.1, flip=True,
-        max_shift_share=0.1, max_zoom=1.25,
-    )  # fmt: skip
-    stopwatch = Stopwatch()
-
-    def report(progress: Progress) -> None:
-        stopwatch(progress.samples)
-
-    train(
+    return train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
         targets=torch.from_numpy(np.load(setting.folder / "labels.npy")),
-        objective_name="cross_entropy",
-        model_config=read_model_config(MODEL),
-        classes=CLASSES,
-        hyper=hyper,
+        objective="cross_entropy",
+        model=MODEL,
+        samples=samples,
+        batch_size=BATCH,
         seed=number,
         threads=1,
-        device_name=setting.device,
-        report=report,
+        device=setting.device,
     )
-    return stopwatch.marks
 
 
 def ours(setting: Setting) -> Measured:
