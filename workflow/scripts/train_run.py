@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from whyrobust.class_names import read_class_names
 from whyrobust.files import atomic_path, write_json
+from whyrobust.gpus import hold_gpus
 from whyrobust.images import read_pixels
 from whyrobust.loading import ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.logs import progress_interval, start_log
@@ -40,6 +41,7 @@ def look_up(paths: Sequence[str], column: str, uids: Sequence[str]) -> list[str 
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    hold_gpus(snakemake.params.device, snakemake.resources.get("gpu", 1))
     run = snakemake.params.run
     hyper = Hyperparameters(**snakemake.params.hyperparameters)
     model_config = read_model_config(snakemake.input.model)
