@@ -18,7 +18,7 @@ rule train_run:
     wildcard_constraints:
         run=alternatives(run.run for run in TRAINED),
     conda:
-        "../../envs/whyrobust.yaml"
+        GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         mem_mb=config["training"]["mem_mb"],
