@@ -66,7 +66,7 @@ GPU_ENVIRONMENT = (
     else "../../envs/whyrobust-cuda.yaml"
 )
 # From where a new conda environment installs the workflow's own package.
-os.environ["WHYROBUST_REPOSITORY"] = str(Path(workflow.basedir).resolve())
+os.environ.update(WHYROBUST_REPOSITORY=str(Path(workflow.basedir).resolve()))
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
 # Files that can be downloaded: path -> name in the table of sources.
 DOWNLOADS = downloadable_files(Path(config["sources_table"]), config["downloads"])
