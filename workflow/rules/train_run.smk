@@ -18,12 +18,15 @@ rule train_run:
     wildcard_constraints:
         run=alternatives(run.run for run in TRAINED),
     conda:
-        "../../envs/whyrobust.yaml"
+        GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         mem_mb=config["training"]["mem_mb"],
         runtime=config["training"]["runtime_minutes"],
-        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        # On each machine.
+        gpu=GPUS_PER_MACHINE,
+        nodes=config["training"]["nodes_per_run"],
+        tasks=config["training"]["nodes_per_run"],
     params:
         run=run_of,
         hyperparameters=hyperparameters_of,

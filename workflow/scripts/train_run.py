@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from whyrobust.checkpoints import STOPPED_EXIT_CODE, StoppedError
+from whyrobust.gpus import hold_gpus
 from whyrobust.logs import start_log
 from whyrobust.training import Computing
 from whyrobust.training_jobs import TrainingJob, carry_out, launch
@@ -21,6 +22,7 @@ if __name__ == "__main__":
     params = snakemake.params
     # Not by way of the rule's params: these are no part of the result, so a change must not train a run again.
     settings = snakemake.config["training"]
+    hold_gpus(params.device, params.processes // settings["nodes_per_run"])
     computing = Computing(params.device, snakemake.threads, params.precision, params.compiled, params.images_at_once)
     job = TrainingJob(
         run=params.run,
