@@ -166,10 +166,11 @@ def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
 def test_the_command_for_one_machine_and_for_several(monkeypatch, tmp_path):
     one = torchrun_command(4, 1, tmp_path / "job.json", {})
     assert "--nproc-per-node=4" in one and "--standalone" in one and one[-1].endswith("job.json")
-    (tmp_path / "scontrol").write_text("#!/bin/sh\necho node7\necho node8\n", encoding="utf-8")
-    (tmp_path / "scontrol").chmod(0o755)
+    for command, says in (("squeue", "node[7-8]"), ("scontrol", "node7\nnode8")):
+        (tmp_path / command).write_text(f"#!/bin/sh\necho '{says}'\n", encoding="utf-8")
+        (tmp_path / command).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    two = torchrun_command(8, 2, "job.json", {"SLURM_JOB_ID": "123", "SLURM_JOB_NODELIST": "node[7-8]"})
+    two = torchrun_command(8, 2, "job.json", {"SLURM_JOB_ID": "123"})
     assert two[0] == "srun" and "--nodes=2" in two and "--nproc-per-node=4" in two
     assert any(part.startswith("--rdzv-endpoint=node7:") for part in two)
     with pytest.raises(ValueError, match="nodes_per_run"):

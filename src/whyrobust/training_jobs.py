@@ -265,12 +265,13 @@ def torchrun_command(processes: int, nodes: int, job_file: Path | str, environme
         return [*torchrun, "--standalone", *worker]
     if "SLURM_JOB_ID" not in environment:
         raise ValueError(
-            f"training.nodes_per_run is {nodes}, and this is no SLURM job: use the profile workflow/profiles/slurm, "
-            "or set it to 1"
+            f"training.nodes_per_run is {nodes}, and this is no SLURM job: use the profile workflow/profiles/slurm "
+            "(docs/cluster.md), or set it to 1"
         )
-    names = ["scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]]
-    first = subprocess.run(names, check=True, capture_output=True, text=True).stdout.split()[0]
     number = int(environment["SLURM_JOB_ID"])
+    # Of SLURM's variables Snakemake passes on the number alone.
+    machines = _output_of("squeue", f"--job={number}", "--noheader", "--format=%N")
+    first = _output_of("scontrol", "show", "hostnames", machines).split()[0]
     meeting = [
         f"--nnodes={nodes}",
         f"--rdzv-id={number}",
@@ -288,6 +289,10 @@ def torchrun_command(processes: int, nodes: int, job_file: Path | str, environme
         *meeting,
         *worker,
     ]
+
+
+def _output_of(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _die_with_parent() -> None:

@@ -65,12 +65,6 @@ GPU_ENVIRONMENT = (
     if config["training"]["device"] == "cpu"
     else "../../envs/whyrobust-cuda.yaml"
 )
-# GPUs that training a run takes on each of its machines.
-GPUS_PER_MACHINE = (
-    config["training"]["gpus_per_run"] // config["training"]["nodes_per_run"]
-    if config["training"]["device"] == "cuda"
-    else 0
-)
 # From where a new conda environment installs the workflow's own package.
 os.environ.update(WHYROBUST_REPOSITORY=str(Path(workflow.basedir).resolve()))
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()

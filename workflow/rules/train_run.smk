@@ -23,10 +23,11 @@ rule train_run:
     resources:
         mem_mb=config["training"]["mem_mb"],
         runtime=config["training"]["runtime_minutes"],
-        # On each machine.
-        gpu=GPUS_PER_MACHINE,
-        nodes=config["training"]["nodes_per_run"],
-        tasks=config["training"]["nodes_per_run"],
+        gpu=(
+            config["training"]["gpus_per_run"]
+            if config["training"]["device"] == "cuda"
+            else 0
+        ),
     params:
         run=run_of,
         hyperparameters=hyperparameters_of,
