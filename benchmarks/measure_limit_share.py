@@ -59,7 +59,7 @@ def icons(setting: Setting) -> Measured:
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
     batch = captions[: train_clip_icons.BATCH]
     flop = flop_a_step("icon-cnn", batch, train_clip_icons.SIDE, "cpu") / len(batch)
-    rate = train_clip_icons.ours(setting, model="icon-cnn").value
+    rate = train_clip_icons.ours(setting, model="icon-cnn", precision="fp32").value
     return Measured(flop * rate / 1e9, {"Mflop an image": flop / 1e6})
 
 

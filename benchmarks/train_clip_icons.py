@@ -39,11 +39,12 @@ def prepare(setting: Setting) -> None:
             writer.writerow([path, caption])
 
 
-def train_ours(number: int, setting: Setting, model: str, threads: int, samples: int) -> list[Mark]:
-    """Train a run as a study does and return the time of its steps; ``number`` is its seed."""
+def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
+    """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
     from whyrobust.loading import ImagesInMemory
     from whyrobust.models import read_model_config, tokenize
     from whyrobust.photographs import study_preprocessing
+    from whyrobust.training import Computing
 
     description = MODELS / f"{model}.json"
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
@@ -55,16 +56,16 @@ def train_ours(number: int, setting: Setting, model: str, threads: int, samples:
         samples=samples,
         batch_size=BATCH,
         seed=number,
-        threads=threads,
-        device=setting.device,
+        computing=Computing(setting.device, threads=1, precision=precision),
     )
 
 
-def ours(setting: Setting, model: str) -> Measured:
+def ours(setting: Setting, model: str, precision: str) -> Measured:
     """Measure one run a core side by side, as a study trains; on a GPU one run."""
     runs = setting.cores if setting.device == "cpu" else 1
     samples = setting.size(12_288, 512)
-    return Measured(side_by_side(partial(train_ours, setting=setting, model=model, threads=1, samples=samples), runs))
+    run = partial(train_ours, setting=setting, model=model, samples=samples, precision=precision)
+    return Measured(side_by_side(run, runs))
 
 
 def peer(setting: Setting, model: str, precision: str) -> Measured:
@@ -90,7 +91,7 @@ ROWS = (
         name="clip_icons",
         what="CLIP training, 32-pixel icons, fp32",
         unit="images/s",
-        ours=partial(ours, model="icon-cnn"),
+        ours=partial(ours, model="icon-cnn", precision="fp32"),
         peer="open_clip_train, fp32, csv",
         measure_peer=partial(peer, model="icon-cnn", precision="fp32"),
         aims={"cpu": (Aim(least=1.6),), "cuda": (Aim(least=20),)},

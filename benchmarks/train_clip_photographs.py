@@ -58,6 +58,7 @@ def ours(setting: Setting, precision: str) -> Measured:
     from whyrobust.loading import PhotographsOnDisk
     from whyrobust.models import read_model_config, tokenize
     from whyrobust.photographs import study_preprocessing
+    from whyrobust.training import Computing
 
     model, size, batch = scale(setting)
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
@@ -73,8 +74,7 @@ def ours(setting: Setting, precision: str) -> Measured:
         samples=batch * steps(setting),
         batch_size=batch,
         seed=0,
-        threads=setting.cores,
-        device=setting.device,
+        computing=Computing(setting.device, threads=setting.cores, precision=precision),
         min_crop_area=0.9,
     )
     return Measured(joint_rate([marks]))

@@ -39,6 +39,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
 
     from whyrobust.loading import ImagesInMemory
     from whyrobust.photographs import study_preprocessing
+    from whyrobust.training import Computing
 
     return train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
@@ -48,8 +49,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
         samples=samples,
         batch_size=BATCH,
         seed=number,
-        threads=1,
-        device=setting.device,
+        computing=Computing(setting.device, threads=1),
     )
 
 

@@ -25,6 +25,7 @@ from whyrobust.models import (
     encoder_prefix,
     open_clip_names,
 )
+from whyrobust.vocabulary import UsedEmbedding, narrow_vocabulary
 
 #: The logit scale's ceiling of CLIP (Radford et al. 2021, section 2.5).
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -63,8 +64,12 @@ class Objective(Protocol):
         """Keep weights within bounds after an optimiser step."""
         ...
 
-    def checkpoint_weights(self) -> dict[str, Tensor]:
-        """Return the weights to save."""
+    def expect(self, targets: Tensor | None) -> None:
+        """Look at all targets of a run before its first step."""
+        ...
+
+    def checkpoint_weights(self, shrunk: float = 1.0) -> dict[str, Tensor]:
+        """Return the weights to save; ``shrunk``: what weight decay made of a 1 that never had a gradient."""
         ...
 
 
@@ -85,6 +90,9 @@ class Loss(nn.Module):
     def loss(self, images: Tensor, targets: Tensor | None) -> Tensor:
         """Return the mean loss of normalised images ``[views * batch, 3, size, size]``, view by view."""
         return self.loss_of(self.features(images, targets), targets)
+
+    def expect(self, targets: Tensor | None) -> None:
+        """See `Objective`."""
 
     def forward(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
         """Return the features; the name that torch's wrappers call."""
@@ -134,7 +142,7 @@ class CrossEntropyObjective(Loss):
     def after_step(self) -> None:
         """Nothing is bounded."""
 
-    def checkpoint_weights(self) -> dict[str, Tensor]:
+    def checkpoint_weights(self, shrunk: float = 1.0) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names and the linear layer as ``classifier.*``."""
         layer = {f"classifier.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
         return _encoder_weights(self.image_encoder, self.config) | layer
@@ -171,9 +179,17 @@ class TwoTowerObjective(Loss):
         """Keep the temperature at 0.01 or above, as CLIP does."""
         self.model.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
 
-    def checkpoint_weights(self) -> dict[str, Tensor]:
+    def expect(self, targets: Tensor | None) -> None:
+        """Keep the rows of the tokens that occur; the others come back in `checkpoint_weights`."""
+        if targets is not None:
+            narrow_vocabulary(self.model.text, targets)
+
+    def checkpoint_weights(self, shrunk: float = 1.0) -> dict[str, Tensor]:
         """Return the open_clip model's own state."""
-        return open_clip_names(self.model.state_dict(), self.config)
+        weights = self.model.state_dict()
+        if isinstance(embedding := getattr(self.model.text, "token_embedding", None), UsedEmbedding):
+            weights["text.token_embedding.weight"] = embedding.whole(shrunk)
+        return open_clip_names(weights, self.config)
 
 
 class ClipObjective(TwoTowerObjective):
@@ -240,7 +256,7 @@ class ViewsObjective(Loss):
     def after_step(self) -> None:
         """Nothing is bounded."""
 
-    def checkpoint_weights(self) -> dict[str, Tensor]:
+    def checkpoint_weights(self, shrunk: float = 1.0) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names, without the projection head."""
         return _encoder_weights(self.image_encoder, self.config)
 
