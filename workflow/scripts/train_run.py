@@ -41,7 +41,9 @@ def look_up(paths: Sequence[str], column: str, uids: Sequence[str]) -> list[str 
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    hold_gpus(snakemake.params.device, snakemake.resources.get("gpu", 1))
+    # Of this node: a scheduler that gives several gives the same number on each.
+    gpus = snakemake.resources.get("gpu", 1) // snakemake.resources.get("nodes", 1)
+    hold_gpus(snakemake.params.device, gpus)
     run = snakemake.params.run
     hyper = Hyperparameters(**snakemake.params.hyperparameters)
     model_config = read_model_config(snakemake.input.model)
