@@ -7,7 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
+<<<<<<< HEAD
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench
+=======
 .PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit cluster test-slurm
+>>>>>>> cluster
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -16,6 +20,7 @@ help:
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
+	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
 	@echo "make audit  look for known faults in the pinned packages (needs a network)"
 	@echo "make cluster  install what runs the workflow on SLURM or Kubernetes (docs/cluster.md)"
 	@echo "make test-slurm  run the smoke study on a SLURM of one node, started here for it; Debian, as root"
@@ -32,6 +37,14 @@ $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
+<<<<<<< HEAD
+# The peers of the benchmarks; no package of the workflow changes its version.
+$(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt
+	$(PIP) install --require-hashes --requirement envs/bench.txt
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/bench-installed envs/requirements-dev.txt envs/clip-benchmark.txt
+=======
 # Snakemake's plugins for clusters.
 $(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
 	$(PIP) install --require-hashes --requirement envs/cluster.txt
@@ -40,6 +53,7 @@ $(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
 cluster: $(VENV)/cluster-installed
 
 $(VENV)/test-installed: $(VENV)/study-installed $(VENV)/cluster-installed envs/requirements-dev.txt envs/clip-benchmark.txt
+>>>>>>> cluster
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
 	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
@@ -92,6 +106,10 @@ test-slurm: $(VENV)/test-installed
 soak: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m soak -s
 
+bench: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.write_table
+
 $(VENV)/audit/installed: envs/audit.txt
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/audit.txt
@@ -99,7 +117,11 @@ $(VENV)/audit/installed: envs/audit.txt
 
 # The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
 audit: $(VENV)/audit/installed
+<<<<<<< HEAD
+	@for file in requirements requirements-dev clip-benchmark img2dataset bench audit; do \
+=======
 	@for file in requirements requirements-dev cluster clip-benchmark img2dataset audit; do \
+>>>>>>> cluster
 	  echo "envs/$$file.txt"; \
 	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
 	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
@@ -111,7 +133,11 @@ lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/cluster.in --constraint envs/requirements-dev.txt --output-file envs/cluster.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
+<<<<<<< HEAD
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/bench.in --constraint envs/requirements-dev.txt --output-file envs/bench.txt
+=======
 	$(BIN)/python envs/conda_environments.py
+>>>>>>> cluster
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:

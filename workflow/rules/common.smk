@@ -278,6 +278,11 @@ def hyperparameters_of(wildcards):
     )
 
 
+def checkpoint_of(wildcards):
+    """Return where a run is kept while it is trained: no output, since it must outlive a job that was stopped."""
+    return Path("results", STUDY, "checkpoints", f"{wildcards.run}.pt").as_posix()
+
+
 def prompts_of(wildcards):
     """Return the prompt sets that a run is embedded with: none where it has no text tower."""
     return PROMPTS if RUN_BY_NAME[wildcards.run].has_text_tower else {}
