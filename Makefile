@@ -7,11 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-<<<<<<< HEAD
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench
-=======
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit cluster test-slurm
->>>>>>> cluster
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -37,14 +33,11 @@ $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-<<<<<<< HEAD
 # The peers of the benchmarks; no package of the workflow changes its version.
 $(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt
 	$(PIP) install --require-hashes --requirement envs/bench.txt
 	touch $@
 
-$(VENV)/test-installed: $(VENV)/bench-installed envs/requirements-dev.txt envs/clip-benchmark.txt
-=======
 # Snakemake's plugins for clusters.
 $(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
 	$(PIP) install --require-hashes --requirement envs/cluster.txt
@@ -52,8 +45,7 @@ $(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
 
 cluster: $(VENV)/cluster-installed
 
-$(VENV)/test-installed: $(VENV)/study-installed $(VENV)/cluster-installed envs/requirements-dev.txt envs/clip-benchmark.txt
->>>>>>> cluster
+$(VENV)/test-installed: $(VENV)/bench-installed $(VENV)/cluster-installed envs/requirements-dev.txt envs/clip-benchmark.txt
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
 	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
@@ -117,11 +109,7 @@ $(VENV)/audit/installed: envs/audit.txt
 
 # The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
 audit: $(VENV)/audit/installed
-<<<<<<< HEAD
-	@for file in requirements requirements-dev clip-benchmark img2dataset bench audit; do \
-=======
-	@for file in requirements requirements-dev cluster clip-benchmark img2dataset audit; do \
->>>>>>> cluster
+	@for file in requirements requirements-dev cluster clip-benchmark img2dataset bench audit; do \
 	  echo "envs/$$file.txt"; \
 	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
 	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
@@ -133,11 +121,8 @@ lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/cluster.in --constraint envs/requirements-dev.txt --output-file envs/cluster.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
-<<<<<<< HEAD
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/bench.in --constraint envs/requirements-dev.txt --output-file envs/bench.txt
-=======
 	$(BIN)/python envs/conda_environments.py
->>>>>>> cluster
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:

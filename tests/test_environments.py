@@ -59,7 +59,7 @@ def test_what_the_cpu_environment_leaves_out_comes_with_torch_alone(root):
 def test_the_locks_of_one_installation_agree(root):
     """`make test` installs these beside each other."""
     versions: dict[str, set[str]] = {}
-    for lock in ("requirements.txt", "requirements-dev.txt", "cluster.txt"):
+    for lock in ("requirements.txt", "requirements-dev.txt", "cluster.txt", "bench.txt"):
         for pin in pins(root / "envs" / lock):
             if pin.marker is None or pin.marker.evaluate():
                 versions.setdefault(pin.name, set()).add(str(pin.specifier))

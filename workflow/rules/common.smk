@@ -217,15 +217,20 @@ def photo_files_of(wildcards):
     return files_of(facts, Path.cwd())
 
 
+def download_name(wildcards):
+    """Return the name of a downloaded file in the table of sources."""
+    return DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]
+
+
 def pinned_facts_of(wildcards):
     """Return what makes a downloaded file the right one; another address is no reason to fetch it again."""
-    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    row = PINNED[download_name(wildcards)]
     return {"version": row.version, "checksum": row.checksum}
 
 
 def download_minutes(wildcards):
     """Return how long a download may take: at 5 MB a second, or a day where the size is not known."""
-    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    row = PINNED[download_name(wildcards)]
     return 24 * 60 if row.bytes is None else 30 + row.bytes // (60 * 5_000_000)
 
 

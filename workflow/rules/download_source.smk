@@ -10,7 +10,7 @@ rule download_source:
         runtime=download_minutes,
     params:
         table=config["sources_table"],
-        name=lambda wildcards, output: DOWNLOADS[output.archive],
+        name=download_name,
         pinned=pinned_facts_of,
         code=code_of("download_source"),
     script:
