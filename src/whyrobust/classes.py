@@ -18,9 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from whyrobust.files import atomic_path
+from whyrobust.phrases import PhraseFinder
 
 CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
@@ -177,6 +181,7 @@ class LabelMatcher:
         for key in self._targets:
             lengths.setdefault(key[0], set()).add(len(key))
         self._lengths = {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
+        self._finder: PhraseFinder | None = None
 
     @staticmethod
     def _key(phrase: str, name: str) -> tuple[str, ...]:
@@ -285,6 +290,57 @@ class LabelMatcher:
         if policy == "single" and (other or len(named) != 1):
             return None
         return next(iter(named), None)
+
+    def label_records(self, fields: Sequence[pa.Array], policy: LabelPolicy = "single", threads: int = 1) -> pa.Array:
+        """Return the class that the texts of each record name together: `label_of_all` of many records at once.
+
+        Args:
+            fields: of one or more fields, in the order in which they are read, Arrow strings, one a record, or lists
+                of strings; none missing.
+            policy: as in `label_of_all`.
+            threads: share the texts.
+
+        Returns:
+            Arrow strings; null where there is no class.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
+        if policy not in ("single", "first"):
+            raise ValueError(f"the label policy {policy!r} is not known; use 'single' or 'first'")
+        targets = list(self._targets.values())
+        number_of = {name: number for number, name in enumerate(self.classes)}
+        # A phrase that classes share stands for the first and the last of them: two that differ are no class alone.
+        numbers = [sorted(number_of[name] for name in target.names if target.is_class) for target in targets]
+        lowest = np.array([of_target[0] if of_target else -1 for of_target in numbers], dtype=np.int64)
+        highest = np.array([of_target[-1] if of_target else -1 for of_target in numbers], dtype=np.int64)
+        others = np.array([bool(target.names) and not target.is_class for target in targets], dtype=np.bool_)
+        if self._finder is None:
+            self._finder = PhraseFinder({key: row for row, key in enumerate(self._targets)}, split_words)
+        rows_of, phrases_of = [], []
+        for field in fields:
+            is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+            found = self._finder.find(field.flatten() if is_list else field, threads)
+            owner = pc.list_parent_indices(field).to_numpy()[found.texts] if is_list else found.texts
+            rows_of.append(owner)
+            phrases_of.append(found.phrases)
+        rows, phrases = np.concatenate(rows_of), np.concatenate(phrases_of)
+        count = len(fields[0])
+        label = np.full(count, -1, dtype=np.int64)
+        of_class = lowest[phrases] >= 0
+        if policy == "first":
+            order = np.argsort(rows[of_class], kind="stable")
+            named, first = np.unique(rows[of_class][order], return_index=True)
+            begins = phrases[of_class][order][first]
+            label[named] = np.where(lowest[begins] == highest[begins], lowest[begins], -1)
+        else:
+            smallest, largest = np.full(count, len(self.classes), dtype=np.int64), label.copy()
+            np.minimum.at(smallest, rows[of_class], lowest[phrases[of_class]])
+            np.maximum.at(largest, rows[of_class], highest[phrases[of_class]])
+            alone = smallest == largest
+            alone[rows[others[phrases]]] = False
+            label[alone] = smallest[alone]
+        return pa.array(self.classes, pa.string()).take(pa.array(label, mask=label < 0))
 
 
 def _plural_keys(key: tuple[str, ...]) -> list[tuple[str, ...]]:
