@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -16,6 +16,7 @@ help:
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
+	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
 	@echo "make audit  look for known faults in the pinned packages (needs a network)"
 	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make browser  install a browser for the tests of the report page, where there is none"
@@ -30,7 +31,12 @@ $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt envs/clip-benchmark.txt
+# The peers of the benchmarks; no package of the workflow changes its version.
+$(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt
+	$(PIP) install --require-hashes --requirement envs/bench.txt
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/bench-installed envs/requirements-dev.txt envs/clip-benchmark.txt
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
 	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
@@ -76,6 +82,10 @@ verify: $(VENV)/study-installed
 soak: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m soak -s
 
+bench: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.write_table
+
 $(VENV)/audit/installed: envs/audit.txt
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/audit.txt
@@ -83,7 +93,7 @@ $(VENV)/audit/installed: envs/audit.txt
 
 # The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
 audit: $(VENV)/audit/installed
-	@for file in requirements requirements-dev clip-benchmark img2dataset audit; do \
+	@for file in requirements requirements-dev clip-benchmark img2dataset bench audit; do \
 	  echo "envs/$$file.txt"; \
 	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
 	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
@@ -94,6 +104,7 @@ lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/bench.in --constraint envs/requirements-dev.txt --output-file envs/bench.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:
