@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 #: Modules with rows, in the order of the table; each has a tuple ``ROWS``.
-MODULES = ("train_clip_icons",)
+MODULES = ("train_clip_icons", "match_captions")
 
 #: A measurement that takes longer is given up.
 LIMIT_SECONDS = 600

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whyrobust import phrases
-from whyrobust.classes import LabelMatcher, split_words
+from whyrobust.classes import LabelMatcher, space_words
 from whyrobust.phrases import PhraseFinder
 
-WORDS = ["ka", "lo", "mi", "kas", "los", "café", "7", "٣"]
+WORDS = ["ka", "lo", "mi", "kas", "los", "café", "7", "٣", "7٣", "ж"]
 LISTED = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
 # Words of the phrases in many ways of writing, between what separates and what does not.
 PIECES = [
@@ -95,7 +95,7 @@ def test_columns_are_labelled_as_single_records_are(names, synonyms, others, exc
 )
 def test_the_first_and_longest_phrase_takes_its_words(text, expected):
     listed = ["fire", "fire truck", "big fire", "truck stop", "truck stop sign", "sign"]
-    finder = PhraseFinder({tuple(phrase.split()): row for row, phrase in enumerate(listed)}, split_words)
+    finder = PhraseFinder({tuple(phrase.split()): row for row, phrase in enumerate(listed)}, space_words)
     # Between others, of which no word may be taken.
     found = finder.find(pa.array(["big", text, "truck"]))
     assert [listed[row] for place, row in zip(found.texts, found.phrases, strict=True) if place == 1] == expected

@@ -48,8 +48,10 @@ def clean_text(text: str) -> str:
     Right-to-left text, emoji and what else is a character stay; half characters (lone surrogates), which no file can
     hold, become the replacement character. What is beyond `MAXIMUM_TEXT_CHARACTERS` is cut off.
     """
-    spaced = _HALF_CHARACTER.sub("\ufffd", _CONTROL.sub(" ", text[:MAXIMUM_TEXT_CHARACTERS]))
-    return " ".join(unicodedata.normalize("NFC", spaced).split())
+    cut = text[:MAXIMUM_TEXT_CHARACTERS]
+    if not cut.isprintable():
+        cut = _HALF_CHARACTER.sub("\ufffd", _CONTROL.sub(" ", cut))
+    return " ".join(unicodedata.normalize("NFC", cut).split())
 
 
 def clean_texts(texts: pa.Array) -> pa.Array:

@@ -39,11 +39,12 @@ class PhraseFinder:
 
     Args:
         phrases: each a tuple of words as ``split_words`` gives them, and its number.
-        split_words: splits any text into words; asked only about texts beyond ASCII, others are split as a whole.
+        space_words: puts a text beyond ASCII so that its words stand between spaces; of ASCII, a word may also stand
+            between marks, or end where letters meet digits, and be in capitals.
     """
 
-    def __init__(self, phrases: Mapping[tuple[str, ...], int], split_words: Callable[[str], list[str]]) -> None:
-        self._split_words = split_words
+    def __init__(self, phrases: Mapping[tuple[str, ...], int], space_words: Callable[[str], str]) -> None:
+        self._space_words = space_words
         words = sorted({word for phrase in phrases for word in phrase})
         number_of = {word: number for number, word in enumerate(words)}
         self._words = pa.array([word.encode() for word in words], pa.binary())
@@ -117,11 +118,12 @@ class PhraseFinder:
         if apostrophe.any():
             offsets = offsets - np.searchsorted(np.flatnonzero(apostrophe), offsets)
             content = content[~apostrophe]
+        beyond = content > 127
         # In ASCII this bit makes a capital letter small; digits have it.
-        lower = content | (content < 128) * np.uint8(0x20)
+        lower = content | ~beyond * np.uint8(0x20)
         digit = content - ord("0") < 10
-        letter = (lower - ord("a") < 26) | (content > 127)
-        in_word = digit | letter
+        letter = lower - ord("a") < 26
+        in_word = digit | letter | beyond
         begins = in_word.copy()
         begins[1:] &= ~in_word[:-1] | (digit[1:] & letter[:-1]) | (letter[1:] & digit[:-1])
         edges = offsets[:-1][offsets[:-1] < len(content)]
@@ -142,7 +144,7 @@ class PhraseFinder:
         beyond = pc.invert(pc.string_is_ascii(texts))
         if not pc.any(beyond).as_py():
             return texts
-        return replace_texts(texts, beyond, lambda text: " ".join(self._split_words(text)))
+        return replace_texts(texts, beyond, self._space_words)
 
 
 def _first_of_overlapping(starts: Integers, ends: Integers) -> NDArray[np.bool_]:
