@@ -8,8 +8,9 @@ Facts about a run are looked up here, never parsed back out of a file name.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -116,6 +117,31 @@ class Head:
     prompts: str
     fitted_on: str
     main: bool
+
+
+def name_pattern(names: Iterable[str]) -> str:
+    """Return a regular expression that matches these names and nothing else.
+
+    Names are taken apart at hyphens and equal endings are written once, so that of the runs of a grid each value stands
+    there once: planning reads the expression for every file, and 10,000 names in full would be a megabyte of it. Of no
+    names it is empty.
+    """
+    listed = sorted(set(names))
+    return _endings_pattern([re.split(r"(?<=-)", name) for name in listed]) if listed else ""
+
+
+def _endings_pattern(endings: Sequence[Sequence[str]]) -> str:
+    by_first: dict[str, list[Sequence[str]]] = {}
+    for ending in endings:
+        if ending:
+            by_first.setdefault(ending[0], []).append(ending[1:])
+    by_rest: dict[str, list[str]] = {}
+    for first, rests in by_first.items():
+        by_rest.setdefault(_endings_pattern(rests), []).append(re.escape(first))
+    branches = [f"(?:{'|'.join(firsts)}){rest}" for rest, firsts in by_rest.items()]
+    if any(not ending for ending in endings):
+        branches.append("")
+    return f"(?:{'|'.join(branches)})" if branches != [""] else ""
 
 
 def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - a config value

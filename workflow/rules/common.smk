@@ -12,7 +12,7 @@ import yaml
 
 from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, environment_version, script_modules
-from whyrobust.plan import FITTED_HEADS, OWN
+from whyrobust.plan import FITTED_HEADS, OWN, name_pattern
 from whyrobust.stages import STAGES
 from whyrobust.settings import (
     CLASS_COLUMN_KINDS,
@@ -133,8 +133,8 @@ PINNED = read_downloads()
 
 
 wildcard_constraints:
-    run=alternatives(RUN_BY_NAME),
-    published=alternatives(run.run for run in RUNS if run.published) or "none",
+    run=name_pattern(RUN_BY_NAME),
+    published=name_pattern(run.run for run in RUNS if run.published) or "none",
     downloaded=alternatives(
         Path(path).relative_to(config["downloads"]).as_posix() for path in DOWNLOADS
     ),
@@ -293,6 +293,11 @@ def matched_with(wildcards):
         if wildcards.source in across
         else []
     )
+
+
+def subset_threads(wildcards):
+    """Return how many processes a subset is drawn by: photographs may be millions, icons are not."""
+    return 2 if set(PLAN.components[wildcards.source]) & set(PHOTO_DATASETS) else 1
 
 
 def captions_of(wildcards):

@@ -17,8 +17,7 @@ rule draw_subset:
         "<logs>/draw_subset/{source}_{train_images}_{seed}.log",
     conda:
         "../../envs/whyrobust.yaml"
-    # One more process for a source of millions.
-    threads: lambda wildcards, input: 2 if input.size_mb > 50 else 1
+    threads: subset_threads
     resources:
         mem_mb=memory_of(2000, 30),
         runtime=30,
