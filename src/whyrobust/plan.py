@@ -11,7 +11,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 #: What each objective learns from, and the head that its class scores are read off by default.
@@ -95,8 +95,8 @@ class Run:
         return self.supervision == "captions"
 
     def as_row(self) -> dict[str, str | int | bool]:
-        """Return the run as one row of ``runs.csv``."""
-        return asdict(self)
+        """Return the run as one row of ``runs.csv``; its fields are plain values, so nothing is copied deeply."""
+        return dict(vars(self))
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
@@ -345,7 +345,7 @@ def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> 
         runs: the runs.
         heads: heads of each run, by its name.
     """
-    return [run.as_row() | asdict(head) for run in runs for head in heads[run.run]]
+    return [row | vars(head) for run in runs for row in [run.as_row()] for head in heads[run.run]]
 
 
 def count_pairs(contrast: Contrast, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -114,6 +114,10 @@ ROLES = {
 SEVERAL = config["baseline"].get("several", {}).get("test_sets", [])
 TRAINED = [run for run in RUNS if not run.published]
 EVALUATED = [run for run in RUNS if run.evaluated]
+# Sources of the runs of each size.
+SOURCES_OF_SIZE = {}
+for trained in TRAINED:
+    SOURCES_OF_SIZE.setdefault(trained.train_images, set()).add(trained.source)
 
 
 def alternatives(values):
@@ -286,8 +290,7 @@ def components_of(wildcards):
 def matched_with(wildcards):
     """Return the sources whose subsets of this size are kept equal: those that have runs of it, where this is one."""
     across = config["data"].get("match_sizes", {}).get("across", [])
-    size = int(wildcards.train_images)
-    with_size = {run.source for run in TRAINED if run.train_images == size}
+    with_size = SOURCES_OF_SIZE.get(int(wildcards.train_images), set())
     return (
         [name for name in across if name in with_size or name == wildcards.source]
         if wildcards.source in across
