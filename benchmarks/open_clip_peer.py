@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.throughput import Mark, Stopwatch
@@ -42,7 +43,8 @@ def train_with_open_clip(
     device: str,
     precision: str,
     folder: Path,
-    more: list[str],
+    log_every: int = 4,
+    more: Sequence[str] = (),
 ) -> list[Mark]:
     """Train with ``open_clip_train.main`` and return the time of its steps.
 
@@ -57,6 +59,7 @@ def train_with_open_clip(
         device: 'cpu' or 'cuda'.
         precision: of `open_clip_train`, for example ``fp32`` or ``amp_bf16``.
         folder: for its logs and checkpoints.
+        log_every: steps between two marks.
         more: further options.
     """
     import open_clip
@@ -75,7 +78,7 @@ def train_with_open_clip(
         [
             *data, "--train-num-samples", str(samples), "--model", model.stem, "--batch-size", str(batch_size),
             "--epochs", str(epochs), "--workers", str(workers), "--device", device, "--precision", precision,
-            "--logs", str(folder), "--log-every-n-steps", "4", "--save-frequency", "0", "--warmup", "10",
+            "--logs", str(folder), "--log-every-n-steps", str(log_every), "--save-frequency", "0", "--warmup", "10",
             "--lr", "0.001", "--wd", "0.1", "--beta1", "0.9", "--beta2", "0.98", *more,
         ]
     )  # fmt: skip

@@ -31,7 +31,18 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 #: Modules with rows, in the order of the table; each has a tuple ``ROWS``.
-MODULES = ("train_clip_icons", "match_captions")
+MODULES = (
+    "train_clip_icons",
+    "train_labels_icons",
+    "train_clip_photographs",
+    "measure_limit_share",
+    "match_captions",
+    "draw_rows",
+    "score_zero_shot",
+    "draw_icons",
+    "plan_study",
+    "measure_study_share",
+)
 
 #: A measurement that takes longer is given up.
 LIMIT_SECONDS = 600

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.open_clip_peer import train_with_open_clip
+from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons, make_captions
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import Mark, Stopwatch, joint_rate, side_by_side
+from benchmarks.throughput import Mark, joint_rate, side_by_side
 
 MODELS = Path(__file__).parent.parent / "resources" / "models"
 SIDE, BATCH = 32, 64
@@ -38,44 +39,33 @@ def prepare(setting: Setting) -> None:
             writer.writerow([path, caption])
 
 
-def train_ours(number: int, setting: Setting, model: str, threads: int, samples: int) -> list[Mark]:
-    """Train a run as a study does and return the time of its steps; ``number`` is its seed."""
+def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
+    """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
     from whyrobust.loading import ImagesInMemory
     from whyrobust.models import read_model_config, tokenize
     from whyrobust.photographs import study_preprocessing
-    from whyrobust.training import Hyperparameters, Progress, train
+    from whyrobust.training import Computing
 
-    config = read_model_config(MODELS / f"{model}.json")
+    description = MODELS / f"{model}.json"
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
-    hyper = Hyperparameters(
-        samples_seen=samples, batch_size=BATCH, learning_rate=1e-3, weight_decay=0.1, warmup_share=0.1, flip=True,
-        max_shift_share=0.1, max_zoom=1.25,
-    )  # fmt: skip
-    stopwatch = Stopwatch()
-
-    def report(progress: Progress) -> None:
-        stopwatch(progress.samples)
-
-    train(
+    return train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
-        targets=tokenize(captions, config["text_cfg"]["context_length"]),
-        objective_name="clip",
-        model_config=config,
-        classes=2,
-        hyper=hyper,
+        targets=tokenize(captions, read_model_config(description)["text_cfg"]["context_length"]),
+        objective="clip",
+        model=description,
+        samples=samples,
+        batch_size=BATCH,
         seed=number,
-        threads=threads,
-        device_name=setting.device,
-        report=report,
+        computing=Computing(setting.device, threads=1, precision=precision),
     )
-    return stopwatch.marks
 
 
-def ours(setting: Setting, model: str) -> Measured:
+def ours(setting: Setting, model: str, precision: str) -> Measured:
     """Measure one run a core side by side, as a study trains; on a GPU one run."""
     runs = setting.cores if setting.device == "cpu" else 1
     samples = setting.size(12_288, 512)
-    return Measured(side_by_side(partial(train_ours, setting=setting, model=model, threads=1, samples=samples), runs))
+    run = partial(train_ours, setting=setting, model=model, samples=samples, precision=precision)
+    return Measured(side_by_side(run, runs))
 
 
 def peer(setting: Setting, model: str, precision: str) -> Measured:
@@ -92,7 +82,6 @@ def peer(setting: Setting, model: str, precision: str) -> Measured:
         device=setting.device,
         precision=precision,
         folder=setting.folder / "logs",
-        more=["--aug-cfg", "use_timm=False"],
     )
     return Measured(joint_rate([marks]))
 
@@ -102,7 +91,7 @@ ROWS = (
         name="clip_icons",
         what="CLIP training, 32-pixel icons, fp32",
         unit="images/s",
-        ours=partial(ours, model="icon-cnn"),
+        ours=partial(ours, model="icon-cnn", precision="fp32"),
         peer="open_clip_train, fp32, csv",
         measure_peer=partial(peer, model="icon-cnn", precision="fp32"),
         aims={"cpu": (Aim(least=1.6),), "cuda": (Aim(least=20),)},

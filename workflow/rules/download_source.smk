@@ -4,7 +4,7 @@ rule download_source:
     log:
         "<logs>/download_source/{downloaded}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=download_minutes,

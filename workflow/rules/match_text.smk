@@ -10,7 +10,7 @@ rule match_text:
     log:
         "<logs>/match_text/{plain_source}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     threads: 2
     resources:
         mem_mb=memory_of(2000, 10),

@@ -18,19 +18,26 @@ rule train_run:
     wildcard_constraints:
         run=name_pattern(run.run for run in TRAINED),
     conda:
-        "../../envs/whyrobust.yaml"
+        GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         mem_mb=config["training"]["mem_mb"],
         runtime=config["training"]["runtime_minutes"],
-        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        # On each machine.
+        gpu=GPUS_PER_MACHINE,
+        nodes=config["training"]["nodes_per_run"],
+        tasks=config["training"]["nodes_per_run"],
     params:
         run=run_of,
         hyperparameters=hyperparameters_of,
         device=config["training"]["device"],
         image_size=config["data"]["image_size"],
         normalisation=config["data"]["normalisation"],
-        loader_threads=config["training"]["loader_threads"],
+        checkpoint=checkpoint_of,
+        processes=config["training"]["gpus_per_run"],
+        precision=config["training"]["precision"],
+        compiled=config["training"]["compile"],
+        images_at_once=config["training"]["images_at_once"],
         block=config["training"]["shuffle_block_images"],
         window=config["training"]["shuffle_window_blocks"],
         code=code_of("train_run"),
