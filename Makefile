@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench cluster test-slurm
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -17,6 +17,7 @@ help:
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
 	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
+	@echo "make growth  measure how time and memory grow with the number of pairs; about a quarter of an hour"
 	@echo "make audit  look for known faults in the pinned packages (needs a network)"
 	@echo "make cluster  install what runs the workflow on SLURM or Kubernetes (docs/cluster.md)"
 	@echo "make test-slurm  run the smoke study on a SLURM of one node, started here for it; Debian, as root"
@@ -100,6 +101,10 @@ soak: $(VENV)/test-installed
 
 bench: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.write_table
+
+growth: $(VENV)/study-installed
+	$(BIN)/python -m benchmarks.measure_growth
 	$(BIN)/python -m benchmarks.write_table
 
 $(VENV)/audit/installed: envs/audit.txt

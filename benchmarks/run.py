@@ -36,6 +36,11 @@ MODULES = (
     "train_labels_icons",
     "train_clip_photographs",
     "measure_limit_share",
+    "match_captions",
+    "draw_rows",
+    "score_zero_shot",
+    "draw_icons",
+    "plan_study",
     "measure_study_share",
 )
 

@@ -16,6 +16,10 @@ from whyrobust.files import write_text
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmarks: begin, written by python -m benchmarks.write_table -->", "<!-- benchmarks: end -->"
+GROWTH = (
+    "<!-- growth: begin, written by python -m benchmarks.write_table -->",
+    "<!-- growth: end -->",
+)
 COLUMNS = ("row", "ours", "peer", "ratio", "spread, ours and peer", "aim", "met")
 
 
@@ -63,24 +67,49 @@ def machine_section(results: dict[str, Any]) -> str:
     return f"**{where}** ({facts})\n\n{markdown_table(results['rows'])}\n"
 
 
-def fill_page(text: str, sections: Sequence[str]) -> str:
-    """Return a page with the text between its two marks replaced.
+def growth_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows of a file of `measure_growth` as a Markdown table."""
+    lines = ["| what | measured: size, seconds, MB | by that slope |", "|---|---|---|"]
+    for row in rows:
+        measured = "; ".join(
+            f"{count:,}: {number(took)} s, {number(memory)} MB"
+            for count, took, memory in zip(row["sizes"], row["seconds"], row["peak_mb"], strict=True)
+        )
+        reckoned = "; ".join(
+            f"{entry['count']:,}: {number(entry['seconds'] / 60)} min, {number(entry['peak_mb'] / 1000)} GB"
+            for entry in row["reckoned"]
+        )
+        lines.append(f"| {row['what']} | {measured} | {reckoned} |")
+    return "\n".join(lines)
+
+
+def growth_section(results: dict[str, Any]) -> str:
+    """Return one machine's heading and table of growth."""
+    machine = results["machine"]
+    where = f"**{machine['processor']}, {machine['cores']} cores** ({results['date']})"
+    return f"{where}\n\n{growth_table(results['growth'])}\n"
+
+
+def fill_page(text: str, sections: Sequence[str], begin: str = BEGIN, end: str = END) -> str:
+    """Return a page with the text between two marks replaced.
 
     Raises:
         ValueError: a mark is missing.
     """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"the page lacks the line '{BEGIN}' or '{END}': put them where the table belongs")
-    before, rest = text.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n\n" + "\n".join(sections) + "\n" + END + rest.split(END, 1)[1]
+    if begin not in text or end not in text:
+        raise ValueError(f"the page lacks the line '{begin}' or '{end}': put them where the table belongs")
+    before, rest = text.split(begin, 1)
+    return f"{before}{begin}\n\n" + "\n".join(sections) + "\n" + end + rest.split(end, 1)[1]
 
 
 def main() -> None:
     """Fill the page from all results files."""
     files = sorted((Path(__file__).parent / "results").glob("*.json"))
-    sections = [machine_section(json.loads(path.read_text(encoding="utf-8"))) for path in files]
-    write_text(PAGE, fill_page(PAGE.read_text(encoding="utf-8"), sections))
-    print(f"{PAGE.name}: {len(files)} machines")
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    page = fill_page(PAGE.read_text(encoding="utf-8"), [machine_section(part) for part in found if "rows" in part])
+    page = fill_page(page, [growth_section(part) for part in found if "growth" in part], *GROWTH)
+    write_text(PAGE, page)
+    print(f"{PAGE.name}: {len(files)} files of results")
 
 
 if __name__ == "__main__":

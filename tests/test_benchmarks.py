@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
+from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_study_share import Job, read_jobs, share_of_other
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_here, write_results
 from benchmarks.throughput import joint_rate
-from benchmarks.write_table import BEGIN, END, fill_page, markdown_table
+from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 
 
 def row(**changes):
@@ -90,3 +91,18 @@ def test_every_row_runs_at_a_tiny_size(root, tmp_path, name):
     assert result["figures"]["ours"] > 0
     if result["peer"]:
         assert result["figures"]["ratio"] > 0
+
+
+def test_growth_is_reckoned_by_the_slope_between_the_largest_sizes():
+    assert reckon([1, 10, 20], [5.0, 10.0, 30.0], 40) == pytest.approx(70)
+    assert reckon([1, 10, 20], [5.0, 31.0, 30.0], 40) == 30.0  # noise is no gain
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_growth_is_measured_at_tiny_sizes(root, tmp_path, stage):
+    command = [sys.executable, "-m", "benchmarks.measure_growth", "--shrink", "100", "--results", str(tmp_path)]
+    done = subprocess.run([*command, "--stages", stage], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.json")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert min(results["growth"][0]["peak_mb"]) > 20 and results["machine"]["processor"] in growth_section(results)

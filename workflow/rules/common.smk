@@ -12,7 +12,7 @@ import yaml
 
 from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, environment_version, script_modules
-from whyrobust.plan import FITTED_HEADS, OWN
+from whyrobust.plan import FITTED_HEADS, OWN, name_pattern
 from whyrobust.stages import STAGES
 from whyrobust.settings import (
     CLASS_COLUMN_KINDS,
@@ -122,6 +122,10 @@ ROLES = {
 SEVERAL = config["baseline"].get("several", {}).get("test_sets", [])
 TRAINED = [run for run in RUNS if not run.published]
 EVALUATED = [run for run in RUNS if run.evaluated]
+# Sources of the runs of each size.
+SOURCES_OF_SIZE = {}
+for trained in TRAINED:
+    SOURCES_OF_SIZE.setdefault(trained.train_images, set()).add(trained.source)
 
 
 def alternatives(values):
@@ -141,8 +145,8 @@ PINNED = read_downloads()
 
 
 wildcard_constraints:
-    run=alternatives(RUN_BY_NAME),
-    published=alternatives(run.run for run in RUNS if run.published) or "none",
+    run=name_pattern(RUN_BY_NAME),
+    published=name_pattern(run.run for run in RUNS if run.published) or "none",
     downloaded=alternatives(
         Path(path).relative_to(config["downloads"]).as_posix() for path in DOWNLOADS
     ),
@@ -309,13 +313,17 @@ def components_of(wildcards):
 def matched_with(wildcards):
     """Return the sources whose subsets of this size are kept equal: those that have runs of it, where this is one."""
     across = config["data"].get("match_sizes", {}).get("across", [])
-    size = int(wildcards.train_images)
-    with_size = {run.source for run in TRAINED if run.train_images == size}
+    with_size = SOURCES_OF_SIZE.get(int(wildcards.train_images), set())
     return (
         [name for name in across if name in with_size or name == wildcards.source]
         if wildcards.source in across
         else []
     )
+
+
+def subset_threads(wildcards):
+    """Return how many processes a subset is drawn by: photographs may be millions, icons are not."""
+    return 2 if set(PLAN.components[wildcards.source]) & set(PHOTO_DATASETS) else 1
 
 
 def captions_of(wildcards):

@@ -11,6 +11,7 @@ rule match_text:
         "<logs>/match_text/{plain_source}.log",
     conda:
         "../../envs/whyrobust-cpu.yaml"
+    threads: 2
     resources:
         mem_mb=memory_of(2000, 10),
         runtime=600,

@@ -16,7 +16,7 @@ rule train_run:
     benchmark:
         "<benchmarks>/train_run/{run}.tsv"
     wildcard_constraints:
-        run=alternatives(run.run for run in TRAINED),
+        run=name_pattern(run.run for run in TRAINED),
     conda:
         GPU_ENVIRONMENT
     threads: config["training"]["threads"]
