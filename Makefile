@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth cluster test-slurm
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
+	@echo "make estimate CONFIG=config/paper.yaml  what a study will cost: time, memory, disk, GPU hours"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
 	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
@@ -62,6 +63,10 @@ img2dataset: $(VENV)/img2dataset/installed
 # The paper's study in minutes, on replicas that a local server serves.
 paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile config/paper-check.yaml
+
+# What a study would cost: make estimate CONFIG=config/paper.yaml GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
+estimate: $(VENV)/study-installed
+	$(BIN)/python benchmarks/estimate_cost.py $(or $(CONFIG),config.yaml) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default

@@ -66,9 +66,9 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
         facts: dict[str, Any] = {"kind": "webdataset", "shards": shards[name], "fields": fields}
         if name == "test":
             facts |= {"label": "label", "role": "shift", "classes": "own"}
-        outputs = {kind: at(kind, name) for kind in ("records", "locations", "pack", "counts")}
-        params = {"facts": facts, "covered": None, "allowed_failure_share": 0.01}
-        common = {"wildcards": {"photo_dataset": name}, "params": params}
+        outputs = {kind: at(kind, name) for kind in ("records", "locations", "pack", "counts", "presence")}
+        params = {"facts": facts, "covered": None, "allowed_failure_share": 0.01, "slice": {"dataset": name}}
+        common = {"wildcards": {}, "params": params}
         calls.append(("build_photo_records", common | {"input": {"files": [], "classes": classes}, "output": outputs}))
         calls.append(("index_images", common | {
             "input": {kind: at(kind, name) for kind in ("locations", "pack")},

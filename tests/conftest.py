@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+import runpy
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +89,33 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "resources").symlink_to(ROOT / "resources")
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     return tmp_path
+
+
+@pytest.fixture
+def stage(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a script as its rule does, with the files that are named."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def run(
+        script: str,
+        wildcards: dict[str, str],
+        inputs: dict[str, Any],
+        outputs: dict[str, Any],
+        threads: int = 1,
+        **params: Any,
+    ) -> None:
+        given = SimpleNamespace(
+            wildcards=SimpleNamespace(**wildcards),
+            input=SimpleNamespace(**inputs),
+            output=SimpleNamespace(**outputs),
+            params=SimpleNamespace(**params),
+            log=[str(tmp_path / "log" / f"{script}.log")],
+            threads=threads,
+        )
+        path = root / "workflow" / "scripts" / f"{script}.py"
+        runpy.run_path(str(path), init_globals={"snakemake": given}, run_name="__main__")
+
+    return run
 
 
 @pytest.fixture(scope="session")

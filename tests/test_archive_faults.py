@@ -16,6 +16,7 @@ from tests.test_photographs import encoded, picture, write_tar
 from whyrobust.locations import LocationError, Pack, list_archive, list_folder, list_tar, read_bytes
 from whyrobust.photo_sources import SourceError, _read_json_list, read_class_folders, read_webdataset, read_yfcc_ids
 from whyrobust.records import write_records
+from whyrobust.shards import ShardError
 
 CONTENT = bytes(range(256)) * 5
 NAMES = ["a/1.jpg", "b/2.jpg", "c/3.jpg"]
@@ -207,7 +208,7 @@ def test_pairs_that_come_twice_are_counted_and_shards_of_one_name_are_not_mixed_
         ("two/00000/0", "two"),
     ]
     assert reading.left_out == {"it came before": 2}
-    with pytest.raises(SourceError, match="one name, 'one/00000': give each once"):
+    with pytest.raises(ShardError, match="one name, 'one/00000': give each once"):
         read_webdataset([*shards, shards[0]])
 
 

@@ -16,7 +16,9 @@ SHARED_STAGES = {
     "describe_data", "describe_runs", "draw_figures", "write_report",
 }  # fmt: skip
 ICON_STAGES = {"build_records", "build_images"}
-PHOTO_STAGES = {"build_photo_records", "index_images", "list_pairs", "fetch_pairs", "import_pretrained"}
+PHOTO_STAGES = {
+    "build_photo_records", "index_images", "join_slices", "list_pairs", "fetch_pairs", "import_pretrained",
+}  # fmt: skip
 
 
 def planned_jobs(output):
@@ -43,7 +45,9 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
-    assert jobs["index_images"] == 9 and jobs["import_pretrained"] == 3
+    # YFCC in slices, two more sources and six test sets as a whole.
+    assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1
+    assert jobs["import_pretrained"] == 3
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
     training = yaml.safe_load((root / "config" / "paper.yaml").read_text(encoding="utf-8"))["training"]
     minutes = training["runtime_minutes"]

@@ -30,6 +30,7 @@ from whyrobust.photo_sources import (
 )
 from whyrobust.records import read_records, write_records
 from whyrobust.settings import count_covered_classes, read_class_counts
+from whyrobust.shards import ShardError
 
 CLASSES = ["cat", "dog", "mug"]
 
@@ -180,7 +181,7 @@ def test_shards_of_one_name_in_two_folders_lose_nothing(tmp_path):
     assert [record["uid"] for record, _ in reading.rows] == [f"{f}/00000/{n:03}" for f in "ab" for n in range(3)]
     assert not reading.left_out
     assert shard_names([tmp_path / "cc" / "a" / "00000.tar"]) == ["00000"]
-    with pytest.raises(SourceError, match="have one name, '00000'"):
+    with pytest.raises(ShardError, match="have one name, '00000'"):
         read_webdataset([shards[0], shards[0]])
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from types import SimpleNamespace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -13,28 +11,9 @@ from PIL import Image
 
 from tests.test_photographs import RNG, encoded, picture
 from whyrobust.photographs import read_images, study_preprocessing
+from whyrobust.shards import Slice
 
 CLASSES = ["cat", "dog", "mug"]
-
-
-@pytest.fixture
-def stage(root, tmp_path, monkeypatch):
-    """Run a script as its rule does, with the files that are named."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-
-    def run(script, wildcards, inputs, outputs, threads=1, **params):
-        given = SimpleNamespace(
-            wildcards=SimpleNamespace(**wildcards),
-            input=SimpleNamespace(**inputs),
-            output=SimpleNamespace(**outputs),
-            params=SimpleNamespace(**params),
-            log=[str(tmp_path / "log" / f"{script}.log")],
-            threads=threads,
-        )
-        path = root / "workflow" / "scripts" / f"{script}.py"
-        runpy.run_path(str(path), init_globals={"snakemake": given}, run_name="__main__")
-
-    return run
 
 
 @pytest.fixture
@@ -45,16 +24,17 @@ def built(stage, tmp_path):
     def build(facts, allowed_failure_share=0.01, name="t"):
         made = {
             file.split(".")[0]: str(tmp_path / "made" / f"{name}_{file}")
-            for file in ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "images.arrow", "ink.npy",
-                         "failures.csv")
+            for file in ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json",
+                         "images.arrow", "ink.npy", "failures.csv")
         }  # fmt: skip
-        outputs = {key: made[key] for key in ("records", "locations", "pack", "counts")}
-        stage("build_photo_records", {"photo_dataset": name}, {"files": [], "classes": str(tmp_path / "classes.csv")},
-              outputs, facts=facts, covered="imagenet_r" if facts["kind"] == "imagenet_r" else None,
+        outputs = {key: made[key] for key in ("records", "locations", "pack", "counts", "presence")}
+        whole = asdict(Slice(name))
+        stage("build_photo_records", {}, {"files": [], "classes": str(tmp_path / "classes.csv")},
+              outputs, facts=facts, slice=whole, covered="imagenet_r" if facts["kind"] == "imagenet_r" else None,
               allowed_failure_share=allowed_failure_share)  # fmt: skip
         inputs = {key: made[key] for key in ("locations", "pack")}
         outputs = {key: made[key] for key in ("images", "ink", "failures")}
-        stage("index_images", {"photo_dataset": name}, inputs, outputs, facts=facts,
+        stage("index_images", {}, inputs, outputs, facts=facts, slice=whole,
               allowed_failure_share=allowed_failure_share)  # fmt: skip
         return made
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.test_photographs import encoded, picture, write_tar
 from whyrobust.locations import Member
 from whyrobust.photo_sources import PhotoIds, read_webdataset
-from whyrobust.readings import Reading, SourceError, check_labels, check_not_there
+from whyrobust.readings import Reading, SourceError, check_labels
 from whyrobust.records import read_records
 
 ROWS = st.lists(
@@ -76,8 +76,8 @@ def test_pairs_of_a_shard_without_a_picture_are_missing_pictures(tmp_path):
     shard = write_tar(tmp_path / "s.tar", [("0.jpg", encoded(picture())), ("0.txt", b"a"), ("1.txt", b"b")])
     reading = read_webdataset([shard])
     with pytest.raises(SourceError, match=r"lacks 1 of 2 pictures .*the first 's/1': it has no picture"):
-        check_not_there(reading, "set", 0.4)
-    check_not_there(reading, "set", 0.5)
+        reading.presence.check("set", 0.4)
+    reading.presence.check("set", 0.5)
 
 
 @given(st.sets(st.integers(0, 2**62), max_size=30), st.integers(0, 2**62))

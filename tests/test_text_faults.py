@@ -16,7 +16,7 @@ from tests.test_photographs import encoded, picture, write_tar
 from whyrobust.captions import MAXIMUM_TEXT_CHARACTERS, build_caption, clean_text
 from whyrobust.models import tokenize
 from whyrobust.photo_sources import clean_web_text, read_image_table, read_webdataset
-from whyrobust.readings import SourceError, check_not_there
+from whyrobust.readings import SourceError
 from whyrobust.records import RECORD_SCHEMA, read_records, to_table, write_records
 
 #: Every character there is, half ones (surrogates) too, and pieces that readers have stumbled over.
@@ -125,8 +125,8 @@ def test_the_mark_of_a_spreadsheet_empty_lines_and_impossible_paths_are_no_reaso
         SourceError,
         match=r"lacks 4 of 5 pictures \(3 x its file is not there, 1 x .*\), 80\.0% where 1\.0% are allowed",
     ):
-        check_not_there(reading, "mine", 0.01)
-    check_not_there(reading, "mine", 0.8)
+        reading.presence.check("mine", 0.01)
+    reading.presence.check("mine", 0.8)
 
 
 def test_a_table_of_numbers_in_place_of_text_is_refused_not_emptied(tmp_path, pack):  # noqa: F811

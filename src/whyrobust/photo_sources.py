@@ -12,7 +12,6 @@ import csv
 import html
 import io
 import json
-import os
 import re
 import tarfile
 import zipfile
@@ -31,6 +30,7 @@ from whyrobust.captions import MAXIMUM_TEXT_CHARACTERS, clean_text
 from whyrobust.locations import IMAGE_SUFFIXES, Member, Pack, list_archive, list_folder, list_tar, read_bytes
 from whyrobust.readings import Reading, SourceError
 from whyrobust.records import LABEL_SEPARATOR
+from whyrobust.shards import shard_names
 
 #: Images that each published test set has (their papers), so that a short copy is noticed.
 PUBLISHED_IMAGES = {
@@ -41,6 +41,9 @@ PUBLISHED_IMAGES = {
     "imagenet_a": 7_500,
     "objectnet": 18_574,
 }
+
+#: Why the second picture of a name is left out.
+REPEATED = "it came before"
 
 #: ObjectNet's red border, to be cut off (Barbu et al. 2019, the data set's terms).
 OBJECTNET_BORDER_PIXELS = 2
@@ -350,6 +353,7 @@ def read_webdataset(
     classes: Collection[str] = (),
     percent_encoded: bool = False,
     identify: Callable[[Mapping[str, Any]], tuple[str, str]] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Reading:
     """Read tar shards of image-text pairs: files of one key, told apart by what follows the first dot.
 
@@ -364,14 +368,14 @@ def read_webdataset(
         identify: asked with the JSON of each pair for its uid, and the reason where it is to be left out. Without it
             the uid is the shard's path below the folder that all shards have in common, and the key; of equal keys in a
             shard the first counts.
+        names: of the shards, where they are a slice of the data set; without them `shard_names`.
 
     Raises:
-        SourceError: a shard is given twice.
+        ShardError: a shard is given twice.
     """
     reading, known = Reading(), set(classes)
-    names_of_shards = shard_names(shards)
-    names = dict(fields or {})
-    for shard, stem in zip(shards, names_of_shards, strict=True):
+    keys = dict(fields or {})
+    for shard, stem in zip(shards, shard_names(shards) if names is None else names, strict=True):
         seen: set[str] = set()
         for key, files in _group_by_key(list_tar(shard)):
             member = next((files[ending] for ending in image if ending in files), None)
@@ -379,46 +383,23 @@ def read_webdataset(
                 reading.leave_out_missing(f"{stem}/{key}", "it has no picture")
                 continue
             facts = _read_json(files.get("json"), reading)
-            uid, reason = f"{stem}/{key}", "it came before" if key in seen else ""
+            uid, reason = f"{stem}/{key}", REPEATED if key in seen else ""
             if identify is not None:
                 uid, reason = identify(facts)
             if reason:
                 reading.left_out[reason] += 1
                 continue
             seen.add(key)
-            title = facts.get(names["title"]) if "title" in names else _read_text(files.get(text))
+            title = facts.get(keys["title"]) if "title" in keys else _read_text(files.get(text))
             reading.add(
                 uid,
                 member,
                 reading.known_class(uid, facts.get(label), known) if label is not None else None,
                 title=clean_web_text(_text(title), percent_encoded),
-                description=clean_web_text(_text(facts.get(names.get("description", ""))), percent_encoded),
-                tags=_tags(facts.get(names.get("tags", "")), percent_encoded),
+                description=clean_web_text(_text(facts.get(keys.get("description", ""))), percent_encoded),
+                tags=_tags(facts.get(keys.get("tags", "")), percent_encoded),
             )
     return reading
-
-
-def shard_names(shards: Sequence[Path | str]) -> list[str]:
-    """Return a name for each shard, unlike those of all others: its path below the folder that all have in common.
-
-    Shards of one folder are called by their file names, without the ending.
-
-    Raises:
-        SourceError: two shards have one name.
-    """
-    if not shards:
-        return []
-    folders = [Path(shard).absolute().parent for shard in shards]
-    common = os.path.commonpath(folders)
-    names = [
-        (folder.relative_to(common) / Path(shard).stem).as_posix()
-        for folder, shard in zip(folders, shards, strict=True)
-    ]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        listed = [str(shard) for shard, name in zip(shards, names, strict=True) if name == twice[0]]
-        raise SourceError(f"shards {listed[0]} and {listed[1]} have one name, '{twice[0]}': give each once")
-    return names
 
 
 def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
@@ -471,7 +452,7 @@ def read_yfcc15m(shards: Sequence[Path | str], subset: Path | str) -> Reading:
         if place < 0:
             return "", "it is not in the list of the subset"
         if taken[place]:
-            return "", "it came before"
+            return "", REPEATED
         taken[place] = True
         return photo, ""
 
@@ -707,7 +688,7 @@ def read_photographs_of(facts: Mapping[str, Any], class_order: Sequence[str], pa
     """Read a data set by the facts that the config gives.
 
     Args:
-        facts: ``kind`` and the keys of that kind (docs/config.md).
+        facts: ``kind`` and the keys of that kind (docs/config.md); of a slice its shards and their ``shard_names``.
         class_order: classes of the study, in the order of their table.
         pack: for pictures that cannot be read where they are.
     """
@@ -722,7 +703,7 @@ def read_photographs_of(facts: Mapping[str, Any], class_order: Sequence[str], pa
     if kind == "webdataset":
         given = {"image_endings": "image", "text_ending": "text", "fields": "fields", "label": "label"}
         options = {name: facts[key] for key, name in given.items() if key in facts}
-        return read_webdataset(facts["shards"], **options, classes=class_order)
+        return read_webdataset(facts["shards"], **options, classes=class_order, names=facts.get("shard_names"))
     if kind == "yfcc15m":
         return read_yfcc15m(facts["shards"], facts["subset"])
     if kind == "imagenet" and facts["split"] == "train":
@@ -740,6 +721,11 @@ def read_photographs_of(facts: Mapping[str, Any], class_order: Sequence[str], pa
     raise SourceError(f"data sets of kind '{kind}' are not known")
 
 
+def keeps_first_of_repeats(kind: str) -> bool:
+    """Tell whether of several pictures of one uid in different shards the first counts; else they are an error."""
+    return kind == "yfcc15m"
+
+
 def border_of(kind: str) -> int:
     """Return the pixels to cut off each side of the pictures of a kind of data set."""
     return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
@@ -754,6 +740,33 @@ def expected_images(facts: Mapping[str, Any]) -> int | None:
     kind = f"imagenet_{facts['split']}" if facts["kind"] == "imagenet" else str(facts["kind"])
     given = facts.get("expected_images", PUBLISHED_IMAGES.get(kind) if "role" in facts else None)
     return int(given) if given is not None else None
+
+
+def check_not_empty(kept: int, left_out: Mapping[str, int], dataset: str) -> None:
+    """Check that a data set has images.
+
+    Args:
+        kept: its records.
+        left_out: reason -> how many were left out.
+        dataset: its name.
+
+    Raises:
+        SourceError: it has none; the message has the reasons.
+    """
+    if not kept:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(left_out).most_common())
+        raise SourceError(f"data set '{dataset}' has no image that can be used: {reasons or 'it is empty'}")
+
+
+def check_whole(found: int, facts: Mapping[str, Any], dataset: str) -> None:
+    """Check that a test set has as many images as the config, or its paper, says.
+
+    Raises:
+        SourceError: see `check_count`.
+    """
+    expected = expected_images(facts)
+    if expected is not None:
+        check_count(found, expected, dataset, bool(facts.get("allow_short", False)))
 
 
 def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> None:

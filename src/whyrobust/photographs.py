@@ -365,17 +365,28 @@ class PhotoStore:
     def positions(self, uids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return where each uid stands, -1 where it does not; memory grows with ``uids``, not with the store."""
         wanted = pa.array(list(uids), pa.string())
-        # The hash table is made of the few wanted uids; the many of the store stream past it.
-        found = pc.index_in(self.table["uid"].combine_chunks(), value_set=wanted)
-        rows = np.flatnonzero(np.asarray(pc.is_valid(found)))
         result = np.full(len(wanted), -1, dtype=np.int64)
-        result[np.asarray(found.take(pa.array(rows)), dtype=np.int64)] = rows
+        start = 0
+        # The hash table is made of the few wanted uids; the many of the store stream past it.
+        for chunk in self.table["uid"].chunks:
+            found = pc.index_in(chunk, value_set=wanted)
+            rows = np.flatnonzero(np.asarray(pc.is_valid(found)))
+            result[np.asarray(found.take(pa.array(rows)), dtype=np.int64)] = start + rows
+            start += len(chunk)
         return result
 
     def locate(self, rows: npt.NDArray[np.int64]) -> _Rows:
         """Return (file, offset, length) of rows."""
-        part = self.table.take(pa.array(rows))
-        return list(zip(*(part[name].to_pylist() for name in ("file", "offset", "length")), strict=True))
+        found: _Rows = [("", 0, 0)] * len(rows)
+        start = 0
+        # A batch at a time: Arrow may put those of a whole column together to take from them.
+        for batch in self.table.select(["file", "offset", "length"]).to_batches():
+            here = np.flatnonzero((rows >= start) & (rows < start + len(batch)))
+            part = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
+            for at, place in zip(here, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True):
+                found[at] = place
+            start += len(batch)
+        return found
 
 
 def open_store(path: Path | str) -> ImageStore | PhotoStore:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_json
 from whyrobust.locations import LOCATION_SCHEMA, Member
 from whyrobust.records import LABEL_SEPARATOR, RECORD_SCHEMA
 
@@ -40,6 +42,54 @@ _SCHEMA = pa.schema(
 
 class SourceError(ValueError):
     """A data set that is not laid out as it should be; the message names file, what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """How many pictures are where a source says that they are.
+
+    Attributes:
+        found: pictures that are there.
+        missing: reason -> how many are not.
+        first_missing: the first of those, and the reason.
+    """
+
+    found: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    first_missing: tuple[str, str] = ("", "")
+
+    def __add__(self, other: Presence) -> Presence:
+        """Return what both together have, ``other`` after this one."""
+        first = self.first_missing if self.missing else other.first_missing
+        return Presence(self.found + other.found, Counter(self.missing) + Counter(other.missing), first)
+
+    def check(self, dataset: str, allowed_share: float) -> None:
+        """Check that no more than ``allowed_share`` (0..1) of all pictures are missing.
+
+        Raises:
+            SourceError: more are.
+        """
+        missing = sum(self.missing.values())
+        total = missing + self.found
+        if missing > allowed_share * total:
+            picture, reason = self.first_missing
+            reasons = ", ".join(f"{count:,} x {what}" for what, count in Counter(self.missing).most_common())
+            raise SourceError(
+                f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.1%} "
+                f"where {allowed_share:.1%} are allowed, the first '{picture}': {reason}; put them in place, correct "
+                "the table, or allow a larger share in data.allowed_failure_share"
+            )
+
+
+def write_presence(path: Path | str, presence: Presence) -> None:
+    """Write how many pictures are there as JSON, whole or not at all."""
+    write_json(path, asdict(presence))
+
+
+def read_presence(path: Path | str) -> Presence:
+    """Read what `write_presence` wrote."""
+    given = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Presence(given["found"], given["missing"], tuple(given["first_missing"]))
 
 
 class Reading:
@@ -81,6 +131,11 @@ class Reading:
         self._count += 1
         if len(self._columns["uid"]) == self._rows_a_batch:
             self._put_by()
+
+    @property
+    def presence(self) -> Presence:
+        """How many pictures are there, before records are left out that `need` something."""
+        return Presence(self._count, dict(self.missing), self.first_missing)
 
     def leave_out_missing(self, picture: str, reason: str) -> None:
         """Count a record whose picture is not where the source says."""
@@ -171,7 +226,7 @@ class Reading:
                 temporary = stack.enter_context(atomic_path(path))
                 writers.append(stack.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd")))
             for tables in self.tables(dataset):
-                numbers.extend(_number(uid) for uid in tables[0]["uid"].to_pylist())
+                numbers.extend(uid_number(uid) for uid in tables[0]["uid"].to_pylist())
                 for writer, table in zip(writers, tables, strict=True):
                     writer.write_table(table)
             self._check_unique(dataset, numbers)
@@ -185,13 +240,14 @@ class Reading:
         seen: set[str] = set()
         for records, _ in self.tables(dataset):
             for uid in records["uid"].to_pylist():
-                if _number(uid) in suspects:
+                if uid_number(uid) in suspects:
                     if uid in seen:
                         raise SourceError(f"data set '{dataset}' has '{uid}' twice: keep one picture of this name")
                     seen.add(uid)
 
 
-def _number(uid: str) -> int:
+def uid_number(uid: str) -> int:
+    """Return 8 bytes that stand for a uid; those of equal numbers must be compared, since two may share one."""
     return int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=8).digest(), "little")
 
 
@@ -240,21 +296,3 @@ def check_labels(reading: Reading, dataset: str, classes: Sequence[str]) -> None
         f"'{uid}' with {found}: allowed are {len(classes)} classes of data.classes ({shown}); correct the "
         "label, or leave the image out"
     )
-
-
-def check_not_there(reading: Reading, dataset: str, allowed_share: float) -> None:
-    """Check that not too many pictures are missing where a source says that they are.
-
-    Raises:
-        SourceError: more than ``allowed_share`` (0..1) of all are.
-    """
-    missing = reading.missing.total()
-    total = missing + len(reading)
-    if missing > allowed_share * total:
-        picture, reason = reading.first_missing
-        reasons = ", ".join(f"{count:,} x {what}" for what, count in reading.missing.most_common())
-        raise SourceError(
-            f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.1%} where "
-            f"{allowed_share:.1%} are allowed, the first '{picture}': {reason}; put them in place, correct the table, "
-            "or allow a larger share in data.allowed_failure_share"
-        )

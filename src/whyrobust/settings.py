@@ -48,8 +48,8 @@ NAMED_BY_USER = ("prompts", "models", "sources", "test_sets", "causes")
 PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "image_folder": ({"folder"}, {"class_table"}),
     "image_table": ({"table", "image"}, {"title", "description", "tags", "label", "root"}),
-    "webdataset": ({"shards"}, {"image_endings", "text_ending", "fields", "label"}),
-    "yfcc15m": ({"subset"}, {"shards", "metadata", "shorter_side"}),
+    "webdataset": ({"shards"}, {"image_endings", "text_ending", "fields", "label", "slices"}),
+    "yfcc15m": ({"subset"}, {"shards", "metadata", "shorter_side", "slices"}),
     "imagenet": ({"split", "images"}, {"devkit"}),
     "imagenet_captions": ({"annotations", "images"}, set()),
     "imagenet_v2": ({"archive"}, set()),
@@ -388,8 +388,8 @@ def missing_files(how_to_get: Mapping[str, str], root: Path) -> str:
     return f"{number} must be asked for and put in place first: {'; '.join(missing)}" if missing else ""
 
 
-def check_files(config: Mapping[str, Any], root: Path) -> None:
-    """Check that the files that the config names are there, or can be downloaded."""
+def check_files(config: Mapping[str, Any], root: Path, data_is_there: bool = True) -> None:
+    """Check that the files that the config names are there, or can be downloaded; those of data sets where asked."""
     named = {f"data.{key}": config["data"][key] for key in ("sets", "classes", "nouns") if key in config["data"]}
     named |= {f"models.{name}": path for name, path in config["models"].items()}
     named |= {f"prompts.{name}": path for name, path in config["prompts"].items() if isinstance(path, str)}
@@ -403,7 +403,7 @@ def check_files(config: Mapping[str, Any], root: Path) -> None:
         if isinstance(value, str):
             read_prompts(root / value, f"config key prompts.{name}")
     known = downloadable_files(root / config["sources_table"], config["downloads"])
-    for section in ("sources", "test_sets"):
+    for section in ("sources", "test_sets") if data_is_there else ():
         for name, facts in config[section].items():
             if facts["kind"] not in PHOTO_KEYS:
                 continue
@@ -709,13 +709,27 @@ def check_shares(training: Mapping[str, Any], objectives: Iterable[str]) -> None
             )
 
 
-def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -> Study:
+def used_sources(config: Mapping[str, Any], study: Study) -> list[str]:
+    """Return the training sources that a study needs: those of runs, of fitted heads, and what they are made of."""
+    named = {run.source for run in study.runs if not run.published}
+    named |= set(config["data"].get("match_sizes", {}).get("across", []))
+    for heads in study.heads.values():
+        named |= {head.fitted_on for head in heads} - {"", OWN}
+    named |= {
+        config["sources"][name]["match_classes_of"] for name in named if "match_classes_of" in config["sources"][name]
+    }
+    return sorted(named | {part for name in named for part in study.components[name]})
+
+
+def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path, data_is_there: bool = True) -> Study:
     """Validate a config and return what it asks for.
 
     Args:
         config: the merged config.
         schema_path: JSON schema, as YAML.
         root: folder that relative paths in the config start from.
+        data_is_there: whether the files of data sets must be there, or be known to the table of downloads; without
+            them the cost of a study can be estimated.
 
     Raises:
         ConfigError: the first problem, as one line that names key, value and what is allowed.
@@ -725,7 +739,7 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path) -
     components = check_sources(config["sources"])
     check_test_sets(config["test_sets"])
     check_sizes_matched(config)
-    check_files(config, root)
+    check_files(config, root, data_is_there)
     check_names(config)
     try:
         runs = plan_runs(

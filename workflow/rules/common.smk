@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,6 +14,7 @@ import yaml
 from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, environment_version, script_modules
 from whyrobust.plan import FITTED_HEADS, OWN, name_pattern
+from whyrobust.shards import ShardError, shard_names, slices_of
 from whyrobust.stages import STAGES
 from whyrobust.settings import (
     CLASS_COLUMN_KINDS,
@@ -27,6 +29,7 @@ from whyrobust.settings import (
     photo_datasets,
     plan_study,
     read_prompts,
+    used_sources,
     with_defaults,
 )
 
@@ -74,22 +77,8 @@ TEST_SETS = list(config["test_sets"])
 IN_DISTRIBUTION = in_distribution_test_set(config["test_sets"])
 
 
-def sources_used():
-    """Return the training sources that the study needs: those of runs, of fitted heads, and what they are made of."""
-    named = {run.source for run in RUNS if not run.published}
-    named |= set(config["data"].get("match_sizes", {}).get("across", []))
-    for heads in PLAN.heads.values():
-        named |= {head.fitted_on for head in heads} - {"", OWN}
-    named |= {
-        config["sources"][name]["match_classes_of"]
-        for name in named
-        if "match_classes_of" in config["sources"][name]
-    }
-    return sorted(named | {part for name in named for part in PLAN.components[name]})
-
-
 # Only what is used is built: a source without a run costs nothing.
-SOURCES = sources_used()
+SOURCES = used_sources(config, PLAN)
 # Sources that are made of no other: all images come from these.
 PLAIN_SOURCES = [
     name for name in SOURCES if config["sources"][name]["kind"] not in DERIVED_KINDS
@@ -109,6 +98,15 @@ FETCHED_DATASETS = [
     for name in PHOTO_DATASETS
     if DATASETS[name]["kind"] == "yfcc15m" and "metadata" in DATASETS[name]
 ]
+# Jobs that photographs are built by, by the names of their files: one a data set, or as many as it has slices.
+PHOTO_SLICES = {
+    part.name: part
+    for name in PHOTO_DATASETS
+    for part in slices_of(name, DATASETS[name].get("slices", 1))
+}
+SLICED_DATASETS = sorted(
+    {part.dataset for part in PHOTO_SLICES.values() if part.count > 1}
+)
 # What a data set is for: source of training images, in-distribution test set or shift.
 ROLES = {
     name: (
@@ -154,6 +152,8 @@ wildcard_constraints:
     dataset=alternatives(USED_DATASETS),
     icon_dataset=alternatives(ICON_DATASETS) or "none",
     photo_dataset=alternatives(PHOTO_DATASETS) or "none",
+    photo_slice=alternatives(PHOTO_SLICES) or "none",
+    sliced_dataset=alternatives(SLICED_DATASETS) or "none",
     plain_source=alternatives(PLAIN_SOURCES),
     train_images=r"\d+",
     seed=r"\d+",
@@ -181,13 +181,46 @@ def records_path(dataset):
     return f"<results>/records/{name}.parquet"
 
 
+@cache
+def shards_of(dataset):
+    """Return the shards of a data set of photographs, and what each is called; none where they are still to be fetched."""
+    facts = DATASETS[dataset]
+    if dataset in FETCHED_DATASETS or "shards" not in facts:
+        return [], []
+    shards = files_of({"shards": facts["shards"]}, Path.cwd())
+    try:
+        return shards, shard_names(shards)
+    except ShardError as error:
+        raise WorkflowError(f"config key shards of '{dataset}': {error}") from error
+
+
+def slice_of(wildcards):
+    """Return which slice of which data set of photographs a job builds."""
+    return asdict(PHOTO_SLICES[wildcards.photo_slice])
+
+
+def slice_files(wildcards, pattern):
+    """Return a file of each slice of a data set, in order; the slice's name stands in the place of {}."""
+    names = [
+        name
+        for name, part in PHOTO_SLICES.items()
+        if part.dataset == wildcards.sliced_dataset
+    ]
+    return [f"<results>/{pattern.format(name)}" for name in names]
+
+
 def photo_facts_of(wildcards):
-    """Return what the config says of a data set of photographs, its shards as a list of files."""
-    facts = DATASETS[wildcards.photo_dataset]
-    if wildcards.photo_dataset in FETCHED_DATASETS:
+    """Return what the config says of a data set of photographs; shards are those of the slice, as a list of files."""
+    part = PHOTO_SLICES[wildcards.photo_slice]
+    facts = {
+        key: value for key, value in DATASETS[part.dataset].items() if key != "slices"
+    }
+    if part.dataset in FETCHED_DATASETS:
         return facts | {"shards": []}
     if "shards" in facts:
-        return facts | {"shards": files_of({"shards": facts["shards"]}, Path.cwd())}
+        shards, names = map(part.share_of, shards_of(part.dataset))
+        named = {"shard_names": names} if part.count > 1 else {}
+        return facts | {"shards": shards} | named
     return facts
 
 
@@ -206,19 +239,22 @@ def covered_classes():
     }
 
 
-def test_set_facts_of(wildcards):
+def checked_facts_of(dataset):
     """Return what decides how a data set of photographs is checked: its kind and, of a test set, its expected size."""
-    facts = DATASETS[wildcards.photo_dataset]
     keys = ("kind", "split", "role", "expected_images", "allow_short")
-    return {key: facts[key] for key in keys if key in facts}
+    return {key: DATASETS[dataset][key] for key in keys if key in DATASETS[dataset]}
 
 
 def photo_files_of(wildcards):
-    """Return the files and folders that a data set of photographs is read from."""
-    facts = DATASETS[wildcards.photo_dataset]
-    if wildcards.photo_dataset in FETCHED_DATASETS:
-        return [facts["subset"], f"<results>/pairs/{wildcards.photo_dataset}.csv"]
-    return files_of(facts, Path.cwd())
+    """Return the files and folders that a slice of a data set of photographs is read from."""
+    part = PHOTO_SLICES[wildcards.photo_slice]
+    facts = DATASETS[part.dataset]
+    if part.dataset in FETCHED_DATASETS:
+        return [facts["subset"], f"<results>/pairs/{part.dataset}.csv"]
+    if part.count == 1:
+        return files_of(facts, Path.cwd())
+    others = {key: value for key, value in facts.items() if key != "shards"}
+    return [*files_of(others, Path.cwd()), *part.share_of(shards_of(part.dataset)[0])]
 
 
 def download_name(wildcards):
@@ -464,6 +500,8 @@ def stages_used():
         left_out |= {"build_records", "build_images"}
     if not PHOTO_DATASETS:
         left_out |= {"build_photo_records", "index_images"}
+    if not SLICED_DATASETS:
+        left_out.add("join_slices")
     if not any(
         DATASETS[name]["kind"] == "yfcc15m" and "metadata" in DATASETS[name]
         for name in PHOTO_DATASETS

@@ -1,15 +1,15 @@
 rule index_images:
     input:
-        locations="<results>/locations/{photo_dataset}.parquet",
-        pack="<results>/packs/{photo_dataset}.bin",
+        locations="<results>/locations/{photo_slice}.parquet",
+        pack="<results>/packs/{photo_slice}.bin",
     output:
-        images="<results>/images/{photo_dataset}.arrow",
-        ink="<results>/images/{photo_dataset}_ink.npy",
-        failures="<results>/images/{photo_dataset}_failures.csv",
+        images="<results>/images/{photo_slice}.arrow",
+        ink="<results>/images/{photo_slice}_ink.npy",
+        failures="<results>/images/{photo_slice}_failures.csv",
     log:
-        "<logs>/index_images/{photo_dataset}.log",
+        "<logs>/index_images/{photo_slice}.log",
     benchmark:
-        "<benchmarks>/index_images/{photo_dataset}.tsv"
+        "<benchmarks>/index_images/{photo_slice}.tsv"
     conda:
         "../../envs/whyrobust-cpu.yaml"
     threads: 8
@@ -17,7 +17,8 @@ rule index_images:
         mem_mb=8000,
         runtime=600,
     params:
-        facts=test_set_facts_of,
+        slice=slice_of,
+        facts=lambda wildcards: checked_facts_of(slice_of(wildcards)["dataset"]),
         allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("index_images"),
     script:

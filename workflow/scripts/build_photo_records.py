@@ -14,8 +14,9 @@ from whyrobust.class_names import read_class_names, read_covered_classes
 from whyrobust.files import atomic_path
 from whyrobust.locations import Pack
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import check_count, expected_images, read_photographs_of
-from whyrobust.readings import check_labels, check_not_there
+from whyrobust.photo_sources import check_not_empty, check_whole, read_photographs_of
+from whyrobust.readings import check_labels, write_presence
+from whyrobust.shards import Slice, shard_names
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -23,30 +24,32 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    dataset, facts = snakemake.wildcards.photo_dataset, snakemake.params.facts
+    facts, part = snakemake.params.facts, Slice(**snakemake.params.slice)
+    dataset = part.dataset
     if facts["kind"] == "yfcc15m" and "metadata" in facts:
         manifest = Path(snakemake.input.files[1])
-        shards = pd.read_csv(manifest)
-        obtained = shards.loc[shards["obtained"] > 0, "shard"]
-        facts = facts | {"shards": [(manifest.with_suffix("") / shard).as_posix() for shard in obtained]}
+        table = pd.read_csv(manifest)
+        obtained = table.loc[table["obtained"] > 0, "shard"]
+        shards = [(manifest.with_suffix("") / shard).as_posix() for shard in obtained]
+        facts = facts | {"shards": part.share_of(shards), "shard_names": part.share_of(shard_names(shards))}
     classes = read_class_names(snakemake.input.classes)
     with atomic_path(snakemake.output.pack) as temporary, temporary.open("wb") as handle:
         reading = read_photographs_of(facts, classes, Pack(handle, snakemake.output.pack))
-    check_not_there(reading, dataset, snakemake.params.allowed_failure_share)
+    presence = reading.presence
+    if part.count == 1:  # else shares are those of all slices, looked at when they are joined
+        presence.check(dataset, snakemake.params.allowed_failure_share)
     if "role" in facts:
         column = snakemake.params.covered
         allowed = read_covered_classes(snakemake.input.classes, column) if column else classes
         check_labels(reading, dataset, allowed)
     reading.need(facts.get("needs", []))
-    expected = expected_images(facts)
-    if expected is not None:
-        check_count(len(reading), expected, dataset, bool(facts.get("allow_short", False)))
-    if not len(reading):
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in reading.left_out.most_common())
-        raise ValueError(f"data set '{dataset}' has no image that can be used: {reasons or 'it is empty'}")
+    if part.count == 1:
+        check_whole(len(reading), facts, dataset)
+        check_not_empty(len(reading), reading.left_out, dataset)
     counts = Counter({"kept": len(reading)}) + reading.left_out
-    logger.info("%s: %s", dataset, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
+    logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     reading.write(dataset, snakemake.output.records, snakemake.output.locations)
+    write_presence(snakemake.output.presence, presence)
     with atomic_path(snakemake.output.counts) as temporary:
         table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
         table.to_csv(temporary, index=False)

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from whyrobust.files import atomic_path
 from whyrobust.images import check_failure_share
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import border_of, check_count, expected_images
+from whyrobust.photo_sources import border_of, check_whole
 from whyrobust.photographs import check_photographs, write_photographs
+from whyrobust.shards import Slice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -25,7 +26,7 @@ FAILURES_LOGGED = 1000
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     locations = pq.read_table(snakemake.input.locations)
-    dataset, facts = snakemake.wildcards.photo_dataset, snakemake.params.facts
+    facts, part = snakemake.params.facts, Slice(**snakemake.params.slice)
     border = border_of(facts["kind"])
     decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.ink)
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
@@ -33,9 +34,8 @@ if __name__ == "__main__":
         failures.to_csv(temporary, index=False)
     for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):
         logger.info("left out %s: %s", uid, reason)
-    expected = expected_images(facts)
-    if expected is not None:
+    if part.count == 1:  # else shares are those of all slices, looked at when they are joined
         # Whole when it was listed is not whole when it is scored: what does not decode is missing too.
-        check_count(int(decodes.sum()), expected, dataset, bool(facts.get("allow_short", False)))
-    check_failure_share(failures, len(locations), snakemake.params.allowed_failure_share)
+        check_whole(int(decodes.sum()), facts, part.dataset)
+        check_failure_share(failures, len(locations), snakemake.params.allowed_failure_share)
     write_photographs(snakemake.output.images, locations.filter(pa.array(decodes)), border)
