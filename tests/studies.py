@@ -47,12 +47,19 @@ def run_study(folder: Path, cores: int) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the checksum of every table, subset, store of images and checkpoint under ``results``, by its path."""
+    """Return the checksum of every table, subset, store of images and checkpoint under ``results``, by its path.
+
+    What a killed job was about to write has a hidden temporary name, and is no result.
+    """
     results = folder / "results"
+    parts_of = {path: path.relative_to(results).parts for path in sorted(results.rglob("*"))}
     return {
-        path.relative_to(results).as_posix(): checksum(path)
-        for path in sorted(results.rglob("*"))
-        if path.is_file() and path.suffix in COMPARED and not set(path.relative_to(results).parts) & set(OF_THE_RUN)
+        "/".join(parts): checksum(path)
+        for path, parts in parts_of.items()
+        if path.is_file()
+        and path.suffix in COMPARED
+        and not set(parts) & set(OF_THE_RUN)
+        and not any(part.startswith(".") for part in parts)
     }
 
 
