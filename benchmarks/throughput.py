@@ -6,10 +6,15 @@ workers that start, compilation) is left out on both.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from whyrobust.files import write_json
 
 #: A step that ended: seconds of the system's steady clock, which all processes share, and images shown so far.
 Mark = tuple[float, int]
@@ -37,10 +42,41 @@ def joint_rate(runs: Sequence[Sequence[Mark]], warm_up_share: float = 0.25) -> f
 
 def side_by_side(run: Callable[[int], list[Mark]], count: int) -> float:
     """Return the joint rate of ``count`` runs in processes of their own; ``run`` gets the number of the run."""
-    if count == 1:
-        return joint_rate([run(0)])
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as executor:
         return joint_rate(list(executor.map(run, range(count))))
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a program that trains is spread over the cores.
+
+    Attributes:
+        runs: side by side.
+        threads: of each run.
+        workers: processes of each run that read and change pictures.
+    """
+
+    runs: int
+    threads: int
+    workers: int
+
+
+def possible_splits(cores: int, device: str) -> list[Split]:
+    """Return the splits that somebody who knows the machine would try."""
+    if device == "cuda":
+        return [Split(1, cores, cores)]
+    return [Split(1, cores, cores), Split(1, 1, cores), Split(cores, 1, 1), Split(1, cores, 1)]
+
+
+def choose_split(path: Path, trial: Callable[[Split], float], splits: Sequence[Split]) -> None:
+    """Write the split with the highest rate in a trial, so that the peer is measured at its best on this machine."""
+    best = max(splits, key=trial) if len(splits) > 1 else splits[0]
+    write_json(path, asdict(best))
+
+
+def read_split(path: Path) -> Split:
+    """Return the split that `choose_split` wrote."""
+    return Split(**json.loads(path.read_text(encoding="utf-8")))
 
 
 class Stopwatch:

@@ -6,6 +6,7 @@ torchvision's transforms in the workers of a DataLoader, trained in fp32 as torc
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +16,21 @@ from PIL import Image
 from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import Mark, Stopwatch, joint_rate, side_by_side
+from benchmarks.throughput import (
+    Mark,
+    Split,
+    Stopwatch,
+    choose_split,
+    possible_splits,
+    read_split,
+    side_by_side,
+)
 
 MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
 SIDE, BATCH, CLASSES = 32, 128, 70
+
+#: How the peer is spread over the cores, found by a trial.
+SPLIT = "split.json"
 
 
 def prepare(setting: Setting) -> None:
@@ -60,14 +72,26 @@ def ours(setting: Setting) -> Measured:
     return Measured(side_by_side(partial(train_ours, setting=setting, samples=setting.size(32_768, 1024)), runs))
 
 
-def peer(setting: Setting) -> Measured:
-    """Measure the reference loop: one run, a worker a core."""
+def prepare_with_peer(setting: Setting) -> None:
+    """Write the pictures, then find out how the peer is fastest on this machine."""
+    prepare(setting)
+    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
+
+    def trial(split: Split) -> float:
+        return side_by_side(partial(train_peer, setting=setting, split=split, epochs=1), split.runs)
+
+    choose_split(setting.folder / SPLIT, trial, splits)
+
+
+def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list[Mark]:
+    """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
     import torch
     from torchvision import datasets, transforms
 
     from whyrobust.models import IconCnn
 
-    torch.set_num_threads(setting.cores)
+    torch.manual_seed(number)
+    torch.set_num_threads(split.threads)
     change = transforms.Compose(
         [
             # The reference's random crop and flip; white is what lies around an icon.
@@ -80,14 +104,14 @@ def peer(setting: Setting) -> Measured:
     )  # fmt: skip
     images = datasets.ImageFolder(str(setting.folder / "images"), change)
     loader = torch.utils.data.DataLoader(
-        images, BATCH, shuffle=True, num_workers=setting.cores, drop_last=True, persistent_workers=True,
+        images, BATCH, shuffle=True, num_workers=split.workers, drop_last=True, persistent_workers=True,
         pin_memory=setting.device == "cuda",
     )  # fmt: skip
     model = torch.nn.Sequential(IconCnn(128), torch.nn.Linear(128, CLASSES)).to(setting.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.05)
     stopwatch, shown = Stopwatch(), 0
     model.train()
-    for _ in range(setting.size(3, 1)):
+    for _ in range(epochs):
         for batch, labels in loader:
             loss = torch.nn.functional.cross_entropy(
                 model(batch.to(setting.device, non_blocking=True)), labels.to(setting.device, non_blocking=True)
@@ -99,7 +123,16 @@ def peer(setting: Setting) -> Measured:
             stopwatch(shown)
     if setting.device == "cuda":
         torch.cuda.synchronize()
-    return Measured(joint_rate([stopwatch.marks]))
+    return stopwatch.marks
+
+
+def peer(setting: Setting) -> Measured:
+    """Measure the reference loop, spread over the cores as was fastest."""
+    split = read_split(setting.folder / SPLIT)
+    run = partial(train_peer, setting=setting, split=split, epochs=setting.size(3, 1))
+    return Measured(
+        side_by_side(run, split.runs), {f"{name} of the peer": float(value) for name, value in asdict(split).items()}
+    )
 
 
 ROWS = (
@@ -111,7 +144,7 @@ ROWS = (
         peer="torchvision, ImageFolder and DataLoader",
         measure_peer=peer,
         aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
-        prepare=prepare,
+        prepare=prepare_with_peer,
         limit="the model's convolutions",
     ),
 )

@@ -12,7 +12,7 @@ from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_study_share import Job, read_jobs, share_of_other
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_here, write_results
-from benchmarks.throughput import joint_rate
+from benchmarks.throughput import Split, choose_split, joint_rate, possible_splits, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 
 
@@ -53,6 +53,14 @@ def test_the_share_of_a_study_is_told_by_when_its_jobs_ran(tmp_path):
     assert share_of_other(jobs) == pytest.approx((1 + 2 + 1) / 10)
     with pytest.raises(CannotMeasureError, match="make study"):
         read_jobs(tmp_path, "icons")
+
+
+def test_the_fastest_split_is_kept_and_one_alone_is_not_tried(tmp_path):
+    path = tmp_path / "split.json"
+    choose_split(path, lambda split: 10 * split.runs + split.threads, possible_splits(2, "cpu"))
+    assert read_split(path) == Split(2, 1, 1)
+    choose_split(path, lambda split: 1 / 0, [Split(1, 4, 4)])
+    assert read_split(path) == Split(1, 4, 4)
 
 
 def test_what_cannot_be_measured_says_why_and_has_its_line_in_the_table(tmp_path):
