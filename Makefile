@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit estimate
+.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -17,7 +17,11 @@ help:
 	@echo "make estimate CONFIG=config/paper.yaml  what a study will cost: time, memory, disk, GPU hours"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about an hour"
+	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
+	@echo "make growth  measure how time and memory grow with the number of pairs; about a quarter of an hour"
 	@echo "make audit  look for known faults in the pinned packages (needs a network)"
+	@echo "make cluster  install what runs the workflow on SLURM or Kubernetes (docs/cluster.md)"
+	@echo "make test-slurm  run the smoke study on a SLURM of one node, started here for it; Debian, as root"
 	@echo "make img2dataset  install the command that fetches images from the web"
 	@echo "make browser  install a browser for the tests of the report page, where there is none"
 	@echo "make picture  take the README's pictures of the report of the default study"
@@ -31,7 +35,19 @@ $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/test-installed: $(VENV)/study-installed envs/requirements-dev.txt envs/clip-benchmark.txt
+# The peers of the benchmarks; no package of the workflow changes its version.
+$(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt
+	$(PIP) install --require-hashes --requirement envs/bench.txt
+	touch $@
+
+# Snakemake's plugins for clusters.
+$(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
+	$(PIP) install --require-hashes --requirement envs/cluster.txt
+	touch $@
+
+cluster: $(VENV)/cluster-installed
+
+$(VENV)/test-installed: $(VENV)/bench-installed $(VENV)/cluster-installed envs/requirements-dev.txt envs/clip-benchmark.txt
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
 	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
@@ -78,8 +94,23 @@ test: lint $(VENV)/img2dataset/installed browser
 verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify
 
+# No service of the packages is started: the test starts the daemons itself and stops them.
+test-slurm: $(VENV)/test-installed
+	@( for name in setpriv munged slurmctld slurmd sbatch srun squeue; do command -v $$name || exit 1; done ) >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge util-linux; } || \
+		{ echo "No SLURM is there and apt-get cannot install one: install slurmctld, slurmd, slurm-client and munge as root"; exit 1; }
+	$(BIN)/python -m tests.slurm_study
+
 soak: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m soak -s
+
+bench: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.write_table
+
+growth: $(VENV)/study-installed
+	$(BIN)/python -m benchmarks.measure_growth
+	$(BIN)/python -m benchmarks.write_table
 
 $(VENV)/audit/installed: envs/audit.txt
 	$(PYTHON) -m venv $(VENV)/audit
@@ -88,7 +119,7 @@ $(VENV)/audit/installed: envs/audit.txt
 
 # The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
 audit: $(VENV)/audit/installed
-	@for file in requirements requirements-dev clip-benchmark img2dataset audit; do \
+	@for file in requirements requirements-dev cluster clip-benchmark img2dataset bench audit; do \
 	  echo "envs/$$file.txt"; \
 	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
 	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
@@ -98,7 +129,10 @@ audit: $(VENV)/audit/installed
 lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements-dev.in --output-file envs/requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/requirements.in --constraint envs/requirements-dev.txt --output-file envs/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/cluster.in --constraint envs/requirements-dev.txt --output-file envs/cluster.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/img2dataset.in --output-file envs/img2dataset.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/bench.in --constraint envs/requirements-dev.txt --output-file envs/bench.txt
+	$(BIN)/python envs/conda_environments.py
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:

@@ -37,7 +37,7 @@ from whyrobust.loading import ImagesInMemory
 from whyrobust.models import read_model_config, save_weights, tokenize
 from whyrobust.photographs import study_preprocessing
 from whyrobust.subsets import draw_subset
-from whyrobust.training import Hyperparameters, train
+from whyrobust.training import Computing, Hyperparameters, train
 
 #: A seed that no study uses, so that nothing of a study is looked at.
 SEED = 7919
@@ -77,8 +77,7 @@ def held_out_accuracy(
         classes=len(classes),
         hyper=hyper,
         seed=SEED,
-        threads=1,
-        device_name="cpu",
+        computing=Computing("cpu"),
         report=lambda _: None,
     )
     with tempfile.TemporaryDirectory() as folder:

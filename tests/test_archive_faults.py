@@ -116,6 +116,15 @@ EVIL = [
 ]
 
 
+def test_a_zip_member_without_a_name_is_passed_over(tmp_path):
+    """A damaged directory of a zip may begin a name with a NUL, where zipfile ends it."""
+    path = write_zip(tmp_path / "a.zip", [("x.jpg", CONTENT), (NAMES[0], CONTENT)], zipfile.ZIP_STORED)
+    path.write_bytes(path.read_bytes().replace(b"x.jpg", b"\0.jpg"))
+    with (tmp_path / "pack").open("wb") as handle:
+        found = list(list_archive(path, Pack(handle, tmp_path / "pack"), lambda name: True))
+    assert [member.name for member in found] == [NAMES[0]]
+
+
 @pytest.mark.parametrize("kind", ["w", "w:gz", "zip"])
 def test_names_that_lead_outside_write_nothing_outside(tmp_path, kind):
     members = [(name, CONTENT) for name in EVIL]

@@ -1,19 +1,24 @@
 """Caption variants: what each says, and what a shuffle within classes keeps and loses."""
 
+import re
+import unicodedata
 from collections import Counter
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whyrobust.captions import (
+    MAXIMUM_TEXT_CHARACTERS,
     TEXT_VARIANTS,
     VARIANTS,
     CaptionError,
     assemble_captions,
     build_caption,
     clean_text,
+    join_fields,
     share_unchanged,
     shuffle_within_class,
 )
@@ -150,3 +155,37 @@ def test_shuffled_titles_stay_within_their_class_and_do_not_depend_on_order():
     again = assemble_captions(records[::-1], ["shuffled"], TEMPLATE, seed=1).set_index("uid")
     assert (again.loc[names, "shuffled"] == found.loc[names, "shuffled"]).all()
     assert share_unchanged(["a", "b"], ["a", "a"]) == 0.5
+
+
+TEXTS = st.text(max_size=6) | st.sampled_from(
+    ["a cat", " a", "a ", "a  b", "", " ", "a\nb", "~", "\x7f", "\u2028", "é"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(TEXTS, TEXTS, st.lists(TEXTS, max_size=3)), min_size=1, max_size=8), st.integers(0, 2))
+def test_whole_columns_make_the_captions_that_single_records_make(rows, start):
+    clean = [
+        (title, text, tags)
+        for title, text, tags in rows
+        if not re.search("[\ud800-\udfff]", title + text + "".join(tags))
+    ]
+    kinds = (pa.string(), pa.large_string(), pa.list_(pa.string()))
+    fields = (
+        [pa.array(column, kind) for column, kind in zip(zip(*clean, strict=True), kinds, strict=False)] if clean else []
+    )
+    for variant, names in TEXT_VARIANTS.items() if clean else ():
+        columns = [fields[("title", "description", "tags").index(name)][start:] for name in names]
+        expected = [build_caption(variant, *row, None, TEMPLATE) or None for row in clean[start:]]
+        assert join_fields(columns).to_pylist() == expected
+
+
+@given(st.lists(st.integers(0, 0x10FFFF).map(chr), max_size=30).map("".join))
+def test_control_characters_go_by_their_unicode_category(text):
+    kept = "".join({"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}.get(unicodedata.category(c), c) for c in text)
+    assert clean_text(text) == re.sub(r"\s+", " ", unicodedata.normalize("NFC", kept)).strip()
+
+
+def test_a_text_too_long_is_cut_in_a_column_too():
+    long = "a" * (MAXIMUM_TEXT_CHARACTERS + 1)
+    assert join_fields([pa.array(["b", long, "c"])]).to_pylist() == ["b", long[:-1], "c"]

@@ -1,6 +1,7 @@
 """Finding classes in text: against hand-written captions and against a slow reference made of regular expressions."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from whyrobust.classes import (
     other_nouns,
     plural_forms,
     read_classes,
+    space_words,
     split_words,
     write_classes,
 )
@@ -205,6 +207,29 @@ def test_wild_text_never_fails_and_case_and_spacing_do_not_matter(text):
     assert split_words("  ".join(words)) == words
     assert split_words("-".join(words).upper()) == split_words("-".join(words).upper().lower())
     MATCHER.match(text)
+
+
+def fold_whole(text):
+    """Fold a text as a whole, as the words of Unicode are compared: decomposed, case folded, without accents."""
+    folded = unicodedata.normalize("NFKD", re.sub("['\u2018\u2019\u02bc]", "", text)).casefold()
+    folded = unicodedata.normalize("NFKD", folded)
+    return re.findall(r"[^\W\d_]+|\d+", "".join(c for c in folded if not unicodedata.combining(c)))
+
+
+@settings(max_examples=500)
+@given(st.text(max_size=30) | st.text(st.characters(categories=["Mn", "Lm", "Nd", "No", "Ll", "Lu"]), max_size=10))
+def test_characters_are_folded_one_by_one_as_the_whole_text_is(text):
+    assert split_words(text) == fold_whole(text)
+    spaced = space_words(text)
+    assert (
+        re.findall("[a-z]+|[0-9]+", spaced) == fold_whole(text)
+        if spaced.isascii()
+        else spaced.split() == fold_whole(text)
+    )
+
+
+def test_every_character_is_folded_as_unicode_says():
+    assert [code for code in range(0x110000) if split_words(chr(code)) != fold_whole(chr(code))] == []
 
 
 def test_classes_are_chosen_by_drawings_not_by_files():

@@ -39,8 +39,9 @@ from whyrobust.photographs import (
     thumbnail,
     write_photographs,
 )
-from whyrobust.training import Hyperparameters, sample_order, train
+from whyrobust.training import Computing, Hyperparameters, sample_order, train
 
+CPU = Computing("cpu")
 RNG = np.random.default_rng(0)
 
 
@@ -267,7 +268,9 @@ def training_batches(store, workers, views=1, strong=False, seed=5):
     images = PhotographsOnDisk(open_locations([store[0]], uids), study_preprocessing(24, "clip"), workers)
     how = Augmentation(0.0, 1.0, 0.3, True, strong, 0.5)
     order = list(sample_order(len(images), 8, 12, seed))
-    return order, list(images.batches(order, views, how, seed, torch.device("cpu")))
+    return order, list(
+        images.batches(order, views, how, seed, torch.device("cpu"), torch.Generator().manual_seed(seed))
+    )
 
 
 @pytest.mark.parametrize("views, strong", [(1, False), (2, True)])
@@ -308,12 +311,12 @@ def test_blocks_are_read_from_one_place_and_in_its_order(store, monkeypatch):
         seen.append(rank[offset])
         return read_bytes(file, offset, length)
 
-    def keep(objective, images, targets):
+    def keep(objective, features, targets):
         labels.extend(targets.tolist())
         return next(objective.parameters()).sum()
 
     monkeypatch.setattr("whyrobust.photographs.read_bytes", spy)
-    monkeypatch.setattr("whyrobust.objectives.CrossEntropyObjective.loss", keep)
+    monkeypatch.setattr("whyrobust.objectives.CrossEntropyObjective.loss_of", keep)
     config = {"embed_dim": 4, "vision_cfg": {"timm_model_name": "icon_cnn"}, "text_cfg": {}}
     hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, True)
     targets = torch.tensor([rank[place[1]] for place in places])
@@ -322,7 +325,7 @@ def test_blocks_are_read_from_one_place_and_in_its_order(store, monkeypatch):
         seen.clear()
         labels.clear()
         images = PhotographsOnDisk(places, study_preprocessing(24, "clip"), 1)
-        train(images, targets, "cross_entropy", config, 28, hyper, 0, 1, "cpu", lambda _: None, block=size, window=1)
+        train(images, targets, "cross_entropy", config, 28, hyper, 0, CPU, lambda _: None, block=size, window=1)
         assert sorted(labels[:28]) == sorted(labels[28:]) == list(range(28))
         batches = [seen[start : start + block] for start in range(0, 56, block)]
         assert all(batch == sorted(batch) for batch in batches)

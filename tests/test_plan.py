@@ -1,6 +1,11 @@
 """Grids become runs, runs get heads, and comparisons find their pairs."""
 
+import itertools
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whyrobust.plan import (
     Contrast,
@@ -9,6 +14,7 @@ from whyrobust.plan import (
     count_pairs,
     evaluated_rows,
     expand_grid,
+    name_pattern,
     plan_heads,
     plan_runs,
 )
@@ -130,3 +136,16 @@ def test_a_comparison_with_two_candidates_or_with_itself_is_an_error():
                     {"objective": "clip", "caption": ["title", "template"], "labels": ""}), rows)  # fmt: skip
     with pytest.raises(PlanError, match="differ"):
         count_pairs(compare({"source": "web"}, {"source": ["web"]}), rows)
+
+
+@given(st.lists(st.text("ab-.|", max_size=6), max_size=8), st.text("ab-.|", max_size=6))
+def test_a_pattern_matches_its_names_and_nothing_else(names, other):
+    pattern = re.compile(name_pattern(names) or "(?!)")
+    assert all(pattern.fullmatch(name) for name in names)
+    assert bool(pattern.fullmatch(other)) == (other in names) or not names
+
+
+def test_the_pattern_of_a_grid_is_as_long_as_its_values():
+    grid = {"train_images": list(range(100, 200)), "model": ["cnn", "resnet"], "seed": list(range(50))}
+    names = [f"clip-{size}_images-{model}-seed_{seed}" for size, model, seed in itertools.product(*grid.values())]
+    assert len(names) == 10_000 and len(name_pattern(names)) < 5_000

@@ -1,7 +1,11 @@
 """Subsets are seeded, nested and independent of order."""
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from whyrobust.subsets import (
     SubsetError,
     draw_class_balanced,
+    draw_from_files,
     draw_key,
     draw_matching_classes,
     draw_mixture,
@@ -29,6 +34,39 @@ def test_nested_and_independent_of_order(names, seed, random, data):
     assert drawn == draw_subset(iter(shuffled), large, seed)
     assert drawn[:small] == draw_subset(names, small, seed)
     assert drawn == sorted(names, key=lambda uid: draw_key(uid, seed))[:large]
+
+
+@given(
+    st.lists(st.tuples(st.text(st.characters(codec="utf-8"), min_size=1), st.sampled_from(["cat", None])), min_size=1,
+             max_size=40, unique_by=lambda record: record[0]),
+    st.integers(0, 9), st.integers(1, 7), st.booleans(), st.data(),
+)  # fmt: skip
+def test_files_give_the_very_rows_that_are_drawn_from_a_list(records, seed, rows, only_labelled, data):
+    wanted = [uid for uid, label in records if label or not only_labelled]
+    size = data.draw(st.integers(1, len(records)))
+    split = data.draw(st.integers(0, len(records)))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("one.parquet", "two.parquet")]
+        for path, part in zip(paths, (records[:split], records[split:]), strict=True):
+            columns = {"uid": [uid for uid, _ in part], "label": [label for _, label in part]}
+            table = pa.table(columns, pa.schema({"uid": pa.string(), "label": pa.string()}))
+            pq.write_table(table, path, row_group_size=rows)
+        if size > len(wanted):
+            with pytest.raises(SubsetError, match=f"holds {len(wanted)}"):
+                draw_from_files(paths, size, seed, only_labelled)
+            return
+        drawn = draw_from_files(paths, size, seed, only_labelled)
+    assert drawn["uid"].to_pylist() == draw_subset(wanted, size, seed)
+    assert drawn["label"].to_pylist() == [dict(records)[uid] for uid in drawn["uid"].to_pylist()]
+
+
+def test_large_files_are_shared_by_processes_and_repeated_uids_are_an_error(tmp_path):
+    uids = [f"photograph {number}" for number in range(5000)]
+    path = tmp_path / "kept.parquet"
+    pq.write_table(pa.table({"uid": uids, "label": ["cat"] * 5000}), path, row_group_size=1000)
+    assert draw_from_files([path], 500, 3, processes=2)["uid"].to_pylist() == draw_subset(uids, 500, 3)
+    with pytest.raises(SubsetError, match="twice"):
+        draw_from_files([path, path], 500, 3)
 
 
 def test_another_seed_draws_others():

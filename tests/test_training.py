@@ -24,7 +24,7 @@ from whyrobust.models import (
 )
 from whyrobust.objectives import OBJECTIVES, ClipObjective, SiglipObjective, build_objective
 from whyrobust.photographs import study_preprocessing
-from whyrobust.training import Hyperparameters, learning_rate_at, sample_order, train
+from whyrobust.training import Computing, Hyperparameters, learning_rate_at, sample_order, train
 
 PAGE = study_preprocessing(32, "white_page")
 HYPER = Hyperparameters(
@@ -67,8 +67,7 @@ def run(pictures, model_config, objective, targets, seed=3, initial=None, **chan
         2,
         hyper,
         seed,
-        1,
-        "cpu",
+        Computing("cpu"),
         lambda p: losses.append(p.loss),
         initial,
     )
@@ -171,7 +170,7 @@ def test_siglip_loss_equals_a_double_loop(model_config):
     images, tokens = torch.randn(4, 3, 32, 32), tokenize(["a", "red fox", "house", "sun"], 24)
     with torch.no_grad():
         loss = objective.loss(images, tokens)
-        u, v = objective.features(images, tokens, "siglip")
+        u, v = objective.features(images, tokens)
         total = 0.0
         for i in range(4):
             for j in range(4):

@@ -130,24 +130,33 @@ def change_saturation(colours: Tensor, factors: Tensor) -> Tensor:
     return (grey + factors.view(-1, 1, 1, 1) * (colours - grey)).clamp(0, 1)
 
 
-def jitter_colours(colours: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def jitter_colours(
+    colours: Tensor, strength: float, generator: torch.Generator, batch: int | None = None, own: Tensor | None = None
+) -> Tensor:
     """Change brightness, contrast, saturation and hue of images, make some grey (Chen et al. 2020, appendix A).
 
     Args:
         colours: ``[batch, 3, side, side]`` from 0 to 1.
         strength: s of the paper: factors from 1 - 0.8 s to 1 + 0.8 s, hue by up to 0.2 s of a turn.
         generator: on the CPU.
+        batch: images of the whole batch, of which ``colours`` may be a part; numbers are drawn for all.
+        own: positions of ``colours`` in the batch; None: they are all of it.
 
     Returns:
         The same shape, from 0 to 1. The four changes come in one order for all images: the authors' code and
         torchvision shuffle it for each image, which would cost a pass an order.
     """
-    batch, place = len(colours), colours.device
+    place = colours.device
+
+    def drawn(low: float, high: float) -> Tensor:
+        numbers = _uniform(len(colours) if batch is None else batch, low, high, generator)
+        return (numbers if own is None else numbers[own]).to(place)
+
     low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
-    brightness, contrast, saturation = (_uniform(batch, low, high, generator).to(place) for _ in range(3))
-    turns = _uniform(batch, -0.2 * strength, 0.2 * strength, generator).to(place)
-    jittered = (torch.rand(batch, generator=generator) < JITTER_PROBABILITY).to(place).view(-1, 1, 1, 1)
-    grey = (torch.rand(batch, generator=generator) < GREY_PROBABILITY).to(place).view(-1, 1, 1, 1)
+    brightness, contrast, saturation = (drawn(low, high) for _ in range(3))
+    turns = drawn(-0.2 * strength, 0.2 * strength)
+    jittered = (drawn(0, 1) < JITTER_PROBABILITY).view(-1, 1, 1, 1)
+    grey = (drawn(0, 1) < GREY_PROBABILITY).view(-1, 1, 1, 1)
 
     changed = change_brightness(colours, brightness)
     changed = change_contrast(changed, contrast)
@@ -203,14 +212,27 @@ def simclr_view(
 
 
 def simclr_colours(
-    images: Tensor, colour_strength: float, generator: torch.Generator, mean: Sequence[float], std: Sequence[float]
+    images: Tensor,
+    colour_strength: float,
+    generator: torch.Generator,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch: int | None = None,
+    own: Tensor | None = None,
 ) -> Tensor:
-    """Return normalised images ``[batch, 3, side, side]`` after SimCLR's colour jitter, grey and blur."""
+    """Return normalised images ``[n, 3, side, side]`` after SimCLR's colour jitter, grey and blur.
+
+    Where they are a part of a batch, ``batch`` is its size and ``own`` their positions in it, as in `jitter_colours`.
+    """
     centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
     spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
-    colours = jitter_colours((images * spread + centre).clamp(0, 1), colour_strength, generator)
+    colours = jitter_colours((images * spread + centre).clamp(0, 1), colour_strength, generator, batch, own)
     if images.shape[-1] >= BLUR_FROM_SIDE_PIXELS:
-        sigmas = _uniform(len(images), *BLUR_SIGMAS, generator)
-        blurred = (torch.rand(len(images), generator=generator) < BLUR_PROBABILITY).to(images.device)
+        count = len(images) if batch is None else batch
+        sigmas = _uniform(count, *BLUR_SIGMAS, generator)
+        blurred = torch.rand(count, generator=generator) < BLUR_PROBABILITY
+        if own is not None:
+            sigmas, blurred = sigmas[own], blurred[own]
+        blurred = blurred.to(images.device)
         colours = torch.where(blurred.view(-1, 1, 1, 1), blur(colours, sigmas), colours)
     return (colours - centre) / spread

@@ -11,7 +11,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from whyrobust.texts import replace_texts, text_buffers, text_column
 
 #: Variants made of a record's own text, with the columns that each joins.
 TEXT_VARIANTS: dict[str, tuple[str, ...]] = {
@@ -32,8 +37,9 @@ class CaptionError(ValueError):
     """A caption that cannot be made."""
 
 
-#: Categories of characters that are no text, and what stands in their place.
-_REPLACED = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
+#: Control characters (Unicode's category Cc) and separators of lines and paragraphs (Zl, Zp).
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:
@@ -42,8 +48,60 @@ def clean_text(text: str) -> str:
     Right-to-left text, emoji and what else is a character stay; half characters (lone surrogates), which no file can
     hold, become the replacement character. What is beyond `MAXIMUM_TEXT_CHARACTERS` is cut off.
     """
-    spaced = "".join(_REPLACED.get(unicodedata.category(c), c) for c in text[:MAXIMUM_TEXT_CHARACTERS])
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", spaced)).strip()
+    cut = text[:MAXIMUM_TEXT_CHARACTERS]
+    if not cut.isprintable():
+        cut = _HALF_CHARACTER.sub("\ufffd", _CONTROL.sub(" ", cut))
+    return " ".join(unicodedata.normalize("NFC", cut).split())
+
+
+def clean_texts(texts: pa.Array) -> pa.Array:
+    """Return Arrow strings, each as `clean_text` makes it; those that are clean ASCII already cost next to nothing."""
+    offsets, content = text_buffers(texts)
+    space = content == ord(" ")
+    unclean = (content < ord(" ")) | (content > ord("~"))
+    unclean[1:] |= space[1:] & space[:-1]
+    # The first and the last byte of each text that has any; what would join two texts is found again, to no harm.
+    held = offsets[:-1] < offsets[1:]
+    unclean[offsets[:-1][held]] |= space[offsets[:-1][held]]
+    unclean[offsets[1:][held] - 1] |= space[offsets[1:][held] - 1]
+    changed = np.diff(offsets) > MAXIMUM_TEXT_CHARACTERS
+    changed[np.searchsorted(offsets, np.flatnonzero(unclean), side="right") - 1] = True
+    return replace_texts(texts, pa.array(changed), clean_text) if changed.any() else texts
+
+
+def join_fields(fields: Sequence[pa.Array]) -> pa.Array:
+    """Return the cleaned texts of each record joined by ", ", empty ones left out; null where none is left.
+
+    Args:
+        fields: Arrow strings, or lists of strings, one a record; none missing.
+    """
+    joined: list[pa.Array] = []
+    for field in fields:
+        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+            joined.append(_join_lists(field))
+        else:
+            joined.append(_null_where_empty(clean_texts(field)))
+    texts = joined[0]
+    for more in joined[1:]:
+        texts, more = texts.cast(pa.large_string()), more.cast(pa.large_string())
+        both = pc.binary_join_element_wise(texts, more, pa.scalar(", ", pa.large_string()))
+        texts = pc.coalesce(both, texts, more)
+    return texts
+
+
+def _join_lists(lists: pa.Array) -> pa.Array:
+    """Return the cleaned texts of each list joined by ", ", empty ones left out; null where none is left."""
+    texts = _null_where_empty(clean_texts(lists.flatten()))
+    held = pc.is_valid(texts)
+    owners = pc.list_parent_indices(lists).filter(held).to_numpy()
+    ends = np.searchsorted(owners, np.arange(len(lists) + 1)).astype(np.int32)
+    kept = pa.ListArray.from_arrays(pa.array(ends), texts.filter(held).cast(pa.string()))
+    return _null_where_empty(pc.binary_join(kept, ", "))
+
+
+def _null_where_empty(texts: pa.Array) -> pa.Array:
+    empty = pc.equal(pc.binary_length(texts), 0)
+    return pc.if_else(empty, pa.scalar(None, texts.type), texts) if pc.any(empty).as_py() else texts
 
 
 def build_caption(
@@ -72,10 +130,14 @@ def build_caption(
             )
         return clean_text(template.replace("{class}", label))
     if variant not in TEXT_VARIANTS:
-        raise CaptionError(f"caption variant '{variant}' is not known: choose one of {', '.join(VARIANTS)}")
+        raise CaptionError(_unknown(variant))
     fields = {"title": [title], "description": [description], "tags": list(tags)}
     texts = (clean_text(text) for name in TEXT_VARIANTS[variant] for text in fields[name])
     return ", ".join(text for text in texts if text)
+
+
+def _unknown(variant: str) -> str:
+    return f"caption variant '{variant}' is not known: choose one of {', '.join(VARIANTS)}"
 
 
 def assemble_captions(
@@ -106,33 +168,45 @@ def assemble_captions(
     if not whole and "shuffled" in variants:
         raise CaptionError("captions are shuffled among all records of a source: take its slices away, or the variant")
     uids: list[str] = list(records["uid"])
-    columns: dict[str, list[str] | list[str | None]] = {"uid": uids}
+    columns: dict[str, pa.Array] = {}
     names = class_names or {}
-    fields = [list(records[name]) for name in ("title", "description", "tags", "label")]
-    spoken = [names.get(label, label) if isinstance(label, str) else label for label in fields[-1]]
+    labels = [label if isinstance(label, str) else None for label in records["label"]]
     for variant in variants:
-        captions: list[str | None] = [
-            build_caption("title" if variant == "shuffled" else variant, title, description, tags, label, template)
-            or None
-            if variant != "template" or isinstance(label, str)
-            else None
-            for title, description, tags, label in zip(*fields[:-1], spoken, strict=True)
-        ]
-        if whole and captions and not any(captions):
+        if variant == "template":
+            captions = _template_captions(list(records["title"]), labels, names, template)
+        elif variant in (*TEXT_VARIANTS, "shuffled"):
+            captions = join_fields([text_column(records[name]) for name in TEXT_VARIANTS.get(variant, ("title",))])
+        else:
+            raise CaptionError(_unknown(variant))
+        if whole and len(captions) and captions.null_count == len(captions):
             raise CaptionError(
                 f"none of {len(captions)} records has text for the caption variant '{variant}', for example "
                 f"'{uids[0]}': choose another variant, or another source"
             )
         if variant == "shuffled":
-            classes = [label if isinstance(label, str) else "" for label in fields[-1]]
-            held = [row for row, text in enumerate(captions) if text is not None]
+            texts = captions.to_pylist()
+            held = [row for row, text in enumerate(texts) if text is not None]
             shuffled = shuffle_within_class(
-                [uids[row] for row in held], [str(captions[row]) for row in held], [classes[row] for row in held], seed
+                [uids[row] for row in held], [texts[row] for row in held], [labels[row] or "" for row in held], seed
             )
             for row, text in zip(held, shuffled, strict=True):
-                captions[row] = text
+                texts[row] = text
+            captions = pa.array(texts, pa.string())
         columns[variant] = captions
-    return pd.DataFrame(columns)
+    table = pa.table(columns).to_pandas() if columns else pd.DataFrame(index=range(len(uids)))
+    table.insert(0, "uid", uids)
+    return table
+
+
+def _template_captions(
+    titles: Sequence[str], labels: Sequence[str | None], names: Mapping[str, str], template: str
+) -> pa.Array:
+    """Return the template caption of each record, null without a label; a class's sentence is made once."""
+    made: dict[str, str] = {}
+    for title, label in zip(titles, labels, strict=True):
+        if label is not None and label not in made:
+            made[label] = build_caption("template", title, "", [], names.get(label, label), template)
+    return pa.array([made[label] or None if label is not None else None for label in labels], pa.string())
 
 
 def share_unchanged(captions: Sequence[str], shuffled: Sequence[str]) -> float:

@@ -18,9 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from whyrobust.files import atomic_path
+from whyrobust.phrases import PhraseFinder
+from whyrobust.texts import Integers
 
 CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
@@ -30,7 +36,7 @@ SharedNames = Literal["error", "ambiguous"]
 """What a phrase is that two classes share: an error in the table, or a name that tells neither of them."""
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
+_APOSTROPHES = "'\u2018\u2019\u02bc"
 _IRREGULAR_PLURALS: Mapping[str, str] = {
     "child": "children",
     "foot": "feet",
@@ -52,10 +58,36 @@ def split_words(text: str) -> list[str]:
     """
     if text.isascii():
         return _WORD.findall(text.replace("'", "").lower())
-    folded = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text)).casefold()
-    # Case folding can bring back combined characters, so decompose once more before the accents go.
-    folded = unicodedata.normalize("NFKD", folded)
-    return _WORD.findall("".join(c for c in folded if not unicodedata.combining(c)))
+    return _WORD.findall(text.translate(_FOLDED))
+
+
+def space_words(text: str) -> str:
+    """Return a text so that its words (`split_words`) stand between spaces, or between what is ASCII and no word.
+
+    A letter and a digit of ASCII may stand side by side, since a word ends there in any text.
+    """
+    folded = text.translate(_FOLDED)
+    return folded if folded.isascii() else " ".join(_WORD.findall(folded))
+
+
+class _Folded(dict[int, str]):
+    """What each character is in words, made when first asked for: every character is folded by itself."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character in _APOSTROPHES:
+            folded = ""
+        else:
+            folded = unicodedata.normalize("NFKD", character).casefold()
+            # Case folding can bring back combined characters, so decompose once more before the accents go.
+            folded = unicodedata.normalize("NFKD", folded)
+            folded = "".join(part for part in folded if not unicodedata.combining(part))
+            folded = "".join(part if part.isalnum() else " " for part in folded)
+        self[code] = folded
+        return folded
+
+
+_FOLDED = _Folded()
 
 
 def plural_forms(word: str) -> set[str]:
@@ -177,6 +209,7 @@ class LabelMatcher:
         for key in self._targets:
             lengths.setdefault(key[0], set()).add(len(key))
         self._lengths = {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
+        self._of_columns: tuple[PhraseFinder, Integers, Integers, NDArray[np.bool_]] | None = None
 
     @staticmethod
     def _key(phrase: str, name: str) -> tuple[str, ...]:
@@ -217,6 +250,10 @@ class LabelMatcher:
                     both = tuple(dict.fromkeys((*known.names, *target.names)))
                     self._targets[form] = _Target(both, is_class=True, written=False)
 
+    def phrases(self) -> dict[str, tuple[str, ...]]:
+        """Return every phrase that is looked for, plurals too, and the classes that it names; none where it is none."""
+        return {" ".join(key): target.names if target.is_class else () for key, target in self._targets.items()}
+
     def _find(self, text: str) -> tuple[list[str], bool, bool]:
         """Return the distinct classes found, in order, and whether something else was found too.
 
@@ -242,6 +279,25 @@ class LabelMatcher:
                 break
             start += step
         return found, other, ambiguous_start
+
+    def _columns(self) -> tuple[PhraseFinder, Integers, Integers, NDArray[np.bool_]]:
+        """Return a finder of the phrases and, of each, the first and last class, and whether it is another thing.
+
+        A phrase that classes share stands for the first and the last of them: two that differ are no class alone.
+        """
+        if self._of_columns is None:
+            number_of = {name: number for number, name in enumerate(self.classes)}
+            targets = list(self._targets.values())
+            numbers = [
+                sorted(number_of[name] for name in target.names) if target.is_class else [] for target in targets
+            ]
+            self._of_columns = (
+                PhraseFinder({key: row for row, key in enumerate(self._targets)}, space_words),
+                np.array([of_target[0] if of_target else -1 for of_target in numbers], dtype=np.int64),
+                np.array([of_target[-1] if of_target else -1 for of_target in numbers], dtype=np.int64),
+                np.array([bool(target.names) and not target.is_class for target in targets], dtype=np.bool_),
+            )
+        return self._of_columns
 
     def match(self, text: str) -> list[str]:
         """Return the distinct classes that the text names, in the order of their first mention."""
@@ -285,6 +341,49 @@ class LabelMatcher:
         if policy == "single" and (other or len(named) != 1):
             return None
         return next(iter(named), None)
+
+    def label_records(self, fields: Sequence[pa.Array], policy: LabelPolicy = "single", threads: int = 1) -> pa.Array:
+        """Return the class that the texts of each record name together: `label_of_all` of many records at once.
+
+        Args:
+            fields: of one or more fields, in the order in which they are read, Arrow strings, one a record, or lists
+                of strings; none missing.
+            policy: as in `label_of_all`.
+            threads: share the texts.
+
+        Returns:
+            Arrow strings; null where there is no class.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
+        if policy not in ("single", "first"):
+            raise ValueError(f"the label policy {policy!r} is not known; use 'single' or 'first'")
+        finder, lowest, highest, others = self._columns()
+        rows_of, phrases_of = [], []
+        for field in fields:
+            is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+            found = finder.find(field.flatten() if is_list else field, threads)
+            owner = pc.list_parent_indices(field).to_numpy()[found.texts] if is_list else found.texts
+            rows_of.append(owner)
+            phrases_of.append(found.phrases)
+        rows, phrases = np.concatenate(rows_of), np.concatenate(phrases_of)
+        count = len(fields[0])
+        label = np.full(count, -1, dtype=np.int64)
+        of_class = lowest[phrases] >= 0
+        if policy == "first":
+            order = np.argsort(rows[of_class], kind="stable")
+            named, first = np.unique(rows[of_class][order], return_index=True)
+            begins = phrases[of_class][order][first]
+            label[named] = np.where(lowest[begins] == highest[begins], lowest[begins], -1)
+        else:
+            smallest, largest = np.full(count, len(self.classes), dtype=np.int64), label.copy()
+            np.minimum.at(smallest, rows[of_class], lowest[phrases[of_class]])
+            np.maximum.at(largest, rows[of_class], highest[phrases[of_class]])
+            alone = smallest == largest
+            alone[rows[others[phrases]]] = False
+            label[alone] = smallest[alone]
+        return pa.array(self.classes, pa.string()).take(pa.array(label, mask=label < 0))
 
 
 def _plural_keys(key: tuple[str, ...]) -> list[tuple[str, ...]]:

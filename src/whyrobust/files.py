@@ -5,12 +5,14 @@ Every stage writes through this module, so that a killed job never leaves half a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,33 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; it takes the place of ``path`` when the block ends without an error.
+
+    So a folder is whole or not there, also where a process that lost its parent still writes what another one writes
+    too: each has its own temporary folder, and the last to end leaves all of its files.
+    """
+    final = Path(path)
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        while True:
+            # What is there is moved away and not removed in place: nobody sees half of it.
+            with suppress(FileNotFoundError):
+                old = final.rename(final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part"))
+                shutil.rmtree(old, ignore_errors=True)
+            try:
+                temporary.rename(final)
+                break
+            except OSError as error:  # another process was faster
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

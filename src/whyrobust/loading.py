@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whyrobust.augmentation import shift_zoom_flip, simclr_colours, simclr_view
+from whyrobust.distributed import ALONE, Ranks
 from whyrobust.images import Pixels
 from whyrobust.models import normalise_pixels
 from whyrobust.photographs import Preprocessing, read_picture, training_crop
@@ -60,9 +61,29 @@ class TrainingImages(Protocol):
         ...
 
     def batches(
-        self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
+        self,
+        order: Iterable[Tensor],
+        views: int,
+        how: Augmentation,
+        seed: int,
+        device: torch.device,
+        generator: torch.Generator,
+        first_sample: int = 0,
+        ranks: Ranks = ALONE,
     ) -> Iterator[Tensor]:
-        """Yield, for each step's positions ``[batch]``, normalised images ``[views * batch, 3, size, size]``."""
+        """Yield, for each step's positions, normalised images ``[views * own, 3, size, size]``, view by view.
+
+        Args:
+            order: positions of the images of each step, of the whole batch.
+            views: differently augmented views of each image.
+            how: how they are augmented.
+            seed: of what is drawn for a sample by its number.
+            device: where the images go.
+            generator: on the CPU, of what is drawn for a batch as a whole, always for all processes; between two
+                batches its state is all that is needed to go on from there.
+            first_sample: samples shown before the first of ``order``, in a run that goes on from a checkpoint.
+            ranks: the processes that share a batch; the images of this one's samples are yielded.
+        """
         ...
 
 
@@ -80,11 +101,18 @@ class ImagesInMemory:
         return torch.arange(len(self.pixels))
 
     def batches(
-        self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
+        self,
+        order: Iterable[Tensor],
+        views: int,
+        how: Augmentation,
+        seed: int,
+        device: torch.device,
+        generator: torch.Generator,
+        first_sample: int = 0,
+        ranks: Ranks = ALONE,
     ) -> Iterator[Tensor]:
-        """See `TrainingImages`; the random numbers of all steps come from one generator on the CPU."""
+        """See `TrainingImages`; small as they are, each process augments the whole batch and keeps its own samples."""
         images = torch.from_numpy(np.array(self.pixels)).to(device)
-        generator = torch.Generator().manual_seed(seed)
         mean, std = self.preprocessing.mean, self.preprocessing.std
         for positions in order:
             plain = normalise_pixels(images[positions.to(device)], mean, std)
@@ -94,7 +122,8 @@ class ImagesInMemory:
                 else shift_zoom_flip(plain, how.max_shift_share, how.max_zoom, how.flip, generator)
                 for _ in range(views)
             ]
-            yield torch.cat(parts)
+            own = ranks.own(len(positions))
+            yield torch.cat([part[own] for part in parts])
 
 
 class PhotographsOnDisk:
@@ -120,30 +149,44 @@ class PhotographsOnDisk:
         return [training_crop(image, self.preprocessing, how.min_crop_area, how.flip, generator) for _ in range(views)]
 
     def batches(
-        self, order: Iterable[Tensor], views: int, how: Augmentation, seed: int, device: torch.device
+        self,
+        order: Iterable[Tensor],
+        views: int,
+        how: Augmentation,
+        seed: int,
+        device: torch.device,
+        generator: torch.Generator,
+        first_sample: int = 0,
+        ranks: Ranks = ALONE,
     ) -> Iterator[Tensor]:
         """See `TrainingImages`; a few batches are decoded ahead, so memory does not grow with the subset."""
-        colours = torch.Generator().manual_seed(seed)
         mean, std = self.preprocessing.mean, self.preprocessing.std
         waiting: deque[list[Future[list[Pixels]]]] = deque()
-        sample = 0
+        sample = first_sample
 
         def finished(futures: list[Future[list[Pixels]]]) -> Tensor:
             crops = [future.result() for future in futures]
-            stacked = np.stack([of_sample[view] for view in range(views) for of_sample in crops])
-            images = normalise_pixels(torch.from_numpy(stacked).to(device, non_blocking=True), mean, std)
-            return simclr_colours(images, how.colour_strength, colours, mean, std) if how.strong else images
+            stacked = torch.from_numpy(np.stack([of_sample[view] for view in range(views) for of_sample in crops]))
+            if device.type == "cuda":
+                stacked = stacked.pin_memory()
+            images = normalise_pixels(stacked.to(device, non_blocking=True), mean, std)
+            if not how.strong:
+                return images
+            batch = len(crops) * ranks.size
+            own = ranks.own_views(batch, views)
+            return simclr_colours(images, how.colour_strength, generator, mean, std, views * batch, own)
 
         with ThreadPoolExecutor(self.workers) as executor:
             try:
                 for positions in order:
-                    batch = positions.tolist()
+                    own = ranks.own(len(positions))
+                    batch, first = positions[own].tolist(), sample + own.start
                     futures: dict[int, Future[list[Pixels]]] = {}
                     # Read in the order on the disk, given out in the order that was asked for.
                     for number in sorted(range(len(batch)), key=lambda number: self._place_on_disk(batch[number])):
-                        futures[number] = executor.submit(self._views, batch[number], sample + number, views, how, seed)
+                        futures[number] = executor.submit(self._views, batch[number], first + number, views, how, seed)
                     waiting.append([futures[number] for number in range(len(batch))])
-                    sample += len(batch)
+                    sample += len(positions)
                     if len(waiting) > BATCHES_AHEAD:
                         yield finished(waiting.popleft())
                 while waiting:

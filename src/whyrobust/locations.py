@@ -272,8 +272,8 @@ def unpack_zip(
     with archive:
         for info in archive.infolist():
             name = storable(info.filename)
-            # A link's content is the place it points to, and no picture.
-            if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not wanted(name):
+            # A link's content is the place it points to, and no picture; zipfile's is_dir fails on an empty name.
+            if not info.filename or info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not wanted(name):
                 continue
             try:
                 with archive.open(info, pwd=password.encode() if password else None) as stream:

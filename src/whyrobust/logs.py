@@ -52,15 +52,20 @@ def advice(error: BaseException, folder: Path) -> str:
     return ""
 
 
-def start_log(path: Path | str) -> logging.Logger:
-    """Log to ``path`` and to standard error, and let an uncaught error leave its traceback in both."""
+def start_log(path: Path | str, go_on: bool = False) -> logging.Logger:
+    """Log to ``path`` and to standard error, and let an uncaught error leave its traceback in both.
+
+    Args:
+        path: of the log.
+        go_on: write at its end, for a process that another one of the job started; otherwise it begins anew.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # Libraries are told not to report home; child processes inherit it.
     os.environ.update(NO_TELEMETRY)
     logger = logging.getLogger("whyrobust")
     logger.setLevel(logging.INFO)
     logger.handlers.clear()
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file = logging.FileHandler(path, mode="a" if go_on else "w", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from whyrobust.files import atomic_path
+from whyrobust.text_tower import encode_tokens
 
 #: White is 0 after normalisation, so that padding with zeros adds more of the white page.
 PIXEL_MEAN = (1.0, 1.0, 1.0)
@@ -199,20 +200,8 @@ def normalise_pixels(pixels: Tensor, mean: Sequence[float] = PIXEL_MEAN, std: Se
 
 
 def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Return text features ``[n, embed_dim]`` of padded tokens ``[n, context]``.
-
-    Columns that are padding in every row are cut off first. The result is the same, since attention is causal
-    and the features are read at the end-of-text token; the time is shorter, since most captions have few words.
-    """
-    longest = int((tokens != 0).sum(dim=1).max())
-    tower: Any = model.text
-    whole_mask = tower.attn_mask
-    tower.attn_mask = whole_mask[:longest, :longest]
-    try:
-        features: Tensor = tower(tokens[:, :longest])
-    finally:
-        tower.attn_mask = whole_mask
-    return features
+    """Return text features ``[n, embed_dim]`` of padded tokens ``[n, context]``: open_clip's, without its padding."""
+    return encode_tokens(model.text, tokens)
 
 
 def tokenize(captions: Sequence[str], context_length: int, at_a_time: int = 10_000) -> Tensor:

@@ -8,9 +8,10 @@ Facts about a run are looked up here, never parsed back out of a file name.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 #: What each objective learns from, and the head that its class scores are read off by default.
@@ -94,8 +95,8 @@ class Run:
         return self.supervision == "captions"
 
     def as_row(self) -> dict[str, str | int | bool]:
-        """Return the run as one row of ``runs.csv``."""
-        return asdict(self)
+        """Return the run as one row of ``runs.csv``; its fields are plain values, so nothing is copied deeply."""
+        return dict(vars(self))
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
@@ -116,6 +117,31 @@ class Head:
     prompts: str
     fitted_on: str
     main: bool
+
+
+def name_pattern(names: Iterable[str]) -> str:
+    """Return a regular expression that matches these names and nothing else.
+
+    Names are taken apart at hyphens and equal endings are written once, so that of the runs of a grid each value stands
+    there once: planning reads the expression for every file, and 10,000 names in full would be a megabyte of it. Of no
+    names it is empty.
+    """
+    listed = sorted(set(names))
+    return _endings_pattern([re.split(r"(?<=-)", name) for name in listed]) if listed else ""
+
+
+def _endings_pattern(endings: Sequence[Sequence[str]]) -> str:
+    by_first: dict[str, list[Sequence[str]]] = {}
+    for ending in endings:
+        if ending:
+            by_first.setdefault(ending[0], []).append(ending[1:])
+    by_rest: dict[str, list[str]] = {}
+    for first, rests in by_first.items():
+        by_rest.setdefault(_endings_pattern(rests), []).append(re.escape(first))
+    branches = [f"(?:{'|'.join(firsts)}){rest}" for rest, firsts in by_rest.items()]
+    if any(not ending for ending in endings):
+        branches.append("")
+    return f"(?:{'|'.join(branches)})" if branches != [""] else ""
 
 
 def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - a config value
@@ -319,7 +345,7 @@ def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> 
         runs: the runs.
         heads: heads of each run, by its name.
     """
-    return [run.as_row() | asdict(head) for run in runs for head in heads[run.run]]
+    return [row | vars(head) for run in runs for row in [run.as_row()] for head in heads[run.run]]
 
 
 def count_pairs(contrast: Contrast, rows: Sequence[Mapping[str, Any]]) -> int:

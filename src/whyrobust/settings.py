@@ -11,7 +11,7 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -703,6 +703,23 @@ def check_colours(colours: Mapping[str, str], runs: Sequence[Run]) -> None:
             raise ConfigError(f"config key figures.colours has '{name}': allowed is one of {', '.join(known)}")
 
 
+def check_shares(training: Mapping[str, Any], objectives: Iterable[str]) -> None:
+    """Check that the processes of a run can share its batches evenly, and its machines the processes."""
+    processes, nodes = training["gpus_per_run"], training["nodes_per_run"]
+    if processes % nodes:
+        raise ConfigError(
+            f"config key training.gpus_per_run: {processes} GPUs cannot be spread evenly over training.nodes_per_run: "
+            f"{nodes} machines; make it a multiple"
+        )
+    for objective in sorted(objectives):
+        batch = training[objective]["batch_size"]
+        if batch % processes:
+            raise ConfigError(
+                f"config key training.{objective}.batch_size: {batch} images cannot be shared evenly by "
+                f"training.gpus_per_run: {processes} GPUs; make it a multiple"
+            )
+
+
 def used_sources(config: Mapping[str, Any], study: Study) -> list[str]:
     """Return the training sources that a study needs: those of runs, of fitted heads, and what they are made of."""
     named = {run.source for run in study.runs if not run.published}
@@ -752,6 +769,7 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path, d
         runs += plan_pretrained(config["pretrained"])
     except PlanError as error:
         raise ConfigError(str(error)) from error
+    check_shares(config["training"], {run.objective for run in runs if not run.published})
     check_colours(config["figures"]["colours"], runs)
     heads = {run.run: tuple(plan_heads(run, list(config["prompts"]), config["heads"])) for run in runs}
     contrasts = plan_contrasts(config["causes"])

@@ -9,7 +9,14 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 
 class SubsetError(ValueError):
@@ -47,6 +54,87 @@ def draw_subset(uids: Iterable[str], size: int, seed: int) -> list[str]:
         if key == next_key:
             raise SubsetError(f"uid '{uid}' is in the source twice: uids must be unique")
     return [uid for _, uid in drawn]
+
+
+def draw_from_files(
+    paths: Sequence[Path | str], size: int, seed: int, only_labelled: bool = False, processes: int = 1
+) -> pa.Table:
+    """Return the rows of Parquet tables whose uids `draw_subset` draws, in the order in which it draws them.
+
+    Files are read a row group at a time, so memory grows with ``size`` and a row group, not with the source.
+
+    Args:
+        paths: tables with a column ``uid``, as one.
+        size: rows wanted.
+        seed: decides which.
+        only_labelled: pass over rows without a ``label``.
+        processes: share the row groups.
+
+    Raises:
+        SubsetError: as `draw_subset`.
+    """
+    if size < 1:
+        raise SubsetError(f"subset size is {size}: ask for at least 1")
+    groups = [(path, group) for path in paths for group in range(pq.read_metadata(path).num_row_groups)]
+    held = sum(pq.read_metadata(path).num_rows for path in paths)
+    if only_labelled:
+        held -= sum(pq.read_table(path, columns=["label"])["label"].null_count for path in paths)
+    if held < size:
+        raise SubsetError(f"{size} images asked for, the source holds {held}: ask for {held} at most")
+    # Keys are uniform numbers: below this share of their range are, all but surely, a few more than enough.
+    share = size / held
+    share += 6 * (share / held) ** 0.5
+    limit = int(share * 2**64).to_bytes(8, "big") if share < 1 else None
+    keys = _smallest_keys(groups, seed, limit, only_labelled, processes)
+    if len(keys) < size:
+        keys = _smallest_keys(groups, seed, None, only_labelled, processes)
+    drawn = keys[:size]
+    rows: dict[int, list[int]] = {}
+    positions: dict[int, list[int]] = {}
+    for position, (_, group, row) in enumerate(drawn):
+        rows.setdefault(group, []).append(row)
+        positions.setdefault(group, []).append(position)
+    taken = pa.concat_tables(
+        pq.ParquetFile(groups[group][0]).read_row_group(groups[group][1]).take(rows[group]) for group in rows
+    )
+    order = pc.sort_indices(pa.array(itertools.chain.from_iterable(positions.values()), pa.int64()))
+    table = taken.take(order)
+    for position, ((key, *_), (next_key, *_)) in enumerate(itertools.pairwise(drawn)):
+        if key == next_key:
+            raise SubsetError(f"uid '{table['uid'][position]}' is in the source twice: uids must be unique")
+    return table
+
+
+_ABOVE_ALL_KEYS = b"\xff" * 33
+
+#: A record that may be drawn: its key, the number of its row group and its row in it.
+Keyed = tuple[bytes, int, int]
+
+
+def _smallest_keys(
+    groups: Sequence[tuple[Path | str, int]], seed: int, limit: bytes | None, only_labelled: bool, processes: int
+) -> list[Keyed]:
+    """Return the records whose key is below a limit, in the order of their keys."""
+    tasks = [(path, group, number, seed, limit, only_labelled) for number, (path, group) in enumerate(groups)]
+    if processes == 1 or len(tasks) == 1:
+        return sorted(itertools.chain.from_iterable(map(_keys_below, tasks)))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:
+        return sorted(itertools.chain.from_iterable(executor.map(_keys_below, tasks)))
+
+
+def _keys_below(task: tuple[Path | str, int, int, int, bytes | None, bool]) -> list[Keyed]:
+    """Return the records of a row group whose key is below a limit; see `draw_key`."""
+    path, group, number, seed, limit, only_labelled = task
+    table = pq.ParquetFile(path).read_row_group(group, columns=["uid", *(["label"] if only_labelled else [])])
+    uids = table["uid"].cast(pa.large_binary()).to_numpy()
+    wanted = table["label"].is_valid().to_numpy() if only_labelled else None
+    prefix, digest_of = f"{seed}\x00".encode(), hashlib.sha256
+    below = [
+        (key, number, row)
+        for row, uid in enumerate(uids)
+        if (key := digest_of(prefix + uid).digest()) < (limit or _ABOVE_ALL_KEYS)
+    ]
+    return below if wanted is None else [keyed for keyed in below if wanted[keyed[2]]]
 
 
 def matched_size(asked: int, available: Mapping[str, int], allowed_shortfall_share: float) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.classes import LabelMatcher, LabelPolicy
+from whyrobust.texts import text_column
 
 TEXT_FIELDS = ("title", "description", "tags")
 
@@ -19,7 +20,11 @@ MATCH_COLUMNS = ("class", "records", "matched", "known", "right", "precision", "
 
 
 def match_records(
-    records: pd.DataFrame, matcher: LabelMatcher, fields: Sequence[str], policy: LabelPolicy = "single"
+    records: pd.DataFrame,
+    matcher: LabelMatcher,
+    fields: Sequence[str],
+    policy: LabelPolicy = "single",
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Find the class that the text of each record names (Fang et al. 2022, section 3.2: "text matching").
 
@@ -31,6 +36,7 @@ def match_records(
         fields: of ``title, description, tags``, in the order in which they are read.
         policy: ``single``: the one class that all texts together name, where nothing else is named; ``first``: the
             class named first.
+        threads: share the texts.
 
     Returns:
         ``uid, label``, in the order of the records; the label is None where there is none.
@@ -41,12 +47,11 @@ def match_records(
     unknown = sorted(set(fields) - set(TEXT_FIELDS))
     if unknown or not fields:
         raise ValueError(f"text fields are {list(fields)}: choose from {', '.join(TEXT_FIELDS)}")
-    columns = [list(records[name]) for name in fields]
-    labels: list[str | None] = []
-    for values in zip(*columns, strict=True):
-        texts = [text for value in values for text in ([value] if isinstance(value, str) else list(value))]
-        labels.append(matcher.label_of_all(texts, policy))
-    return pd.DataFrame({"uid": list(records["uid"]), "label": pd.Series(labels, dtype=object)})
+    columns = [text_column(records[name]) for name in fields]
+    labels = matcher.label_records(columns, policy, threads)
+    return pd.DataFrame(
+        {"uid": records["uid"].array, "label": pd.Series(labels.to_numpy(zero_copy_only=False), dtype=object)}
+    )
 
 
 def describe_matches(records: pd.DataFrame, matched: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ rule assemble_captions:
     log:
         "<logs>/assemble_captions/{text_slice}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=memory_of(2000, 10),
         runtime=240,

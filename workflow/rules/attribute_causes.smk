@@ -15,7 +15,7 @@ rule attribute_causes:
     log:
         "<logs>/attribute_causes.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -12,7 +12,7 @@ rule build_images:
     benchmark:
         "<benchmarks>/build_images/{icon_dataset}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     threads: 8
     resources:
         mem_mb=3000,

@@ -13,7 +13,7 @@ rule build_photo_records:
     benchmark:
         "<benchmarks>/build_photo_records/{photo_slice}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=1440,

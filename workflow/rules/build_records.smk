@@ -13,7 +13,7 @@ rule build_records:
     benchmark:
         "<benchmarks>/build_records.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
@@ -38,7 +38,7 @@ rule choose_classes:
     log:
         "<logs>/choose_classes.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=30,

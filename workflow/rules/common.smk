@@ -13,7 +13,7 @@ import yaml
 
 from whyrobust.downloads import DownloadError, read_pinned_sources
 from whyrobust.provenance import code_version, environment_version, script_modules
-from whyrobust.plan import FITTED_HEADS, OWN
+from whyrobust.plan import FITTED_HEADS, OWN, name_pattern
 from whyrobust.shards import ShardError, shard_names, slices_of
 from whyrobust.stages import STAGES
 from whyrobust.settings import (
@@ -62,6 +62,14 @@ PLAN = planned(config)
 RUNS = PLAN.runs
 RUN_BY_NAME = {run.run: run for run in RUNS}
 STUDY = config["study"]
+# The conda environment of the rules that use a GPU where there is one.
+GPU_ENVIRONMENT = (
+    "../../envs/whyrobust-cpu.yaml"
+    if config["training"]["device"] == "cpu"
+    else "../../envs/whyrobust-cuda.yaml"
+)
+# From where a new conda environment installs the workflow's own package.
+os.environ.update(WHYROBUST_REPOSITORY=str(Path(workflow.basedir).resolve()))
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
 # Files that can be downloaded: path -> name in the table of sources.
 DOWNLOADS = downloadable_files(Path(config["sources_table"]), config["downloads"])
@@ -119,6 +127,10 @@ ROLES = {
 SEVERAL = config["baseline"].get("several", {}).get("test_sets", [])
 TRAINED = [run for run in RUNS if not run.published]
 EVALUATED = [run for run in RUNS if run.evaluated]
+# Sources of the runs of each size.
+SOURCES_OF_SIZE = {}
+for trained in TRAINED:
+    SOURCES_OF_SIZE.setdefault(trained.train_images, set()).add(trained.source)
 
 
 def alternatives(values):
@@ -138,8 +150,8 @@ PINNED = read_downloads()
 
 
 wildcard_constraints:
-    run=alternatives(RUN_BY_NAME),
-    published=alternatives(run.run for run in RUNS if run.published) or "none",
+    run=name_pattern(RUN_BY_NAME),
+    published=name_pattern(run.run for run in RUNS if run.published) or "none",
     downloaded=alternatives(
         Path(path).relative_to(config["downloads"]).as_posix() for path in DOWNLOADS
     ),
@@ -252,15 +264,20 @@ def photo_files_of(wildcards):
     return [*files_of(others, Path.cwd()), *part.share_of(shards_of(part.dataset)[0])]
 
 
+def download_name(wildcards):
+    """Return the name of a downloaded file in the table of sources."""
+    return DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]
+
+
 def pinned_facts_of(wildcards):
     """Return what makes a downloaded file the right one; another address is no reason to fetch it again."""
-    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    row = PINNED[download_name(wildcards)]
     return {"version": row.version, "checksum": row.checksum}
 
 
 def download_minutes(wildcards):
     """Return how long a download may take: at 5 MB a second, or a day where the size is not known."""
-    row = PINNED[DOWNLOADS[Path(config["downloads"], wildcards.downloaded).as_posix()]]
+    row = PINNED[download_name(wildcards)]
     return 24 * 60 if row.bytes is None else 30 + row.bytes // (60 * 5_000_000)
 
 
@@ -275,6 +292,11 @@ def memory_of(base_mb, times):
     return lambda wildcards, input: int(
         base_mb + times * input.size_mb / slices_of_texts(wildcards)
     )
+
+
+def evaluation_minutes():
+    """Return how long embedding a run or fitting its heads may take: a twentieth of training it, an hour at least."""
+    return max(60, config["training"]["runtime_minutes"] // 20)
 
 
 def prompt_sets():
@@ -311,6 +333,11 @@ def hyperparameters_of(wildcards):
     )
 
 
+def checkpoint_of(wildcards):
+    """Return where a run is kept while it is trained: no output, since it must outlive a job that was stopped."""
+    return Path("results", STUDY, "checkpoints", f"{wildcards.run}.pt").as_posix()
+
+
 def prompts_of(wildcards):
     """Return the prompt sets that a run is embedded with: none where it has no text tower."""
     return PROMPTS if RUN_BY_NAME[wildcards.run].has_text_tower else {}
@@ -337,8 +364,7 @@ def components_of(wildcards):
 def matched_with(wildcards):
     """Return the sources whose subsets of this size are kept equal: those that have runs of it, where this is one."""
     across = config["data"].get("match_sizes", {}).get("across", [])
-    size = int(wildcards.train_images)
-    with_size = {run.source for run in TRAINED if run.train_images == size}
+    with_size = SOURCES_OF_SIZE.get(int(wildcards.train_images), set())
     return (
         [name for name in across if name in with_size or name == wildcards.source]
         if wildcards.source in across
@@ -374,6 +400,11 @@ def text_files(pattern, sources):
         for source in sources
         for part in text_slices_of(source)
     ]
+
+
+def subset_threads(wildcards):
+    """Return how many processes a subset is drawn by: photographs may be millions, icons are not."""
+    return 2 if set(PLAN.components[wildcards.source]) & set(PHOTO_DATASETS) else 1
 
 
 def captions_of(wildcards):

@@ -15,7 +15,7 @@ rule compare_images:
     benchmark:
         "<benchmarks>/compare_images/{text_slice}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     threads: 8
     resources:
         mem_mb=8000,

@@ -17,7 +17,7 @@ rule decontaminate:
     benchmark:
         "<benchmarks>/decontaminate.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     threads: 8
     resources:
         mem_mb=10000,

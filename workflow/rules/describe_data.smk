@@ -23,7 +23,7 @@ rule describe_data:
     benchmark:
         "<benchmarks>/describe_data.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=8000,
         runtime=120,

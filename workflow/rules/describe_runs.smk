@@ -16,7 +16,7 @@ rule describe_runs:
     benchmark:
         "<benchmarks>/describe_runs.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

@@ -4,13 +4,13 @@ rule download_source:
     log:
         "<logs>/download_source/{downloaded}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=download_minutes,
     params:
         table=config["sources_table"],
-        name=lambda wildcards, output: DOWNLOADS[output.archive],
+        name=download_name,
         pinned=pinned_facts_of,
         code=code_of("download_source"),
     script:

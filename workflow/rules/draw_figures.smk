@@ -21,7 +21,7 @@ rule draw_figures:
     benchmark:
         "<benchmarks>/draw_figures.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=3000,
         runtime=30,

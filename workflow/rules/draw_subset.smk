@@ -16,7 +16,8 @@ rule draw_subset:
     log:
         "<logs>/draw_subset/{source}_{train_images}_{seed}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
+    threads: subset_threads
     resources:
         mem_mb=memory_of(2000, 30),
         runtime=30,

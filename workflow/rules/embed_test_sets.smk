@@ -16,11 +16,11 @@ rule embed_test_sets:
     benchmark:
         "<benchmarks>/embed_test_sets/{run}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         mem_mb=config["training"]["mem_mb"],
-        runtime=config["training"]["runtime_minutes"],
+        runtime=evaluation_minutes(),
         gpu=1 if config["training"]["device"] == "cuda" else 0,
     params:
         test_sets=TEST_SETS,

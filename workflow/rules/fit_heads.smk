@@ -11,11 +11,11 @@ rule fit_heads:
     benchmark:
         "<benchmarks>/fit_heads/{run}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         mem_mb=config["training"]["mem_mb"],
-        runtime=config["training"]["runtime_minutes"],
+        runtime=evaluation_minutes(),
         gpu=1 if config["training"]["device"] == "cuda" else 0,
     params:
         heads=lambda wildcards: [

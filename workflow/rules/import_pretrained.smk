@@ -5,7 +5,7 @@ rule import_pretrained:
     log:
         "<logs>/import_pretrained/{published}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=8000,
         runtime=120,

@@ -11,7 +11,7 @@ rule index_images:
     benchmark:
         "<benchmarks>/index_images/{photo_slice}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     threads: 8
     resources:
         mem_mb=8000,

@@ -17,7 +17,7 @@ rule join_slices:
     benchmark:
         "<benchmarks>/join_slices/{sliced_dataset}.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=1440,

@@ -7,7 +7,7 @@ rule list_pairs:
     log:
         "<logs>/list_pairs/{photo_dataset}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=6000,
         runtime=600,

@@ -10,7 +10,8 @@ rule match_text:
     log:
         "<logs>/match_text/{text_slice}.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
+    threads: 2
     resources:
         mem_mb=memory_of(2000, 10),
         runtime=600,

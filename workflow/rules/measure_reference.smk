@@ -10,7 +10,7 @@ rule measure_reference:
     log:
         "results/reference/logs/measure_reference.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

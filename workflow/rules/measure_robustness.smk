@@ -23,7 +23,7 @@ rule measure_robustness:
     benchmark:
         "<benchmarks>/measure_robustness.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

@@ -8,7 +8,7 @@ rule measure_several:
     log:
         "<logs>/measure_several.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

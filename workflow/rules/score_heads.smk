@@ -24,7 +24,7 @@ rule score_heads:
     benchmark:
         "<benchmarks>/score_heads.tsv"
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

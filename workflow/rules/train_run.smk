@@ -16,21 +16,29 @@ rule train_run:
     benchmark:
         "<benchmarks>/train_run/{run}.tsv"
     wildcard_constraints:
-        run=alternatives(run.run for run in TRAINED),
+        run=name_pattern(run.run for run in TRAINED),
     conda:
-        "../../envs/whyrobust.yaml"
+        GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         mem_mb=config["training"]["mem_mb"],
         runtime=config["training"]["runtime_minutes"],
-        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        gpu=(
+            config["training"]["gpus_per_run"]
+            if config["training"]["device"] == "cuda"
+            else 0
+        ),
     params:
         run=run_of,
         hyperparameters=hyperparameters_of,
         device=config["training"]["device"],
         image_size=config["data"]["image_size"],
         normalisation=config["data"]["normalisation"],
-        loader_threads=config["training"]["loader_threads"],
+        checkpoint=checkpoint_of,
+        processes=config["training"]["gpus_per_run"],
+        precision=config["training"]["precision"],
+        compiled=config["training"]["compile"],
+        images_at_once=config["training"]["images_at_once"],
         block=config["training"]["shuffle_block_images"],
         window=config["training"]["shuffle_window_blocks"],
         code=code_of("train_run"),

@@ -32,7 +32,7 @@ rule write_report:
     log:
         "<logs>/write_report.log",
     conda:
-        "../../envs/whyrobust.yaml"
+        "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=3000,
         runtime=30,

@@ -3,14 +3,13 @@
 Stands alone because a colour changes more often than a number: nothing before it runs again.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from whyrobust.cause_figures import causes_chart, first_contrasts
 from whyrobust.figure_files import measure_chart, save_figure
-from whyrobust.files import write_text
+from whyrobust.files import atomic_folder, write_text
 from whyrobust.latex import causes_table, effective_robustness_table
 from whyrobust.logs import start_log
 from whyrobust.looks import DOUBLE_COLUMN_POINTS, PAGE_HEIGHT_POINTS, SINGLE_COLUMN_POINTS
@@ -31,8 +30,6 @@ PRINTED_COLLECTIONS = ("imagenet_testbed", "open_clip")
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    folder = Path(snakemake.output.figures)
-    folder.mkdir(parents=True, exist_ok=True)
     study, colours, scale = snakemake.params.study, snakemake.params.colours, snakemake.params.scale
     runs = pd.read_csv(snakemake.input.runs)
     measured = pd.read_csv(snakemake.input.effective_robustness)
@@ -47,22 +44,23 @@ if __name__ == "__main__":
             pd.read_csv(snakemake.input.reference_bands),
         )
     )
-    for variant, total, of_shifts, of_causes, of_published in VARIANTS:
-        chart = robustness_chart(points, baselines, bands, colours, scale, total=total, columns=of_shifts)
-        save_figure(chart, folder, f"effective_robustness{variant}", points)
-        reference = reference_chart(published, lines, band, names=SHIFT_WORDS, total=total, columns=of_published)
-        save_figure(reference, folder, f"published_models{variant}", published)
-        if causes.empty:
-            logger.info("nothing was compared: no figure and no table of causes")
-            continue
-        shown = causes
-        effects = causes_chart(shown, colours, total=total, columns=of_causes)
-        if measure_chart(effects)[1] > PAGE_HEIGHT_POINTS:
-            shown = first_contrasts(causes)
+    with atomic_folder(snakemake.output.figures) as folder:
+        for variant, total, of_shifts, of_causes, of_published in VARIANTS:
+            chart = robustness_chart(points, baselines, bands, colours, scale, total=total, columns=of_shifts)
+            save_figure(chart, folder, f"effective_robustness{variant}", points)
+            reference = reference_chart(published, lines, band, names=SHIFT_WORDS, total=total, columns=of_published)
+            save_figure(reference, folder, f"published_models{variant}", published)
+            if causes.empty:
+                logger.info("nothing was compared: no figure and no table of causes")
+                continue
+            shown = causes
             effects = causes_chart(shown, colours, total=total, columns=of_causes)
-            logger.info("causes%s: all comparisons are higher than a page, so the first of each cause alone", variant)
-        save_figure(effects, folder, f"causes{variant}", shown)
-    if not causes.empty:
-        write_text(folder / "causes.tex", causes_table(causes, study, snakemake.params.confidence))
-    write_text(folder / "effective_robustness.tex", effective_robustness_table(points, study))
-    logger.info("figures and tables in %s", folder)
+            if measure_chart(effects)[1] > PAGE_HEIGHT_POINTS:
+                shown = first_contrasts(causes)
+                effects = causes_chart(shown, colours, total=total, columns=of_causes)
+                logger.info("causes%s: all comparisons are higher than a page: the first of each cause alone", variant)
+            save_figure(effects, folder, f"causes{variant}", shown)
+        if not causes.empty:
+            write_text(folder / "causes.tex", causes_table(causes, study, snakemake.params.confidence))
+        write_text(folder / "effective_robustness.tex", effective_robustness_table(points, study))
+    logger.info("figures and tables in %s", snakemake.output.figures)

@@ -15,9 +15,9 @@ from whyrobust.logs import start_log
 from whyrobust.subsets import (
     SubsetError,
     draw_class_balanced,
+    draw_from_files,
     draw_matching_classes,
     draw_mixture,
-    draw_subset,
     matched_size,
 )
 
@@ -29,33 +29,34 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     size, seed = int(snakemake.wildcards.train_images), int(snakemake.wildcards.seed)
     facts, components = snakemake.params.facts, snakemake.params.components
-    kept = pa.concat_tables(pq.read_table(path) for path in snakemake.input.kept)
-    uids = kept["uid"].to_pylist()
-    labelled = list(zip(uids, kept["label"].to_pylist(), strict=True))
     try:
         if snakemake.params.matched_with:
             tables = zip(snakemake.params.matched_with, snakemake.input.matched, strict=True)
             available = {name: pq.read_metadata(path).num_rows for name, path in tables}
             size = matched_size(size, available, snakemake.params.allowed_shortfall_share)
-        if facts["kind"] == "mixture":
-            tables = zip(components, snakemake.input.kept, strict=True)
-            own = {name: pq.read_table(path)["uid"].to_pylist() for name, path in tables}
-            drawn = [uid for _, uid in draw_mixture(own, facts["shares"], size, seed)]
-        elif "match_classes_of" in facts:
-            reference = pq.read_table(snakemake.input.reference[0])["label"].to_pylist()
-            counts = Counter(label for label in reference if label is not None)
-            drawn = draw_matching_classes(labelled, counts, size, seed)
-        elif facts.get("class_balanced"):
-            drawn = draw_class_balanced(labelled, size, seed)
-        elif facts.get("labelled"):
-            drawn = draw_subset([uid for uid, label in labelled if label is not None], size, seed)
+        if facts["kind"] == "mixture" or "match_classes_of" in facts or facts.get("class_balanced"):
+            kept = pa.concat_tables(pq.read_table(path) for path in snakemake.input.kept)
+            uids = kept["uid"].to_pylist()
+            labelled = zip(uids, kept["label"].to_pylist(), strict=True)
+            if facts["kind"] == "mixture":
+                tables = zip(components, snakemake.input.kept, strict=True)
+                own = {name: pq.read_table(path)["uid"].to_pylist() for name, path in tables}
+                drawn = [uid for _, uid in draw_mixture(own, facts["shares"], size, seed)]
+            elif "match_classes_of" in facts:
+                reference = pq.read_table(snakemake.input.reference[0])["label"].to_pylist()
+                counts = Counter(label for label in reference if label is not None)
+                drawn = draw_matching_classes(labelled, counts, size, seed)
+            else:
+                drawn = draw_class_balanced(labelled, size, seed)
+            row_of = {uid: row for row, uid in enumerate(uids)}
+            subset = kept.take([row_of[uid] for uid in drawn])
         else:
-            drawn = draw_subset(uids, size, seed)
+            only_labelled = bool(facts.get("labelled"))
+            subset = draw_from_files(snakemake.input.kept, size, seed, only_labelled, snakemake.threads)
     except SubsetError as error:
         raise SubsetError(
             f"config key runs has train_images {size} for source '{snakemake.wildcards.source}': {error}"
         ) from error
-    row_of = {uid: row for row, uid in enumerate(uids)}
     with atomic_path(snakemake.output.subset) as temporary:
-        pq.write_table(kept.take([row_of[uid] for uid in drawn]), temporary, compression="zstd")
-    logger.info("drew %d of %d images", size, len(kept))
+        pq.write_table(subset, temporary, compression="zstd")
+    logger.info("drew %d images", len(subset))

@@ -16,6 +16,7 @@ from whyrobust.class_names import read_prompt_names
 from whyrobust.encoders import open_run
 from whyrobust.evaluation import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts
 from whyrobust.files import atomic_path
+from whyrobust.gpus import hold_gpus
 from whyrobust.logs import start_log
 from whyrobust.models import read_facts
 from whyrobust.photographs import read_images
@@ -28,6 +29,7 @@ BATCH_SIZE = 512
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    hold_gpus(snakemake.params.device, snakemake.resources.get("gpu", 1))
     weights = str(snakemake.input.weights)
     device, prompts = snakemake.params.device, snakemake.params.prompts
     description = snakemake.input.model or None

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from whyrobust.class_names import read_class_names
 from whyrobust.files import atomic_path
+from whyrobust.gpus import hold_gpus
 from whyrobust.heads import fit_linear_probe, fit_nearest_mean
 from whyrobust.logs import start_log
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    hold_gpus(snakemake.params.device, snakemake.resources.get("gpu", 1))
     classes = read_class_names(snakemake.input.classes)
     id_of = {name: number for number, name in enumerate(classes)}
     embeddings = load_file(snakemake.input.embeddings)

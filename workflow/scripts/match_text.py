@@ -37,7 +37,7 @@ if __name__ == "__main__":
     classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
     nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
     matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
-    matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy)
+    matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy, snakemake.threads)
     with atomic_path(snakemake.output.labels) as temporary:
         pq.write_table(pa.Table.from_pandas(matched, LABEL_SCHEMA, preserve_index=False), temporary, compression="zstd")
     described = describe_matches(records, matched)

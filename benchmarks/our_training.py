@@ -1,0 +1,83 @@
+"""This project's training loop with a clock on its steps.
+
+Stands alone because all training rows call it, each with its own pictures and targets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.throughput import Mark, Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from whyrobust.loading import TrainingImages
+    from whyrobust.training import Computing
+
+
+class ClockedImages:
+    """Training images that note when the loop takes a batch: when it is done with the one before."""
+
+    def __init__(self, images: TrainingImages, batch_size: int) -> None:
+        self.images, self.batch_size, self.stopwatch = images, batch_size, Stopwatch()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def reading_order(self) -> Tensor:
+        """See `whyrobust.loading.TrainingImages`."""
+        return self.images.reading_order()
+
+    def batches(self, *arguments: Any) -> Iterator[Tensor]:  # noqa: ANN401 - passed on as they are
+        """See `whyrobust.loading.TrainingImages`."""
+        for number, batch in enumerate(self.images.batches(*arguments)):
+            self.stopwatch(number * self.batch_size)
+            yield batch
+
+
+def train_with_ours(
+    images: TrainingImages,
+    targets: Tensor,
+    objective: str,
+    model: Path,
+    samples: int,
+    batch_size: int,
+    seed: int,
+    computing: Computing,
+    **hyper: Any,  # noqa: ANN401 - fields of Hyperparameters
+) -> list[Mark]:
+    """Train a run and return the time of its steps.
+
+    Args:
+        images: of the run.
+        targets: class ids or caption tokens.
+        objective: its name.
+        model: model description.
+        samples: images shown.
+        batch_size: images a step.
+        seed: of the run.
+        computing: on what, and how exactly.
+        hyper: further fields of `whyrobust.training.Hyperparameters`, beside those that the config gives.
+    """
+    from whyrobust.models import read_model_config
+    from whyrobust.training import Hyperparameters, train
+
+    settings = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_share": 0.1, "flip": True, "max_shift_share": 0.1,
+                "max_zoom": 1.25} | hyper  # fmt: skip
+    clocked = ClockedImages(images, batch_size)
+    train(
+        images=clocked,
+        targets=targets,
+        objective_name=objective,
+        model_config=read_model_config(model),
+        classes=int(targets.max()) + 1 if objective == "cross_entropy" else 2,
+        hyper=Hyperparameters(samples_seen=samples, batch_size=batch_size, **settings),
+        seed=seed,
+        computing=computing,
+        report=lambda _: None,
+    )
+    return clocked.stopwatch.marks

@@ -1,0 +1,150 @@
+"""Test images embedded and scored with prompt sets, against the clip_benchmark package.
+
+The same open_clip model with the same weights, the same pictures, classes and prompts on both sides. The peer does what
+its command does: it reads pictures from a folder with a DataLoader, and goes through all of them again for each prompt
+set. Ours reads the Arrow store of a study, embeds once, and scores every prompt set from the embeddings.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.pictures import draw_icons
+from benchmarks.rows import Aim, Measured, Row, Setting
+
+RESOURCES = Path(__file__).parent.parent / "resources"
+MODEL, SIDE = RESOURCES / "models" / "icon-cnn.json", 32
+TEMPLATES = (
+    "{class}",
+    "{class} icon",
+    "an icon of a {class}",
+    "a drawing of a {class}",
+    "{class} outline",
+    "{class} filled",
+)
+
+
+def prompt_sets(count: int) -> dict[str, list[str]]:
+    """Return prompt sets of six sentences each."""
+    return {f"set {number}": [f"{text} {'.' * number}" for text in TEMPLATES] for number in range(count)}
+
+
+def class_names() -> list[str]:
+    """Return the names of the classes of the default study."""
+    from whyrobust.class_names import read_prompt_names
+
+    return list(read_prompt_names(RESOURCES / "icons" / "classes.csv"))
+
+
+def prepare(setting: Setting) -> None:
+    """Draw the pictures, and make a model with random weights, for both sides in their own form."""
+    import torch
+
+    from whyrobust.images import write_images
+    from whyrobust.models import build_two_towers, open_clip_names, read_model_config, save_weights
+    from whyrobust.photographs import study_preprocessing
+
+    classes, count = class_names(), setting.size(20_000, 300)
+    pixels = draw_icons(min(count, 2000), SIDE, seed=0)[np.arange(count) % min(count, 2000)]
+    write_images(setting.folder / "images.arrow", [f"{number:06d}" for number in range(count)], pixels)
+    for number, picture in enumerate(pixels):
+        folder = setting.folder / "pictures" / f"{number % len(classes):04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    torch.manual_seed(0)
+    config = read_model_config(MODEL)
+    weights = open_clip_names(build_two_towers(config).state_dict(), config)
+    torch.save(weights, setting.folder / "peer.pt")
+    facts = {"preprocessing": study_preprocessing(SIDE, "white_page").as_dict(), "images_used": count}
+    save_weights(setting.folder / "ours.safetensors", weights, facts)
+
+
+def ours(setting: Setting, sets: int) -> Measured:
+    """Embed and score as the stages do; importing and opening the model is left out on both sides."""
+    from whyrobust.encoders import open_run
+    from whyrobust.evaluation import (
+        combine_prompts,
+        embed_images,
+        embed_prompts,
+        fill_prompts,
+        predict,
+        score_zero_shot,
+    )
+    from whyrobust.photographs import read_images
+    from whyrobust.training import pick_device
+
+    classes = class_names()
+    uids = [f"{number:06d}" for number in range(setting.size(20_000, 300))]
+    device = pick_device(setting.device)
+    encoders = open_run(setting.folder / "ours.safetensors", MODEL, True, setting.cores, device)
+    assert encoders.text is not None
+    encoders.text(["warm up"])
+    began = time.perf_counter()
+    images = read_images([str(setting.folder / "images.arrow")], uids, encoders.preprocessing, setting.cores)
+    features = embed_images(encoders.image, images, encoders.preprocessing, 512, setting.device)
+    answers = []
+    for templates in prompt_sets(sets).values():
+        directions = combine_prompts(embed_prompts(encoders.text, fill_prompts(classes, templates)))
+        answers.append(predict(score_zero_shot(features, directions)))
+    took = time.perf_counter() - began
+    np.save(setting.folder / "answers.npy", answers[0])
+    return Measured(took)
+
+
+def peer(setting: Setting, sets: int) -> Measured:
+    """Evaluate with clip_benchmark, once for each prompt set; its answers must be ours."""
+    import open_clip
+    import torch
+    from clip_benchmark.metrics.zeroshot_classification import run_classification, zero_shot_classifier
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    from whyrobust.models import PIXEL_MEAN, PIXEL_STD, register_image_encoders
+
+    torch.set_num_threads(setting.cores)
+    register_image_encoders()
+    open_clip.add_model_config(MODEL)
+    model = open_clip.create_model(MODEL.stem, pretrained=None, device=setting.device)
+    model.load_state_dict(torch.load(setting.folder / "peer.pt", weights_only=True))
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(MODEL.stem)
+    tokenizer(["warm up"])
+    pictures = ImageFolder(str(setting.folder / "pictures"), Compose([ToTensor(), Normalize(PIXEL_MEAN, PIXEL_STD)]))
+    classes = class_names()
+    began = time.perf_counter()
+    answers = []
+    for templates in prompt_sets(sets).values():
+        loader = torch.utils.data.DataLoader(pictures, batch_size=512, num_workers=setting.cores)
+        spoken = [text.replace("{class}", "{c}") for text in templates]
+        directions = zero_shot_classifier(model, tokenizer, classes, spoken, setting.device, amp=False)
+        scores, _ = run_classification(model, directions, loader, setting.device, amp=False)
+        answers.append(scores.argmax(dim=1).cpu().numpy())
+    took = time.perf_counter() - began
+    numbers = [int(Path(path).stem) for path, _ in pictures.samples]
+    same = float((np.load(setting.folder / "answers.npy")[numbers] == answers[0]).mean())
+    if same < 0.999:
+        raise ValueError(f"{same:.1%} of the answers are ours: the two sides do not compute the same")
+    return Measured(took)
+
+
+def _row(sets: int, least: float) -> Row:
+    return Row(
+        name=f"score_{sets}_prompt_sets",
+        what=f"20,000 icons embedded and scored with {sets} prompt set{'s' if sets > 1 else ''} of 6 sentences",
+        unit="s",
+        ours=partial(ours, sets=sets),
+        peer="clip_benchmark",
+        measure_peer=partial(peer, sets=sets),
+        aims={"cpu": (Aim(least=least),), "cuda": (Aim(least=least),)},
+        better="lower",
+        limit="the forward passes of the image tower, and of the text tower for each prompt",
+        prepare=prepare,
+    )
+
+
+ROWS = (_row(1, 3), _row(5, 12))

@@ -1,0 +1,54 @@
+"""Images a second of a training that has settled, told from the times at which its steps ended.
+
+Stands alone because both sides of every training row are measured so: what a run does before its first steps (imports,
+workers that start, compilation) is left out on both.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+#: A step that ended: seconds of the system's steady clock, which all processes share, and images shown so far.
+Mark = tuple[float, int]
+
+
+def rate(marks: Sequence[Mark], after: float, before: float) -> float:
+    """Return the images a second between the first and the last step that ended within ``after`` to ``before``."""
+    inside = [mark for mark in marks if after <= mark[0] <= before]
+    if len(inside) < 2:
+        raise ValueError(f"{len(inside)} steps ended within {before - after:.2f} s: make the measurement longer")
+    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+
+
+def joint_rate(runs: Sequence[Sequence[Mark]], warm_up_share: float = 0.25) -> float:
+    """Return the images a second of runs side by side, together, while all of them were under way and warm.
+
+    Args:
+        runs: marks of each run.
+        warm_up_share: share of each run's steps that is not counted.
+    """
+    after = max(marks[int(len(marks) * warm_up_share)][0] for marks in runs)
+    before = min(marks[-1][0] for marks in runs)
+    return sum(rate(marks, after, before) for marks in runs)
+
+
+def side_by_side(run: Callable[[int], list[Mark]], count: int) -> float:
+    """Return the joint rate of ``count`` runs in processes of their own; ``run`` gets the number of the run."""
+    if count == 1:
+        return joint_rate([run(0)])
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return joint_rate(list(executor.map(run, range(count))))
+
+
+class Stopwatch:
+    """Collects marks; call it after each step with the images shown so far."""
+
+    def __init__(self) -> None:
+        self.marks: list[Mark] = []
+
+    def __call__(self, samples: int) -> None:
+        """Note that a step has ended."""
+        self.marks.append((time.perf_counter(), samples))

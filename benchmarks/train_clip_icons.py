@@ -1,0 +1,102 @@
+"""CLIP training on 32-pixel icons against open_clip's own training program.
+
+The same model, pictures, captions and batch on both sides. The peer reads PNG files named in a csv, its fastest way of
+reading from disk for pictures this small, and as many of its workers and precisions as are fastest on this machine.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.open_clip_peer import train_with_open_clip
+from benchmarks.our_training import train_with_ours
+from benchmarks.pictures import draw_icons, make_captions
+from benchmarks.rows import Aim, Measured, Row, Setting
+from benchmarks.throughput import Mark, joint_rate, side_by_side
+
+MODELS = Path(__file__).parent.parent / "resources" / "models"
+SIDE, BATCH = 32, 64
+
+
+def prepare(setting: Setting) -> None:
+    """Draw the pictures; write them as PNG files with a csv, and as the array that a study holds."""
+    count = setting.size(4096, 256)
+    pixels, captions = draw_icons(count, SIDE, seed=0), make_captions(count, seed=1)
+    np.save(setting.folder / "pixels.npy", pixels)
+    (setting.folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
+    (setting.folder / "png").mkdir()
+    with (setting.folder / "pairs.csv").open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t")
+        writer.writerow(["filepath", "title"])
+        for number, (picture, caption) in enumerate(zip(pixels, captions, strict=True)):
+            path = setting.folder / "png" / f"{number}.png"
+            Image.fromarray(picture).save(path)
+            writer.writerow([path, caption])
+
+
+def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
+    """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
+    from whyrobust.loading import ImagesInMemory
+    from whyrobust.models import read_model_config, tokenize
+    from whyrobust.photographs import study_preprocessing
+    from whyrobust.training import Computing
+
+    description = MODELS / f"{model}.json"
+    captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
+    return train_with_ours(
+        images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
+        targets=tokenize(captions, read_model_config(description)["text_cfg"]["context_length"]),
+        objective="clip",
+        model=description,
+        samples=samples,
+        batch_size=BATCH,
+        seed=number,
+        computing=Computing(setting.device, threads=1, precision=precision),
+    )
+
+
+def ours(setting: Setting, model: str, precision: str) -> Measured:
+    """Measure one run a core side by side, as a study trains; on a GPU one run."""
+    # Tiny runs are over before the other one has begun.
+    runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
+    samples = setting.size(12_288, 512)
+    run = partial(train_ours, setting=setting, model=model, samples=samples, precision=precision)
+    return Measured(side_by_side(run, runs))
+
+
+def peer(setting: Setting, model: str, precision: str) -> Measured:
+    """Measure the peer: one run on all cores."""
+    samples = setting.size(4096, 256)
+    marks = train_with_open_clip(
+        model=MODELS / f"{model}.json",
+        data=["--train-data", str(setting.folder / "pairs.csv"), "--dataset-type", "csv"],
+        samples=samples,
+        batch_size=BATCH,
+        epochs=setting.size(2, 1),
+        workers=setting.cores,
+        threads=setting.cores,
+        device=setting.device,
+        precision=precision,
+        folder=setting.folder / "logs",
+    )
+    return Measured(joint_rate([marks]))
+
+
+ROWS = (
+    Row(
+        name="clip_icons",
+        what="CLIP training, 32-pixel icons, fp32",
+        unit="images/s",
+        ours=partial(ours, model="icon-cnn", precision="fp32"),
+        peer="open_clip_train, fp32, csv",
+        measure_peer=partial(peer, model="icon-cnn", precision="fp32"),
+        aims={"cpu": (Aim(least=1.6),), "cuda": (Aim(least=20),)},
+        prepare=prepare,
+        limit="matrix products of the two towers",
+    ),
+)

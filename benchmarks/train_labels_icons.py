@@ -1,0 +1,117 @@
+"""Cross-entropy on 32-pixel icons against the loop that torchvision's users write.
+
+The same model, pictures, labels, batch and optimiser on both sides. The peer is an ``ImageFolder`` of PNG files with
+torchvision's transforms in the workers of a DataLoader, trained in fp32 as torchvision's own reference script does.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.our_training import train_with_ours
+from benchmarks.pictures import draw_icons
+from benchmarks.rows import Aim, Measured, Row, Setting
+from benchmarks.throughput import Mark, Stopwatch, joint_rate, side_by_side
+
+MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
+SIDE, BATCH, CLASSES = 32, 128, 70
+
+
+def prepare(setting: Setting) -> None:
+    """Draw the pictures; write them as an image folder, and as the array that a study holds."""
+    pixels = draw_icons(setting.size(4096, 512), SIDE, seed=0)
+    labels = np.arange(len(pixels)) % CLASSES
+    np.save(setting.folder / "pixels.npy", pixels)
+    np.save(setting.folder / "labels.npy", labels)
+    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = setting.folder / "images" / f"{label:02}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+
+
+def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
+    """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
+    import torch
+
+    from whyrobust.loading import ImagesInMemory
+    from whyrobust.photographs import study_preprocessing
+    from whyrobust.training import Computing
+
+    return train_with_ours(
+        images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
+        targets=torch.from_numpy(np.load(setting.folder / "labels.npy")),
+        objective="cross_entropy",
+        model=MODEL,
+        samples=samples,
+        batch_size=BATCH,
+        seed=number,
+        computing=Computing(setting.device, threads=1),
+    )
+
+
+def ours(setting: Setting) -> Measured:
+    """Measure one run a core side by side, as a study trains; on a GPU one run."""
+    # Tiny runs are over before the other one has begun.
+    runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
+    return Measured(side_by_side(partial(train_ours, setting=setting, samples=setting.size(32_768, 1024)), runs))
+
+
+def peer(setting: Setting) -> Measured:
+    """Measure the reference loop: one run, a worker a core."""
+    import torch
+    from torchvision import datasets, transforms
+
+    from whyrobust.models import IconCnn
+
+    torch.set_num_threads(setting.cores)
+    change = transforms.Compose(
+        [
+            # The reference's random crop and flip; white is what lies around an icon.
+            transforms.RandomAffine(0, translate=(0.1, 0.1), scale=(0.8, 1.25), fill=255,
+                                    interpolation=transforms.InterpolationMode.BILINEAR),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((1.0, 1.0, 1.0), (0.5, 0.5, 0.5)),
+        ]
+    )  # fmt: skip
+    images = datasets.ImageFolder(str(setting.folder / "images"), change)
+    loader = torch.utils.data.DataLoader(
+        images, BATCH, shuffle=True, num_workers=setting.cores, drop_last=True, persistent_workers=True,
+        pin_memory=setting.device == "cuda",
+    )  # fmt: skip
+    model = torch.nn.Sequential(IconCnn(128), torch.nn.Linear(128, CLASSES)).to(setting.device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.05)
+    stopwatch, shown = Stopwatch(), 0
+    model.train()
+    for _ in range(setting.size(3, 1)):
+        for batch, labels in loader:
+            loss = torch.nn.functional.cross_entropy(
+                model(batch.to(setting.device, non_blocking=True)), labels.to(setting.device, non_blocking=True)
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            shown += len(labels)
+            stopwatch(shown)
+    if setting.device == "cuda":
+        torch.cuda.synchronize()
+    return Measured(joint_rate([stopwatch.marks]))
+
+
+ROWS = (
+    Row(
+        name="labels_icons",
+        what="cross-entropy training, 32-pixel icons, fp32",
+        unit="images/s",
+        ours=ours,
+        peer="torchvision, ImageFolder and DataLoader",
+        measure_peer=peer,
+        aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
+        prepare=prepare,
+        limit="the model's convolutions",
+    ),
+)

@@ -1,0 +1,108 @@
+"""The benchmarks run, at a size that shows nothing else; and their figures are what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.measure_growth import STAGES, reckon
+from benchmarks.measure_study_share import Job, read_jobs, share_of_other
+from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
+from benchmarks.run import all_rows, measure_here, write_results
+from benchmarks.throughput import joint_rate
+from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
+
+
+def row(**changes):
+    return Row(**({"name": "x", "what": "work", "unit": "s", "ours": lambda _: Measured(1.0)} | changes))
+
+
+def test_the_ratio_is_of_medians_and_above_one_where_ours_is_better():
+    ours, peer = [Measured(v) for v in (2.0, 100.0, 1.0)], [Measured(v) for v in (4.0, 5.0, 8.0)]
+    rates = summarise(row(aims={"cpu": [Aim(least=0.5)]}), "cpu", ours, peer)
+    assert rates["figures"]["ratio"] == pytest.approx(2 / 5) and not rates["aims"][0]["met"]
+    seconds = summarise(row(better="lower", aims={"cpu": [Aim(least=2.5)]}), "cpu", ours, peer)
+    assert seconds["figures"]["ratio"] == pytest.approx(5 / 2) and seconds["aims"][0]["met"]
+    assert rates["spread"] == {"ours": pytest.approx(99 / 2), "peer": pytest.approx(4 / 5)}
+    assert rates["raw"]["ours"][1]["value"] == 100.0
+
+
+def test_aims_look_at_any_figure_and_a_device_without_aims_is_only_reported():
+    aims = {"cpu": [Aim(most=10, figure="ours"), Aim(most=900, figure="peak_mb")]}
+    ours = [Measured(9.0, {"peak_mb": 1000})] * 3
+    assert [aim["met"] for aim in summarise(row(aims=aims), "cpu", ours, [])["aims"]] == [True, False]
+    assert summarise(row(aims=aims), "cuda", ours, [])["aims"] == []
+
+
+def test_runs_side_by_side_are_counted_while_all_of_them_run():
+    slow = [(float(second), 10 * second) for second in range(11)]  # 10 a second, from 0 to 10
+    fast = [(4 + second / 10, 3 * second) for second in range(41)]  # 30 a second, from 4 to 8
+    assert joint_rate([slow, fast], 0.0) == pytest.approx(40)
+    early = [(0.0, 0), (5.0, 1), (6.0, 101), (7.0, 201), (8.0, 301)]  # compiles for five seconds
+    assert joint_rate([early], 0.25) == pytest.approx(100)
+    with pytest.raises(ValueError, match="longer"):
+        joint_rate([slow, [(0.1, 1), (0.2, 2)]], 0.0)
+
+
+def test_the_share_of_a_study_is_told_by_when_its_jobs_ran(tmp_path):
+    jobs = [Job("train_run", 0.0, 6.0, ""), Job("draw_figures", 4.0, 8.0, ""), Job("build_images", 9.0, 10.0, "")]
+    # Of ten seconds: four of training, two shared, two of drawing figures, one of nothing, one of drawing images.
+    assert share_of_other(jobs) == pytest.approx((1 + 2 + 1) / 10)
+    with pytest.raises(CannotMeasureError, match="make study"):
+        read_jobs(tmp_path, "icons")
+
+
+def test_what_cannot_be_measured_says_why_and_has_its_line_in_the_table(tmp_path):
+    def no_study(setting):
+        raise CannotMeasureError("no finished study: call make study")
+
+    answer = measure_here(row(ours=no_study), "ours", Setting(tmp_path))
+    assert answer == {"problem": "no finished study: call make study"}
+    assert "make study" in markdown_table([{"what": "work", "unit": "s", "peer": ""} | answer])
+
+
+def test_new_figures_take_the_place_of_old_ones_of_their_row_alone(tmp_path):
+    path = tmp_path / "machine.json"
+    write_results(path, {}, [{"name": "a", "v": 1}, {"name": "b", "v": 1}], ["a", "b"])
+    assert write_results(path, {}, [{"name": "b", "v": 2}], ["a", "b"])["rows"] == [
+        {"name": "a", "v": 1},
+        {"name": "b", "v": 2},
+    ]
+
+
+def test_the_page_keeps_what_stands_around_the_table():
+    filled = fill_page(f"before\n{BEGIN}\nold\n{END}\nafter\n", ["new"])
+    assert filled == f"before\n{BEGIN}\n\nnew\n{END}\nafter\n"
+    with pytest.raises(ValueError, match="lacks"):
+        fill_page("no marks", [])
+
+
+@pytest.mark.parametrize("name", all_rows())
+def test_every_row_runs_at_a_tiny_size(root, tmp_path, name):
+    command = [sys.executable, "-m", "benchmarks.run", "--tiny", "--rounds", "1", "--results", str(tmp_path)]
+    done = subprocess.run([*command, "--rows", name], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.json")
+    (result,) = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    assert "problem" not in result, result["problem"] + done.stderr
+    assert result["figures"]["ours"] > 0
+    if result["peer"]:
+        assert result["figures"]["ratio"] > 0
+
+
+def test_growth_is_reckoned_by_the_slope_between_the_largest_sizes():
+    assert reckon([1, 10, 20], [5.0, 10.0, 30.0], 40) == pytest.approx(70)
+    assert reckon([1, 10, 20], [5.0, 31.0, 30.0], 40) == 30.0  # noise is no gain
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_growth_is_measured_at_tiny_sizes(root, tmp_path, stage):
+    command = [sys.executable, "-m", "benchmarks.measure_growth", "--shrink", "100", "--results", str(tmp_path)]
+    done = subprocess.run([*command, "--stages", stage], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.json")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert min(results["growth"][0]["peak_mb"]) > 20 and results["machine"]["processor"] in growth_section(results)
