@@ -75,7 +75,11 @@ def test_a_small_study_costs_what_is_counted_by_hand():
     # 1,050 pictures: four slices of the source and the test set.
     assert costs["index_images"].jobs == 5 and costs["index_images"].cpu_hours * 3600 == pytest.approx(1050 / 50)
     assert costs["join_slices"].jobs == 1 and costs["join_slices"].cpu_hours * 3600 == pytest.approx(1)
-    assert costs["decontaminate"].cpu_hours * 3600 == pytest.approx(1000 * 50 * 2 / 1e6)
+    assert costs["compare_images"].cpu_hours * 3600 == pytest.approx(1000 * 50 * 2 / 1e6)
+    assert costs["compare_images"].jobs == costs["match_text"].jobs == 4 and costs["decontaminate"].cpu_hours == 0
+    together = costs_of(small_study(slices=1))
+    assert together["decontaminate"].cpu_hours == costs["compare_images"].cpu_hours
+    assert not {"compare_images", "join_slices"} & set(together)
     assert costs["draw_subset"].jobs == 2  # of one size and seed, whatever learns from it
     # A clip run reads 10 prompts besides 50 images; the probe of supcon is fitted on 200 images more.
     images = 4 * 50 + 200
@@ -151,6 +155,7 @@ def test_the_study_of_laion_has_its_400_million_pairs_in_slices():
     costs = {cost.stage: cost for cost in estimate(size, rates, MODEL)}
     assert size.datasets["laion"].images == 400_000_000 and costs["index_images"].jobs == 640 + 5
     assert costs["build_photo_records"].memory_gb < 1 and costs["index_images"].memory_gb < 1
+    assert max(costs[stage].memory_gb for stage in ("assemble_captions", "match_text", "compare_images")) < 2
     larger, _ = sized("docs/laion-400m.yaml", laion=413_000_000)
     assert larger.datasets["laion"].images == 413_000_000
 

@@ -17,7 +17,8 @@ SHARED_STAGES = {
 }  # fmt: skip
 ICON_STAGES = {"build_records", "build_images"}
 PHOTO_STAGES = {
-    "build_photo_records", "index_images", "join_slices", "list_pairs", "fetch_pairs", "import_pretrained",
+    "build_photo_records", "index_images", "join_slices", "compare_images", "list_pairs", "fetch_pairs",
+    "import_pretrained",
 }  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
     # YFCC in slices, two more sources and six test sets as a whole.
     assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1
+    assert jobs["assemble_captions"] == jobs["match_text"] == 32 + 2 and jobs["compare_images"] == 32
     assert jobs["import_pretrained"] == 3
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
     training = yaml.safe_load((root / "config" / "paper.yaml").read_text(encoding="utf-8"))["training"]

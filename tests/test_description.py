@@ -129,12 +129,16 @@ def test_captions_of_kept_records_are_read_with_their_labels(tmp_path):
     label_of = {number: None if number % 3 == 0 else f"label {number}" for number in chosen}
     kept = pa.table({"uid": [uids[number] for number in chosen], "label": list(label_of.values())})
     expected = [(titles[number], label_of[number]) for number in sorted(chosen)]
-    assert list(read_captions(tmp_path / "captions.parquet", "title", kept)) == expected
-    found = [text for text, _ in read_captions(tmp_path / "captions.parquet", "template", kept)]
+    assert list(read_captions([tmp_path / "captions.parquet"], "title", kept)) == expected
+    found = [text for text, _ in read_captions([tmp_path / "captions.parquet"], "template", kept)]
     assert found == [uids[number] for number in sorted(chosen)]
+    parts = [tmp_path / f"{number}.parquet" for number in range(3)]
+    for path, start in zip(parts, (0, 10, 70_000), strict=True):
+        pq.write_table(table.slice(start, {0: 10, 10: 69_990}.get(start)), path)
+    assert list(read_captions(parts, "title", kept)) == expected
     lost = pa.table({"uid": ["7", "x"], "label": ["a", "b"]})
     with pytest.raises(DescriptionError, match="1 of 2"):
-        list(read_captions(tmp_path / "captions.parquet", "title", lost))
+        list(read_captions([tmp_path / "captions.parquet"], "title", lost))
 
 
 # --- Filters ---------------------------------------------------------------------------------------------------------

@@ -153,6 +153,13 @@ PHOTO_MUTATIONS = [
     ),
     (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
     (lambda c: c["sources"]["mine"].update(slices=2), "sources.mine.slices is not known for kind 'image_table'"),
+    (
+        lambda c: (
+            c["sources"].update(w={"kind": "webdataset", "shards": "photos/a.jpg", "slices": 2}),
+            c["runs"].append({"objective": "clip", "caption": "shuffled", "source": "w", "train_images": 2}),
+        ),
+        "sources.w.slices is 2: allowed is 1 where runs have the caption 'shuffled'",
+    ),
     (lambda c: c["test_sets"]["same"].update(slices=0), "test_sets.same.slices is 0: allowed is .* at least 1"),
 ]
 

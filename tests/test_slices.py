@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_photographs import encoded, write_tar
-from whyrobust import slices
+from whyrobust import decontamination, slices
 from whyrobust.photographs import PhotoStore
+from whyrobust.records import RECORD_SCHEMA, read_record_rows, read_records, to_table
 from whyrobust.shards import Slice, slices_of
 from whyrobust.slices import find_repeats
+from whyrobust.text_match import sum_matches
 
 CLASSES = ["cat", "dog", "mug"]
 SHARDS, PAIRS_A_SHARD = 7, 6
@@ -52,6 +54,16 @@ def test_repeats_are_those_that_an_earlier_slice_has(tmp_path_factory, uids):
     with pytest.MonkeyPatch.context() as patch:  # numbers that different uids share
         patch.setattr(slices, "uid_number", lambda uid: len(uid) * 2**62)
         assert [found.to_pylist() for found in find_repeats(paths)] == expected
+
+
+@given(st.integers(0, 40), st.integers(1, 15), st.integers(0, 40), st.integers(0, 40))
+def test_some_rows_of_records_are_those_of_all(tmp_path_factory, count, group, start, stop):
+    path = tmp_path_factory.mktemp("rows") / "records.parquet"
+    texts = {name: [f"{name} {row}" for row in range(count)] for name in ("uid", "title", "group", "collection")}
+    frame = pd.DataFrame(texts | {"description": "", "tags": [["a"]] * count, "label": None})
+    pq.write_table(to_table(frame, RECORD_SCHEMA, "test"), path, row_group_size=group)
+    some, every = read_record_rows(path, range(min(start, count), min(stop, count))), read_records(path)
+    assert some.to_dict("records") == every.iloc[start:stop].to_dict("records")
 
 
 def noise(generator):
@@ -131,11 +143,18 @@ def write_study(folder, root, count):
     return folder
 
 
-#: What is made of data before a subset is drawn.
-TARGETS = [
-    *(f"results/sliced/{kind}/{name}.parquet" for name in ("mine", "yfcc") for kind in ("captions", "text_match")),
-    *(f"results/sliced/images/{name}.arrow" for name in ("mine", "yfcc", "shift")),
-]
+def names_of(source, count):
+    return [part.name for part in slices_of(source, count)]
+
+
+def targets(count):
+    """Return what is made of data before a subset is drawn."""
+    return [
+        f"results/sliced/{kind}/{name}.parquet"
+        for source in ("mine", "yfcc")
+        for name in names_of(source, count)
+        for kind in ("captions", "text_match")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -144,27 +163,34 @@ def studies(tmp_path_factory, root, snakemake):
     folders = {}
     for count in (1, 3):
         folders[count] = write_study(tmp_path_factory.mktemp(f"in {count}"), root, count)
-        done = snakemake(folders[count], *TARGETS, "--cores", "2")
+        done = snakemake(folders[count], *targets(count), "--cores", "2")
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return {count: folder / "results" / "sliced" for count, folder in folders.items()}
 
 
-def tables_of(results):
-    """Return every table of a study's data that is no slice's, and what the indices of images hold."""
+def tables_of(results, count):
+    """Return every table of a study's data, those of texts put together, and what the indices of images hold."""
     found = {
         path.relative_to(results).as_posix(): pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        for kind in ("records", "captions", "text_match", "decontaminated", "images")
+        for kind in ("records", "decontaminated", "images")
         for path in sorted((results / kind).glob("*"))
         if path.suffix in (".parquet", ".csv")
     }
     for path in (results / "images").glob("*.arrow"):
         found[path.name] = PhotoStore.open(path).table.to_pandas().astype({"file": str})
+    for source in ("mine", "yfcc"):
+        for kind in ("captions", "text_match"):
+            parts = [pd.read_parquet(results / kind / f"{name}.parquet") for name in names_of(source, count)]
+            found[f"{kind}/{source}"] = pd.concat(parts, ignore_index=True)
+        paths = [results / "text_match" / f"{name}.csv" for name in names_of(source, count)]
+        found[f"matches/{source}"] = sum_matches([pd.read_csv(path, keep_default_na=False) for path in paths])
     return found
 
 
 def test_tables_are_the_same_for_any_number_of_slices(studies):
-    whole, sliced = tables_of(studies[1]), tables_of(studies[3])
-    assert {"records/yfcc.parquet", "captions/mine.parquet", "decontaminated/sizes.csv", "yfcc.arrow"} < set(whole)
+    whole, sliced = tables_of(studies[1], 1), tables_of(studies[3], 3)
+    assert {"records/yfcc.parquet", "captions/mine", "decontaminated/sizes.csv", "yfcc.arrow"} < set(whole)
+    assert len(whole["text_match/yfcc"]["label"].dropna()) > 5 and (whole["captions/mine"]["title"].isna()).any()
     assert set(sliced) == set(whole)
     for name, table in whole.items():
         other = sliced[name]
@@ -213,6 +239,37 @@ def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_pat
     rows = store.positions(["mine/1/0006", "mine/0/0001", "gone"])
     assert rows.tolist() == [6, 1, -1]
     assert [place[0] for place in store.locate(rows[:2])] == shards[::-1]
+
+
+def test_slices_of_training_images_find_the_twins_that_all_together_find(stage, studies, tmp_path, monkeypatch):
+    """Chunks of 5 images, so that there are several to share out; as they are, each slice has whole ones."""
+    results = studies[1]
+
+    def files(name):
+        return {"images": str(results / "images" / f"{name}.arrow"), "ink": str(results / "images" / f"{name}_ink.npy"),
+                "records": str(results / "records" / f"{name}.parquet")}  # fmt: skip
+
+    test, source, outcome = files("shift"), files("mine"), {}
+    common = {"test_sets": ["shift"], "near_duplicate": 0.5, "repeat": None}
+    compared = {kind: [str(tmp_path / f"{number}_{kind}") for number in (1, 2, 3)]
+                for kind in ("removed", "counts", "pairs")}  # fmt: skip
+    monkeypatch.setattr(decontamination, "TRAINING_IMAGES_A_CHUNK", 5)
+    for number, part in enumerate(slices_of("mine", 3)):
+        tests = {f"test_{key}": [value] for key, value in test.items()}
+        stage("compare_images", {}, source | tests, {kind: paths[number] for kind, paths in compared.items()},
+              slice=asdict(part), **common)  # fmt: skip
+    assert sum(len(pd.read_parquet(path)) > 0 for path in compared["removed"]) > 1
+    for count in (0, 3):
+        kept = [str(tmp_path / f"{name}_{count}.parquet") for name in ("mine", "shift")]
+        outputs = {name: str(tmp_path / f"{name}_{count}.csv") for name in ("removed", "counts", "pairs", "sizes")}
+        inputs = {key: [source[key], test[key]] for key in source}
+        inputs |= {f"compared_{kind}": paths[:count] for kind, paths in compared.items()}
+        stage("decontaminate", {}, inputs, outputs | {"kept": kept}, sources=["mine"],
+              compared={"mine": 3} if count else {}, **common)  # fmt: skip
+        outcome[count] = [pd.read_csv(path) for path in outputs.values()] + [pd.read_parquet(path) for path in kept]
+    for whole, sliced in zip(outcome[0], outcome[3], strict=True):
+        pd.testing.assert_frame_equal(whole, sliced)
+    assert len(outcome[0][0]) > 5 and 0 < len(outcome[0][4]) < len(PhotoStore.open(source["images"]))
 
 
 def jobs_run(done):

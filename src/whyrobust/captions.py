@@ -146,6 +146,7 @@ def assemble_captions(
     template: str,
     seed: int = 0,
     class_names: Mapping[str, str] | None = None,
+    whole: bool = True,
 ) -> pd.DataFrame:
     """Return ``uid`` and one column of captions a variant, in the order of the records.
 
@@ -156,13 +157,16 @@ def assemble_captions(
         template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
         class_names: what a class is called in the template; the class itself where left out.
+        whole: whether these are all records of a source. Of a part, none may have text, and none can be shuffled.
 
     Returns:
         A caption is missing where a record has no text for the variant; a run learns nothing from it.
 
     Raises:
-        CaptionError: no record has text for a variant.
+        CaptionError: no record has text for a variant; a part of a source is to be shuffled.
     """
+    if not whole and "shuffled" in variants:
+        raise CaptionError("captions are shuffled among all records of a source: take its slices away, or the variant")
     uids: list[str] = list(records["uid"])
     columns: dict[str, pa.Array] = {}
     names = class_names or {}
@@ -174,7 +178,7 @@ def assemble_captions(
             captions = join_fields([text_column(records[name]) for name in TEXT_VARIANTS.get(variant, ("title",))])
         else:
             raise CaptionError(_unknown(variant))
-        if len(captions) and captions.null_count == len(captions):
+        if whole and len(captions) and captions.null_count == len(captions):
             raise CaptionError(
                 f"none of {len(captions)} records has text for the caption variant '{variant}', for example "
                 f"'{uids[0]}': choose another variant, or another source"

@@ -341,7 +341,17 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
     build, index = _hours(in_photographs, rates["pairs_read"]), _hours(in_photographs, rates["pictures_checked"])
     share = largest / max(1, in_photographs)
     texts = rates["bytes_a_record"] * in_sources
-    compared = sum(size.images for size in sources.values()) * tests * 2  # each with its mirror image
+    of_texts = sum(size.slices for size in sources.values())
+    largest_texts = max(size.images / size.slices for size in sources.values())
+    sliced = [size for size in sources.values() if size.slices > 1]
+    # Each image is compared with its mirror image too.
+    alone, compared = (
+        _hours(sum(size.images for size in group) * tests * 2, rates["thumbnails_compared"])
+        for group in ([size for size in sources.values() if size.slices == 1], sliced)
+    )
+    compared_share = max((size.images / size.slices for size in sliced), default=0)
+    compared_share /= max(1, sum(size.images for size in sliced))
+    held = max((size.images for size in sources.values() if size.slices == 1), default=0)
     subsets = {(run.source, run.train_images, run.seed) for run in study.runs if not run.published}
     subsets |= {
         (head.fitted_on, run.train_images, run.seed)
@@ -365,12 +375,14 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
         cost("index_images", len(slices), index, LOCATION_BYTES * largest, INK_BYTES * in_photographs, share, 8),
         cost("join_slices", sum(size.slices > 1 for size in photographs.values()),
              _hours(joined, rates["records_joined"]), 0, row_bytes * joined),
-        cost("assemble_captions", len(sources), _hours(in_sources, rates["captions_made"]),
-             10 * rates["bytes_a_record"] * largest_source, texts),
-        cost("decontaminate", 1, _hours(compared, rates["thumbnails_compared"]),
-             KEPT_ROW_BYTES * (in_sources + tests) + INK_BYTES * tests, KEPT_ROW_BYTES / 5 * in_sources, threads=8),
-        cost("match_text", len(sources), _hours(in_sources, rates["texts_matched"]),
-             10 * rates["bytes_a_record"] * largest_source),
+        cost("assemble_captions", of_texts, _hours(in_sources, rates["captions_made"]),
+             10 * rates["bytes_a_record"] * largest_texts, texts, largest_texts / in_sources),
+        cost("compare_images", sum(size.slices for size in sliced), compared,
+             KEPT_ROW_BYTES * (compared_share * in_sources + tests) + INK_BYTES * tests, 0, compared_share, 8),
+        cost("decontaminate", 1, alone, KEPT_ROW_BYTES * (held + tests) + INK_BYTES * tests,
+             KEPT_ROW_BYTES / 5 * in_sources, threads=8),
+        cost("match_text", of_texts, _hours(in_sources, rates["texts_matched"]),
+             10 * rates["bytes_a_record"] * largest_texts, 0, largest_texts / in_sources),
         cost("describe_data", 1, _hours(in_sources, rates["texts_matched"]), KEPT_ROW_BYTES * largest_source),
         cost("draw_subset", len(subsets), _hours(drawn_from, rates["uids_drawn"]), PYTHON_UID_BYTES * largest_source,
              KEPT_ROW_BYTES / 5 * drawn),

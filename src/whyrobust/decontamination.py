@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Ink = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+#: ``removed`` and ``counts`` of `Decontamination`, and the pairs of `borderline_pairs`.
+Comparison: TypeAlias = "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]"
 
 INK_SIZE = 16
 # A blank border of one pixel: a full square would otherwise have no contrast left after centring.
@@ -327,7 +329,7 @@ def decontaminate_in_chunks(
     threshold: float,
     mirrored: bool = True,
     chunk: int = TRAINING_IMAGES_A_CHUNK,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> Comparison:
     """Do what `decontaminate` and `borderline_pairs` do, with memory for one chunk of the training images.
 
     Args:
@@ -342,9 +344,7 @@ def decontaminate_in_chunks(
     Returns:
         ``removed`` and ``counts`` of `Decontamination`, and the pairs of `borderline_pairs`.
     """
-    import pandas as pd
-
-    removed, counts, pairs = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
+    merged: list[Comparison] = []
     for start in range(0, max(1, len(train_uids)), chunk):
         span = slice(start, start + chunk)
         found = decontaminate(
@@ -355,12 +355,22 @@ def decontaminate_in_chunks(
             threshold,
             mirrored,
         )
-        removed.append(found.removed)
-        counts.append(found.counts)
-        pairs = [merge_pairs([*pairs, borderline_pairs(found.matches)])]
-    table = pd.concat([part for part in removed if len(part)] or removed[:1])
-    total = counts[0].assign(images=sum(part["images"] for part in counts))
-    return table.sort_values(["uid", "test_set"], ignore_index=True), total, pairs[0]
+        merged = [merge_comparisons([*merged, (found.removed, found.counts, borderline_pairs(found.matches))])]
+    return merged[0]
+
+
+def merge_comparisons(parts: Sequence[Comparison]) -> Comparison:
+    """Return what `decontaminate_in_chunks` finds of all training images from what it finds of their parts."""
+    import pandas as pd
+
+    removed = [found for found, _, _ in parts]
+    table = pd.concat([found for found in removed if len(found)] or removed[:1])
+    total = parts[0][1].assign(images=sum(counts["images"] for _, counts, _ in parts))
+    return (
+        table.sort_values(["uid", "test_set"], ignore_index=True),
+        total,
+        merge_pairs([pairs for _, _, pairs in parts]),
+    )
 
 
 def merge_pairs(samples: Sequence[pd.DataFrame], per_band: int = PAIRS_A_BAND, seed: int = 0) -> pd.DataFrame:

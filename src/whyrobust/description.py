@@ -104,29 +104,30 @@ def count_classes(labels: Mapping[str, int], classes: Sequence[str]) -> dict[str
     return {label: labels.get(label, 0) for label in sorted(places, key=lambda label: (places[label], label))}
 
 
-def read_captions(path: Path | str, variant: str, kept: pa.Table) -> Iterator[tuple[str | None, str | None]]:
+def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> Iterator[tuple[str | None, str | None]]:
     """Yield (caption, label) of each kept record, in the order of the captions and a batch of them at a time.
 
     Args:
-        path: captions of a source, ``uid`` and a column a variant.
+        paths: captions of a source, ``uid`` and a column a variant; one file, or one a slice.
         variant: the column.
         kept: ``uid, label`` of the images that no filter removed.
 
     Raises:
         DescriptionError: a kept image has no row.
     """
-    labels = kept["label"].combine_chunks()
-    row_of = pc.index_in(pq.read_table(path, columns=["uid"])["uid"], value_set=kept["uid"]).combine_chunks()
+    labels, start = kept["label"].combine_chunks(), 0
+    uids = pa.concat_tables(pq.read_table(path, columns=["uid"]) for path in paths)["uid"]
+    row_of = pc.index_in(uids, value_set=kept["uid"]).combine_chunks()
     if len(row_of) - row_of.null_count != len(kept):
         raise DescriptionError(
-            f"{path} has captions of {len(row_of) - row_of.null_count} of {len(kept)} images: assemble them again"
+            f"{paths[0]} has captions of {len(row_of) - row_of.null_count} of {len(kept)} images: assemble them again"
         )
-    start = 0
-    for batch in pq.ParquetFile(path).iter_batches(columns=[variant]):
-        rows = row_of.slice(start, len(batch))
-        texts = batch.column(0).filter(pc.is_valid(rows))
-        yield from zip(texts.to_pylist(), labels.take(rows.drop_null()).to_pylist(), strict=True)
-        start += len(batch)
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=[variant]):
+            rows = row_of.slice(start, len(batch))
+            texts = batch.column(0).filter(pc.is_valid(rows))
+            yield from zip(texts.to_pylist(), labels.take(rows.drop_null()).to_pylist(), strict=True)
+            start += len(batch)
 
 
 def describe_captions(

@@ -134,11 +134,32 @@ def read_records(path: Path | str) -> pd.DataFrame:
     Raises:
         ValueError: the file does not hold the columns of `RECORD_SCHEMA`, or a uid is empty or not unique.
     """
-    frame = _read(path, RECORD_SCHEMA)
+    return _as_records(path, _checked(path, pq.read_table(path), RECORD_SCHEMA))
+
+
+def _as_records(path: Path | str, table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
     frame["tags"] = [list(tags) for tags in frame["tags"]]
     check_uids(frame["uid"], f"records in {path}")
     _check_records(frame, f"records in {path}")
     return frame
+
+
+def read_record_rows(path: Path | str, rows: range) -> pd.DataFrame:
+    """Read some rows of records, and hold no others but those of the row groups that they lie in.
+
+    Raises:
+        ValueError: see `read_records`.
+    """
+    file = pq.ParquetFile(path)
+    parts, start = [RECORD_SCHEMA.empty_table()], 0
+    for number in range(file.num_row_groups):
+        stop = start + file.metadata.row_group(number).num_rows
+        first, last = max(rows.start, start), min(rows.stop, stop)
+        if first < last:
+            parts.append(_checked(path, file.read_row_group(number), RECORD_SCHEMA).slice(first - start, last - first))
+        start = stop
+    return _as_records(path, pa.concat_tables(parts))
 
 
 def write_drawings(path: Path | str, drawings: pd.DataFrame) -> None:
@@ -163,7 +184,11 @@ def _write(path: Path | str, table: pa.Table) -> None:
 
 
 def _read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
-    table = pq.read_table(path)
+    frame: pd.DataFrame = _checked(path, pq.read_table(path), schema).to_pandas()
+    return frame
+
+
+def _checked(path: Path | str, table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         found = table.schema.field(field.name).type if field.name in table.column_names else None
         if found != field.type:
@@ -171,5 +196,4 @@ def _read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
                 f"{path}: column {field.name!r} should be {field.type} and is {found or 'absent'}; "
                 f"write the file with whyrobust.records"
             )
-    frame: pd.DataFrame = table.select(schema.names).to_pandas()
-    return frame
+    return table.select(schema.names).cast(schema)

@@ -607,6 +607,17 @@ def check_sizes_matched(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"config key data.match_sizes.across has '{name}': allowed is one of {', '.join(plain)}")
 
 
+def check_shuffled(config: Mapping[str, Any], runs: Sequence[Run], components: Mapping[str, Sequence[str]]) -> None:
+    """Check that captions are shuffled in sources only whose records are worked on together."""
+    for run in runs:
+        for name in components[run.source] if run.caption == "shuffled" else ():
+            if config["sources"][name].get("slices", 1) > 1:
+                raise ConfigError(
+                    f"config key sources.{name}.slices is {config['sources'][name]['slices']}: allowed is 1 where runs "
+                    "have the caption 'shuffled', which is drawn among all records of a source"
+                )
+
+
 def check_names(config: Mapping[str, Any]) -> None:
     """Check that grids, heads and comparisons speak of sources, models and prompt sets that the config defines."""
     places = [(f"runs[{i}]", grid) for i, grid in enumerate(config["runs"])]
@@ -751,6 +762,7 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path, d
         )
     except PlanError as error:
         raise ConfigError(str(error)) from error
+    check_shuffled(config, runs, components)
     table = root / config["data"]["classes"]
     check_data(config, read_class_counts(table), runs, components, count_covered_classes(table))
     try:

@@ -40,7 +40,12 @@ class Slice:
 
     def share_of(self, items: Sequence[T]) -> Sequence[T]:
         """Return its part of ``items``: as many as every other slice or one more, in their order, side by side."""
-        return items[len(items) * (self.number - 1) // self.count : len(items) * self.number // self.count]
+        rows = self.rows_of(len(items))
+        return items[rows.start : rows.stop]
+
+    def rows_of(self, count: int) -> range:
+        """Return which of so many rows are its part."""
+        return range(count * (self.number - 1) // self.count, count * self.number // self.count)
 
 
 def slices_of(dataset: str, count: int) -> list[Slice]:

@@ -28,11 +28,16 @@ STAGES: Final = (
     Stage("build_images", "draw every icon", ("build_records",)),
     Stage("index_images", "check every photograph and index where its bytes lie", ("build_photo_records",)),
     Stage("join_slices", "join the slices that a data set was built in", ("index_images",)),
+    Stage(
+        "compare_images",
+        "compare a slice of a source with the test images",
+        ("build_images", "index_images", "join_slices"),
+    ),
     Stage("assemble_captions", "one caption a variant", ("build_records", "build_photo_records", "join_slices")),
     Stage(
         "decontaminate",
         "remove training images that repeat a test image",
-        ("build_images", "index_images", "join_slices"),
+        ("build_images", "index_images", "join_slices", "compare_images"),
     ),
     Stage("match_text", "labels found in text, and how good they are", ("decontaminate",)),
     Stage("describe_data", "samples, class counts and caption statistics", ("decontaminate", "assemble_captions")),

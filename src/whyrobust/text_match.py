@@ -6,7 +6,8 @@ records match and how often the match is right. What counts as a match is decide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -86,9 +87,19 @@ def describe_matches(records: pd.DataFrame, matched: pd.DataFrame) -> pd.DataFra
             "known": int((match & known).sum()),
             "right": int((match & right).sum()),
         }
-        rates = {
-            "precision": counts["right"] / counts["known"] if counts["known"] else None,
-            "recall": counts["right"] / counts["records"] if counts["records"] else None,
-        }
-        rows.append(counts | rates)
+        rows.append(counts | _rates(counts))
+    return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype({"precision": float, "recall": float})
+
+
+def _rates(counts: Mapping[Any, Any]) -> dict[str, float | None]:
+    return {
+        "precision": counts["right"] / counts["known"] if counts["known"] else None,
+        "recall": counts["right"] / counts["records"] if counts["records"] else None,
+    }
+
+
+def sum_matches(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return what `describe_matches` would say of all records from what it says of their parts."""
+    counts = pd.concat(parts).groupby("class", as_index=False)[["records", "matched", "known", "right"]].sum()
+    rows = [row | _rates(row) for row in counts.to_dict("records")]
     return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype({"precision": float, "recall": float})

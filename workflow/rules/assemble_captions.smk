@@ -1,17 +1,18 @@
 rule assemble_captions:
     input:
-        records=lambda wildcards: records_path(wildcards.plain_source),
+        records=records_of_texts,
         classes=config["data"]["classes"],
     output:
-        captions="<results>/captions/{plain_source}.parquet",
+        captions="<results>/captions/{text_slice}.parquet",
     log:
-        "<logs>/assemble_captions/{plain_source}.log",
+        "<logs>/assemble_captions/{text_slice}.log",
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=memory_of(2000, 10),
         runtime=240,
     params:
+        slice=text_slice_of,
         variants=caption_variants_of,
         template=lambda wildcards: config["caption_template"],
         seed=config["data"]["seed"],

@@ -104,9 +104,16 @@ PHOTO_SLICES = {
     for name in PHOTO_DATASETS
     for part in slices_of(name, DATASETS[name].get("slices", 1))
 }
+# The same for the texts of sources.
+TEXT_SLICES = {
+    part.name: part
+    for name in PLAIN_SOURCES
+    for part in slices_of(name, DATASETS[name].get("slices", 1))
+}
 SLICED_DATASETS = sorted(
     {part.dataset for part in PHOTO_SLICES.values() if part.count > 1}
 )
+SLICED_SOURCES = [name for name in PLAIN_SOURCES if name in SLICED_DATASETS]
 # What a data set is for: source of training images, in-distribution test set or shift.
 ROLES = {
     name: (
@@ -154,7 +161,7 @@ wildcard_constraints:
     photo_dataset=alternatives(PHOTO_DATASETS) or "none",
     photo_slice=alternatives(PHOTO_SLICES) or "none",
     sliced_dataset=alternatives(SLICED_DATASETS) or "none",
-    plain_source=alternatives(PLAIN_SOURCES),
+    text_slice=alternatives(TEXT_SLICES) or "none",
     train_images=r"\d+",
     seed=r"\d+",
 
@@ -274,9 +281,17 @@ def download_minutes(wildcards):
     return 24 * 60 if row.bytes is None else 30 + row.bytes // (60 * 5_000_000)
 
 
+def slices_of_texts(wildcards):
+    """Return by how many jobs the tables of a job are read, each its share; by one where there are no slices of texts."""
+    name = getattr(wildcards, "text_slice", None)
+    return TEXT_SLICES[name].count if name else 1
+
+
 def memory_of(base_mb, times):
-    """Return what gives a job memory for tables that it holds whole: so many times their size as (packed) Parquet."""
-    return lambda wildcards, input: int(base_mb + times * input.size_mb)
+    """Return what gives a job memory for tables that it holds: so many times their size as (packed) Parquet, or its share."""
+    return lambda wildcards, input: int(
+        base_mb + times * input.size_mb / slices_of_texts(wildcards)
+    )
 
 
 def evaluation_minutes():
@@ -357,6 +372,36 @@ def matched_with(wildcards):
     )
 
 
+def text_slices_of(source):
+    """Return the jobs that the texts of a plain source are worked on by, each with its share of the records."""
+    return slices_of(source, DATASETS[source].get("slices", 1))
+
+
+def text_slice_of(wildcards):
+    """Return which slice of the texts of which source a job works on."""
+    return asdict(TEXT_SLICES[wildcards.text_slice])
+
+
+def records_of_texts(wildcards):
+    """Return the records of the source whose texts a job works on."""
+    return records_path(TEXT_SLICES[wildcards.text_slice].dataset)
+
+
+def kept_of_texts(wildcards):
+    """Return the images of the source whose texts a job works on that no filter removed."""
+    name = TEXT_SLICES[wildcards.text_slice].dataset
+    return f"<results>/decontaminated/{name}.parquet"
+
+
+def text_files(pattern, sources):
+    """Return a file of each slice of the texts of plain sources; the slice's name stands in the place of {}."""
+    return [
+        f"<results>/{pattern.format(part.name)}"
+        for source in sources
+        for part in text_slices_of(source)
+    ]
+
+
 def subset_threads(wildcards):
     """Return how many processes a subset is drawn by: photographs may be millions, icons are not."""
     return 2 if set(PLAN.components[wildcards.source]) & set(PHOTO_DATASETS) else 1
@@ -366,14 +411,14 @@ def captions_of(wildcards):
     """Return the captions that a run learns from, or nothing where it learns from none."""
     run = RUN_BY_NAME[wildcards.run]
     needed = components_of(wildcards) if run.caption else []
-    return [f"<results>/captions/{name}.parquet" for name in needed]
+    return text_files("captions/{}.parquet", needed)
 
 
 def matched_labels_of(wildcards):
     """Return the labels found in text that a run learns from, or nothing where it learns from none."""
     run = RUN_BY_NAME[wildcards.run]
     needed = components_of(wildcards) if run.labels == "text_match" else []
-    return [f"<results>/text_match/{name}.parquet" for name in needed]
+    return text_files("text_match/{}.parquet", needed)
 
 
 def source_images_of(wildcards):
@@ -473,7 +518,7 @@ def caption_variants_of(wildcards):
             for run in RUNS
             if run.caption
             and not run.published
-            and wildcards.plain_source in PLAN.components[run.source]
+            and TEXT_SLICES[wildcards.text_slice].dataset in PLAN.components[run.source]
         }
     )
 
@@ -502,6 +547,8 @@ def stages_used():
         left_out |= {"build_photo_records", "index_images"}
     if not SLICED_DATASETS:
         left_out.add("join_slices")
+    if not SLICED_SOURCES:
+        left_out.add("compare_images")
     if not any(
         DATASETS[name]["kind"] == "yfcc15m" and "metadata" in DATASETS[name]
         for name in PHOTO_DATASETS

@@ -9,7 +9,7 @@ rule describe_data:
         sizes="<results>/decontaminated/sizes.csv",
         pairs="<results>/decontaminated/pairs.csv",
         fetched=expand("<results>/pairs/{dataset}.csv", dataset=FETCHED_DATASETS),
-        captions=expand("<results>/captions/{source}.parquet", source=PLAIN_SOURCES),
+        captions=text_files("captions/{}.parquet", PLAIN_SOURCES),
         classes=config["data"]["classes"],
         nouns=config["data"].get("nouns", []),
     output:
@@ -30,6 +30,7 @@ rule describe_data:
     params:
         roles=ROLES,
         sources=PLAIN_SOURCES,
+        text_slices={name: len(text_slices_of(name)) for name in PLAIN_SOURCES},
         fetched=FETCHED_DATASETS,
         shared=config["data"]["shared_names"],
         code=code_of("describe_data"),

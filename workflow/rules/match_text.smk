@@ -1,14 +1,14 @@
 rule match_text:
     input:
-        records=lambda wildcards: records_path(wildcards.plain_source),
-        kept="<results>/decontaminated/{plain_source}.parquet",
+        records=records_of_texts,
+        kept=kept_of_texts,
         classes=config["data"]["classes"],
         nouns=config["data"].get("nouns", []),
     output:
-        labels="<results>/text_match/{plain_source}.parquet",
-        matches="<results>/text_match/{plain_source}.csv",
+        labels="<results>/text_match/{text_slice}.parquet",
+        matches="<results>/text_match/{text_slice}.csv",
     log:
-        "<logs>/match_text/{plain_source}.log",
+        "<logs>/match_text/{text_slice}.log",
     conda:
         "../../envs/whyrobust-cpu.yaml"
     threads: 2
@@ -16,6 +16,7 @@ rule match_text:
         mem_mb=memory_of(2000, 10),
         runtime=600,
     params:
+        slice=text_slice_of,
         fields=config["data"]["text_match"]["fields"],
         policy=config["data"]["text_match"]["policy"],
         shared=config["data"]["shared_names"],

@@ -22,7 +22,7 @@ rule write_report:
         curves="<results>/details/curves.csv",
         confusions="<results>/details/confusions.csv",
         sample_predictions="<results>/details/sample_predictions.parquet",
-        text_matches=expand("<results>/text_match/{source}.csv", source=PLAIN_SOURCES),
+        text_matches=text_files("text_match/{}.csv", PLAIN_SOURCES),
         reference="results/reference/effective_robustness.csv",
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
@@ -39,7 +39,7 @@ rule write_report:
     params:
         study=STUDY,
         config=lambda wildcards: config,
-        sources=PLAIN_SOURCES,
+        text_slices={name: len(text_slices_of(name)) for name in PLAIN_SOURCES},
         test_sets=config["test_sets"],
         trained=lambda wildcards: [run.as_row() for run in TRAINED],
         stages=STAGES_USED,

@@ -12,7 +12,8 @@ from whyrobust.captions import assemble_captions
 from whyrobust.class_names import read_class_names, read_prompt_names
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.records import read_records
+from whyrobust.records import read_record_rows
+from whyrobust.shards import Slice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    records = read_records(snakemake.input.records)
+    part = Slice(**snakemake.params.slice)
+    rows = part.rows_of(pq.read_metadata(snakemake.input.records).num_rows)
+    records = read_record_rows(snakemake.input.records, rows)
     classes = snakemake.input.classes
     names = dict(zip(read_class_names(classes), read_prompt_names(classes), strict=True))
     captions = assemble_captions(
-        records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed, names
+        records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed, names, part.count == 1
     )
+    # Of a slice, all captions of a variant may be missing.
+    schema = pa.schema([(name, pa.string()) for name in captions.columns])
     logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
     with atomic_path(snakemake.output.captions) as temporary:
-        pq.write_table(pa.Table.from_pandas(captions, preserve_index=False), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_pandas(captions, schema, preserve_index=False), temporary, compression="zstd")

@@ -1,12 +1,13 @@
 """Remove every training image that repeats a test image, and repeats within a test set.
 
 Stands alone, and does all data sets in one job, because whether a training image may stay depends on all test sets
-at once. Its counts and sample pairs go into the report.
+at once; of sources in slices, `compare_images` has done the work. Its counts and sample pairs go into the report.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,44 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from whyrobust.decontamination import decontaminate_in_chunks, duplicates_within
+from whyrobust.comparison import (
+    ArrowTexts,
+    as_test_set,
+    read_comparison,
+    read_kept_columns,
+    read_test_set,
+    stream_kept,
+)
+from whyrobust.decontamination import decontaminate_in_chunks, merge_comparisons
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.photographs import uid_column
+from whyrobust.records import RECORD_SCHEMA
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-
-class ArrowTexts(Sequence[str]):
-    """A column of texts that are made into Python's only where a slice of them is asked for."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self.column = column
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.column)
-
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[str]: ...
-    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
-        """Return one text, or a list of those of a slice."""
-        found: str | list[str]
-        found = self.column[at].to_pylist() if isinstance(at, slice) else self.column[at].as_py()
-        return found
-
-
-def read_kept_columns(path: str, uids: pa.ChunkedArray) -> pa.Table:
-    """Return ``uid, label, group`` of the records of these uids, in their order."""
-    table = pq.read_table(path, columns=["uid", "label", "group"])
-    rows = pc.index_in(uids, value_set=table["uid"].combine_chunks())
-    if rows.null_count:
-        lost = uids.filter(pc.is_null(rows))
-        raise ValueError(f"{path} has no record of {len(lost)} images, for example '{lost[0]}': build it again")
-    return table.take(rows)
 
 
 def write_table(path: str, table: pd.DataFrame) -> None:
@@ -60,50 +39,63 @@ def write_table(path: str, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
+KEPT_SCHEMA = pa.schema([RECORD_SCHEMA.field(name) for name in ("uid", "label", "group")])
+
+
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     names = [*snakemake.params.sources, *snakemake.params.test_sets]
-    records, ink, sizes = {}, {}, {}
     paths = zip(snakemake.input.images, snakemake.input.ink, snakemake.input.records, strict=True)
-    for name, (images, ink_path, path) in zip(names, paths, strict=True):
-        records[name] = read_kept_columns(path, uid_column(images))
-        # Thumbnails of millions of photographs stay on the disk.
-        ink[name] = np.load(ink_path, mmap_mode="r")
-        sizes[name] = {"dataset": name, "drawn": len(records[name])}
+    files = dict(zip(names, paths, strict=True))
+    kept_paths = dict(zip(names, snakemake.output.kept, strict=True))
+    compared = zip(
+        *(getattr(snakemake.input, f"compared_{kind}") for kind in ("removed", "counts", "pairs")), strict=True
+    )
+    sizes = {name: {"dataset": name} for name in names}
 
+    def write_kept(name: str, tables: Iterable[pa.Table]) -> None:
+        """Write the images of a data set that stay."""
+        with atomic_path(Path(kept_paths[name])) as temporary:
+            with pq.ParquetWriter(temporary, KEPT_SCHEMA, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table.select(KEPT_SCHEMA.names).cast(KEPT_SCHEMA))
+            sizes[name]["kept"] = pq.read_metadata(temporary).num_rows
+
+    test_sets = {}
     for name in snakemake.params.test_sets:
-        if snakemake.params.repeat is not None:
-            repeats = duplicates_within(records[name]["uid"].to_pylist(), ink[name], snakemake.params.repeat)
-            stays = pc.invert(pc.is_in(records[name]["uid"], value_set=pa.array(repeats["uid"], pa.string())))
-            records[name], ink[name] = records[name].filter(stays), ink[name][np.asarray(stays)]
-            sizes[name]["repeats_removed"] = len(repeats)
-            logger.info("%s: %d images, %d repeats removed", name, len(records[name]), len(repeats))
-    test_sets = {
-        name: (records[name]["uid"].to_pylist(), records[name]["group"].to_pylist(), np.asarray(ink[name]))
-        for name in snakemake.params.test_sets
-    }
+        images, ink_path, path = files[name]
+        table, ink, repeats = read_test_set(images, ink_path, path, snakemake.params.repeat)
+        sizes[name] |= {"drawn": len(table) + repeats, "repeats_removed": repeats}
+        logger.info("%s: %d images, %d repeats removed", name, len(table), repeats)
+        test_sets[name] = as_test_set(table, ink)
+        write_kept(name, [table])
     removed: list[pd.DataFrame] = []
     counts: list[pd.DataFrame] = []
     pairs: list[pd.DataFrame] = []
     for name in snakemake.params.sources:
-        found = decontaminate_in_chunks(
-            ArrowTexts(records[name]["uid"]),
-            ArrowTexts(records[name]["group"]),
-            ink[name],
-            test_sets,
-            snakemake.params.near_duplicate,
-        )
+        images, ink_path, path = files[name]
+        uids = uid_column(images)
+        if name in snakemake.params.compared:
+            parts = [read_comparison(*tables) for tables in islice(compared, snakemake.params.compared[name])]
+            found = merge_comparisons(parts)
+        else:
+            table = read_kept_columns(path, uids)
+            # Thumbnails of millions of photographs stay on the disk.
+            ink = np.load(ink_path, mmap_mode="r")
+            found = decontaminate_in_chunks(
+                ArrowTexts(table["uid"]), ArrowTexts(table["group"]), ink, test_sets, snakemake.params.near_duplicate
+            )
         gone = pa.array(sorted(set(found[0]["uid"])), pa.string())
-        records[name] = records[name].filter(pc.invert(pc.is_in(records[name]["uid"], value_set=gone)))
-        sizes[name]["test_twins_removed"] = len(gone)
-        logger.info("%s: %d images, %d removed", name, len(records[name]), len(gone))
-        for tables, table in zip((removed, counts, pairs), found, strict=True):
-            tables.append(table.assign(source=name))
+        if name in snakemake.params.compared:
+            write_kept(name, stream_kept(images, path, gone))
+        else:
+            stays = pc.invert(pc.is_in(table["uid"], value_set=gone))
+            write_kept(name, [table.filter(stays)])
+        sizes[name] |= {"drawn": len(uids), "test_twins_removed": len(gone)}
+        logger.info("%s: %d images, %d removed", name, sizes[name]["kept"], len(gone))
+        for tables, found_table in zip((removed, counts, pairs), found, strict=True):
+            tables.append(found_table.assign(source=name))
 
-    for name, path in zip(names, snakemake.output.kept, strict=True):
-        sizes[name]["kept"] = len(records[name])
-        with atomic_path(Path(path)) as temporary:
-            pq.write_table(records[name].select(["uid", "label", "group"]), temporary, compression="zstd")
     write_table(snakemake.output.removed, pd.concat(removed))
     write_table(snakemake.output.counts, pd.concat(counts))
     write_table(snakemake.output.pairs, pd.concat(pairs))

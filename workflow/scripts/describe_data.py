@@ -5,6 +5,7 @@ redraws it. The page shows its tables.
 """
 
 from collections import defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -83,11 +84,12 @@ if __name__ == "__main__":
     write_csv(snakemake.output.classes, pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]))
     write_csv(snakemake.output.filters, pd.DataFrame(filter_rows, columns=["dataset", "step", "images"]))
 
-    caption_rows = []
-    for name, captions_path, kept_path in zip(sources, files.captions, files.kept[: len(sources)], strict=True):
+    caption_rows, captions = [], iter(files.captions)
+    for name, kept_path in zip(sources, files.kept[: len(sources)], strict=True):
         kept = pq.read_table(kept_path, columns=["uid", "label"])
-        for variant in pq.read_schema(captions_path).names[1:]:
-            described = describe_captions(read_captions(captions_path, variant, kept), matcher)
+        paths = list(islice(captions, snakemake.params.text_slices[name]))
+        for variant in pq.read_schema(paths[0]).names[1:]:
+            described = describe_captions(read_captions(paths, variant, kept), matcher)
             caption_rows.append({"source": name, "caption": variant} | described)
     write_csv(snakemake.output.captions, pd.DataFrame(caption_rows, columns=["source", "caption", *CAPTION_COLUMNS]))
 

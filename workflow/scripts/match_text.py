@@ -6,29 +6,40 @@ many records match, and how often the match is right, goes into the report.
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.classes import LabelMatcher, other_nouns, read_classes
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.records import read_records
+from whyrobust.records import read_record_rows
+from whyrobust.shards import Slice
 from whyrobust.text_match import describe_matches, match_records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+#: Of a slice, no record may match.
+LABEL_SCHEMA = pa.schema([("uid", pa.string()), ("label", pa.string())])
+
+
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    kept = set(pq.read_table(snakemake.input.kept, columns=["uid"])["uid"].to_pylist())
-    records = read_records(snakemake.input.records)
-    records = records[records["uid"].isin(kept)].reset_index(drop=True)
+    part = Slice(**snakemake.params.slice)
+    rows = part.rows_of(pq.read_metadata(snakemake.input.records).num_rows)
+    records = read_record_rows(snakemake.input.records, rows)
+    uids, kept = pa.array(records["uid"], pa.string()), np.zeros(len(records), dtype=np.bool_)
+    for batch in pq.ParquetFile(snakemake.input.kept).iter_batches(columns=["uid"]):
+        kept |= np.asarray(pc.is_in(uids, value_set=batch.column(0)))
+    records = records[kept].reset_index(drop=True)
     classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
     nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
     matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
     matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy, snakemake.threads)
     with atomic_path(snakemake.output.labels) as temporary:
-        pq.write_table(pa.Table.from_pandas(matched, preserve_index=False), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_pandas(matched, LABEL_SCHEMA, preserve_index=False), temporary, compression="zstd")
     described = describe_matches(records, matched)
     with atomic_path(snakemake.output.matches) as temporary:
         described.to_csv(temporary, index=False)

@@ -3,6 +3,7 @@
 Stands alone because it only shows what other stages wrote; it measures nothing.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from whyrobust.provenance import (
     without_secrets,
 )
 from whyrobust.report import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report, write_report
+from whyrobust.text_match import sum_matches
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -46,11 +48,11 @@ if __name__ == "__main__":
     sizes = pd.read_csv(files.sizes)
     removed = pd.read_csv(files.removed)
     # The row without a class is that of all classes.
-    matches = [pd.read_csv(path, keep_default_na=False, na_values=["nan"]).assign(source=name)
-               for name, path in zip(params.sources, files.text_matches, strict=True)]  # fmt: skip
-    text_matches = pd.concat([table[table["class"] == ""] for table in matches])
-    for column in ("precision", "recall"):
-        text_matches[column] = pd.to_numeric(text_matches[column], errors="coerce")
+    matches = iter(pd.read_csv(path, keep_default_na=False, na_values=["nan"]) for path in files.text_matches)
+    text_matches = pd.concat(
+        sum_matches([table[table["class"] == ""] for table in islice(matches, count)]).assign(source=name)
+        for name, count in params.text_slices.items()
+    )
 
     pinned = read_pinned_sources(files.sources_table)
     used = [pinned[name] for name in params.downloads_used]

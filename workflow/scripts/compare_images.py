@@ -1,0 +1,50 @@
+"""Compare a slice of the images of a training source with all test images.
+
+Stands alone because it is most of the work of decontamination, and of a large source a job each slice: `decontaminate`
+puts together what the slices found.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whyrobust.comparison import ArrowTexts, as_test_set, read_rows, read_test_set
+from whyrobust.decontamination import TRAINING_IMAGES_A_CHUNK, decontaminate_in_chunks
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
+from whyrobust.shards import Slice
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    given, part = snakemake.input, Slice(**snakemake.params.slice)
+    tests = zip(given.test_images, given.test_ink, given.test_records, strict=True)
+    test_sets = {
+        name: as_test_set(*read_test_set(*paths, snakemake.params.repeat)[:2])
+        for name, paths in zip(snakemake.params.test_sets, tests, strict=True)
+    }
+    ink = np.load(given.ink, mmap_mode="r")
+    # Whole chunks, so that products are rounded as they are where a source is compared by one job.
+    chunks = part.rows_of(-(-len(ink) // TRAINING_IMAGES_A_CHUNK))
+    rows = range(chunks.start * TRAINING_IMAGES_A_CHUNK, min(len(ink), chunks.stop * TRAINING_IMAGES_A_CHUNK))
+    table = read_rows(given.images, given.records, rows)
+    found = decontaminate_in_chunks(
+        ArrowTexts(table["uid"]),
+        ArrowTexts(table["group"]),
+        ink[rows.start : rows.stop],
+        test_sets,
+        snakemake.params.near_duplicate,
+        chunk=TRAINING_IMAGES_A_CHUNK,
+    )
+    logger.info("%s: %d images compared", part.name, len(rows))
+    for frame, path in zip(
+        found, (snakemake.output.removed, snakemake.output.counts, snakemake.output.pairs), strict=True
+    ):
+        with atomic_path(path) as temporary:
+            pq.write_table(pa.Table.from_pandas(pd.DataFrame(frame), preserve_index=False), temporary)
