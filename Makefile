@@ -88,8 +88,9 @@ browser:
 picture: $(VENV)/test-installed browser
 	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures
 
+# A file of tests stays on one worker: its studies are run once.
 test: lint $(VENV)/img2dataset/installed browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
 
 verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify
