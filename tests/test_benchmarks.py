@@ -14,6 +14,7 @@ from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, sum
 from benchmarks.run import all_rows, measure_here, write_results
 from benchmarks.throughput import Split, choose_split, joint_rate, possible_splits, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
+from tests.studies import ROOT, make_folder, snakemake_command
 
 
 def row(**changes):
@@ -88,8 +89,18 @@ def test_the_page_keeps_what_stands_around_the_table():
         fill_page("no marks", [])
 
 
+def fetch_archive(folder):
+    """Fetch the archive of icons as a study does; in a fresh clone this file may be tested before any study has."""
+    archive = ROOT / "downloads" / "iconify.tgz"
+    command = snakemake_command("--cores", "1", "--quiet", "all", "--", str(archive))
+    done = subprocess.run(command, cwd=make_folder(folder), capture_output=True, text=True, check=False)
+    assert archive.exists(), done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", [name for name, row in all_rows().items() if "cpu" in row.devices])
 def test_every_row_runs_at_a_tiny_size(root, tmp_path, name):
+    if name == "draw_icons" and not (root / "downloads" / "iconify.tgz").exists():
+        fetch_archive(tmp_path / "fetching")
     command = [sys.executable, "-m", "benchmarks.run", "--tiny", "--rounds", "1", "--results", str(tmp_path)]
     done = subprocess.run([*command, "--rows", name], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
