@@ -77,9 +77,11 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
     outputs = {kind: at(kind, "all.csv") for kind in ("removed", "counts", "pairs", "sizes")}
     calls.append(("decontaminate", {
         "wildcards": {},
-        "input": {kind: [at(kind, name) for name in both] for kind in ("images", "ink", "records")},
+        "input": {kind: [at(kind, name) for name in both] for kind in ("images", "ink", "records")}
+        | {f"compared_{kind}": [] for kind in ("removed", "counts", "pairs")},
         "output": outputs | {"kept": [at("kept", name) for name in both]},
-        "params": {"sources": ["source"], "test_sets": ["test"], "near_duplicate": 0.995, "repeat": None},
+        "params": {"sources": ["source"], "test_sets": ["test"], "compared": {}, "near_duplicate": 0.995,
+                   "repeat": None},
     }))  # fmt: skip
     calls.append(("train_run", {
         "wildcards": {},
@@ -90,8 +92,11 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
         "params": {"run": {"run": "x", "supervision": "captions", "caption": "title", "objective": "clip", "seed": 0},
                    "hyperparameters": {"samples_seen": 64, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.1,
                                        "warmup_share": 0.1, "flip": True},
-                   "device": "cpu", "image_size": 64, "normalisation": "clip", "loader_threads": 1, "block": 1024,
-                   "window": 16},
+                   "device": "cpu", "image_size": 64, "normalisation": "clip", "block": 1024, "window": 16,
+                   "processes": 1, "precision": "fp32", "compiled": False, "images_at_once": None, "code": {},
+                   "checkpoint": at("checkpoint", "run.pt")},
+        "config": {"training": {"loader_threads": 1, "nodes_per_run": 1, "checkpoint_minutes": None,
+                                "checkpoint_steps": None}},
     }))  # fmt: skip
     return calls
 
@@ -112,7 +117,7 @@ def run_stage(script: str, given: dict[str, Any], log: str) -> None:
     if script == "train_run":
         import open_clip  # noqa: F401
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    snakemake = SimpleNamespace(**spaces, log=[log], threads=2)
+    snakemake = SimpleNamespace(**spaces, log=[log], threads=2, config=given.get("config", {}), resources={})
     runpy.run_path(str(SCRIPTS / f"{script}.py"), init_globals={"snakemake": snakemake}, run_name="__main__")
     print(json.dumps([before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
 
