@@ -46,7 +46,7 @@ from whyrobust.records import read_records
 from whyrobust.slices import find_repeats, join_records
 from whyrobust.subsets import draw_subset
 from whyrobust.text_match import match_records
-from whyrobust.training import Hyperparameters, Progress, train
+from whyrobust.training import Computing, Hyperparameters, Progress, train
 
 COMMAND = "python benchmarks/measure_rates.py"
 RESULT = Path("benchmarks/results/rates.json")
@@ -178,8 +178,7 @@ def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, fl
             classes,
             hyper,
             0,
-            1,
-            "cpu",
+            Computing("cpu"),
             print_no_step,
         )
         rates[f"samples_trained_{objective}"] = rate_of(hyper.samples_seen, run, 1)
