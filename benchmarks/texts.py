@@ -5,6 +5,7 @@ Stands alone because the rows of the table and the measurement of growth need th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ CLASSES = Path(__file__).parent.parent / "resources" / "imagenet" / "classes.csv
 
 #: Records of a batch, as the Parquet file of a source has them.
 BATCH = 65_536
+
+#: Different records that are made, which takes longer than what is measured on them.
+DISTINCT = 1_000_000
 
 #: Share of captions that name a class, near that of photographs with titles, and of those beyond ASCII.
 NAMING_SHARE, BEYOND_ASCII_SHARE = 0.35, 0.05
@@ -64,10 +68,12 @@ def record_batches(count: int, seed: int, phrases: Sequence[str]) -> Iterator[pa
 
 
 def write_texts(path: Path, count: int, seed: int) -> None:
-    """Write records as Parquet, a batch at a time."""
-    phrases = class_phrases()
+    """Write records as Parquet, a batch at a time; after `DISTINCT` records the same come again."""
+    batches = itertools.cycle(record_batches(min(count, DISTINCT), seed, class_phrases()))
     with pq.ParquetWriter(
         path, pa.schema({"uid": pa.string(), "title": pa.string(), "description": pa.string()})
     ) as writer:
-        for batch in record_batches(count, seed, phrases):
+        while count:
+            batch = next(batches)[:count]
             writer.write_batch(batch)
+            count -= len(batch)

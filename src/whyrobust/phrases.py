@@ -6,7 +6,7 @@ the words of each text finds (left to right, longest phrase first, a word is use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,10 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from whyrobust.texts import Integers, replace_texts, text_buffers
+from whyrobust.texts import Bytes, Integers, replace_texts, text_buffers
 
 #: Texts at a time: their bytes and what is made of them stay in the processor's cache.
 TEXTS_AT_A_TIME = 16_384
+
+#: Bytes after the end of a text, so that eight can be read from where any word begins.
+_BEYOND = 8
+
+#: A table of known words' hashes has 2 to this power of places: 128 kB, so that it stays in the cache.
+_HASH_BITS = 17
+
+#: By number of bytes: a mask of as many first bytes of eight, read as one number of which the first byte is the lowest.
+_FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class PhraseFinder:
         self._space_words = space_words
         words = sorted({word for phrase in phrases for word in phrase})
         number_of = {word: number for number, word in enumerate(words)}
-        self._words = pa.array([word.encode() for word in words], pa.binary())
+        self._words = WordTable([word.encode() for word in words])
         # A tree of phrases: states are beginnings of phrases; the first ``len(words)`` are those of one word.
         states: dict[tuple[int, ...], int] = {(number,): number for number in range(len(words))}
         ends = dict.fromkeys(range(len(words)), -1)
@@ -79,72 +88,139 @@ class PhraseFinder:
         return Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def _find(self, texts: pa.Array) -> tuple[Integers, Integers]:
-        words, first_word = self._split(texts)
-        ids = pc.fill_null(pc.index_in(words, value_set=self._words), -1).to_numpy(zero_copy_only=False)
-        starts = np.flatnonzero((ids >= 0) & self._starts[ids])
-        # The word after the last of the text that a word is in.
-        ends_of_text = np.repeat(first_word[1:], np.diff(first_word))
-        state = ids[starts].astype(np.int64)
+        text, begins, ends, first_word = _split_texts(_respell_beyond_ascii(texts, self._space_words))
+        known, numbers = self._words.look_up(text, begins, ends)
+        ids = np.full(len(begins), -1, dtype=np.int64)
+        ids[known] = numbers
+        can_start = self._starts[numbers]
+        starts, state = known[can_start], numbers[can_start]
         phrase = self._end[state]
         length = np.ones(len(starts), dtype=np.int64)
         waiting = np.flatnonzero(self._goes_on[state])
         state = state[waiting]
+        # The word after the last of the text that each is in.
+        end_of_text = first_word[np.searchsorted(first_word, starts[waiting], side="right")]
         depth = 1
         while len(waiting):
             following = starts[waiting] + depth
-            inside = following < ends_of_text[starts[waiting]]
+            inside = following < end_of_text
             word = ids[np.where(inside, following, 0)]
             step = state * len(self._words) + word
             place = np.minimum(np.searchsorted(self._steps, step), len(self._steps) - 1)
             goes_on = inside & (word >= 0) & (self._steps[place] == step)
-            waiting, state = waiting[goes_on], self._targets[place[goes_on]]
+            waiting, end_of_text, state = waiting[goes_on], end_of_text[goes_on], self._targets[place[goes_on]]
             depth += 1
             ended = self._end[state] >= 0
             phrase[waiting[ended]] = self._end[state[ended]]
             length[waiting[ended]] = depth
             more = self._goes_on[state]
-            waiting, state = waiting[more], state[more]
+            waiting, end_of_text, state = waiting[more], end_of_text[more], state[more]
         whole = phrase >= 0
         starts, phrase, length = starts[whole], phrase[whole], length[whole]
         kept = _first_of_overlapping(starts, starts + length)
         starts, phrase = starts[kept], phrase[kept]
         return np.searchsorted(first_word, starts, side="right") - 1, phrase
 
-    def _split(self, texts: pa.Array) -> tuple[pa.Array, Integers]:
-        """Return all words of texts one after the other, as bytes, and the position of each text's first."""
-        texts = self._fold_beyond_ascii(texts)
-        offsets, content = text_buffers(texts)
-        apostrophe = content == ord("'")
-        if apostrophe.any():
-            offsets = offsets - np.searchsorted(np.flatnonzero(apostrophe), offsets)
-            content = content[~apostrophe]
-        beyond = content > 127
-        # In ASCII this bit makes a capital letter small; digits have it.
-        lower = content | ~beyond * np.uint8(0x20)
-        digit = content - ord("0") < 10
-        letter = lower - ord("a") < 26
-        in_word = digit | letter | beyond
-        begins = in_word.copy()
-        begins[1:] &= ~in_word[:-1] | (digit[1:] & letter[:-1]) | (letter[1:] & digit[:-1])
-        edges = offsets[:-1][offsets[:-1] < len(content)]
-        begins[edges] = in_word[edges]
-        ends = in_word.copy()
-        ends[:-1] &= begins[1:] | ~in_word[1:]
-        starts = np.flatnonzero(begins)
-        word_offsets = np.zeros(len(starts) + 1, dtype=np.int32)
-        np.cumsum(np.flatnonzero(ends) + 1 - starts, out=word_offsets[1:])
-        letters = np.compress(in_word, lower)  # half the time of lower[in_word]
-        words = pa.Array.from_buffers(
-            pa.binary(), len(starts), [None, pa.py_buffer(word_offsets), pa.py_buffer(letters)]
-        )
-        return words, np.searchsorted(starts, offsets)
 
-    def _fold_beyond_ascii(self, texts: pa.Array) -> pa.Array:
-        """Return texts of which those beyond ASCII are put as their words, which are then split like any others."""
-        beyond = pc.invert(pc.string_is_ascii(texts))
-        if not pc.any(beyond).as_py():
-            return texts
-        return replace_texts(texts, beyond, self._space_words)
+class WordTable:
+    """Known words, looked up among all words of a text.
+
+    Most words of a text are not known. A filter tells nearly all of these by a hash of their first eight bytes, without
+    their being copied; what it lets through is looked up exactly.
+
+    Args:
+        words: each once; their numbers are their places.
+    """
+
+    def __init__(self, words: Sequence[bytes]) -> None:
+        self._words = pa.array(words, pa.binary())
+        ends = np.cumsum([len(word) for word in words], dtype=np.int64)
+        begins = np.concatenate([np.zeros(1, dtype=np.int64), ends])[:-1]
+        self._may_be_known = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
+        text = np.frombuffer(b"".join(words) + bytes(_BEYOND), dtype=np.uint8)
+        self._may_be_known[_hash_words(text, begins, ends)] = True
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def look_up(self, text: Bytes, begins: Integers, ends: Integers) -> tuple[Integers, Integers]:
+        """Return the places among the given words of those that are known, and their numbers.
+
+        Args:
+            text: bytes, with `_BEYOND` more at the end.
+            begins: where each word begins in it.
+            ends: where it ends.
+        """
+        places = np.flatnonzero(self._may_be_known.take(_hash_words(text, begins, ends)))
+        lengths = ends[places] - begins[places]
+        offsets = np.zeros(len(places) + 1, dtype=np.int32)
+        np.cumsum(lengths, out=offsets[1:])
+        letters = text[np.repeat(begins[places] - offsets[:-1], lengths) + np.arange(offsets[-1])]
+        words = pa.Array.from_buffers(
+            pa.binary(), len(places), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(letters))]
+        )
+        numbers = pc.fill_null(pc.index_in(words, value_set=self._words), -1).to_numpy(zero_copy_only=False)
+        known = numbers >= 0
+        return places[known], numbers[known].astype(np.int64)
+
+
+def _hash_words(text: Bytes, begins: Integers, ends: Integers) -> Integers:
+    """Return a hash of each word's first eight bytes, below 2 to the power of `_HASH_BITS`."""
+    eights: NDArray[np.uint64] = np.ndarray((len(text) - _BEYOND + 1,), dtype="<u8", buffer=text, strides=(1,))
+    hashes = eights[begins] & _FIRST_BYTES[np.minimum(ends - begins, 8)]
+    # Fibonacci hashing: Knuth, The Art of Computer Programming 3, section 6.4.
+    hashes *= np.uint64(0x9E3779B97F4A7C15)
+    hashes >>= np.uint64(64 - _HASH_BITS)
+    signed: Integers = hashes.view(np.int64)
+    return signed
+
+
+def _split_texts(texts: pa.Array) -> tuple[Bytes, Integers, Integers, Integers]:
+    """Return the bytes of texts in small letters and where their words lie.
+
+    Returns:
+        The bytes, with `_BEYOND` more at the end; where each word begins in them; where it ends; and for each text, and
+        for the end of all, the number of the first word.
+    """
+    offsets, content = text_buffers(texts)
+    apostrophe = content == ord("'")
+    if apostrophe.any():
+        offsets = offsets - np.searchsorted(np.flatnonzero(apostrophe), offsets)
+        content = content[~apostrophe]
+    text = np.zeros(len(content) + _BEYOND, dtype=np.uint8)
+    small = text[: len(content)]
+    # In ASCII this bit makes a capital letter small; digits have it.
+    np.bitwise_or(content, (~content & 0x80) >> 2, out=small)
+    # A bit for letters, one for digits, both for what is beyond ASCII: a word goes on while neighbours share one.
+    kind = (content >> 7) * np.uint8(3)
+    kind |= (small - ord("a") < 26).view(np.uint8)
+    kind |= (content - ord("0") < 10).view(np.uint8) << 1
+    goes_on = kind[1:] & kind[:-1]
+    edges = offsets[(offsets > 0) & (offsets < len(content))]
+    goes_on[edges - 1] = 0
+    parts = goes_on == 0
+    in_word = kind != 0
+    begins, ends = in_word.copy(), in_word
+    begins[1:] &= parts
+    ends[:-1] &= parts
+    starts = np.flatnonzero(begins)
+    return text, starts, np.flatnonzero(ends) + 1, np.searchsorted(starts, offsets)
+
+
+def _respell_beyond_ascii(texts: pa.Array, space_words: Callable[[str], str]) -> pa.Array:
+    """Return texts with what is beyond ASCII put as its words, which are then split like any others.
+
+    What stands between spaces is respelt by itself, each spelling once.
+    """
+    beyond = pc.invert(pc.string_is_ascii(texts))
+    if not pc.any(beyond).as_py():
+        return texts
+    pieces = pc.split_pattern(texts.filter(beyond), " ")
+    spellings = pieces.flatten().dictionary_encode()
+    known = spellings.dictionary
+    known = replace_texts(known, pc.invert(pc.string_is_ascii(known)), space_words)
+    respelt = type(pieces).from_arrays(pieces.offsets, known.take(spellings.indices))
+    return pc.replace_with_mask(texts, beyond, pc.binary_join(respelt, pa.scalar(" ", texts.type)))
 
 
 def _first_of_overlapping(starts: Integers, ends: Integers) -> NDArray[np.bool_]:

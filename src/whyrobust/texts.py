@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
 
 
 def text_column(values: Iterable[str] | Iterable[Sequence[str]]) -> pa.Array:
@@ -27,7 +28,7 @@ def text_column(values: Iterable[str] | Iterable[Sequence[str]]) -> pa.Array:
     return column
 
 
-def text_buffers(texts: pa.Array) -> tuple[Integers, NDArray[np.uint8]]:
+def text_buffers(texts: pa.Array) -> tuple[Integers, Bytes]:
     """Return the offsets ``[n + 1]``, from 0 on, and the bytes of Arrow strings."""
     _, offset_buffer, data = texts.buffers()
     if not len(texts):
