@@ -147,7 +147,8 @@ def main() -> None:
     if busy > BUSY_SHARE:
         print(f"note: other programs keep {busy:.0%} of the cores busy; do not quote these figures", file=sys.stderr)
     machine = describe_machine(arguments.device) | {"busy_share_before": round(busy, 2)}
-    measured = []
+    path = arguments.results / f"{machine_name(machine)}.json"
+    header = True
     for name in arguments.rows or rows:
         row = rows[name]
         if arguments.device not in row.devices:
@@ -159,10 +160,10 @@ def main() -> None:
             result = run_row(row, setting, arguments.rounds)
         if "output" in result:
             print(result.pop("output"), file=sys.stderr)
-        measured.append(result)
-        print(markdown_table([result], header=len(measured) == 1), flush=True)
-    path = arguments.results / f"{machine_name(machine)}.json"
-    write_results(path, machine, measured, list(rows))
+        print(markdown_table([result], header), flush=True)
+        header = False
+        # After each row: half an hour of figures is not lost where the next row is interrupted.
+        write_results(path, machine, [result], list(rows))
     print(f"\nEvery figure: {path}")
 
 

@@ -20,7 +20,7 @@ GROWTH = (
     "<!-- growth: begin, written by python -m benchmarks.write_table -->",
     "<!-- growth: end -->",
 )
-COLUMNS = ("row", "ours", "peer", "ratio", "spread, ours and peer", "aim", "met")
+COLUMNS = ("row", "ours", "peer", "ratio", "spread, ours and peer", "aim", "met", "limit")
 
 
 def number(value: float) -> str:
@@ -35,7 +35,7 @@ def number(value: float) -> str:
 def _cells(row: dict[str, Any]) -> list[str]:
     what = f"{row['what']}, {row['unit']}"
     if "problem" in row:
-        return [what, f"not measured: {row['problem']}", row["peer"], "", "", "", ""]
+        return [what, f"not measured: {row['problem']}", row["peer"], "", "", "", "", row["limit"]]
     figures, spreads = row["figures"], row["spread"]
     notes = "; ".join(
         f"{name} {number(value)}" for name, value in figures.items() if name not in ("ours", "peer", "ratio")
@@ -48,6 +48,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         ", ".join(f"{spreads[side]:.0%}" for side in ("ours", "peer") if side in spreads),
         "; ".join(aim["aim"] for aim in row["aims"]),
         "; ".join("yes" if aim["met"] else "no" for aim in row["aims"]),
+        row["limit"],
     ]
 
 
