@@ -36,8 +36,9 @@ $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	touch $@
 
 # The peers of the benchmarks; no package of the workflow changes its version.
-$(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt
+$(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt envs/clip-benchmark.txt
 	$(PIP) install --require-hashes --requirement envs/bench.txt
+	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
 
 # Snakemake's plugins for clusters.
@@ -47,9 +48,8 @@ $(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
 
 cluster: $(VENV)/cluster-installed
 
-$(VENV)/test-installed: $(VENV)/bench-installed $(VENV)/cluster-installed envs/requirements-dev.txt envs/clip-benchmark.txt
+$(VENV)/test-installed: $(VENV)/bench-installed $(VENV)/cluster-installed envs/requirements-dev.txt
 	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
-	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
 
 # Its many packages stay apart from the workflow's.
