@@ -96,7 +96,7 @@ verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify
 
 # No service of the packages is started: the test starts the daemons itself and stops them.
-test-slurm: $(VENV)/test-installed
+test-slurm: $(VENV)/cluster-installed
 	@( for name in setpriv munged slurmctld slurmd sbatch srun squeue; do command -v $$name || exit 1; done ) >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge util-linux; } || \
 		{ echo "No SLURM is there and apt-get cannot install one: install slurmctld, slurmd, slurm-client and munge as root"; exit 1; }

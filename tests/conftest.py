@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import runpy
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.pages import find_browser
+from tests.studies import watched
 from whyrobust.settings import with_defaults
 
 #: What `make soak` prints at its end.
@@ -57,12 +57,6 @@ def defaults() -> dict[str, Any]:
 def config(defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the default config, complete: what it leaves out is filled."""
     return with_defaults(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), copy.deepcopy(defaults))
-
-
-def watched(folder: Path) -> dict[str, str]:
-    """Return an environment in which every address that Python asks for is written to ``asked.txt`` in a folder."""
-    paths = [str(ROOT / "tests" / "watch"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WHYROBUST_WATCH": str(folder / "asked.txt")}
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,10 @@ CORES = max(2, os.cpu_count() or 2)
 MEMORY_MB = 32_000
 FOR_THIS_CLUSTER = (
     "--cores", str(CORES), "--max-threads", str(CORES), "--resources", f"mem_mb={MEMORY_MB}", "gpu=1",
-    "--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "1", "--latency-wait", "10",
+    # Each look that finds nothing ended makes the plugin wait 10 s longer for the next.
+    "--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "1", "--latency-wait", "10",
+    # Two submissions of heads at most, as many as run at one time: each starts Snakemake anew.
+    "--group-components", "texts=4", "images=8", "labels=4", "subsets=16", "heads=6",
 )  # fmt: skip
 
 #: The rule whose first job is cancelled, once its script is at work.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
-from tests.conftest import watched
 from whyrobust.files import checksum
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +29,12 @@ def make_folder(folder: Path, config_name: str = "smoke.yaml") -> Path:
     config["downloads"] = str(ROOT / "downloads")
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return folder
+
+
+def watched(folder: Path) -> dict[str, str]:
+    """Return an environment in which every address that Python asks for is written to ``asked.txt`` in a folder."""
+    paths = [str(ROOT / "tests" / "watch"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WHYROBUST_WATCH": str(folder / "asked.txt")}
 
 
 def snakemake_command(*arguments: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import watched
+from tests.studies import watched
 from whyrobust.logs import NO_TELEMETRY
 
 #: Modules that may use the network: downloads by the table of sources, and img2dataset's call.
