@@ -87,7 +87,7 @@ def seconds_of_starting(jobs: list[Job], folder: Path) -> float:
     for job in jobs:
         if job.rule == "train_run":
             found = re.search(
-                r"(\d+) samples seen, (\d+) images a second", (folder / job.log).read_text(encoding="utf-8")
+                r"(\d+) samples seen, .*?(\d+) images a second", (folder / job.log).read_text(encoding="utf-8")
             )
             if found:
                 total += job.ended - job.began - int(found[1]) / int(found[2])
