@@ -26,7 +26,7 @@ LIMIT_SECONDS = 1800.0
 CORES = max(2, os.cpu_count() or 2)
 MEMORY_MB = 32_000
 FOR_THIS_CLUSTER = (
-    "--cores", str(CORES), "--max-threads", str(CORES), "--resources", f"mem_mb={MEMORY_MB}", "gpu=1",
+    "--cores", str(CORES), "--max-threads", str(CORES), "--resources", f"mem_mb={MEMORY_MB}", "gpu=1", "turn=1",
     # Each look that finds nothing ended makes the plugin wait 10 s longer for the next.
     "--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "1", "--latency-wait", "10",
     # Two submissions of heads at most, as many as run at one time: each starts Snakemake anew.
