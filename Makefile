@@ -105,7 +105,11 @@ test-slurm: $(VENV)/cluster-installed
 soak: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m soak -s
 
-bench: $(VENV)/bench-installed
+# The drawings of one row.
+downloads/iconify.tgz: | $(VENV)/study-installed
+	$(BIN)/snakemake --cores 1 --quiet all -- $@
+
+bench: $(VENV)/bench-installed downloads/iconify.tgz
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.write_table
 
