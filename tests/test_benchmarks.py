@@ -70,7 +70,7 @@ def test_what_cannot_be_measured_says_why_and_has_its_line_in_the_table(tmp_path
 
     answer = measure_here(row(ours=no_study), "ours", Setting(tmp_path))
     assert answer == {"problem": "no finished study: call make study"}
-    assert "make study" in markdown_table([{"what": "work", "unit": "s", "peer": ""} | answer])
+    assert "make study" in markdown_table([{"what": "work", "unit": "s", "peer": "", "limit": ""} | answer])
 
 
 def test_new_figures_take_the_place_of_old_ones_of_their_row_alone(tmp_path):
