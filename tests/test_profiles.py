@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.resources import GroupResources, Resource, Resources
 
 from tests.kubernetes_stand_in import kubernetes, object_store
 from tests.studies import ROOT
@@ -54,6 +56,18 @@ def test_every_rule_asks_for_memory_and_time_and_those_on_a_gpu_for_one(root):
         )
         assert {"mem_mb", "runtime"} <= asked, name
         assert ("gpu" in asked) == ("device=" in text) == (name in GPU_RULES), name
+
+
+def test_a_submission_to_slurm_asks_for_one_job_at_a_time_and_for_the_time_of_all(root):
+    # The plugin starts the jobs of a submission one after the other, whatever Snakemake reckons with.
+    profile = yaml.safe_load((root / "workflow" / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
+    limits = {"_cores": profile["cores"], **profile["resources"]}
+    assert {name for name in profile["resources"] if name not in profile["set-resource-scopes"]} == set()
+    asked = profile["default-resources"] | {"_cores": 1, "mem_mb": 4000, "runtime": 60}
+    jobs = [SimpleNamespace(resources=asked, pipe_group=None) for _ in range(4)]
+    limits = Resources({name: Resource(name, value) for name, value in limits.items()})
+    total = GroupResources.basic_layered([jobs], limits, run_local=False)
+    assert (total["_cores"], total["mem_mb"], total["runtime"]) == (1, 4000, 240)
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
