@@ -82,15 +82,20 @@ def share_of_other(jobs: list[Job]) -> float:
 
 
 def seconds_of_starting(jobs: list[Job], folder: Path) -> float:
-    """Return the seconds that training jobs took for anything but their steps: imports, reading, writing."""
+    """Return the seconds that training jobs took for anything but their steps: imports, reading, writing.
+
+    Raises:
+        CannotMeasureError: the log of a run does not say how long its steps took.
+    """
     total = 0.0
     for job in jobs:
         if job.rule == "train_run":
             found = re.search(
                 r"(\d+) samples seen, .*?(\d+) images a second", (folder / job.log).read_text(encoding="utf-8")
             )
-            if found:
-                total += job.ended - job.began - int(found[1]) / int(found[2])
+            if not found:
+                raise CannotMeasureError(f"{job.log} does not say how many images a second were trained on")
+            total += job.ended - job.began - int(found[1]) / int(found[2])
     return total
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from benchmarks.measure_growth import STAGES, reckon
+from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, read_jobs, share_of_other
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_here, write_results
@@ -110,6 +112,17 @@ def test_every_row_runs_at_a_tiny_size(root, tmp_path, name):
     assert result["figures"]["ours"] > 0
     if result["peer"]:
         assert result["figures"]["ratio"] > 0
+
+
+@pytest.mark.parametrize("row", PARTS)
+def test_the_parts_of_a_row_are_measured_at_a_tiny_size(root, tmp_path, row):
+    if row == "drawing" and not (root / "downloads" / "iconify.tgz").exists():
+        fetch_archive(tmp_path / "fetching")
+    command = [sys.executable, "-m", "benchmarks.measure_parts", "--tiny", row]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 2 and all(re.fullmatch(rf"{row}: [^:]+: -?[\d.e-]+ \D+", line) for line in lines), lines
 
 
 def test_growth_is_reckoned_by_the_slope_between_the_largest_sizes():

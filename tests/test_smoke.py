@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks.measure_study_share import read_jobs, seconds_of_starting, share_of_other
 from tests.agreement import check_data, check_details, opened
 from tests.test_dag import planned_jobs, write_config
 from whyrobust.looks import DOUBLE_COLUMN_POINTS, SINGLE_COLUMN_POINTS
@@ -62,6 +63,14 @@ def changed_jobs(smoke, snakemake, change):
         write_config(folder, config)
     assert done.returncode == 0, done.stderr[-2000:]
     return planned_jobs(done.stdout + done.stderr)
+
+
+def test_the_share_of_starting_is_read_from_what_the_study_left(smoke):
+    folder = smoke[0]
+    jobs = read_jobs(folder, "smoke")
+    trained = [job for job in jobs if job.rule == "train_run"]
+    assert 0 < seconds_of_starting(jobs, folder) < sum(job.ended - job.began for job in trained)
+    assert 0 < share_of_other(jobs) < 1
 
 
 def test_the_tables_have_the_columns_of_the_design(smoke):

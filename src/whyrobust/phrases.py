@@ -134,11 +134,11 @@ class WordTable:
 
     def __init__(self, words: Sequence[bytes]) -> None:
         self._words = pa.array(words, pa.binary())
-        ends = np.cumsum([len(word) for word in words], dtype=np.int64)
-        begins = np.concatenate([np.zeros(1, dtype=np.int64), ends])[:-1]
-        self._may_be_known = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
+        lengths = np.array([len(word) for word in words], dtype=np.int64)
+        ends = lengths.cumsum()
         text = np.frombuffer(b"".join(words) + bytes(_BEYOND), dtype=np.uint8)
-        self._may_be_known[_hash_words(text, begins, ends)] = True
+        self._may_be_known = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
+        self._may_be_known[_hash_words(text, ends - lengths, ends)] = True
 
     def __len__(self) -> int:
         return len(self._words)
@@ -156,9 +156,7 @@ class WordTable:
         offsets = np.zeros(len(places) + 1, dtype=np.int32)
         np.cumsum(lengths, out=offsets[1:])
         letters = text[np.repeat(begins[places] - offsets[:-1], lengths) + np.arange(offsets[-1])]
-        words = pa.Array.from_buffers(
-            pa.binary(), len(places), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(letters))]
-        )
+        words = pa.Array.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
         numbers = pc.fill_null(pc.index_in(words, value_set=self._words), -1).to_numpy(zero_copy_only=False)
         known = numbers >= 0
         return places[known], numbers[known].astype(np.int64)

@@ -155,7 +155,7 @@ _Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
 
 @cache
 def _read_schema(path: Path) -> dict[str, Any]:
-    # Every job of a study reads it: libyaml's loader, where there is one, takes a tenth of the time.
+    # Every start of Snakemake reads it, on a cluster twice a job: libyaml's loader, where there is one, is much faster.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schema: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     return schema
