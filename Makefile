@@ -66,7 +66,7 @@ paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 
 # What a study would cost: make estimate CONFIG=config/paper.yaml GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
 estimate: $(VENV)/study-installed
-	$(BIN)/python benchmarks/estimate_cost.py $(or $(CONFIG),config.yaml) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
+	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default

@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from whyrobust.locations import list_tar, read_bytes, write_locations
-from whyrobust.photographs import PhotoStore, write_photographs
+from whyrobust.data.archives import list_tar, read_bytes, write_locations
+from whyrobust.data.photo_store import PhotoStore, write_photographs
 
 
 def make_pictures(count: int) -> list[bytes]:

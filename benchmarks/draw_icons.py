@@ -26,7 +26,7 @@ SETS = ("mdi", "noto")
 
 def prepare(setting: Setting) -> None:
     """Take drawings from the archive of the default study."""
-    from whyrobust.icons import read_icon_sets, read_icons, svg_document
+    from whyrobust.data.iconify import read_icon_sets, read_icons, svg_document
 
     if not ARCHIVE.is_file():
         raise CannotMeasureError(f"{ARCHIVE.name} is not in downloads: call make study, which fetches it")
@@ -47,7 +47,7 @@ def ours(setting: Setting) -> Measured:
     """Draw as the stage does, the start of its processes included."""
     import pandas as pd
 
-    from whyrobust.images import build_images
+    from whyrobust.data.pixel_store import build_images
 
     documents = read_documents(setting)
     drawings = pd.DataFrame({"uid": [str(number) for number in range(len(documents))], "svg": documents})

@@ -45,7 +45,7 @@ def prepare(setting: Setting) -> None:
 
 def ours(setting: Setting) -> Measured:
     """Draw as the stage does."""
-    from whyrobust.subsets import draw_from_files
+    from whyrobust.data.subsets import draw_from_files
 
     began = time.perf_counter()
     subset = draw_from_files([setting.folder / "kept.parquet"], subset_size(setting), 0, processes=setting.cores)

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.rows import Aim, Measured, Row, Setting
 from benchmarks.texts import BATCH, CLASSES, write_texts
-from whyrobust.captions import join_fields
-from whyrobust.classes import LabelMatcher, read_classes
-from whyrobust.shards import slices_of
+from whyrobust.data.captions import join_fields
+from whyrobust.data.label_matcher import LabelMatcher, read_classes
+from whyrobust.study.slices import slices_of
 
 FIELDS = ("title", "description")
 

@@ -50,7 +50,7 @@ def draw_subset(folder: Path, count: int, cores: int) -> float:
     import pyarrow.parquet as pq
 
     from benchmarks.draw_rows import write_rows
-    from whyrobust.subsets import draw_from_files
+    from whyrobust.data.subsets import draw_from_files
 
     path = folder / "kept.parquet"
     if not path.exists():
@@ -70,8 +70,8 @@ def index_images(folder: Path, count: int, cores: int) -> float:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from whyrobust.locations import list_tar, read_bytes, write_locations
-    from whyrobust.photographs import PhotoStore, write_photographs
+    from whyrobust.data.archives import list_tar, read_bytes, write_locations
+    from whyrobust.data.photo_store import PhotoStore, write_photographs
 
     if not (folder / "00000.tar").exists():
         for shard in range(0, count, 10_000):
@@ -98,10 +98,10 @@ def embed_images(folder: Path, count: int, cores: int) -> float:
     import torch
 
     from benchmarks.pictures import draw_icons
-    from whyrobust.evaluation import embed_images as embed
-    from whyrobust.images import write_images
-    from whyrobust.models import build_image_encoder, read_model_config
-    from whyrobust.photographs import read_images, study_preprocessing
+    from whyrobust.data.photo_store import read_images, study_preprocessing
+    from whyrobust.data.pixel_store import write_images
+    from whyrobust.evaluation.embed import embed_images as embed
+    from whyrobust.training.models import build_image_encoder, read_model_config
 
     path = folder / "images.arrow"
     uids = [f"{row:08d}" for row in range(count)]

@@ -24,8 +24,8 @@ def flop_a_step(model: str, captions: list[str], size: int, device: str) -> floa
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from whyrobust.models import read_model_config, tokenize
-    from whyrobust.objectives import build_objective
+    from whyrobust.training.models import read_model_config, tokenize
+    from whyrobust.training.objectives import build_objective
 
     config = read_model_config(train_clip_icons.MODELS / f"{model}.json")
     objective = build_objective("clip", config, 2, 0.0, 0.1, 128).to(device).train()

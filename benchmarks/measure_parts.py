@@ -70,7 +70,7 @@ def captions(setting: Setting) -> Iterator[Part]:
 
     from benchmarks.match_captions import FIELDS, batches_of, open_matcher
     from benchmarks.texts import write_texts
-    from whyrobust.captions import join_fields
+    from whyrobust.data.captions import join_fields
 
     path, count = setting.folder / "records.parquet", setting.size(500_000, 2_000)
     write_texts(path, count, seed=0)
@@ -112,7 +112,7 @@ def scoring(setting: Setting) -> Iterator[Part]:
     from open_clip.tokenizer import SimpleTokenizer
 
     from benchmarks.score_zero_shot import ours, prepare
-    from whyrobust.models import PIXEL_MEAN, PIXEL_STD, normalise_pixels
+    from whyrobust.training.models import PIXEL_MEAN, PIXEL_STD, normalise_pixels
 
     prepare(setting)
     yield "one prompt set, first call", ours(setting, 1).value, "s"
@@ -140,7 +140,7 @@ def drawing(setting: Setting) -> Iterator[Part]:
     import resvg_py
 
     from benchmarks.draw_icons import SIDE, prepare, read_documents
-    from whyrobust.images import draw_svg
+    from whyrobust.data.pixel_store import draw_svg
 
     prepare(setting)
     documents = read_documents(setting)[::8]

@@ -29,24 +29,24 @@ import torch
 import yaml
 from PIL import Image, ImageFilter
 
-from whyrobust.captions import assemble_captions
-from whyrobust.classes import LabelMatcher, read_classes
-from whyrobust.decontamination import best_matches, normalise_ink
-from whyrobust.encoders import open_run
-from whyrobust.evaluation import embed_images
+from whyrobust.data.captions import assemble_captions
+from whyrobust.data.label_matcher import LabelMatcher, read_classes
+from whyrobust.data.merge_slices import find_repeats, join_records
+from whyrobust.data.near_duplicates import best_matches, normalise_ink
+from whyrobust.data.photo_sources import read_webdataset
+from whyrobust.data.photo_store import decode, study_preprocessing, thumbnail, training_crop, write_photographs
+from whyrobust.data.pixel_store import draw_svg
+from whyrobust.data.records import read_records
+from whyrobust.data.subsets import draw_subset
+from whyrobust.data.text_labels import match_records
+from whyrobust.evaluation.embed import embed_images
+from whyrobust.evaluation.heads import fit_linear_probe
+from whyrobust.evaluation.load_run import open_run
 from whyrobust.files import write_json
-from whyrobust.heads import fit_linear_probe
-from whyrobust.images import draw_svg
-from whyrobust.loading import ImagesInMemory
-from whyrobust.models import read_model_config, save_weights, tokenize
-from whyrobust.photo_sources import read_webdataset
-from whyrobust.photographs import decode, study_preprocessing, thumbnail, training_crop, write_photographs
-from whyrobust.provenance import machine
-from whyrobust.records import read_records
-from whyrobust.slices import find_repeats, join_records
-from whyrobust.subsets import draw_subset
-from whyrobust.text_match import match_records
-from whyrobust.training import Computing, Hyperparameters, Progress, train
+from whyrobust.report.provenance import machine
+from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.loop import Computing, Hyperparameters, Progress, train
+from whyrobust.training.models import read_model_config, save_weights, tokenize
 
 COMMAND = "python benchmarks/measure_rates.py"
 RESULT = Path("benchmarks/results/rates.json")
@@ -66,7 +66,8 @@ def rate_of(count: float, work: Callable[[], object], rounds: int = ROUNDS) -> f
 
 def seconds_to_start() -> float:
     """Return the processor time of a process that does nothing but load what a job of a model loads."""
-    libraries = "import open_clip, pandas, pyarrow.parquet, snakemake.script, whyrobust.encoders, whyrobust.training"
+    ours = "whyrobust.evaluation.load_run, whyrobust.training.loop"
+    libraries = f"import open_clip, pandas, pyarrow.parquet, snakemake.script, {ours}"
     seconds = []
     for _ in range(ROUNDS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

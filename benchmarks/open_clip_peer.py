@@ -66,7 +66,7 @@ def train_with_open_clip(
     import torch
     from open_clip_train.main import main
 
-    from whyrobust.models import register_image_encoders
+    from whyrobust.training.models import register_image_encoders
 
     torch.set_num_threads(threads)
     register_image_encoders()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from whyrobust.loading import TrainingImages
-    from whyrobust.training import Computing
+    from whyrobust.training.batches import TrainingImages
+    from whyrobust.training.loop import Computing
 
 
 class ClockedImages:
@@ -29,11 +29,11 @@ class ClockedImages:
         return len(self.images)
 
     def reading_order(self) -> Tensor:
-        """See `whyrobust.loading.TrainingImages`."""
+        """See `whyrobust.training.batches.TrainingImages`."""
         return self.images.reading_order()
 
     def batches(self, *arguments: Any) -> Iterator[Tensor]:  # noqa: ANN401 - passed on as they are
-        """See `whyrobust.loading.TrainingImages`."""
+        """See `whyrobust.training.batches.TrainingImages`."""
         for number, batch in enumerate(self.images.batches(*arguments)):
             self.stopwatch(number * self.batch_size)
             yield batch
@@ -61,10 +61,10 @@ def train_with_ours(
         batch_size: images a step.
         seed: of the run.
         computing: on what, and how exactly.
-        hyper: further fields of `whyrobust.training.Hyperparameters`, beside those that the config gives.
+        hyper: further fields of `whyrobust.training.loop.Hyperparameters`, beside those that the config gives.
     """
-    from whyrobust.models import read_model_config
-    from whyrobust.training import Hyperparameters, train
+    from whyrobust.training.loop import Hyperparameters, train
+    from whyrobust.training.models import read_model_config
 
     settings = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_share": 0.1, "flip": True, "max_shift_share": 0.1,
                 "max_zoom": 1.25} | hyper  # fmt: skip

@@ -36,7 +36,7 @@ def prompt_sets(count: int) -> dict[str, list[str]]:
 
 def class_names() -> list[str]:
     """Return the names of the classes of the default study."""
-    from whyrobust.class_names import read_prompt_names
+    from whyrobust.study.class_table import read_prompt_names
 
     return list(read_prompt_names(RESOURCES / "icons" / "classes.csv"))
 
@@ -45,9 +45,9 @@ def prepare(setting: Setting) -> None:
     """Draw the pictures, and make a model with random weights, for both sides in their own form."""
     import torch
 
-    from whyrobust.images import write_images
-    from whyrobust.models import build_two_towers, open_clip_names, read_model_config, save_weights
-    from whyrobust.photographs import study_preprocessing
+    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.data.pixel_store import write_images
+    from whyrobust.training.models import build_two_towers, open_clip_names, read_model_config, save_weights
 
     classes, count = class_names(), setting.size(20_000, 300)
     pixels = draw_icons(min(count, 2000), SIDE, seed=0)[np.arange(count) % min(count, 2000)]
@@ -66,8 +66,8 @@ def prepare(setting: Setting) -> None:
 
 def ours(setting: Setting, sets: int) -> Measured:
     """Embed and score as the stages do; importing and opening the model is left out on both sides."""
-    from whyrobust.encoders import open_run
-    from whyrobust.evaluation import (
+    from whyrobust.data.photo_store import read_images
+    from whyrobust.evaluation.embed import (
         combine_prompts,
         embed_images,
         embed_prompts,
@@ -75,8 +75,8 @@ def ours(setting: Setting, sets: int) -> Measured:
         predict,
         score_zero_shot,
     )
-    from whyrobust.photographs import read_images
-    from whyrobust.training import pick_device
+    from whyrobust.evaluation.load_run import open_run
+    from whyrobust.training.loop import pick_device
 
     classes = class_names()
     uids = [f"{number:06d}" for number in range(setting.size(20_000, 300))]
@@ -104,7 +104,7 @@ def peer(setting: Setting, sets: int) -> Measured:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from whyrobust.models import PIXEL_MEAN, PIXEL_STD, register_image_encoders
+    from whyrobust.training.models import PIXEL_MEAN, PIXEL_STD, register_image_encoders
 
     torch.set_num_threads(setting.cores)
     register_image_encoders()

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
-from whyrobust.class_names import read_class_names
-from whyrobust.encoders import open_run
-from whyrobust.evaluation import (
+from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.data.pixel_store import read_pixels
+from whyrobust.data.subsets import draw_subset
+from whyrobust.evaluation.embed import (
     combine_prompts,
     embed_images,
     embed_prompts,
@@ -31,13 +32,12 @@ from whyrobust.evaluation import (
     score_classifier,
     score_zero_shot,
 )
-from whyrobust.heads import fit_nearest_mean, score_nearest_mean
-from whyrobust.images import read_pixels
-from whyrobust.loading import ImagesInMemory
-from whyrobust.models import read_model_config, save_weights, tokenize
-from whyrobust.photographs import study_preprocessing
-from whyrobust.subsets import draw_subset
-from whyrobust.training import Computing, Hyperparameters, train
+from whyrobust.evaluation.heads import fit_nearest_mean, score_nearest_mean
+from whyrobust.evaluation.load_run import open_run
+from whyrobust.study.class_table import read_class_names
+from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.loop import Computing, Hyperparameters, train
+from whyrobust.training.models import read_model_config, save_weights, tokenize
 
 #: A seed that no study uses, so that nothing of a study is looked at.
 SEED = 7919

@@ -57,10 +57,10 @@ def prepare_with_peer(setting: Setting, model: str, precision: str) -> None:
 
 def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
     """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
-    from whyrobust.loading import ImagesInMemory
-    from whyrobust.models import read_model_config, tokenize
-    from whyrobust.photographs import study_preprocessing
-    from whyrobust.training import Computing
+    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.training.batches import ImagesInMemory
+    from whyrobust.training.loop import Computing
+    from whyrobust.training.models import read_model_config, tokenize
 
     description = MODELS / f"{model}.json"
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")

@@ -55,10 +55,10 @@ def prepare(setting: Setting) -> None:
 
 def ours(setting: Setting, precision: str) -> Measured:
     """Measure one run on all cores, which also decode."""
-    from whyrobust.loading import PhotographsOnDisk
-    from whyrobust.models import read_model_config, tokenize
-    from whyrobust.photographs import study_preprocessing
-    from whyrobust.training import Computing
+    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.training.batches import PhotographsOnDisk
+    from whyrobust.training.loop import Computing
+    from whyrobust.training.models import read_model_config, tokenize
 
     model, size, batch = scale(setting)
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")

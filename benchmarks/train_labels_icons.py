@@ -49,9 +49,9 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
     """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
     import torch
 
-    from whyrobust.loading import ImagesInMemory
-    from whyrobust.photographs import study_preprocessing
-    from whyrobust.training import Computing
+    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.training.batches import ImagesInMemory
+    from whyrobust.training.loop import Computing
 
     return train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
@@ -88,7 +88,7 @@ def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list
     import torch
     from torchvision import datasets, transforms
 
-    from whyrobust.models import IconCnn
+    from whyrobust.training.models import IconCnn
 
     torch.manual_seed(number)
     torch.set_num_threads(split.threads)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from whyrobust.plan import RUN_COLUMNS
-from whyrobust.report import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report
-from whyrobust.robustness import fit_baseline
-from whyrobust.stages import STAGES
+from whyrobust.analysis.effective_robustness import fit_baseline
+from whyrobust.report.page import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report
+from whyrobust.study.plan import RUN_COLUMNS
+from whyrobust.study.stages import STAGES
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SHIFTS = ("v2", "sketch")

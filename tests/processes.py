@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyrobust.checkpoints import Checkpoints, StoppedError
-from whyrobust.distributed import ALONE, Ranks, joined, share_batch_norms
-from whyrobust.gradients import backward
-from whyrobust.loading import ImagesInMemory
-from whyrobust.models import tokenize
-from whyrobust.objectives import build_objective
-from whyrobust.photographs import study_preprocessing
-from whyrobust.training import Computing, Hyperparameters, Progress, train
+from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.checkpoints import Checkpoints, StoppedError
+from whyrobust.training.distributed import ALONE, Ranks, joined, share_batch_norms
+from whyrobust.training.grad_cache import backward
+from whyrobust.training.loop import Computing, Hyperparameters, Progress, train
+from whyrobust.training.models import tokenize
+from whyrobust.training.objectives import build_objective
 
 CLASSES = 4
 WORDS = ["a", "red fox", "house", "a big tree", "sun", "left arrow", "mail", "a cup of tea"]

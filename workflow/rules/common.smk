@@ -11,12 +11,12 @@ from snakemake.logging import logger
 
 import yaml
 
-from whyrobust.downloads import DownloadError, read_pinned_sources
-from whyrobust.provenance import code_version, environment_version, script_modules
-from whyrobust.plan import FITTED_HEADS, OWN, name_pattern
-from whyrobust.shards import ShardError, shard_names, slices_of
-from whyrobust.stages import STAGES
-from whyrobust.settings import (
+from whyrobust.data.downloads import DownloadError, read_pinned_sources
+from whyrobust.study.code_version import code_version, environment_version, script_modules
+from whyrobust.study.plan import FITTED_HEADS, OWN, name_pattern
+from whyrobust.study.slices import ShardError, shard_names, slices_of
+from whyrobust.study.stages import STAGES
+from whyrobust.study.config import (
     CLASS_COLUMN_KINDS,
     DERIVED_KINDS,
     ICON_PARTS,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.captions import assemble_captions
-from whyrobust.class_names import read_class_names, read_prompt_names
+from whyrobust.data.captions import assemble_captions
+from whyrobust.data.records import read_record_rows
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.records import read_record_rows
-from whyrobust.shards import Slice
+from whyrobust.study.class_table import read_class_names, read_prompt_names
+from whyrobust.study.slices import Slice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

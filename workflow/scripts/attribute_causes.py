@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whyrobust.attribution import attribute_causes, gap_shares, summarise_causes
+from whyrobust.analysis.effects import attribute_causes, gap_shares, summarise_causes
+from whyrobust.analysis.regression import regress_causes
 from whyrobust.files import atomic_path, write_text
 from whyrobust.logs import start_log
-from whyrobust.plan import HEAD_FIELDS, plan_contrasts
-from whyrobust.regression import regress_causes
+from whyrobust.study.plan import HEAD_FIELDS, plan_contrasts
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whyrobust.decontamination import normalise_ink
+from whyrobust.data.near_duplicates import normalise_ink
+from whyrobust.data.pixel_store import build_images, check_failure_share, write_images
+from whyrobust.data.records import read_drawings
 from whyrobust.files import atomic_path
-from whyrobust.images import build_images, check_failure_share, write_images
 from whyrobust.logs import start_log
-from whyrobust.records import read_drawings
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

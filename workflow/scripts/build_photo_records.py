@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.class_names import read_class_names, read_covered_classes
+from whyrobust.data.archives import Pack
+from whyrobust.data.photo_sources import check_not_empty, check_whole, read_photographs_of
+from whyrobust.data.record_writer import check_labels, write_presence
 from whyrobust.files import atomic_path
-from whyrobust.locations import Pack
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import check_not_empty, check_whole, read_photographs_of
-from whyrobust.readings import check_labels, write_presence
-from whyrobust.shards import Slice, shard_names
+from whyrobust.study.class_table import read_class_names, read_covered_classes
+from whyrobust.study.slices import Slice, shard_names
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.classes import other_nouns, read_classes
+from whyrobust.data.iconify import build_icon_records, read_sets
+from whyrobust.data.label_matcher import other_nouns, read_classes
+from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import atomic_path
-from whyrobust.icons import build_icon_records, read_sets
 from whyrobust.logs import start_log
-from whyrobust.records import write_drawings, write_records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

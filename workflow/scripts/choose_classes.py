@@ -6,10 +6,10 @@ Stands alone, outside the study, because the classes are a decision that is made
 
 from typing import TYPE_CHECKING
 
-from whyrobust.classes import choose_classes, other_nouns, read_classes, write_classes
-from whyrobust.icons import build_icon_records, read_sets
+from whyrobust.data.iconify import build_icon_records, read_sets
+from whyrobust.data.label_matcher import choose_classes, other_nouns, read_classes, write_classes
 from whyrobust.logs import start_log
-from whyrobust.settings import ICON_PARTS
+from whyrobust.study.config import ICON_PARTS
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.comparison import ArrowTexts, as_test_set, read_rows, read_test_set
-from whyrobust.decontamination import TRAINING_IMAGES_A_CHUNK, decontaminate_in_chunks
+from whyrobust.data.fingerprints import ArrowTexts, as_test_set, read_rows, read_test_set
+from whyrobust.data.near_duplicates import TRAINING_IMAGES_A_CHUNK, decontaminate_in_chunks
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.shards import Slice
+from whyrobust.study.slices import Slice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from whyrobust.comparison import (
+from whyrobust.data.fingerprints import (
     ArrowTexts,
     as_test_set,
     read_comparison,
@@ -23,11 +23,11 @@ from whyrobust.comparison import (
     read_test_set,
     stream_kept,
 )
-from whyrobust.decontamination import decontaminate_in_chunks, merge_comparisons
+from whyrobust.data.near_duplicates import decontaminate_in_chunks, merge_comparisons
+from whyrobust.data.photo_store import uid_column
+from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.photographs import uid_column
-from whyrobust.records import RECORD_SCHEMA
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.classes import LabelMatcher, other_nouns, read_classes
-from whyrobust.description import (
+from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
+from whyrobust.report.data_summary import (
     CAPTION_COLUMNS,
     PAIR_SCHEMA,
     SAMPLE_SCHEMA,
@@ -25,8 +27,6 @@ from whyrobust.description import (
     read_pictures,
     sample_pairs,
 )
-from whyrobust.files import atomic_path
-from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.run_details import (
+from whyrobust.report.run_summary import (
     SAMPLE_PREDICTION_SCHEMA,
     PredictionFile,
     count_by_class,

@@ -6,7 +6,7 @@ Stands alone because it is the only stage that uses the network, and because its
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.downloads import download, read_pinned_sources
+from whyrobust.data.downloads import download, read_pinned_sources
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.cause_figures import causes_chart, first_contrasts
-from whyrobust.figure_files import measure_chart, save_figure
 from whyrobust.files import atomic_folder, write_text
-from whyrobust.latex import causes_table, effective_robustness_table
 from whyrobust.logs import start_log
-from whyrobust.looks import DOUBLE_COLUMN_POINTS, PAGE_HEIGHT_POINTS, SINGLE_COLUMN_POINTS
-from whyrobust.robustness_figures import choose_published, describe_points, reference_chart, robustness_chart
-from whyrobust.words import SHIFT_WORDS
+from whyrobust.report.cause_charts import causes_chart, first_contrasts
+from whyrobust.report.latex import causes_table, effective_robustness_table
+from whyrobust.report.render import measure_chart, save_figure
+from whyrobust.report.robustness_charts import choose_published, describe_points, reference_chart, robustness_chart
+from whyrobust.report.theme import DOUBLE_COLUMN_POINTS, PAGE_HEIGHT_POINTS, SINGLE_COLUMN_POINTS
+from whyrobust.study.display_names import SHIFT_WORDS
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.files import atomic_path
-from whyrobust.logs import start_log
-from whyrobust.subsets import (
+from whyrobust.data.subsets import (
     SubsetError,
     draw_class_balanced,
     draw_from_files,
@@ -20,6 +18,8 @@ from whyrobust.subsets import (
     draw_mixture,
     matched_size,
 )
+from whyrobust.files import atomic_path
+from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

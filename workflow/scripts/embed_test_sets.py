@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from whyrobust.class_names import read_prompt_names
-from whyrobust.encoders import open_run
-from whyrobust.evaluation import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts
+from whyrobust.data.photo_store import read_images
+from whyrobust.evaluation.embed import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts
+from whyrobust.evaluation.load_run import open_run
 from whyrobust.files import atomic_path
-from whyrobust.gpus import hold_gpus
 from whyrobust.logs import start_log
-from whyrobust.models import read_facts
-from whyrobust.photographs import read_images
-from whyrobust.training import pick_device
+from whyrobust.study.class_table import read_prompt_names
+from whyrobust.training.gpu_locks import hold_gpus
+from whyrobust.training.loop import pick_device
+from whyrobust.training.models import read_facts
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

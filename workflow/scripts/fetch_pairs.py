@@ -7,9 +7,9 @@ failed job keeps what it has.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whyrobust.data.img2dataset import NO_SHARD, fetch_pairs
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.pairs import NO_SHARD, fetch_pairs
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
-from whyrobust.class_names import read_class_names
+from whyrobust.evaluation.heads import fit_linear_probe, fit_nearest_mean
 from whyrobust.files import atomic_path
-from whyrobust.gpus import hold_gpus
-from whyrobust.heads import fit_linear_probe, fit_nearest_mean
 from whyrobust.logs import start_log
+from whyrobust.study.class_table import read_class_names
+from whyrobust.training.gpu_locks import hold_gpus
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

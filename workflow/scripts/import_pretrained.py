@@ -6,10 +6,10 @@ any other, embedded and scored by the same code.
 
 from typing import TYPE_CHECKING
 
-from whyrobust.encoders import read_published
+from whyrobust.evaluation.load_run import read_published
 from whyrobust.files import write_json
 from whyrobust.logs import start_log
-from whyrobust.models import save_weights
+from whyrobust.training.models import save_weights
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

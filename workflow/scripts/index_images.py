@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whyrobust.data.photo_sources import border_of, check_whole
+from whyrobust.data.photo_store import check_photographs, write_photographs
+from whyrobust.data.pixel_store import check_failure_share
 from whyrobust.files import atomic_path
-from whyrobust.images import check_failure_share
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import border_of, check_whole
-from whyrobust.photographs import check_photographs, write_photographs
-from whyrobust.shards import Slice
+from whyrobust.study.slices import Slice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from whyrobust.data.merge_slices import find_repeats, join_ink, join_records, join_stores
+from whyrobust.data.photo_sources import REPEATED, check_not_empty, check_whole, keeps_first_of_repeats
+from whyrobust.data.pixel_store import check_failure_share
+from whyrobust.data.record_writer import Presence, SourceError, read_presence
 from whyrobust.files import atomic_path
-from whyrobust.images import check_failure_share
 from whyrobust.logs import start_log
-from whyrobust.photo_sources import REPEATED, check_not_empty, check_whole, keeps_first_of_repeats
-from whyrobust.readings import Presence, SourceError, read_presence
-from whyrobust.slices import find_repeats, join_ink, join_records, join_stores
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -6,9 +6,9 @@ again and again.
 
 from typing import TYPE_CHECKING
 
+from whyrobust.data.img2dataset import write_pairs
+from whyrobust.data.photo_sources import list_yfcc_pairs
 from whyrobust.logs import start_log
-from whyrobust.pairs import write_pairs
-from whyrobust.photo_sources import list_yfcc_pairs
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

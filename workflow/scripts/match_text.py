@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from whyrobust.classes import LabelMatcher, other_nouns, read_classes
+from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
+from whyrobust.data.records import read_record_rows
+from whyrobust.data.text_labels import describe_matches, match_records
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.records import read_record_rows
-from whyrobust.shards import Slice
-from whyrobust.text_match import describe_matches, match_records
+from whyrobust.study.slices import Slice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

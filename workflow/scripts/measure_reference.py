@@ -6,9 +6,9 @@ Stands alone because it depends on committed tables only, not on the study; the 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whyrobust.analysis.published_models import measure_reference, read_reference
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.reference import measure_reference, read_reference
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from whyrobust.class_names import read_class_names, read_covered_classes
+from whyrobust.evaluation.scoring import PREDICTION_SCHEMA, ScoredSet, accuracy_table, add_restricted_views, score_run
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
-from whyrobust.plan import HEAD_FIELDS, Head
-from whyrobust.scoring import PREDICTION_SCHEMA, ScoredSet, accuracy_table, add_restricted_views, score_run
+from whyrobust.study.class_table import read_class_names, read_covered_classes
+from whyrobust.study.plan import HEAD_FIELDS, Head
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -8,11 +8,11 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from whyrobust.checkpoints import STOPPED_EXIT_CODE, StoppedError
-from whyrobust.gpus import hold_gpus
 from whyrobust.logs import start_log
-from whyrobust.training import Computing
-from whyrobust.training_jobs import TrainingJob, carry_out, launch
+from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError
+from whyrobust.training.gpu_locks import hold_gpus
+from whyrobust.training.job import TrainingJob, carry_out, launch
+from whyrobust.training.loop import Computing
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

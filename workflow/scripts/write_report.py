@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.downloads import read_pinned_sources
+from whyrobust.data.downloads import read_pinned_sources
+from whyrobust.data.text_labels import sum_matches
 from whyrobust.files import checksum, write_json
 from whyrobust.logs import start_log
-from whyrobust.provenance import (
-    PACKAGE_FOLDER,
+from whyrobust.report.page import (
+    DataTables,
+    Making,
+    ReferenceTables,
+    RunTables,
+    StudyTables,
+    render_report,
+    write_report,
+)
+from whyrobust.report.provenance import (
     git_commit,
     machine,
-    package_versions,
     stage_times,
     without_secrets,
 )
-from whyrobust.report import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report, write_report
-from whyrobust.text_match import sum_matches
+from whyrobust.study.code_version import PACKAGE_FOLDER, package_versions
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -1,0 +1,1 @@
+"""Statistics on scores: effective robustness, effects and their intervals."""

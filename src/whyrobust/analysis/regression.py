@@ -1,0 +1,405 @@
+"""A second opinion on the causes: one regression over all runs in place of paired comparisons.
+
+This module stands alone because it must not share assumptions with `whyrobust.analysis.effects`: it uses no baseline
+line and no pairs, so that the two can disagree. A reader who finds both pointing the same way has more reason to
+believe either.
+
+Sources: Belsley, Kuh and Welsch 1980, "Regression Diagnostics" (variance inflation, condition number); MacKinnon,
+Nielsen and Webb 2023, "Leverage, influence, and the jackknife in clustered regression models" (arXiv 2205.03288),
+for the jackknife over clusters; Ibragimov and Müller 2010 for Student's t with as many degrees of freedom as
+clusters less one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whyrobust.analysis.effective_robustness import POINTS_PER_UNIT, from_scale, to_scale
+from whyrobust.study.plan import SUPERVISION_OF_OBJECTIVE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whyrobust.analysis.effective_robustness import BoolArray, FloatArray
+
+CONTRASTIVE_OBJECTIVES = frozenset({"clip", "siglip", "supcon", "simclr"})
+HEADS_WITH_TEXT = frozenset({"zero_shot"})
+
+#: What `regress_causes` must be told of each run and head on each shift.
+POINT_COLUMNS = (
+    "run",
+    "seed",
+    "shift",
+    "id_accuracy",
+    "shift_accuracy",
+    "train_images",
+    "source",
+    "objective",
+    "supervision",
+    "head",
+)
+REGRESSION_COLUMNS = (
+    "shift",
+    "cause",
+    "term",
+    "coefficient",
+    "low",
+    "high",
+    "points",
+    "low_points",
+    "high_points",
+    "vif",
+    "condition_number",
+    "rows",
+    "seeds",
+    "r_squared",
+    "note",
+)
+
+# Above these a reader must be warned (Belsley, Kuh and Welsch 1980, chapter 3, and common use).
+VIF_LIMIT = 10.0
+CONDITION_LIMIT = 30.0
+
+_TOLERANCE = 1e-8  # relative size below which a singular value counts as 0
+_ID_TERM = "in-distribution accuracy"
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One column of the regression: its cause, its name for a reader, and its values [rows]."""
+
+    cause: str
+    name: str
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What one regression says of its terms, all [terms] but the last two."""
+
+    coefficient: FloatArray
+    half_width: FloatArray
+    vif: FloatArray
+    notes: list[list[str]]
+    condition_number: float
+    r_squared: float
+
+
+def regress_causes(
+    points: pd.DataFrame,
+    scale: str = "logit",
+    confidence: float = 0.95,
+    reference_source: str | None = None,
+) -> pd.DataFrame:
+    """Regress accuracy under shift on in-distribution accuracy and all five possible causes, shift by shift.
+
+    The model, by ordinary least squares on the scale (logit as a rule):
+
+        shift = intercept + slope * in-distribution
+                + size * log2(train_images)                                (training_set_size, per doubling)
+                + one term for each source but the reference               (training_distribution)
+                + captions, and images alone, each instead of labels       (language_at_training)
+                + text head instead of a head without text                 (language_at_test)
+                + contrastive objective instead of cross-entropy           (contrastive_loss)
+
+    With a column ``diverse_share`` (share of the diverse source in a mixture, 0 to 1) this number takes the
+    place of the sources. A run that started from another (``pretrained_by``, optional) counts as contrastive or
+    trained on captions where either stage was.
+
+    Intervals. Rows are not independent: heads of one run share its weights, runs of one seed share nested
+    subsets. Seeds are the independent units, so the standard error is the jackknife that leaves out one seed at
+    a time (CR3), sqrt((G - 1) / G * sum (b_g - mean b)^2), with the quantile of Student's t for G - 1 degrees of
+    freedom, G being the seeds within which the term varies. Where every seed has the same runs this is the
+    t interval over the coefficients of the single seeds, exact for normal noise even with three. By simulation, with
+    three seeds whose effects differ and a claim of 95 % (300 repeats, tests/test_regression.py repeats it), it covers
+    the truth 95 % of the time, HC3 over rows 77 to 81 %, the sandwich over three seeds with normal quantiles 81 %,
+    the sandwich over runs 72 to 77 %. The price is width: t is 4.3 with three seeds. The interval speaks of other
+    seeds on the same test images; what other images would do is only in `whyrobust.analysis.effects.contrast_effect`.
+
+    What cannot be known is said. A term that does not vary, or that is an exact combination of others, has an
+    empty estimate and a note that names these others; the remaining estimates do not depend on it. In a study
+    whose caption runs are all contrastive and read off by text, language_at_training, language_at_test and
+    contrastive_loss are (nearly) one and the same column: ``vif`` says how much larger the variance of a term is
+    than if it were unrelated to the others, ``condition_number`` (ratio of the largest to the smallest singular
+    value of the centred columns at unit length) says it of the whole design.
+
+    Args:
+        points: one row for each run and head on each shift, with the columns of `POINT_COLUMNS`; accuracies are
+            fractions. Optional: ``standard`` (which rows are the standard models), ``diverse_share``,
+            ``pretrained_by``. Other columns (caption, prompts, fitted_on) are not used.
+        scale: ``logit``, ``probit`` or ``linear``.
+        confidence: coverage of the intervals.
+        reference_source: source that the others are compared with. None takes the one that most standard models
+            have; without a column ``standard``, the one that most rows of cross-entropy have.
+
+    Returns:
+        One row a shift and term. ``coefficient, low, high`` are in units of the scale (logits), ``points,
+        low_points, high_points`` in percentage points: what the coefficient adds to a standard model of mean
+        accuracy, 100 * (accuracy at (m + coefficient) - accuracy at m), with m the mean of the standard models'
+        accuracies under shift on the scale. Without a column ``standard`` these are the cross-entropy
+        classifiers of the reference source. ``rows`` were fitted, of ``seeds`` seeds; ``note`` says what is
+        missing or left out (accuracies of 0 and 1, which have no finite logit) and why.
+
+    Raises:
+        ValueError: for missing columns, an unknown objective or source, or a confidence outside 0..1.
+    """
+    import pandas as pd
+
+    if not 0 < confidence < 1:
+        raise ValueError(f"A confidence of {confidence} is not between 0 and 1: give 0.95 for 95 %.")
+    missing = [column for column in POINT_COLUMNS if column not in points.columns]
+    if missing:
+        raise ValueError(f"The table of points lacks the columns {missing}: it has {list(points.columns)}. Add them.")
+    unknown = sorted(set(points["objective"]) - set(SUPERVISION_OF_OBJECTIVE))
+    if unknown:
+        raise ValueError(
+            f"The table of points has the objectives {unknown}: known ones are {sorted(SUPERVISION_OF_OBJECTIVE)}. "
+            "Leave their rows out, or say in whyrobust.study.plan and whyrobust.analysis.regression what they are."
+        )
+    if len(points) == 0:
+        return pd.DataFrame(columns=list(REGRESSION_COLUMNS))
+    reference = _reference_source(points) if reference_source is None else reference_source
+    if reference not in set(points["source"]):
+        raise ValueError(
+            f"No row of the table of points has the reference source {reference!r}: choose one of "
+            f"{sorted(set(points['source']))}."
+        )
+    # Terms are made from the whole table, so that every shift has the same rows in the result.
+    terms = _make_terms(points, reference)
+    standard = _standard_rows(points, reference)
+    rows: list[dict[str, Any]] = []
+    for shift in dict.fromkeys(points["shift"]):
+        here = (points["shift"] == shift).to_numpy()
+        rows += _regress_shift(str(shift), points[here], [_take(term, here) for term in terms], standard[here],
+                               scale, confidence)  # fmt: skip
+    return pd.DataFrame(rows, columns=list(REGRESSION_COLUMNS))
+
+
+def _regress_shift(
+    shift: str,
+    points: pd.DataFrame,
+    terms: list[_Term],
+    standard: BoolArray,
+    scale: str,
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """Return the rows of one shift."""
+    x = to_scale(points["id_accuracy"].to_numpy(dtype=float), scale)
+    y = to_scale(points["shift_accuracy"].to_numpy(dtype=float), scale)
+    used = np.isfinite(x) & np.isfinite(y)
+    shared_notes = []
+    without = int((np.isnan(x) | np.isnan(y)).sum())
+    extreme = int((~used).sum()) - without
+    if extreme:
+        shared_notes.append(f"{extreme} rows with an accuracy of 0 or 1, which has no finite {scale}, are left out.")
+    if without:
+        shared_notes.append(f"{without} rows without an accuracy are left out.")
+    seeds = points["seed"].to_numpy()[used]
+    fit = _fit(x[used], y[used], [_take(term, used) for term in terms], seeds, confidence)
+    at = float(y[used & standard].mean()) if (used & standard).any() else np.nan
+    if np.isnan(at):
+        shared_notes.append("There is no standard model with usable accuracies to turn logits into points.")
+
+    def in_points(change: float) -> float:
+        return POINTS_PER_UNIT * float(from_scale(at + change, scale) - from_scale(at, scale))
+
+    rows = []
+    for number, term in enumerate(terms):
+        middle, half = float(fit.coefficient[number]), float(fit.half_width[number])
+        rows.append(
+            {
+                "shift": shift,
+                "cause": term.cause,
+                "term": term.name,
+                "coefficient": middle,
+                "low": middle - half,
+                "high": middle + half,
+                "points": in_points(middle),
+                "low_points": in_points(middle - half),
+                "high_points": in_points(middle + half),
+                "vif": float(fit.vif[number]),
+                "condition_number": fit.condition_number,
+                "rows": int(used.sum()),
+                "seeds": len(set(seeds)),
+                "r_squared": fit.r_squared,
+                "note": " ".join([*fit.notes[number], *shared_notes]),
+            }
+        )
+    return rows
+
+
+# --- The columns of the regression --------------------------------------------------------------------------
+
+
+def _reference_source(points: pd.DataFrame) -> str:
+    """Return the source of most standard models, or of most rows of cross-entropy; the first by name of equals."""
+    if "standard" in points.columns and points["standard"].astype(bool).any():
+        among = points[points["standard"].astype(bool)]
+    else:
+        among = points[points["objective"] == "cross_entropy"]
+    counts = (among if len(among) else points)["source"].value_counts()
+    return str(min(counts[counts == counts.max()].index))
+
+
+def _standard_rows(points: pd.DataFrame, reference: str) -> BoolArray:
+    """Return which rows are standard models, [rows]."""
+    if "standard" in points.columns:
+        return points["standard"].to_numpy(dtype=bool)
+    plain = (points["objective"] == "cross_entropy") & (points["head"] == "classifier")
+    found: BoolArray = (plain & (points["source"] == reference) & (_pretrained_by(points) == "")).to_numpy(dtype=bool)
+    return found
+
+
+def _pretrained_by(points: pd.DataFrame) -> pd.Series[str]:
+    """Return the objective of the run that each row's run started from, empty without one or when not told."""
+    import pandas as pd
+
+    if "pretrained_by" not in points.columns:
+        return pd.Series("", index=points.index)
+    return points["pretrained_by"].fillna("").astype(str)
+
+
+def _make_terms(points: pd.DataFrame, reference: str) -> list[_Term]:
+    """Return the columns of the five causes; each cause has at least one, so that none goes missing silently."""
+    first_stage = _pretrained_by(points)
+    captions = (points["supervision"] == "captions") | (first_stage.map(SUPERVISION_OF_OBJECTIVE) == "captions")
+    images_alone = (points["supervision"] == "images") & ~captions
+    contrastive = points["objective"].isin(CONTRASTIVE_OBJECTIVES) | first_stage.isin(CONTRASTIVE_OBJECTIVES)
+    terms = [_Term("training_set_size", "twice the images", np.log2(points["train_images"].astype(float).to_numpy()))]
+    if "diverse_share" in points.columns and points["diverse_share"].notna().all():
+        share = points["diverse_share"].to_numpy(dtype=float)
+        terms.append(_Term("training_distribution", "all instead of none of the diverse source", share))
+    else:
+        others = sorted(set(points["source"]) - {reference})
+        for source in others:
+            name = f"{source} instead of {reference}"
+            terms.append(_Term("training_distribution", name, _numbers(points["source"] == source)))
+        if not others:
+            name = f"another source instead of {reference}"
+            terms.append(_Term("training_distribution", name, np.zeros(len(points))))
+    terms.append(_Term("language_at_training", "captions instead of labels", _numbers(captions)))
+    if images_alone.any():
+        name = "images alone instead of labels"
+        terms.append(_Term("language_at_training", name, _numbers(images_alone)))
+    text_head = _numbers(points["head"].isin(HEADS_WITH_TEXT))
+    terms.append(_Term("language_at_test", "head with text instead of without", text_head))
+    name = "contrastive objective instead of cross-entropy"
+    terms.append(_Term("contrastive_loss", name, _numbers(contrastive)))
+    return terms
+
+
+def _numbers(flags: pd.Series[bool]) -> FloatArray:
+    return np.asarray(flags, dtype=np.float64)
+
+
+def _take(term: _Term, rows: BoolArray) -> _Term:
+    return _Term(term.cause, term.name, term.values[rows])
+
+
+# --- Least squares that says what it cannot know ------------------------------------------------------------
+
+
+def _fit(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArray, confidence: float) -> _Fit:
+    """Fit one regression; see `regress_causes` for what is returned and why."""
+    import statsmodels.api as sm
+
+    count = len(terms)
+    empty = np.full(count, np.nan)
+    notes: list[list[str]] = [[] for _ in terms]
+    varies = np.array([len(term.values) > 0 and float(np.ptp(term.values)) > 0 for term in terms])
+    for number in np.flatnonzero(~varies):
+        notes[number].append("Not identifiable: it is the same in all rows.")
+    if len(y) == 0:
+        return _Fit(empty, empty, empty, [["Not identifiable: there is no usable row."] for _ in terms], np.nan, np.nan)
+
+    kept = np.flatnonzero(varies)
+    columns = np.column_stack([x, *(terms[number].values for number in kept)])
+    # Centred, so that "collinear" is about how columns vary and not about how far from 0 they lie.
+    centred = columns - columns.mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=0)
+    centred = centred / np.where(lengths > 0, lengths, 1.0)
+    design = np.column_stack([np.ones(len(y)), centred])
+    known, tied = _identifiable(design)
+    names = ["the intercept", _ID_TERM, *(terms[number].name for number in kept)]
+    # statsmodels inverts by the pseudo-inverse: where columns are tied, the others' coefficients are still unique.
+    # It warns that the design is singular, which `notes` say better.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = sm.OLS(y, design).fit()
+    freedom = len(y) - int(np.linalg.matrix_rank(design, tol=_TOLERANCE * np.linalg.norm(design, 2)))
+    levels = list(dict.fromkeys(seeds))
+    left_out = [_solve(design[seeds != seed], y[seeds != seed]) for seed in levels] if len(levels) > 1 else []
+
+    coefficient, half_width, vif = empty.copy(), empty.copy(), empty.copy()
+    for position, number in enumerate(kept, start=2):
+        vif[number] = _variance_inflation(design, position) if known[position] else np.inf
+        if not known[position]:
+            others = ", ".join(name for name, is_tied in zip(names, tied[position], strict=True) if is_tied)
+            notes[number].append(f"Not identifiable: in these rows it cannot be told apart from {others}.")
+            continue
+        unit = 1.0 / lengths[position - 1]
+        coefficient[number] = model.params[position] * unit
+        within = [float(np.ptp(terms[number].values[seeds == seed])) > 0 for seed in levels]
+        jackknifed = np.array([solution[position] for solution in left_out]) * unit
+        if freedom < 1:
+            notes[number].append("No interval: there are as many coefficients as rows.")
+        elif sum(within) < 2 or not np.isfinite(jackknifed).all():
+            notes[number].append(
+                "No interval: fewer than two seeds show this term, so it cannot be said how they vary."
+            )
+        else:
+            half_width[number] = _jackknife_half_width(jackknifed, sum(within), confidence)
+        if vif[number] > VIF_LIMIT:
+            notes[number].append(
+                f"Nearly collinear with other terms (variance inflation {vif[number]:.0f}): it is hardly told apart."
+            )
+    singular = np.linalg.svd(centred, compute_uv=False)
+    condition = float(singular[0] / singular[-1]) if known.all() and singular[-1] > 0 else np.inf
+    if CONDITION_LIMIT < condition < np.inf:
+        for number in kept:
+            notes[number].append(f"The design is nearly singular (condition number {condition:.0f}).")
+    r_squared = float(model.rsquared) if float(np.ptp(y)) > 0 else np.nan
+    return _Fit(coefficient, half_width, vif, notes, condition, r_squared)
+
+
+def _identifiable(design: FloatArray) -> tuple[BoolArray, BoolArray]:
+    """Say which coefficients the rows determine, [columns], and which columns each is tied to, [columns, columns].
+
+    A coefficient is determined where no vector of the null space of the design touches it.
+    """
+    columns = design.shape[1]
+    _, singular, right = np.linalg.svd(design, full_matrices=True)
+    padded = np.zeros(columns)
+    padded[: singular.size] = singular
+    null = right[padded <= _TOLERANCE * max(float(padded.max()), 1e-300)]
+    projection = np.abs(null.T @ null)
+    tied = (projection > 1e-6) & ~np.eye(columns, dtype=bool)
+    return np.diag(projection) <= 1e-6, tied
+
+
+def _solve(design: FloatArray, y: FloatArray) -> FloatArray:
+    """Return least-squares coefficients, NaN where the rows do not determine one, [columns]."""
+    known, _ = _identifiable(design)
+    solution = np.linalg.lstsq(design, y, rcond=_TOLERANCE)[0]
+    return np.where(known, solution, np.nan)
+
+
+def _variance_inflation(design: FloatArray, position: int) -> float:
+    """Return 1 / (1 - R squared) of one column, of unit length and mean 0, regressed on all others."""
+    others = np.delete(design, position, axis=1)
+    column = design[:, position]
+    residual = column - others @ np.linalg.lstsq(others, column, rcond=_TOLERANCE)[0]
+    return float(1.0 / (residual @ residual))
+
+
+def _jackknife_half_width(estimates: FloatArray, seeds: int, confidence: float) -> float:
+    """Return the half width of the interval of an estimate from its values without one seed each, [all seeds]."""
+    from scipy.stats import t as student
+
+    count = estimates.size
+    variance = (count - 1) / count * float(((estimates - estimates.mean()) ** 2).sum())
+    return float(student.ppf((1.0 + confidence) / 2.0, seeds - 1)) * float(np.sqrt(variance))

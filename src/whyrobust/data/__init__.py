@@ -1,0 +1,1 @@
+"""Training and test data: from downloads to records, images, texts and subsets."""

@@ -1,0 +1,442 @@
+"""Class names and how they are found in text: word boundaries, plurals, longest match first.
+
+It stands alone because the same matcher gives labels to icons by their names and to photographs by their
+captions. Fang et al. 2022 (arXiv 2205.01397, section 5) label text by the same idea: a text whose words name
+one class only is an example of it.
+
+A table of classes has the columns ``class``, ``synonyms`` and ``excluded_phrases``; the last two hold phrases
+separated by ``;``. An excluded phrase is a name of something else ("hot dog" is no dog): its words name no
+class.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from whyrobust.data.phrase_search import PhraseFinder
+from whyrobust.data.text_columns import Integers
+from whyrobust.files import atomic_path
+
+CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
+
+LabelPolicy = Literal["single", "first"]
+
+SharedNames = Literal["error", "ambiguous"]
+"""What a phrase is that two classes share: an error in the table, or a name that tells neither of them."""
+
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_APOSTROPHES = "'\u2018\u2019\u02bc"
+_IRREGULAR_PLURALS: Mapping[str, str] = {
+    "child": "children",
+    "foot": "feet",
+    "goose": "geese",
+    "man": "men",
+    "mouse": "mice",
+    "ox": "oxen",
+    "person": "people",
+    "tooth": "teeth",
+    "woman": "women",
+}
+
+
+def split_words(text: str) -> list[str]:
+    """Split text into words: lower case, no accents; hyphens, underscores and other marks separate words.
+
+    Letters and digits are separate words (``cloud2`` is ``cloud 2``), since names are numbered both ways.
+    Apostrophes join ("men's" is ``mens``), so that both ways of writing a possessive are one word.
+    """
+    if text.isascii():
+        return _WORD.findall(text.replace("'", "").lower())
+    return _WORD.findall(text.translate(_FOLDED))
+
+
+def space_words(text: str) -> str:
+    """Return a text so that its words (`split_words`) stand between spaces, or between what is ASCII and no word.
+
+    A letter and a digit of ASCII may stand side by side, since a word ends there in any text.
+    """
+    folded = text.translate(_FOLDED)
+    return folded if folded.isascii() else " ".join(_WORD.findall(folded))
+
+
+class _Folded(dict[int, str]):
+    """What each character is in words, made when first asked for: every character is folded by itself."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character in _APOSTROPHES:
+            folded = ""
+        else:
+            folded = unicodedata.normalize("NFKD", character).casefold()
+            # Case folding can bring back combined characters, so decompose once more before the accents go.
+            folded = unicodedata.normalize("NFKD", folded)
+            folded = "".join(part for part in folded if not unicodedata.combining(part))
+            folded = "".join(part if part.isalnum() else " " for part in folded)
+        self[code] = folded
+        return folded
+
+
+_FOLDED = _Folded()
+
+
+def plural_forms(word: str) -> set[str]:
+    """Return the plural spellings of an English noun, not the noun itself; several where usage differs."""
+    if word in _IRREGULAR_PLURALS:
+        return {_IRREGULAR_PLURALS[word]}
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        return {word + "es"}
+    if word.endswith("y") and len(word) > 1 and word[-2] not in "aeiou":
+        return {word[:-1] + "ies"}
+    forms = {word + "s"}
+    if word.endswith("o"):
+        forms.add(word + "es")
+    elif word.endswith("fe"):
+        forms.add(word[:-2] + "ves")
+    elif word.endswith("f"):
+        forms.add(word[:-1] + "ves")
+    return forms
+
+
+def split_phrases(cell: object) -> list[str]:
+    """Split a table cell of phrases separated by ``;``. A missing or empty cell has none."""
+    if not isinstance(cell, str):
+        return []
+    return [phrase.strip() for phrase in cell.split(";") if phrase.strip()]
+
+
+def read_classes(path: Path | str, shared: SharedNames = "error") -> pd.DataFrame:
+    """Read a table of classes or of candidate nouns (CSV) and check it by building a matcher from it.
+
+    Args:
+        path: the table; only the column ``class`` is needed.
+        shared: as in `LabelMatcher`.
+
+    Returns:
+        The columns of the file, text columns never missing (an empty cell is an empty text).
+
+    Raises:
+        ValueError: the column ``class`` is missing, a class is listed twice, or two classes share a name.
+    """
+    frame = pd.read_csv(path, dtype=dict.fromkeys((*CLASS_COLUMNS, "name"), str), keep_default_na=False)
+    if "class" not in frame.columns:
+        raise ValueError(f"{path}: column 'class' is missing; a table of classes has {list(CLASS_COLUMNS)}")
+    for name in CLASS_COLUMNS:
+        if name not in frame.columns:
+            frame[name] = ""
+    try:
+        LabelMatcher(frame, shared=shared)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return frame
+
+
+def write_classes(path: Path | str, classes: pd.DataFrame) -> None:
+    """Write a table of classes as CSV, whole or not at all."""
+    with atomic_path(path) as temporary:
+        classes.to_csv(temporary, index=False, lineterminator="\n")
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a phrase stands for: no name for a phrase that names no class, several for one that classes share."""
+
+    names: tuple[str, ...]
+    is_class: bool
+    written: bool
+    """False for a plural that was derived, which gives way to a phrase that was written."""
+
+
+class LabelMatcher:
+    """Finds classes in text.
+
+    The words of the text are read from left to right. At each word the longest phrase of the table that
+    starts there is taken and its words are used up; where none starts, the word is passed over. So a longer
+    phrase covers its words ("fire truck" is no fire, "hot dog" no dog). The last word of a phrase may be in
+    the plural.
+
+    Args:
+        classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``. Where it has a column ``name``,
+            that is what the class is called in text, and ``class`` an identifier that is not looked for.
+        others: table with the same columns of things that are no classes here. They are found the same way but
+            never returned; a text that also names one of them is not about one class alone.
+        shared: ``error``: no phrase may stand for two classes. ``ambiguous``: such a phrase names both, so that a text
+            with it is about neither alone (ImageNet's "crane" is a bird and a machine).
+
+    Raises:
+        ValueError: a class is listed twice or is empty, or one phrase stands for two classes.
+    """
+
+    def __init__(
+        self, classes: pd.DataFrame, others: pd.DataFrame | None = None, shared: SharedNames = "error"
+    ) -> None:
+        self._shared = shared
+        self.classes: list[str] = [str(name) for name in classes["class"]]
+        self._targets: dict[tuple[str, ...], _Target] = {}
+        excluded: list[tuple[str, ...]] = []
+        for table, is_class in ((classes, True), (others, False)):
+            if table is None:
+                continue
+            repeated = table["class"][table["class"].duplicated()]
+            if len(repeated):
+                raise ValueError(f"the class {str(repeated.iloc[0])!r} is listed twice; list it once")
+            for row in table.to_dict("records"):
+                name = str(row["class"])
+                spoken = str(row.get("name") or name)
+                for position, phrase in enumerate([spoken, *split_phrases(row["synonyms"])]):
+                    self._add(phrase, name, is_class=is_class, is_name=position == 0)
+                for phrase in split_phrases(row["excluded_phrases"]):
+                    excluded.append(self._key(phrase, name))
+        self._add_plurals()
+        # A phrase excluded from one class may be the name of another ("hot dog"): the name wins.
+        for key in excluded:
+            for form in [key, *_plural_keys(key)]:
+                target = self._targets.get(form)
+                if target is None or (not target.written and form == key):
+                    self._targets[form] = _Target((), is_class=False, written=True)
+        # Lengths by first word, longest first: most words start no phrase and cost one look-up.
+        lengths: dict[str, set[int]] = {}
+        for key in self._targets:
+            lengths.setdefault(key[0], set()).add(len(key))
+        self._lengths = {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
+        self._of_columns: tuple[PhraseFinder, Integers, Integers, NDArray[np.bool_]] | None = None
+
+    @staticmethod
+    def _key(phrase: str, name: str) -> tuple[str, ...]:
+        key = tuple(split_words(phrase))
+        if not key:
+            raise ValueError(f"the class {name!r} has the name or phrase {phrase!r}, which has no words in it")
+        return key
+
+    def _add(self, phrase: str, name: str, *, is_class: bool, is_name: bool) -> None:
+        key = self._key(phrase, name)
+        known = self._targets.get(key)
+        names: tuple[str, ...] = (name,)
+        if known is not None and name not in known.names:
+            if self._shared == "error" or not (is_class and known.is_class):
+                raise ValueError(
+                    f"{phrase!r} is a name of two classes, {known.names[0]!r} and {name!r}; keep it for one"
+                )
+            names = (*known.names, name)
+        elif known is not None and is_name and self._shared == "error":
+            raise ValueError(f"the class {name!r} is listed twice; list it once")
+        elif known is not None:
+            names = known.names
+        self._targets[key] = _Target(names, is_class=is_class, written=True)
+
+    def _add_plurals(self) -> None:
+        written = dict(self._targets)
+        for key, target in written.items():
+            for form in _plural_keys(key):
+                known = self._targets.get(form)
+                if known is None:
+                    self._targets[form] = _Target(target.names, is_class=target.is_class, written=False)
+                elif not known.written and set(known.names) != set(target.names):
+                    if self._shared == "error" or not (target.is_class and known.is_class):
+                        raise ValueError(
+                            f"{' '.join(form)!r} is the plural of a name of two classes, {known.names[0]!r} and "
+                            f"{target.names[0]!r}; write it as a synonym of one"
+                        )
+                    both = tuple(dict.fromkeys((*known.names, *target.names)))
+                    self._targets[form] = _Target(both, is_class=True, written=False)
+
+    def phrases(self) -> dict[str, tuple[str, ...]]:
+        """Return every phrase that is looked for, plurals too, and the classes that it names; none where it is none."""
+        return {" ".join(key): target.names if target.is_class else () for key, target in self._targets.items()}
+
+    def _find(self, text: str) -> tuple[list[str], bool, bool]:
+        """Return the distinct classes found, in order, and whether something else was found too.
+
+        The last value tells whether the first phrase found is one that several classes share.
+        """
+        words = split_words(text)
+        found: list[str] = []
+        other = ambiguous_start = False
+        start = 0
+        while start < len(words):
+            step = 1
+            for length in self._lengths.get(words[start], ()):
+                target = self._targets.get(tuple(words[start : start + length]))
+                if target is None or start + length > len(words):
+                    continue
+                if target.is_class:
+                    if len(target.names) > 1 and not found:
+                        ambiguous_start = True
+                    found += [name for name in target.names if name not in found]
+                elif target.names:
+                    other = True
+                step = length
+                break
+            start += step
+        return found, other, ambiguous_start
+
+    def _columns(self) -> tuple[PhraseFinder, Integers, Integers, NDArray[np.bool_]]:
+        """Return a finder of the phrases and, of each, the first and last class, and whether it is another thing.
+
+        A phrase that classes share stands for the first and the last of them: two that differ are no class alone.
+        """
+        if self._of_columns is None:
+            number_of = {name: number for number, name in enumerate(self.classes)}
+            targets = list(self._targets.values())
+            numbers = [
+                sorted(number_of[name] for name in target.names) if target.is_class else [] for target in targets
+            ]
+            self._of_columns = (
+                PhraseFinder({key: row for row, key in enumerate(self._targets)}, space_words),
+                np.array([of_target[0] if of_target else -1 for of_target in numbers], dtype=np.int64),
+                np.array([of_target[-1] if of_target else -1 for of_target in numbers], dtype=np.int64),
+                np.array([bool(target.names) and not target.is_class for target in targets], dtype=np.bool_),
+            )
+        return self._of_columns
+
+    def match(self, text: str) -> list[str]:
+        """Return the distinct classes that the text names, in the order of their first mention."""
+        return self._find(text)[0]
+
+    def label_of(self, text: str, policy: LabelPolicy = "single") -> str | None:
+        """Return the class of a text, or None.
+
+        Args:
+            text: a caption or a name.
+            policy: ``single``: the class if the text names exactly one and none of ``others``; ``first``: the
+                class named first, unless the name is one that several classes share.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
+        return self.label_of_all([text], policy)
+
+    def label_of_all(self, texts: Iterable[str], policy: LabelPolicy = "single") -> str | None:
+        """Return the class that several texts of one record name together, or None.
+
+        Each text is searched by itself, so that a phrase never runs from one into the next.
+
+        Args:
+            texts: texts, in the order in which they are read.
+            policy: as in `label_of`, of all texts together.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
+        if policy not in ("single", "first"):
+            raise ValueError(f"the label policy {policy!r} is not known; use 'single' or 'first'")
+        named: dict[str, None] = {}
+        other = False
+        for text in texts:
+            found, something_else, ambiguous_start = self._find(text)
+            if policy == "first" and not named and ambiguous_start:
+                return None
+            named |= dict.fromkeys(found)
+            other = other or something_else
+        if policy == "single" and (other or len(named) != 1):
+            return None
+        return next(iter(named), None)
+
+    def label_records(self, fields: Sequence[pa.Array], policy: LabelPolicy = "single", threads: int = 1) -> pa.Array:
+        """Return the class that the texts of each record name together: `label_of_all` of many records at once.
+
+        Args:
+            fields: of one or more fields, in the order in which they are read, Arrow strings, one a record, or lists
+                of strings; none missing.
+            policy: as in `label_of_all`.
+            threads: share the texts.
+
+        Returns:
+            Arrow strings; null where there is no class.
+
+        Raises:
+            ValueError: the policy is neither of the two.
+        """
+        if policy not in ("single", "first"):
+            raise ValueError(f"the label policy {policy!r} is not known; use 'single' or 'first'")
+        finder, lowest, highest, others = self._columns()
+        rows_of, phrases_of = [], []
+        for field in fields:
+            is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+            found = finder.find(field.flatten() if is_list else field, threads)
+            owner = pc.list_parent_indices(field).to_numpy()[found.texts] if is_list else found.texts
+            rows_of.append(owner)
+            phrases_of.append(found.phrases)
+        rows, phrases = np.concatenate(rows_of), np.concatenate(phrases_of)
+        count = len(fields[0])
+        label = np.full(count, -1, dtype=np.int64)
+        of_class = lowest[phrases] >= 0
+        if policy == "first":
+            order = np.argsort(rows[of_class], kind="stable")
+            named, first = np.unique(rows[of_class][order], return_index=True)
+            begins = phrases[of_class][order][first]
+            label[named] = np.where(lowest[begins] == highest[begins], lowest[begins], -1)
+        else:
+            smallest, largest = np.full(count, len(self.classes), dtype=np.int64), label.copy()
+            np.minimum.at(smallest, rows[of_class], lowest[phrases[of_class]])
+            np.maximum.at(largest, rows[of_class], highest[phrases[of_class]])
+            alone = smallest == largest
+            alone[rows[others[phrases]]] = False
+            label[alone] = smallest[alone]
+        return pa.array(self.classes, pa.string()).take(pa.array(label, mask=label < 0))
+
+
+def _plural_keys(key: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [(*key[:-1], form) for form in sorted(plural_forms(key[-1]))]
+
+
+def other_nouns(nouns: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``nouns`` that are not among ``classes``: what a name may show besides a class."""
+    return nouns[~nouns["class"].isin(set(classes["class"]))].reset_index(drop=True)
+
+
+def choose_classes(
+    records: Mapping[str, pd.DataFrame],
+    nouns: pd.DataFrame,
+    minimum: Mapping[str, int],
+    count_parts: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Choose the classes of a study: the candidate nouns that every named part draws often enough.
+
+    Distinct drawings (values of ``group``) are counted, not files, so that six styles of one drawing count
+    once.
+
+    Args:
+        records: records by part, with ``label`` found among all candidate nouns.
+        nouns: candidate nouns, a table of classes; where it has a column ``role``, only ``candidate`` rows
+            can be chosen.
+        minimum: fewest drawings wanted, by part. Parts without a minimum do not matter for the choice.
+        count_parts: parts whose number of drawings is listed too.
+
+    Returns:
+        The chosen rows of ``nouns`` in alphabetical order: ``class``, ``synonyms``, ``excluded_phrases`` and
+        one column of counts a part.
+
+    Raises:
+        ValueError: a part has no records table, or no noun is left.
+    """
+    parts = list(dict.fromkeys([*minimum, *count_parts]))
+    absent = [part for part in parts if part not in records]
+    if absent:
+        raise ValueError(f"no records for the parts {absent}; there are {sorted(records)}")
+    table = nouns[nouns["role"] == "candidate"] if "role" in nouns.columns else nouns
+    chosen = table[list(CLASS_COLUMNS)].copy()
+    for part in parts:
+        frame = records[part]
+        drawings = frame[frame["label"].notna()].groupby("label")["group"].nunique()
+        chosen[part] = [int(drawings.get(name, 0)) for name in chosen["class"]]
+    for part, fewest in minimum.items():
+        chosen = chosen[chosen[part] >= fewest]
+    if chosen.empty:
+        raise ValueError(f"no noun has the fewest drawings wanted, {dict(minimum)}; lower them or add records")
+    return chosen.sort_values("class", ignore_index=True)
+
+
+def match_labels(texts: Iterable[str], matcher: LabelMatcher, policy: LabelPolicy = "single") -> list[str | None]:
+    """Return the label of each text (see `LabelMatcher.label_of`)."""
+    return [matcher.label_of(text, policy) for text in texts]

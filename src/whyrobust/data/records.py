@@ -1,0 +1,199 @@
+"""The table of records and the table of drawings: their columns, their checks, and how they are stored.
+
+Every source ends in these two tables and every later stage starts from them, so that a user's own data only
+has to be brought into this form. It stands alone because it knows nothing of where a record came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whyrobust.files import atomic_path
+
+LABEL_SEPARATOR = ";"
+"""Between the classes of a label that names several, any of which is right (ObjectNet)."""
+
+RECORD_SCHEMA = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("description", pa.string(), nullable=False),
+        pa.field("tags", pa.list_(pa.string()), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("collection", pa.string(), nullable=False),
+    ]
+)
+"""Columns of records: one row an image-text pair. Only ``label`` may be missing."""
+
+DRAWING_SCHEMA = pa.schema([pa.field("uid", pa.string(), nullable=False), pa.field("svg", pa.string(), nullable=False)])
+"""Columns of drawings: one row a record that is drawn, ``svg`` a whole SVG document."""
+
+
+def check_uids(uids: Iterable[object], what: str) -> None:
+    """Raise a ValueError unless every uid is a non-empty string and none occurs twice."""
+    seen: set[str] = set()
+    for row, uid in enumerate(uids):
+        if not isinstance(uid, str) or not uid.strip():
+            raise ValueError(f"{what}: row {row} has the uid {uid!r}; give every row a non-empty text uid")
+        if uid in seen:
+            raise ValueError(f"{what}: the uid {uid!r} occurs more than once (again in row {row}); make uids unique")
+        seen.add(uid)
+
+
+def to_table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
+    """Turn a DataFrame into an Arrow table of exactly ``schema``.
+
+    Args:
+        frame: one row a record; columns in any order.
+        schema: the columns wanted.
+        what: what the table is, for messages.
+
+    Returns:
+        The table, columns in the order of the schema; a missing label is null.
+
+    Raises:
+        ValueError: a column is missing or unknown, a value is missing or of the wrong type, a uid is empty
+            or not unique.
+    """
+    missing = [name for name in schema.names if name not in frame.columns]
+    unknown = [str(name) for name in frame.columns if name not in schema.names]
+    if missing or unknown:
+        raise ValueError(
+            f"{what}: columns missing: {missing or 'none'}, columns not known: {unknown or 'none'}; "
+            f"the table must have exactly {schema.names}"
+        )
+    check_uids(frame["uid"], what)
+    columns = []
+    for field in schema:
+        values = [_plain(value) for value in frame[field.name]]
+        if not field.nullable:
+            empty = [row for row, value in enumerate(values) if value is None]
+            if empty:
+                raise ValueError(
+                    f"{what}: column {field.name!r} has no value in {len(empty)} rows, first in row "
+                    f"{empty[0]} "
+                    f"(uid {frame['uid'].iloc[empty[0]]!r}); only 'label' may be missing"
+                )
+        if pa.types.is_list(field.type) and any(isinstance(value, str) for value in values):
+            # Arrow would take one text for a list of its letters.
+            raise ValueError(f"{what}: column {field.name!r} holds a single text; give each row a list of texts")
+        try:
+            columns.append(pa.array(values, type=field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
+            raise ValueError(f"{what}: column {field.name!r} cannot be stored as {field.type}: {error}") from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _plain(value: object) -> object:
+    """Return a value as Arrow takes it: None for any kind of missing, a list for any kind of sequence."""
+    if isinstance(value, str):
+        return value
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return None
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_records(frame: pd.DataFrame, what: str) -> None:
+    """Raise a ValueError where a group, a collection or a given label is empty."""
+    for column in ("group", "collection", "label"):
+        empty = frame[column].notna() & (frame[column].astype(str).str.strip() == "")
+        if empty.any():
+            row = int(empty.to_numpy().argmax())
+            hint = "leave it missing" if column == "label" else "give each record one"
+            raise ValueError(
+                f"{what}: column {column!r} is empty in row {row} (uid {frame['uid'].iloc[row]!r}); {hint}"
+            )
+
+
+def write_records(path: Path | str, records: pd.DataFrame) -> None:
+    """Check records and write them as Parquet, whole or not at all.
+
+    Args:
+        path: the file to write.
+        records: columns of `RECORD_SCHEMA`, in any order.
+
+    Raises:
+        ValueError: see `to_table`; also for an empty group, collection or label.
+    """
+    table = to_table(records, RECORD_SCHEMA, f"records for {path}")
+    _check_records(records, f"records for {path}")
+    _write(path, table)
+
+
+def read_records(path: Path | str) -> pd.DataFrame:
+    """Read and check records. ``tags`` holds lists of text; a missing ``label`` is missing (``isna``).
+
+    Raises:
+        ValueError: the file does not hold the columns of `RECORD_SCHEMA`, or a uid is empty or not unique.
+    """
+    return _as_records(path, _checked(path, pq.read_table(path), RECORD_SCHEMA))
+
+
+def _as_records(path: Path | str, table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    frame["tags"] = [list(tags) for tags in frame["tags"]]
+    check_uids(frame["uid"], f"records in {path}")
+    _check_records(frame, f"records in {path}")
+    return frame
+
+
+def read_record_rows(path: Path | str, rows: range) -> pd.DataFrame:
+    """Read some rows of records, and hold no others but those of the row groups that they lie in.
+
+    Raises:
+        ValueError: see `read_records`.
+    """
+    file = pq.ParquetFile(path)
+    parts, start = [RECORD_SCHEMA.empty_table()], 0
+    for number in range(file.num_row_groups):
+        stop = start + file.metadata.row_group(number).num_rows
+        first, last = max(rows.start, start), min(rows.stop, stop)
+        if first < last:
+            parts.append(_checked(path, file.read_row_group(number), RECORD_SCHEMA).slice(first - start, last - first))
+        start = stop
+    return _as_records(path, pa.concat_tables(parts))
+
+
+def write_drawings(path: Path | str, drawings: pd.DataFrame) -> None:
+    """Check drawings (columns of `DRAWING_SCHEMA`) and write them as Parquet, whole or not at all."""
+    _write(path, to_table(drawings, DRAWING_SCHEMA, f"drawings for {path}"))
+
+
+def read_drawings(path: Path | str) -> pd.DataFrame:
+    """Read and check drawings: columns ``uid`` and ``svg``.
+
+    Raises:
+        ValueError: the file does not hold the columns of `DRAWING_SCHEMA`, or a uid is empty or not unique.
+    """
+    frame = _read(path, DRAWING_SCHEMA)
+    check_uids(frame["uid"], f"drawings in {path}")
+    return frame
+
+
+def _write(path: Path | str, table: pa.Table) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
+    frame: pd.DataFrame = _checked(path, pq.read_table(path), schema).to_pandas()
+    return frame
+
+
+def _checked(path: Path | str, table: pa.Table, schema: pa.Schema) -> pa.Table:
+    for field in schema:
+        found = table.schema.field(field.name).type if field.name in table.column_names else None
+        if found != field.type:
+            raise ValueError(
+                f"{path}: column {field.name!r} should be {field.type} and is {found or 'absent'}; "
+                f"write the file with whyrobust.data.records"
+            )
+    return table.select(schema.names).cast(schema)

@@ -1,0 +1,105 @@
+"""Labels found in text, and how good they are: the paper's way to get labels without annotation.
+
+Stands alone because the five causes need the same labels for every source, and the reader needs to know how many
+records match and how often the match is right. What counts as a match is decided by `classes.LabelMatcher`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from whyrobust.data.label_matcher import LabelMatcher, LabelPolicy
+from whyrobust.data.text_columns import text_column
+
+TEXT_FIELDS = ("title", "description", "tags")
+
+MATCH_COLUMNS = ("class", "records", "matched", "known", "right", "precision", "recall")
+
+
+def match_records(
+    records: pd.DataFrame,
+    matcher: LabelMatcher,
+    fields: Sequence[str],
+    policy: LabelPolicy = "single",
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Find the class that the text of each record names (Fang et al. 2022, section 3.2: "text matching").
+
+    Each field, and each tag, is searched by itself, so that a phrase never runs from one into the next.
+
+    Args:
+        records: with ``uid, title, description, tags``.
+        matcher: finds classes in text.
+        fields: of ``title, description, tags``, in the order in which they are read.
+        policy: ``single``: the one class that all texts together name, where nothing else is named; ``first``: the
+            class named first.
+        threads: share the texts.
+
+    Returns:
+        ``uid, label``, in the order of the records; the label is None where there is none.
+
+    Raises:
+        ValueError: a field that is not known.
+    """
+    unknown = sorted(set(fields) - set(TEXT_FIELDS))
+    if unknown or not fields:
+        raise ValueError(f"text fields are {list(fields)}: choose from {', '.join(TEXT_FIELDS)}")
+    columns = [text_column(records[name]) for name in fields]
+    labels = matcher.label_records(columns, policy, threads)
+    return pd.DataFrame(
+        {"uid": records["uid"].array, "label": pd.Series(labels.to_numpy(zero_copy_only=False), dtype=object)}
+    )
+
+
+def describe_matches(records: pd.DataFrame, matched: pd.DataFrame) -> pd.DataFrame:
+    """Say how many records match each class, and how often rightly, where the true label is known.
+
+    Args:
+        records: with ``uid`` and the true ``label``, missing where it is not known.
+        matched: of `match_records`, for the same uids.
+
+    Returns:
+        `MATCH_COLUMNS`, a row a class in alphabetical order, after a row for all with an empty class: records with
+        this true label, records matched to it, those of them with a known label, those that are right, and
+        ``precision`` = right / known and ``recall`` = right / records (missing where there is nothing to divide by).
+
+    Raises:
+        ValueError: the tables are not about the same uids.
+    """
+    both = records[["uid", "label"]].merge(matched, on="uid", suffixes=("", "_found"), validate="one_to_one")
+    if len(both) != len(records) or len(both) != len(matched):
+        raise ValueError(
+            f"{len(records)} records and {len(matched)} matches share {len(both)} uids: match the same records"
+        )
+    known, found = both["label"].notna(), both["label_found"].notna()
+    right = known & found & (both["label"] == both["label_found"])
+    rows = []
+    for name in ["", *sorted(set(both["label"].dropna()) | set(both["label_found"].dropna()))]:
+        true = known if name == "" else both["label"] == name
+        match = found if name == "" else both["label_found"] == name
+        counts = {
+            "class": name,
+            "records": int(true.sum()),
+            "matched": int(match.sum()),
+            "known": int((match & known).sum()),
+            "right": int((match & right).sum()),
+        }
+        rows.append(counts | _rates(counts))
+    return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype({"precision": float, "recall": float})
+
+
+def _rates(counts: Mapping[Any, Any]) -> dict[str, float | None]:
+    return {
+        "precision": counts["right"] / counts["known"] if counts["known"] else None,
+        "recall": counts["right"] / counts["records"] if counts["records"] else None,
+    }
+
+
+def sum_matches(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return what `describe_matches` would say of all records from what it says of their parts."""
+    counts = pd.concat(parts).groupby("class", as_index=False)[["records", "matched", "known", "right"]].sum()
+    rows = [row | _rates(row) for row in counts.to_dict("records")]
+    return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype({"precision": float, "recall": float})

@@ -1,0 +1,1 @@
+"""Evaluation of runs: embeddings, heads and scores."""

@@ -1,0 +1,298 @@
+"""Scoring: from a run's embeddings to predictions for every head and test set, and to accuracies.
+
+Stands alone because it is bookkeeping over `evaluation`'s arithmetic: which head a run has, which classes a test
+set covers, and on which images both axes of an effective-robustness plot are counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from whyrobust.data.records import LABEL_SEPARATOR
+from whyrobust.evaluation.embed import EvaluationError, predict, score_classifier, score_zero_shot
+from whyrobust.evaluation.heads import score_nearest_mean
+from whyrobust.study.plan import HEAD_FIELDS, Head
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        ("run", pa.dictionary(pa.int32(), pa.string())),
+        ("head", pa.dictionary(pa.int32(), pa.string())),
+        ("prompts", pa.dictionary(pa.int32(), pa.string())),
+        ("fitted_on", pa.dictionary(pa.int32(), pa.string())),
+        ("test_set", pa.dictionary(pa.int32(), pa.string())),
+        ("uid", pa.string()),
+        ("group", pa.string()),
+        ("label", pa.dictionary(pa.int32(), pa.string())),
+        ("prediction", pa.dictionary(pa.int32(), pa.string())),
+        ("correct", pa.bool_()),
+    ]
+)
+
+ACCURACY_COLUMNS = (
+    "run", "source", "train_images", "seed", "objective", "supervision", "caption", "labels", "pretrained_by", "model",
+    "samples_seen", "head", "prompts", "fitted_on", "main", "test_set", "images", "correct", "accuracy", "low", "high",
+)  # fmt: skip
+
+
+def restricted_name(test_set: str, shift: str) -> str:
+    """Return the name of ``test_set`` restricted to the classes that ``shift`` covers."""
+    return f"{test_set}@{shift}"
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """The images of a test set, in the order of their embeddings, and the classes that may be predicted.
+
+    ``embedded_as`` is the test set whose embeddings are used and ``rows`` the positions among them, so that a
+    restricted view shares the embeddings of the whole.
+
+    Attributes:
+        labels: position in ``answers`` of what is right for each image.
+        answers: what may be predicted: each is one class, or several of which any is right (ObjectNet's classes map to
+            one ImageNet id or more). None where every class may be predicted and stands for itself.
+    """
+
+    name: str
+    embedded_as: str
+    rows: NDArray[np.int64]
+    uids: NDArray[np.object_]
+    groups: NDArray[np.object_]
+    labels: NDArray[np.int64]
+    answers: tuple[tuple[int, ...], ...] | None
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        path: Path | str,
+        classes: Sequence[str],
+        own_classes: bool,
+        covered: Sequence[str] | None = None,
+    ) -> ScoredSet:
+        """Read the kept records of a test set.
+
+        Args:
+            name: of the test set.
+            path: its kept records.
+            classes: of the study, by id.
+            own_classes: only classes that the test set covers may be predicted.
+            covered: these classes, where they are published (ImageNet-R and -A), so that a short copy is scored
+                among as many as a whole one; None: those that its labels name.
+        """
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+        id_of = {label: number for number, label in enumerate(classes)}
+        named = [
+            tuple(sorted(id_of[label] for label in text.split(LABEL_SEPARATOR))) for text in table["label"].to_pylist()
+        ]
+        if not named:
+            raise EvaluationError(f"test set '{name}' has no images: leave it out of the config or give it other sets")
+        answers = tuple(sorted(set(named) if covered is None else {(id_of[label],) for label in covered}))
+        outside = sorted(set(named) - set(answers))
+        if outside:
+            raise EvaluationError(
+                f"test set '{name}' has images of '{classes[outside[0][0]]}', which is none of the {len(answers)} "
+                "classes that it is said to cover: correct the table of classes, or the test set"
+            )
+        shared = Counter(number for answer in answers for number in answer)
+        twice = [classes[number] for number, count in shared.items() if count > 1]
+        if twice:
+            raise EvaluationError(
+                f"test set '{name}' has labels that share the class '{twice[0]}': each class may be part of one label"
+            )
+        several = any(len(answer) > 1 for answer in answers)
+        if several and not own_classes:
+            raise EvaluationError(
+                f"test set '{name}' has labels of several classes: set test_sets.{name}.classes to own"
+            )
+        whole = not own_classes or (len(answers) == len(classes) and not several)
+        if whole:
+            answers = tuple((number,) for number in range(len(classes)))
+        position = {answer: number for number, answer in enumerate(answers)}
+        return cls(
+            name=name,
+            embedded_as=name,
+            rows=np.arange(len(named)),
+            uids=np.array(table["uid"].to_pylist(), dtype=object),
+            groups=np.array(table["group"].to_pylist(), dtype=object),
+            labels=np.array([position[answer] for answer in named], dtype=np.int64),
+            answers=None if whole else answers,
+        )
+
+    def restricted_to(self, name: str, answers: tuple[tuple[int, ...], ...]) -> ScoredSet:
+        """Return the images of the classes in ``answers``, scored among these only.
+
+        The test set itself must be over all classes, each standing for itself.
+        """
+        position = {number: place for place, answer in enumerate(answers) for number in answer}
+        inside = np.array([label in position for label in self.labels], dtype=np.bool_)
+        return replace(
+            self,
+            name=name,
+            rows=self.rows[inside],
+            uids=self.uids[inside],
+            groups=self.groups[inside],
+            labels=np.array([position[label] for label in self.labels[inside]], dtype=np.int64),
+            answers=answers,
+        )
+
+    def predict(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the answer chosen for each image from class scores ``[n, classes]`` of the embedded test set."""
+        return predict(scores[self.rows], self.answers)
+
+    def answer_names(self, classes: Sequence[str]) -> NDArray[np.object_]:
+        """Return what each answer is called: its classes, joined."""
+        answers = self.answers or tuple((number,) for number in range(len(classes)))
+        return np.array(
+            [LABEL_SEPARATOR.join(classes[number] for number in answer) for answer in answers], dtype=object
+        )
+
+
+def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: Sequence[str]) -> list[ScoredSet]:
+    """Add, for every shift that covers only some classes, each in-distribution set restricted to those classes.
+
+    Both axes of the shift's plot are then about the same classes (Taori et al. 2020, appendix on class
+    subsampling; ImageNet-R, ImageNet-A and ObjectNet are compared in this way).
+    """
+    wholes = [test_set for test_set in test_sets if test_set.name in in_distribution]
+    views = list(test_sets)
+    for shift in test_sets:
+        if shift.name not in in_distribution and shift.answers is not None:
+            views += [whole.restricted_to(restricted_name(whole.name, shift.name), shift.answers) for whole in wholes]
+    return views
+
+
+def score_head(
+    head: Head, features: NDArray[np.float32], arrays: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return a head's class scores ``[n, classes]`` of image features ``[n, dim]``.
+
+    Args:
+        head: the head.
+        features: embeddings of images.
+        arrays: what the heads of the run are made of: ``prompts.<prompt set>`` ``[classes, dim]``,
+            ``classifier.weight`` and ``classifier.bias``, ``linear_probe.<fitted on>.weight`` and ``.bias``,
+            ``nearest_mean.<fitted on>`` ``[classes, dim]``.
+
+    Raises:
+        EvaluationError: the run has no such head.
+    """
+    name = {"zero_shot": f"prompts.{head.prompts}", "classifier": "classifier"}.get(
+        head.head, f"{head.head}.{head.fitted_on}"
+    )
+    try:
+        if head.head == "zero_shot":
+            return score_zero_shot(features, arrays[name])
+        if head.head == "nearest_mean":
+            return score_nearest_mean(features, arrays[name])
+        return score_classifier(features, arrays[f"{name}.weight"], arrays[f"{name}.bias"])
+    except KeyError as error:
+        raise EvaluationError(
+            f"the run has no {error}: it has {', '.join(sorted(arrays))}; embed and fit it with this head"
+        ) from error
+
+
+def score_run(
+    run: str,
+    heads: Sequence[Head],
+    arrays: Mapping[str, NDArray[np.float32]],
+    views: Sequence[ScoredSet],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Return the predictions of every head of a run on every view of a test set.
+
+    Args:
+        run: name of the run.
+        heads: its heads.
+        arrays: ``images.<test set>`` ``[n, dim]``, and what `score_head` needs.
+        views: test sets and restricted views.
+        classes: class names by id.
+    """
+    import pandas as pd
+
+    parts = []
+    for head in heads:
+        scores_of: dict[str, NDArray[np.float32]] = {}
+        for view in views:
+            if view.embedded_as not in scores_of:
+                scores_of[view.embedded_as] = score_head(head, arrays[f"images.{view.embedded_as}"], arrays)
+            chosen, names = view.predict(scores_of[view.embedded_as]), view.answer_names(classes)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "head": head.head,
+                        "prompts": head.prompts,
+                        "fitted_on": head.fitted_on,
+                        "test_set": view.name,
+                        "uid": view.uids,
+                        "group": view.groups,
+                        "label": names[view.labels],
+                        "prediction": names[chosen],
+                        "correct": chosen == view.labels,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return ``accuracy.csv``: counts of right images with Clopper-Pearson intervals, and the facts of each run.
+
+    Args:
+        runs: rows of ``runs.csv``.
+        counts: ``run, head, prompts, fitted_on, main, test_set, images, correct``.
+        confidence: of the intervals, for example 0.995.
+    """
+    from whyrobust.analysis.effective_robustness import clopper_pearson
+
+    table = counts.merge(runs, on="run", how="left", validate="many_to_one")
+    table["accuracy"] = table["correct"] / table["images"]
+    table["low"], table["high"] = clopper_pearson(table["correct"].to_numpy(), table["images"].to_numpy(), confidence)
+    return table[list(ACCURACY_COLUMNS)]
+
+
+def outcome_matrix(
+    path: Path | str, test_set: str, rows: Sequence[tuple[str, str, str, str]]
+) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
+    """Read who got which image of a test set right.
+
+    Args:
+        path: predictions of the study.
+        test_set: name of the test set or restricted view.
+        rows: (run, head, prompts, fitted_on), in the order wanted.
+
+    Returns:
+        correct ``[rows, images]`` and the groups ``[images]``.
+
+    Raises:
+        EvaluationError: a row has no predictions, or another number of images than the first.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["run", *HEAD_FIELDS, "group", "correct"]
+    table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
+    parts = table.groupby(["run", *HEAD_FIELDS], observed=True, sort=False)
+    by_row = {key: table.iloc[positions] for key, positions in parts.indices.items()}
+    missing = [row for row in rows if row not in by_row]
+    if missing:
+        raise EvaluationError(f"{len(missing)} heads have no predictions on '{test_set}', for example {missing[0]}")
+    groups = by_row[rows[0]]["group"].to_numpy(dtype=object)
+    uneven = [row for row in rows if len(by_row[row]) != len(groups)]
+    if uneven:
+        raise EvaluationError(
+            f"{uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(groups)}"
+        )
+    return np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]), groups

@@ -1,0 +1,133 @@
+"""Axes of accuracy: logit, probit or linear, with round ticks labelled in percent.
+
+Stands alone because Vega-Lite has no logit scale: accuracies are transformed here and the ticks are labelled back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import altair as alt
+
+from whyrobust.report.number_format import is_missing
+
+
+def transform_accuracy(accuracy: float, scale: str) -> float:
+    """Put an accuracy on a chart's axis: its logit, its probit, or itself.
+
+    Effective robustness is read off lines in logit (or probit) accuracy: Taori et al. 2020, section 3.
+
+    Returns:
+        The value on the axis; minus or plus infinity where accuracy 0 or 1 has no finite one, NaN for NaN.
+
+    Raises:
+        ValueError: The accuracy is outside 0..1, or the scale is not ``logit``, ``probit`` or ``linear``.
+    """
+    if scale not in ("logit", "probit", "linear"):
+        raise ValueError(f"scale is {scale!r}: it must be 'logit', 'probit' or 'linear'")
+    if is_missing(accuracy):
+        return math.nan
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy is {accuracy}: accuracies are fractions from 0 to 1, not percent")
+    if scale == "linear":
+        return float(accuracy)
+    if accuracy in (0, 1):
+        return -math.inf if accuracy == 0 else math.inf
+    if scale == "logit":
+        return math.log(accuracy) - math.log1p(-accuracy)
+    return NormalDist().inv_cdf(accuracy)
+
+
+def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[float]:
+    """Choose round accuracies to label an axis with, spread out on the transformed scale.
+
+    Args:
+        low: Lower end of the axis, on the transformed scale.
+        high: Upper end of the axis, on the transformed scale.
+        scale: ``logit``, ``probit`` or ``linear``.
+        most: About how many ticks there is room for.
+
+    Returns:
+        Accuracies (fractions) in rising order, all inside the axis; rounder ones are preferred.
+    """
+    tens = [0.5, 0.1, 0.9, 0.01, 0.99, 0.2, 0.8, 0.3, 0.7, 0.05, 0.95, 0.4, 0.6, 0.02, 0.98, 0.001, 0.999]
+    tiers = [
+        [*tens, 0.0, 1.0, 0.005, 0.995, 0.002, 0.998, 0.0001, 0.9999],
+        [k / 20 for k in range(1, 20)],
+        [k / 100 for k in range(1, 100)],
+        [k / 1000 for k in range(1, 1000)],
+        [k / 10000 for k in range(1, 10000)],
+    ]
+    gap = (high - low) / most
+    chosen: list[tuple[float, float]] = []
+    for tier in tiers:
+        for accuracy in tier:
+            place = transform_accuracy(accuracy, scale)
+            if low <= place <= high and all(abs(place - other) >= gap for other, _ in chosen):
+                chosen.append((place, accuracy))
+        if len(chosen) >= (4 if most > 5 else 2):
+            break
+    return [accuracy for _, accuracy in sorted(chosen)]
+
+
+def accuracy_axis(
+    low: float,
+    high: float,
+    scale: str,
+    title: str | list[str],
+    theme: Mapping[str, str],
+    most: int = 7,
+    margin: float = 0.0,
+    **look: Any,  # noqa: ANN401 - properties of an axis
+) -> alt.Axis:
+    """An axis in transformed accuracy with labels in percent, none of them in the margin, a share of the axis."""
+    edge = margin * (high - low)
+    ticks = choose_ticks(low + edge, high - edge, scale, most)
+    places = [transform_accuracy(tick, scale) for tick in ticks]
+    # Looked up by value: the same expression serves every scale, and no rounding of an inverse shows.
+    # Shifted by 100, since d3 writes negative numbers with a typographic minus.
+    lookup = {f"{place + 100:.4f}": f"{100 * tick:.4g}%" for place, tick in zip(places, ticks, strict=True)}
+    return alt.Axis(
+        values=places,
+        labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
+        title=title,
+        **(axis_look(theme) | look),
+    )
+
+
+def axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
+    """Return how every axis looks in a theme, as arguments of ``alt.Axis``."""
+    return {
+        "gridColor": theme["grid"],
+        "labelColor": theme["muted"],
+        "titleColor": theme["ink"],
+        "tickColor": theme["grid"],
+        "domain": False,
+        "ticks": False,
+        "labelPadding": 6,
+        "titlePadding": 8,
+    }
+
+
+def accuracy_domain(
+    points: Sequence[Mapping[str, Any]], line: Sequence[Mapping[str, Any]], axis: str, scale: str
+) -> tuple[float, float]:
+    """The span of an axis: every point, its bars within reason, and a margin; the line where there is no point."""
+    values = [row[axis] for row in points if math.isfinite(row[axis])] or [row[axis] for row in line]
+    if not values:
+        return (0.0, 1.0) if scale == "linear" else (-2.0, 2.0)
+    low, high = min(values), max(values)
+    # The bar of one point on few images must not squeeze all the others.
+    reach = max(0.6 * (high - low), 0.35 if scale != "linear" else 0.05)
+    ends = [row[f"{axis}_{side}"] for row in points for side in ("low", "high")]
+    ends = [end for end in ends if end is not None and math.isfinite(end)]
+    low = max(min([low, *ends]), low - reach)
+    high = min(max([high, *ends]), high + reach)
+    margin = max(0.05 * (high - low), 0.08 if scale != "linear" else 0.01)
+    if scale == "linear":
+        return max(low - margin, -0.01), min(high + margin, 1.01)
+    return low - margin, high + margin

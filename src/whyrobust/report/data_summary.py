@@ -1,0 +1,293 @@
+"""What the data of a study look like: classes, captions, filters, and pictures to look at.
+
+Stands alone because a reader judges the data before the numbers that rest on them: everything here is counted on what
+other stages kept, nothing is measured on a model. Only the pictures that are shown are decoded, and of records only
+those rows are read.
+"""
+
+from __future__ import annotations
+
+import io
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from whyrobust.data.photo_store import Preprocessing, holds_photographs, read_images
+from whyrobust.data.pixel_store import Pixels
+from whyrobust.data.records import LABEL_SEPARATOR
+from whyrobust.data.subsets import draw_subset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whyrobust.data.label_matcher import LabelMatcher
+
+#: Side at which photographs are shown: people recognise things, and ten data sets fit into a page of a few megabytes.
+PHOTOGRAPH_SIDE_PIXELS = 96
+WEBP_QUALITY = 80
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("description", pa.string(), nullable=False),
+        pa.field("tags", pa.list_(pa.string()), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("picture", pa.binary(), nullable=False),
+    ]
+)
+"""One row a picture that is shown; ``picture`` is a whole PNG file (drawings) or WebP file (photographs)."""
+
+PAIR_SCHEMA = pa.schema(
+    [
+        pa.field("low", pa.float64(), nullable=False),
+        pa.field("high", pa.float64(), nullable=False),
+        pa.field("in_band", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("test_set", pa.string(), nullable=False),
+        pa.field("test_uid", pa.string(), nullable=False),
+        pa.field("similarity", pa.float64(), nullable=False),
+        pa.field("picture", pa.binary(), nullable=False),
+        pa.field("test_picture", pa.binary(), nullable=False),
+    ]
+)
+"""One row a pair of a training image and its most similar test image, with both pictures as in `SAMPLE_SCHEMA`."""
+
+CAPTION_COLUMNS = (
+    "records", "captions", "empty_share", "words_mean", "words_median", "words_p95", "characters_mean", "labelled",
+    "share_naming_class",
+)  # fmt: skip
+
+
+class DescriptionError(ValueError):
+    """Counts of two stages that contradict each other; the message names both."""
+
+
+def count_classes(labels: Mapping[str, int], classes: Sequence[str]) -> dict[str, int]:
+    """Return how many images each class has, in the order of the study's classes; classes without images have 0.
+
+    A label that names several classes, any of which is right (ObjectNet), counts once, under the label as it is
+    written, in the place of the first class that it names. The counts so add up to the labelled images.
+
+    Args:
+        labels: label -> number of images.
+        classes: classes of the study.
+
+    Raises:
+        DescriptionError: a label names a class that the study does not have.
+    """
+    position = {name: number for number, name in enumerate(classes)}
+    first: dict[str, int] = {}
+    named: set[str] = set()
+    for label in labels:
+        members = label.split(LABEL_SEPARATOR)
+        unknown = [name for name in members if name not in position]
+        if unknown:
+            raise DescriptionError(
+                f"the label '{label}' names '{unknown[0]}', which is none of the study's {len(classes)} classes: "
+                "build the records again with the class table of the config"
+            )
+        first[label] = min(position[name] for name in members)
+        named.update(members)
+    empty = {name: number for name, number in position.items() if name not in named}
+    places = first | empty
+    return {label: labels.get(label, 0) for label in sorted(places, key=lambda label: (places[label], label))}
+
+
+def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> Iterator[tuple[str | None, str | None]]:
+    """Yield (caption, label) of each kept record, in the order of the captions and a batch of them at a time.
+
+    Args:
+        paths: captions of a source, ``uid`` and a column a variant; one file, or one a slice.
+        variant: the column.
+        kept: ``uid, label`` of the images that no filter removed.
+
+    Raises:
+        DescriptionError: a kept image has no row.
+    """
+    labels, start = kept["label"].combine_chunks(), 0
+    uids = pa.concat_tables(pq.read_table(path, columns=["uid"]) for path in paths)["uid"]
+    row_of = pc.index_in(uids, value_set=kept["uid"]).combine_chunks()
+    if len(row_of) - row_of.null_count != len(kept):
+        raise DescriptionError(
+            f"{paths[0]} has captions of {len(row_of) - row_of.null_count} of {len(kept)} images: assemble them again"
+        )
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=[variant]):
+            rows = row_of.slice(start, len(batch))
+            texts = batch.column(0).filter(pc.is_valid(rows))
+            yield from zip(texts.to_pylist(), labels.take(rows.drop_null()).to_pylist(), strict=True)
+            start += len(batch)
+
+
+def describe_captions(
+    records: Iterable[tuple[str | None, str | None]], matcher: LabelMatcher
+) -> dict[str, int | float]:
+    """Describe the captions of one variant of one source; memory grows by four bytes a caption.
+
+    Args:
+        records: (caption, label) of each; None, or an empty caption, where it has none.
+        matcher: finds classes in text, as labels are found in text (`text_match`).
+
+    Returns:
+        `CAPTION_COLUMNS`: the number of records and of captions; ``empty_share``: share of records without a caption;
+        mean, median and 95th percentile of the words of a caption (parts between white space) and mean number of its
+        characters; ``labelled``: records with a known class; ``share_naming_class``: share of those whose caption
+        names their class, alone or among others; a record without a caption names none. Missing (nan) where there is
+        nothing to divide by.
+    """
+    lengths = array("I")
+    count = characters = labelled = naming = 0
+    for caption, label in records:
+        count += 1
+        if caption:
+            lengths.append(len(caption.split()))
+            characters += len(caption)
+        if label is not None:
+            labelled += 1
+            naming += bool(caption) and not set(label.split(LABEL_SEPARATOR)).isdisjoint(matcher.match(caption or ""))
+    words = np.asarray(lengths)
+    return {
+        "records": count,
+        "captions": len(words),
+        "empty_share": 1 - len(words) / count if count else np.nan,
+        "words_mean": float(words.mean()) if len(words) else np.nan,
+        "words_median": float(np.median(words)) if len(words) else np.nan,
+        "words_p95": float(np.percentile(words, 95)) if len(words) else np.nan,
+        "characters_mean": characters / len(words) if len(words) else np.nan,
+        "labelled": labelled,
+        "share_naming_class": naming / labelled if labelled else np.nan,
+    }
+
+
+def list_filters(
+    dataset: str,
+    recorded: int,
+    failures: int,
+    sizes: Mapping[str, int],
+    is_test_set: bool,
+    fetched: tuple[int, int] | None = None,
+) -> dict[str, int]:
+    """Return how many images of a data set are left after each step, in order; steps that do not apply are absent.
+
+    Args:
+        dataset: its name, for messages.
+        recorded: records of the data set.
+        failures: pictures that could not be drawn or decoded.
+        sizes: its row of ``decontaminated/sizes.csv``: ``drawn, repeats_removed, test_twins_removed, kept``.
+        is_test_set: repeats are removed within test sets, twins of test images from training sources.
+        fetched: where the source is a list of addresses: how many it lists, and how many images were obtained.
+
+    Returns:
+        ``listed`` and ``fetched`` for a list of addresses, ``recorded``, ``decoded`` (drawn, for drawings), then
+        ``without_repeats`` for a test set or ``without_test_twins`` for a training source.
+
+    Raises:
+        DescriptionError: what two stages say does not fit together.
+    """
+    steps = dict(zip(("listed", "fetched"), fetched, strict=True)) if fetched else {}
+    steps |= {"recorded": recorded, "decoded": recorded - failures}
+    removed = "repeats_removed" if is_test_set else "test_twins_removed"
+    last = "without_repeats" if is_test_set else "without_test_twins"
+    steps[last] = steps["decoded"] - sizes[removed]
+    for step, column in (("decoded", "drawn"), (last, "kept")):
+        if steps[step] != sizes[column]:
+            raise DescriptionError(
+                f"data set '{dataset}': {steps[step]} images by the records and failures ({step}), {sizes[column]} in "
+                f"sizes.csv ({column}): delete its records and run again"
+            )
+    counts = list(steps.values())
+    if counts != sorted(counts, reverse=True):
+        raise DescriptionError(f"data set '{dataset}' grows from one step to the next ({steps}): build it again")
+    return steps
+
+
+def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int) -> pa.Table:
+    """Draw kept records to show, in the order of the draw; the same for any order of the records.
+
+    Args:
+        path: records of the data set.
+        kept: uids that no filter removed.
+        size: records wanted; all where there are fewer.
+        seed: another seed gives others.
+
+    Returns:
+        ``uid, title, description, tags, label``.
+
+    Raises:
+        DescriptionError: a kept uid has no record.
+    """
+    # A chunk at a time, and filtered while they are read: 15 million records do not become Python objects for forty.
+    uids = (uid for chunk in kept.chunks for uid in chunk.to_pylist())
+    shown = draw_subset(uids, min(size, len(kept)), seed) if len(kept) else []
+    columns = ["uid", "title", "description", "tags", "label"]
+    table = pq.read_table(path, columns=columns, filters=pc.field("uid").isin(pa.array(shown, pa.string())))
+    row_of = {uid: row for row, uid in enumerate(table["uid"].to_pylist())}
+    missing = [uid for uid in shown if uid not in row_of]
+    if missing:
+        raise DescriptionError(
+            f"{path} has no record of '{missing[0]}' ({len(missing)} of {len(shown)}): build it again"
+        )
+    return table.take(pa.array([row_of[uid] for uid in shown], pa.int64()))
+
+
+def sample_pairs(pairs: pd.DataFrame, per_band: int) -> pd.DataFrame:
+    """Return the first pairs of each band of similarity, as many of each source as there is room for.
+
+    Args:
+        pairs: ``decontaminated/pairs.csv``, where ``in_band`` counts the pairs of one source.
+        per_band: at most so many of each band.
+
+    Returns:
+        The same columns, by rising band; ``in_band`` counts the pairs of all sources, those not shown among them.
+    """
+    import pandas as pd
+
+    parts = [
+        _head_of_sources(band, per_band).assign(in_band=int(band.drop_duplicates("source")["in_band"].sum()))
+        for _, band in pairs.groupby(["low", "high"])
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pairs
+
+
+def _head_of_sources(band: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return up to so many rows: the first of each source, then the second of each, and so on; in their order."""
+    turn = band.groupby("source", sort=False).cumcount()
+    return band.loc[turn.sort_values(kind="stable").index[:count]].sort_index()
+
+
+def encode_picture(pixels: Pixels, photograph: bool) -> bytes:
+    """Return uint8 ``[side, side, 3]`` as a file: a photograph as WebP, a drawing as PNG, which loses nothing."""
+    buffer = io.BytesIO()
+    if photograph:
+        Image.fromarray(pixels).save(buffer, format="WEBP", quality=WEBP_QUALITY, method=6)
+    else:
+        Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def read_pictures(path: Path | str, uids: Sequence[str]) -> dict[str, bytes]:
+    """Return the pictures of uids from a store of either kind, each as the bytes of a file.
+
+    Photographs have their shorter side brought to `PHOTOGRAPH_SIDE_PIXELS` and the middle cut out; drawings keep the
+    side at which they were drawn.
+
+    Raises:
+        MissingImageError: some uids are not in the store.
+    """
+    each_once = list(dict.fromkeys(uids))
+    if not each_once:
+        return {}
+    photographs = holds_photographs([path])
+    found = read_images([path], each_once, Preprocessing(PHOTOGRAPH_SIDE_PIXELS))
+    return {uid: encode_picture(pixels, photographs) for uid, pixels in zip(each_once, found, strict=True)}

@@ -1,0 +1,197 @@
+"""The main results as LaTeX tables that a paper takes in as they are.
+
+Stands alone because it knows LaTeX and nothing else does: it takes the tables that the figures show and returns
+text. The tables need the packages array and booktabs, and nothing more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+
+from whyrobust.study.display_names import name_cause, name_test_set
+
+_ESCAPES: Final = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "%": r"\%",
+        "&": r"\&",
+        "#": r"\#",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "\N{MINUS SIGN}": "$-$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+        "\N{SUPERSCRIPT TWO}": "$^2$",
+        "\N{NO-BREAK SPACE}": "~",
+        "\N{EN DASH}": "--",
+        "\N{EM DASH}": "---",
+        "\N{LEFT SINGLE QUOTATION MARK}": "`",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+        "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
+    }
+)
+
+MISSING: Final = "--"
+"""What a cell without a value says."""
+
+#: An effect above its interval: a row stays one row, and a page takes about seven shifts.
+_EFFECT_COMMAND: Final = (
+    r"\providecommand{\robustnesseffect}[2]"
+    r"{\begin{tabular}[t]{@{}c@{}}#1\\[-2pt]{\scriptsize #2}\end{tabular}}"
+)
+
+
+def escape_latex(text: str) -> str:
+    """Return a text as LaTeX prints it: %, _, &, # and the like escaped, a minus sign as ``$-$``."""
+    return " ".join(text.translate(_ESCAPES).replace('"', "''").split())
+
+
+def format_effect(points: float, *, bold: bool = False) -> str:
+    """Return a number of points with its sign and one decimal in LaTeX's mathematics, ``--`` where there is none."""
+    if not math.isfinite(points):
+        return MISSING
+    rounded = round(points, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
+    number = f"{rounded:+.1f}" if rounded else "0.0"
+    return f"$\\mathbf{{{number}}}$" if bold else f"${number}$"
+
+
+def format_interval(low: float, high: float) -> str:
+    """Return an interval as ``$[-1.0, 2.5]$``."""
+    ends = ", ".join(f"{round(end, 1) + 0.0:.1f}" for end in (low, high))
+    return f"$[{ends}]$"
+
+
+def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
+    """Return the effects of all causes: a row a comparison, grouped by cause, and a column a shift.
+
+    Args:
+        causes: ``causes.csv``, in the order of its rows. Effects are in percentage points.
+        study: Name of the study, for the caption.
+        confidence: Coverage of the intervals.
+
+    Returns:
+        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the interval leaves out zero;
+        one without an interval (a single seed) stands alone.
+
+    Raises:
+        ValueError: The table has no row, or a comparison has two rows for one shift.
+    """
+    if causes.empty:
+        raise ValueError("the table of causes has no row: attribute at least one cause before writing it in LaTeX")
+    twice = causes.duplicated(["cause", "contrast", "shift"])
+    if twice.any():
+        row = causes[twice].iloc[0]
+        raise ValueError(
+            f"the table of causes has two rows for {row['cause']}, {row['contrast']!r} on {row['shift']}: leave one"
+        )
+    shifts = list(dict.fromkeys(causes["shift"]))
+    lines: list[str] = []
+    for cause in dict.fromkeys(causes["cause"]):
+        words = name_cause(cause)
+        heading = rf"\multicolumn{{{len(shifts) + 1}}}{{@{{}}l}}{{\textit{{{escape_latex(_capital(words))}}}}} \\"
+        lines += [r"\addlinespace", heading] if lines else [heading]
+        of_cause = causes[causes["cause"] == cause]
+        for contrast in dict.fromkeys(of_cause["contrast"]):
+            rows = of_cause[of_cause["contrast"] == contrast].set_index("shift")
+            cells = [_effect_cell(rows, shift) for shift in shifts]
+            lines.append(" & ".join([escape_latex(contrast), *cells]) + r" \\")
+    caption = (
+        f"Effect of each cause on effective robustness in the study {study}, in percentage points, with "
+        f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval leaves out zero. "
+        "Without an interval: a single seed."
+    )
+    share = max(0.25, 0.62 - 0.08 * len(shifts))
+    return _table(
+        lines,
+        ["Comparison", *(_capital(name_test_set(shift)) for shift in shifts)],
+        rf"@{{}}>{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}" + "c" * len(shifts) + "@{}",
+        caption,
+        "tab:causes",
+    )
+
+
+def effective_robustness_table(points: pd.DataFrame, study: str) -> str:
+    """Return the mean effective robustness: a row a kind of training, a column a shift.
+
+    Args:
+        points: Rows of ``effective_robustness.csv``, one a run and shift, with the column ``kind``, the kind of
+            training in words. Points without an effective robustness are left out of the mean.
+        study: Name of the study, for the caption.
+
+    Returns:
+        A ``table*`` with a caption and the label ``tab:effective-robustness``. Runs are counted per kind.
+
+    Raises:
+        ValueError: The table has no row.
+    """
+    if points.empty:
+        raise ValueError("the effective robustness table has no row: measure at least one run on one shift")
+    shifts = list(dict.fromkeys(points["shift"]))
+    means = points.groupby(["kind", "shift"], sort=False)["effective_robustness_points"].mean()
+    runs = points.groupby("kind", sort=False)["run"].nunique()
+    lines = []
+    for kind in runs.index:
+        cells = [format_effect(float(means.get((kind, shift), math.nan))) for shift in shifts]
+        lines.append(" & ".join([escape_latex(str(kind)), str(runs[kind]), *cells]) + r" \\")
+    caption = (
+        f"Mean effective robustness in the study {study}, in percentage points, by kind of training: accuracy under "
+        "shift beyond what the line through the standard models predicts. Sizes of the training set and seeds are "
+        "averaged."
+    )
+    return _table(
+        lines,
+        ["Training", "Runs", *(_capital(name_test_set(shift)) for shift in shifts)],
+        r"@{}>{\raggedright\arraybackslash}p{0.36\linewidth}r" + "c" * len(shifts) + "@{}",
+        caption,
+        "tab:effective-robustness",
+    )
+
+
+def _effect_cell(rows: pd.DataFrame, shift: str) -> str:
+    if shift not in rows.index:
+        return MISSING
+    row = rows.loc[[shift]].to_dict("records")[0]
+    effect, low, high = (float(row[name]) for name in ("effect_points", "low_points", "high_points"))
+    if not math.isfinite(effect):
+        return MISSING
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return format_effect(effect)
+    return rf"\robustnesseffect{{{format_effect(effect, bold=low > 0 or high < 0)}}}{{{format_interval(low, high)}}}"
+
+
+def _table(lines: Sequence[str], head: Sequence[str], columns: str, caption: str, label: str) -> str:
+    """Set rows into a table across both columns of a page."""
+    return "\n".join(
+        [
+            r"% Needs \usepackage{array,booktabs}. Written by the workflow: copy it before you change it.",
+            r"\begin{table*}",
+            r"  \centering",
+            r"  \footnotesize",
+            rf"  \caption{{{escape_latex(caption)}}}",
+            rf"  \label{{{label}}}",
+            *([f"  {_EFFECT_COMMAND}"] if any("robustnesseffect" in line for line in lines) else []),
+            rf"  \begin{{tabular}}{{{columns}}}",
+            r"    \toprule",
+            "    " + " & ".join(escape_latex(name) for name in head) + r" \\",
+            r"    \midrule",
+            *(f"    {line}" for line in lines),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,124 @@
+"""Charts to specs, drawings and files, at exactly the width that is asked for.
+
+Stands alone because it is the only module that draws: the others say what is to be drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import altair as alt
+import pandas as pd
+
+from whyrobust.files import atomic_path, write_json, write_text
+from whyrobust.report.theme import PAGE_THEME, PNG_PIXELS_PER_INCH, configure_page
+
+
+def page_spec(chart: alt.LayerChart) -> dict[str, Any]:
+    """Return a panel's Vega-Lite spec as the report page embeds it: as wide as its place, in CSS colours."""
+    spec: dict[str, Any] = configure_page(chart, PAGE_THEME).to_dict()
+    spec["width"] = "container"
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec["config"]["aria"] = False  # the page describes the whole figure in a sentence
+    return spec
+
+
+def render_svg(spec: Mapping[str, Any], width: int | None = None) -> str:
+    """Render a Vega-Lite spec to SVG without a browser and without a network.
+
+    Args:
+        spec: The spec.
+        width: Pixels to use where the spec takes its width from the page.
+    """
+    import vl_convert
+
+    fixed = dict(spec)
+    if width is not None:
+        fixed["width"] = width
+    svg: str = vl_convert.vegalite_to_svg(fixed, vl_version=vega_lite_version())
+    return svg
+
+
+def measure_chart(chart: alt.TopLevelMixin) -> tuple[float, float]:
+    """Return the width and height that a chart has when it is drawn, in points."""
+    size = re.search(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"', render_svg(chart.to_dict(validate=False)))
+    if size is None:
+        raise ValueError("the drawing of a chart says no width and height: has vl-convert changed its SVG?")
+    return float(size[1]), float(size[2])
+
+
+def fit_width(draw: Callable[[int], alt.TopLevelMixin], total: int, across: int) -> tuple[int, float]:
+    """Find how wide panels must be for a chart to be as wide as asked, axes and legend included.
+
+    Args:
+        draw: Draws the chart with panels of a given width.
+        total: Width of the whole chart, in points.
+        across: Panels side by side.
+
+    Returns:
+        The width of a panel and what is then left over, to be added as padding. Nothing is left, and the chart is
+        wider than asked, only where even the narrowest panels are too wide.
+    """
+    width, tried = max(_LEAST_PANEL_POINTS, total // across - 40), dict[int, float]()
+    # What is beside the panels hardly depends on their width, so that two drawings are enough but for a label that
+    # comes or goes with a point of width.
+    while width not in tried and len(tried) < 6:
+        tried[width] = total - measure_chart(draw(width))[0]
+        width = max(_LEAST_PANEL_POINTS, width + math.floor(tried[width] / across))
+    best = max((place for place in tried if tried[place] >= 0), default=min(tried))
+    return best, max(0.0, tried[best])
+
+
+_LEAST_PANEL_POINTS: Final = 40
+
+
+def _in_points(svg: str) -> str:
+    """Give a drawing its size in points, since a number alone is taken for 1/96 inch."""
+    return re.sub(r'(<svg[^>]*? width="[\d.]+)(" height="[\d.]+)"', r'\1pt\2pt"', svg, count=1)
+
+
+def save_figure(
+    chart: alt.TopLevelMixin, folder: Path | str, name: str, data: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write a chart as SVG, PDF, PNG (300 pixels an inch), Vega-Lite JSON, and its data as CSV, each whole.
+
+    Args:
+        chart: The chart.
+        folder: Where to write; made if it is not there.
+        name: File name without its ending.
+        data: The table behind the chart; without it, the rows in the spec, with the number of their data set.
+
+    Returns:
+        The five paths: svg, pdf, png, json, csv.
+    """
+    import vl_convert
+
+    spec = chart.to_dict()
+    base = Path(folder)
+    svg, pdf, png, json_path, csv = paths = [base / f"{name}.{ending}" for ending in _FIGURE_ENDINGS]
+    write_text(svg, _in_points(render_svg(spec)))
+    with atomic_path(pdf) as temporary:
+        temporary.write_bytes(vl_convert.vegalite_to_pdf(spec, vl_version=vega_lite_version()))
+    with atomic_path(png) as temporary:
+        drawn = vl_convert.vegalite_to_png(spec, vl_version=vega_lite_version(), ppi=PNG_PIXELS_PER_INCH)
+        temporary.write_bytes(drawn)
+    write_json(json_path, spec)
+    if data is None:
+        sets = spec.get("datasets", {}).values()
+        data = pd.concat([pd.DataFrame(rows).assign(data_set=number) for number, rows in enumerate(sets) if rows])
+    with atomic_path(csv) as temporary:
+        data.to_csv(temporary, index=False, lineterminator="\n")
+    return paths
+
+
+_FIGURE_ENDINGS: Final = ("svg", "pdf", "png", "json", "csv")
+
+
+def vega_lite_version() -> str:
+    """The Vega-Lite version that Altair writes, as vl-convert names it: ``6.4``."""
+    major, minor = str(alt.SCHEMA_VERSION).removeprefix("v").split(".")[:2]
+    return f"{major}.{minor}"

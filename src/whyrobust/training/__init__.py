@@ -1,0 +1,1 @@
+"""Training runs: models, objectives, the loop and its checkpoints."""

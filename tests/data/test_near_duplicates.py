@@ -1,0 +1,410 @@
+"""Near-duplicates: planted twins are found, nothing else is, and the order of inputs does not matter."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from whyrobust.data.near_duplicates import (
+    best_matches,
+    borderline_pairs,
+    decontaminate,
+    decontaminate_in_chunks,
+    duplicates_within,
+    exact_hashes,
+    find_near_duplicates,
+    normalise_ink,
+)
+
+
+def blobs(count: int, seed: int, size: int = 24) -> np.ndarray:
+    """Return unrelated black drawings on white: smooth random shapes, drawn at ``size``."""
+    generator = np.random.default_rng(seed)
+    images = []
+    for _ in range(count):
+        noise = Image.fromarray(generator.random((5, 5)).astype(np.float32))
+        shape = np.asarray(noise.resize((size, size), Image.Resampling.BICUBIC)) > 0.55
+        images.append(np.where(shape[:, :, None], 0, 255).astype(np.uint8).repeat(3, axis=2))
+    return np.stack(images)
+
+
+def on_canvas(image: np.ndarray, side: int, x: int, y: int, canvas: int = 48) -> np.ndarray:
+    """Scale a drawing to ``side`` and put it at (x, y) on a white canvas."""
+    result = np.full((canvas, canvas, 3), 255, np.uint8)
+    scaled = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+    result[y : y + side, x : x + side] = np.asarray(scaled)
+    return result
+
+
+def canvas_of(images: np.ndarray) -> np.ndarray:
+    return np.stack([on_canvas(image, 24, 12, 12) for image in images])
+
+
+def plain_normalise(image: np.ndarray) -> np.ndarray:
+    """Do what normalise_ink does, slowly: each target pixel is sampled by the triangle filter by hand."""
+    darkness = [[math.sqrt(sum((255.0 - float(c)) ** 2 for c in pixel) / 3) for pixel in row] for row in image]
+    peak = max(max(row) for row in darkness)
+    if peak == 0:
+        return np.zeros((16, 16))
+    ys = [y for y, row in enumerate(darkness) if max(row) > 0.15 * peak]
+    xs = [x for x in range(len(darkness[0])) if max(row[x] for row in darkness) > 0.15 * peak]
+    top, left = ys[0], xs[0]
+    height, width = ys[-1] - top + 1, xs[-1] - left + 1
+    to_height, to_width = (2 * max(1, round(side * 14 / max(width, height) / 2)) for side in (height, width))
+
+    def weights(length: int, to_length: int, index: int) -> list[float]:
+        ratio = length / to_length
+        reach = max(1.0, ratio)
+        centre = (index + 0.5) * ratio
+        raw = [max(0.0, 1.0 - abs(position + 0.5 - centre) / reach) for position in range(length)]
+        return [value / sum(raw) for value in raw]
+
+    result = [[0.0] * 16 for _ in range(16)]
+    for i in range(to_height):
+        for j in range(to_width):
+            wy, wx = weights(height, to_height, i), weights(width, to_width, j)
+            total = 0.0
+            for y in range(height):
+                for x in range(width):
+                    total += wy[y] * wx[x] * darkness[top + y][left + x]
+            result[(16 - to_height) // 2 + i][(16 - to_width) // 2 + j] = total
+    mean = sum(map(sum, result)) / 256
+    centred = [[value - mean for value in row] for row in result]
+    length = math.sqrt(sum(value * value for row in centred for value in row))
+    return np.array(centred) / length
+
+
+def test_ink_equals_a_plain_reference():
+    images = [on_canvas(image, 20, 5, 9, 40) for image in blobs(3, seed=1)]
+    wide = np.full((40, 40, 3), 255, np.uint8)
+    wide[10:16, 3:33] = (200, 40, 0)
+    images.append(wide)
+    images.append(np.full((40, 40, 3), 255, np.uint8))
+    ink = normalise_ink(np.stack(images))
+    assert ink.dtype == np.float32
+    for image, found in zip(images, ink, strict=True):
+        np.testing.assert_allclose(found, plain_normalise(image), atol=2e-4)
+
+
+def test_ink_does_not_depend_on_its_neighbours_or_on_place():
+    images = canvas_of(blobs(5, seed=2))
+    together = normalise_ink(images)
+    for index in range(5):
+        np.testing.assert_array_equal(normalise_ink(images[index : index + 1])[0], together[index])
+    moved = np.stack([on_canvas(image, 24, 24, 0) for image in blobs(5, seed=2)])
+    np.testing.assert_allclose(normalise_ink(moved), together, atol=1e-6)
+
+
+def test_yellow_is_ink_and_its_inner_drawing_counts():
+    face = np.full((1, 32, 32, 3), 255, np.uint8)
+    face[0, 4:28, 4:28] = (255, 220, 0)
+    eyes = face.copy()
+    eyes[0, 8:14, 8:12] = eyes[0, 8:14, 20:24] = 0
+    ink = normalise_ink(np.concatenate([face, eyes]))
+    assert abs(np.linalg.norm(ink[0]) - 1) < 1e-5
+    assert float((ink[0] * ink[1]).sum()) < 0.97
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3), np.float32)])
+def test_wrong_pixels_are_refused(pixels):
+    with pytest.raises(ValueError, match="uint8"):
+        normalise_ink(pixels)
+
+
+def plain_matches(train: np.ndarray, test: np.ndarray, mirrored: bool) -> list[tuple[int, float, bool]]:
+    """Compare every pair, one after the other."""
+    results = []
+    for one in train:
+        best = (-1, -2.0, False)
+        for flip in (False, True) if mirrored else (False,):
+            for position, other in enumerate(test):
+                value = float(np.sum((one[:, ::-1] if flip else one).astype(float) * other.astype(float)))
+                if value > best[1] + 1e-6:
+                    best = (position, value, flip)
+        results.append(best)
+    return results
+
+
+@given(st.integers(0, 30), st.integers(1, 12), st.booleans(), st.integers(0, 1000), st.sampled_from([1, 128]))
+@settings(max_examples=25, deadline=None)
+def test_best_matches_equal_a_plain_search(n_train, n_test, mirrored, seed, megabytes):
+    generator = np.random.default_rng(seed)
+    ink = generator.normal(size=(n_train + n_test, 16, 16)).astype(np.float32)
+    ink /= np.linalg.norm(ink.reshape(len(ink), -1), axis=1)[:, None, None]
+    index, similarity, flipped = best_matches(ink[:n_train], ink[n_train:], mirrored, megabytes)
+    plain = plain_matches(ink[:n_train], ink[n_train:], mirrored)
+    assert list(index) == [row[0] for row in plain]
+    np.testing.assert_allclose(similarity, [row[1] for row in plain], atol=1e-5)
+    assert list(flipped) == [row[2] for row in plain]
+
+
+def test_blocks_do_not_change_the_matches():
+    generator = np.random.default_rng(0)
+    ink = generator.normal(size=(3000, 16, 16)).astype(np.float32)
+    small = best_matches(ink[:1000], ink[1000:], block_megabytes=1)
+    large = best_matches(ink[:1000], ink[1000:], block_megabytes=512)
+    np.testing.assert_array_equal(small[0], large[0])
+    np.testing.assert_allclose(small[1], large[1], rtol=1e-5)
+
+
+TWINS = {
+    "copy": lambda image: on_canvas(image, 24, 12, 12),
+    "shifted": lambda image: on_canvas(image, 24, 1, 20),
+    "larger": lambda image: on_canvas(image, 44, 2, 2),
+    "smaller": lambda image: on_canvas(image, 20, 6, 18),
+    "red": lambda image: np.maximum(on_canvas(image, 24, 12, 12), np.array([220, 30, 40], np.uint8)),
+    "yellow": lambda image: np.maximum(on_canvas(image, 24, 12, 12), np.array([255, 230, 0], np.uint8)),
+    "pale": lambda image: np.maximum(on_canvas(image, 24, 12, 12), np.uint8(180)),
+    "mirrored": lambda image: on_canvas(image[:, ::-1], 24, 12, 12),
+    "mirrored and moved": lambda image: on_canvas(image[:, ::-1], 44, 1, 3),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_a_planted_twin_is_found_and_nothing_else(twin):
+    drawings = blobs(60, seed=3)
+    test_ink = normalise_ink(canvas_of(drawings[:20]))
+    train = canvas_of(drawings[20:])
+    train[13] = TWINS[twin](drawings[4])
+    found, partner, similarity = find_near_duplicates(normalise_ink(train), test_ink, 0.95)
+    assert (list(found), list(partner)) == ([13], [4])
+    assert similarity[0] > 0.95
+    straight, _, _ = find_near_duplicates(normalise_ink(train), test_ink, 0.95, mirrored=False)
+    assert list(straight) == ([] if twin.startswith("mirrored") else [13])
+
+
+def test_a_blank_image_matches_nothing():
+    blank = np.full((2, 16, 16, 3), 255, np.uint8)
+    found, _, _ = find_near_duplicates(normalise_ink(blank), normalise_ink(blank), 0.5)
+    assert not len(found)
+    result = decontaminate(["a"], ["g"], normalise_ink(blank[:1]), {"t": (["b"], ["h"], normalise_ink(blank[:1]))}, 0.5)
+    assert result.removed.empty
+
+
+def test_exact_hashes_tell_copies_from_others():
+    images = canvas_of(blobs(40, seed=4))
+    hashes = exact_hashes(normalise_ink(images))
+    assert len(set(hashes)) == 40
+    moved = np.roll(images, (3, -2), axis=(1, 2))
+    assert exact_hashes(normalise_ink(moved)) == hashes
+    assert exact_hashes(normalise_ink(images[:, :, ::-1])) != hashes
+
+
+def a_study():
+    """Return training records with one planted collision of every kind, and two test sets."""
+    drawings = blobs(40, seed=5)
+    images = canvas_of(drawings)
+    train = images[10:40].copy()
+    train[0] = images[0]  # a copy
+    train[1] = images[1][:, ::-1]  # a mirrored copy
+    near = images[2].copy()
+    near[30:33, 12:14] = 128  # a small dent
+    train[2] = near
+    train_uids = [f"train:{i:02}" for i in range(30)]
+    train_groups = [f"g{i}" for i in range(30)]
+    train_groups[3] = "shared"  # another style of a test drawing
+    train_groups[4] = train_groups[5] = ""  # no group is no shared group
+    names = [f"test:{i}" for i in range(10)]
+    groups = [f"h{i}" for i in range(10)]
+    groups[7] = "shared"
+    groups[8] = ""
+    ink = normalise_ink(images[:10])
+    sets = {
+        "first": (names[:5], groups[:5], ink[:5]),
+        "second": (names[5:], groups[5:], ink[5:]),
+    }
+    return train_uids, train_groups, normalise_ink(train), sets
+
+
+def test_each_collision_is_removed_for_its_reason():
+    uids, groups, ink, sets = a_study()
+    result = decontaminate(uids, groups, ink, sets, 0.95)
+    rows = [tuple(row) for row in result.removed[["uid", "reason", "test_set", "test_uid", "mirrored"]].values]
+    assert rows == [
+        ("train:00", "exact", "first", "test:0", False),
+        ("train:01", "exact", "first", "test:1", True),
+        ("train:02", "near_duplicate", "first", "test:2", False),
+        ("train:03", "same_group", "second", "test:7", rows[3][4]),
+    ]
+    assert result.removed_uids == ["train:00", "train:01", "train:02", "train:03"]
+    assert (result.removed["similarity"][:3] > 0.95).all()
+    assert result.removed["similarity"][3] < 0.95
+    counts = {(row.test_set, row.reason): row.images for row in result.counts.itertuples()}
+    assert counts == {
+        ("first", "same_group"): 0, ("first", "exact"): 2, ("first", "near_duplicate"): 1,
+        ("second", "same_group"): 1, ("second", "exact"): 0, ("second", "near_duplicate"): 0,
+    }  # fmt: skip
+    assert len(result.matches) == 60
+
+
+@given(st.permutations(range(30)), st.permutations(range(5)), st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_the_order_of_inputs_does_not_matter(train_order, test_order, turn):
+    uids, groups, ink, sets = a_study()
+    # Two equal test drawings: which one is named must not depend on the order either.
+    first = sets["first"]
+    sets["first"] = (first[0], first[1], np.concatenate([first[2][:4], first[2][:1]]))
+    before = decontaminate(uids, groups, ink, sets, 0.95)
+    names, their_groups, their_ink = sets["first"]
+    shuffled = {
+        "first": (
+            [names[i] for i in test_order],
+            [their_groups[i] for i in test_order],
+            their_ink[list(test_order)],
+        ),
+        "second": sets["second"],
+    }
+    if turn:
+        shuffled = dict(reversed(shuffled.items()))
+    after = decontaminate(
+        [uids[i] for i in train_order],
+        [groups[i] for i in train_order],
+        ink[list(train_order)],
+        shuffled,
+        0.95,
+    )
+    for name in ("removed", "counts", "matches"):
+        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
+
+
+def test_nothing_left_in_training_is_near_a_test_image():
+    uids, groups, ink, sets = a_study()
+    removed = set(decontaminate(uids, groups, ink, sets, 0.9).removed_uids)
+    keep = [i for i, uid in enumerate(uids) if uid not in removed]
+    for _, their_groups, their_ink in sets.values():
+        assert max(row[1] for row in plain_matches(ink[keep], their_ink, mirrored=True)) < 0.9
+        assert not {groups[i] for i in keep if groups[i]} & set(their_groups)
+
+
+def test_a_lower_threshold_removes_no_less():
+    uids, groups, ink, sets = a_study()
+    removed = [set(decontaminate(uids, groups, ink, sets, t).removed_uids) for t in (0.99, 0.95, 0.6, 0.2)]
+    assert removed[0] <= removed[1] <= removed[2] <= removed[3]
+    assert len(removed[0]) < len(removed[3])
+
+
+def test_inputs_that_disagree_are_refused():
+    uids, groups, ink, sets = a_study()
+    with pytest.raises(ValueError, match="counts"):
+        decontaminate(uids[1:], groups, ink, sets, 0.9)
+    with pytest.raises(ValueError, match="more than once"):
+        decontaminate(["a"] * 30, groups, ink, sets, 0.9)
+    with pytest.raises(ValueError, match=r"test:3.*split"):
+        decontaminate(["test:3", *uids[1:]], groups, ink, sets, 0.9)
+    for threshold in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="threshold"):
+            decontaminate(uids, groups, ink, sets, threshold)
+    with pytest.raises(ValueError, match="16"):
+        best_matches(ink[:, :8], ink)
+    with pytest.raises(ValueError, match="finite"):
+        best_matches(ink * np.float32("nan"), ink)
+
+
+def test_empty_training_and_empty_test_sets_are_fine():
+    uids, groups, ink, sets = a_study()
+    nothing = decontaminate([], [], ink[:0], sets, 0.9)
+    assert nothing.removed.empty
+    assert nothing.counts["images"].sum() == 0
+    none = decontaminate(uids, groups, ink, {"empty": ([], [], ink[:0])}, 0.9)
+    assert none.removed.empty
+    assert none.matches.empty
+    assert normalise_ink(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, 16, 16)
+
+
+def test_borderline_pairs_lie_in_their_bands():
+    values = np.linspace(0.90, 1.0, 101)
+    matches = pd.DataFrame(
+        {
+            "uid": [f"u{i}" for i in range(101)],
+            "test_set": "t",
+            "test_uid": "x",
+            "similarity": values,
+            "mirrored": False,
+        }
+    )
+    pairs = borderline_pairs(matches, [(0.9, 0.95), (0.98, 1.0)], per_band=7)
+    assert list(pairs.groupby("low").size()) == [7, 7]
+    assert ((pairs["similarity"] >= pairs["low"]) & (pairs["similarity"] <= pairs["high"])).all()
+    expected = [((values >= 0.9) & (values < 0.95)).sum(), (values >= 0.98).sum()]
+    assert list(pairs.groupby("low")["in_band"].first()) == expected
+    again = borderline_pairs(matches.sample(frac=1, random_state=1), [(0.9, 0.95), (0.98, 1.0)], per_band=7)
+    pd.testing.assert_frame_equal(pairs, again)
+    assert list(borderline_pairs(matches, [(0.9, 0.95)], 7, seed=1)["uid"]) != list(pairs["uid"][:7])
+
+
+@given(st.permutations(range(12)))
+@settings(max_examples=10, deadline=None)
+def test_of_equal_drawings_the_first_uid_stays(order):
+    images = canvas_of(blobs(12, seed=6))
+    images[7] = np.roll(images[2], 4, axis=1)
+    images[9] = images[2]
+    images[11] = images[5]
+    images[10] = images[3][:, ::-1]  # a mirror image is another drawing within a set
+    uids = [f"u{i:02}" for i in range(12)]
+    ink = normalise_ink(images)
+    for megabytes in (1, 128):
+        table = duplicates_within([uids[i] for i in order], ink[list(order)], 0.999, megabytes)
+        assert list(zip(table["uid"], table["kept_uid"], strict=True)) == [
+            ("u07", "u02"), ("u09", "u02"), ("u11", "u05"),
+        ]  # fmt: skip
+
+
+def test_duplicates_within_equal_a_plain_search():
+    generator = np.random.default_rng(7)
+    ink = normalise_ink(canvas_of(blobs(80, seed=8)))
+    uids = [str(i) for i in generator.permutation(80)]
+    kept: list[int] = []
+    dropped = []
+    for index in sorted(range(80), key=lambda i: uids[i]):
+        if any(float((ink[index].astype(float) * ink[other]).sum()) >= 0.4 for other in kept):
+            dropped.append(uids[index])
+        else:
+            kept.append(index)
+    assert 5 < len(dropped) < 75
+    assert list(duplicates_within(uids, ink, 0.4)["uid"]) == dropped
+
+
+def test_at_a_similarity_of_1_exact_copies_count_and_nothing_else():
+    """The product of equal inks is often a little below 1, that of nearly equal ones sometimes at 1."""
+    generator = np.random.default_rng(9)
+    ink = generator.normal(size=(400, 16, 16)).astype(np.float32)
+    ink /= np.linalg.norm(ink.reshape(400, -1), axis=1)[:, None, None]
+    close = ink.copy()
+    close[:, 0, 0] += np.float32(1e-4)
+    blank = np.zeros((2, 16, 16), dtype=np.float32)
+    uids = [f"{kind}{i:03}" for kind in "abc" for i in range(400)] + ["d0", "d1"]
+    table = duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 1.0)
+    assert list(table["uid"]) == [f"b{i:03}" for i in range(400)]
+    assert list(table["kept_uid"]) == [f"a{i:03}" for i in range(400)]
+    assert set(duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 0.999)["uid"]) == set(uids[400:1200])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_chunks_of_the_training_images_change_nothing(chunk):
+    uids, groups, ink, sets = a_study()
+    # Twins of the test images at many similarities, so that several bands are full.
+    generator = np.random.default_rng(11)
+    noise = generator.normal(size=(200, 16, 16)).astype(np.float32) * np.linspace(0.001, 0.05, 200)[:, None, None]
+    more = sets["first"][2][generator.integers(0, 5, 200)] + noise.astype(np.float32)
+    more /= np.linalg.norm(more.reshape(200, -1), axis=1)[:, None, None]
+    order = generator.permutation(230)
+    uids = [[*uids, *(f"more:{i:03}" for i in range(200))][i] for i in order]
+    groups = [[*groups, *[""] * 200][i] for i in order]
+    ink = np.concatenate([ink, more])[order]
+    whole = decontaminate(uids, groups, ink, sets, 0.97)
+    removed, counts, pairs = decontaminate_in_chunks(uids, groups, ink, sets, 0.97, chunk=chunk)
+    pd.testing.assert_frame_equal(removed, whole.removed, rtol=1e-6)
+    pd.testing.assert_frame_equal(counts, whole.counts)
+    sampled = borderline_pairs(whole.matches)
+    assert (sampled.groupby("low").size() == 20).sum() >= 2
+    pd.testing.assert_frame_equal(pairs, sampled, rtol=1e-6)
+
+
+def test_chunks_of_nothing_are_fine():
+    _, _, ink, sets = a_study()
+    removed, counts, pairs = decontaminate_in_chunks([], [], ink[:0], sets, 0.9)
+    assert removed.empty and pairs.empty and counts["images"].sum() == 0 and len(counts) == 6

@@ -1,0 +1,74 @@
+"""Labels found in text, and how good they are."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from whyrobust.data.label_matcher import LabelMatcher
+from whyrobust.data.text_labels import describe_matches, match_records
+
+CLASSES = pd.DataFrame(
+    {
+        "class": ["dog", "fire", "fire truck"],
+        "synonyms": ["hound", "flame", "fire engine"],
+        "excluded_phrases": ["hot dog", "", ""],
+    }
+)
+OTHERS = pd.DataFrame({"class": ["cat"], "synonyms": [""], "excluded_phrases": [""]})
+MATCHER = LabelMatcher(CLASSES, OTHERS)
+
+
+def records(*rows):
+    return pd.DataFrame(rows, columns=["uid", "title", "description", "tags", "label"])
+
+
+def found(row, fields=("title", "tags"), policy="single"):
+    return match_records(records(("u", *row, None)), MATCHER, fields, policy)["label"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("row", "single", "first"),
+    [
+        (("two dogs", "", []), "dog", "dog"),
+        (("dogma", "", []), None, None),
+        (("hot dog", "", []), None, None),
+        (("fire trucks", "", []), "fire truck", "fire truck"),
+        # A phrase never runs from one field, or one tag, into the next.
+        (("fire", "", ["truck"]), "fire", "fire"),
+        (("a", "", ["fire", "truck"]), "fire", "fire"),
+        (("dog", "", ["flame"]), None, "dog"),
+        (("dog", "", ["cat"]), None, "dog"),
+        (("hound", "fire", ["dog"]), "dog", "dog"),
+        (("", "", []), None, None),
+    ],
+)
+def test_one_class_alone_or_the_first(row, single, first):
+    assert found(row) == [single]
+    assert found(row, policy="first") == [first]
+
+
+def test_only_the_fields_asked_for_are_read():
+    row = ("dog", "fire", [])
+    assert found(row, ["title"]) == ["dog"]
+    assert found(row, ["description"]) == ["fire"]
+    with pytest.raises(ValueError, match="colour"):
+        found(row, ["colour"])
+
+
+def test_counts_and_rates_by_class():
+    table = records(
+        ("1", "dog", "", [], "dog"),
+        ("2", "fire", "", [], "dog"),
+        ("3", "x", "", [], "fire"),
+        ("4", "dog", "", [], None),
+        ("5", "fire", "", [], "fire"),
+    )
+    described = describe_matches(table, match_records(table, MATCHER, ["title"])).set_index("class")
+    assert described.loc["", ["records", "matched", "known", "right"]].tolist() == [4, 4, 3, 2]
+    assert described.loc["", "precision"] == pytest.approx(2 / 3)
+    assert described.loc["", "recall"] == pytest.approx(2 / 4)
+    assert described.loc["dog", ["records", "matched", "known", "right"]].tolist() == [2, 2, 1, 1]
+    assert described.loc["fire", ["precision", "recall"]].tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="share 4"):
+        describe_matches(table, match_records(table[:4], MATCHER, ["title"]))

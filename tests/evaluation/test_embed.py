@@ -1,0 +1,147 @@
+"""Scores, predictions and the bookkeeping around them, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from whyrobust.evaluation.embed import (
+    EvaluationError,
+    combine_prompts,
+    fill_prompts,
+    predict,
+    score_classifier,
+    score_zero_shot,
+)
+from whyrobust.evaluation.scoring import (
+    PREDICTION_SCHEMA,
+    ScoredSet,
+    accuracy_table,
+    add_restricted_views,
+    outcome_matrix,
+    score_run,
+)
+from whyrobust.study.class_table import ClassTableError, read_class_names, read_covered_classes
+from whyrobust.study.plan import HEAD_FIELDS, Head
+
+RNG = np.random.default_rng(0)
+
+
+def test_zero_shot_scores_equal_a_plain_loop():
+    prompts = RNG.normal(size=(4, 3, 8)).astype(np.float32)
+    images = RNG.normal(size=(5, 8)).astype(np.float32)
+    scores = score_zero_shot(images, combine_prompts(prompts))
+    for i in range(5):
+        for c in range(4):
+            mean = sum(p / np.linalg.norm(p) for p in prompts[c].astype(float)) / 3
+            cosine = images[i] @ mean / np.linalg.norm(images[i]) / np.linalg.norm(mean)
+            assert scores[i, c] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_classifier_scores_and_restricted_prediction():
+    weight, bias = np.eye(3, dtype=np.float32), np.array([0, 0, 5], dtype=np.float32)
+    scores = score_classifier(np.array([[2, 1, 0], [0, 1, 0]], dtype=np.float32), weight, bias)
+    assert predict(scores).tolist() == [2, 2]
+    assert predict(scores, [[0], [1]]).tolist() == [0, 1]
+    with pytest.raises(EvaluationError, match="not a number"):
+        predict(np.array([[np.nan, 1.0]], dtype=np.float32))
+    with pytest.raises(EvaluationError, match="no class"):
+        predict(scores, [])
+
+
+def test_the_covered_classes_are_those_of_the_table_however_few_images_there_are(tmp_path, root):
+    table = root / "resources" / "imagenet" / "classes.csv"
+    classes = read_class_names(table)
+    for kind in ("imagenet_r", "imagenet_a"):
+        covered = read_covered_classes(table, kind)
+        assert len(covered) == 200 and covered == sorted(covered)
+        kept = write_kept(tmp_path / f"{kind}.parquet", covered[50:53])
+        short = ScoredSet.read(kind, kept, classes, True, covered)
+        assert len(short.answers) == 200 and list(short.answer_names(classes)) == covered
+        assert short.labels.tolist() == [50, 51, 52]
+        outside = next(name for name in classes if name not in covered)
+        with pytest.raises(EvaluationError, match=f"'{outside}', which is none of the 200"):
+            ScoredSet.read(kind, write_kept(tmp_path / "x.parquet", [covered[0], outside]), classes, True, covered)
+    (tmp_path / "own.csv").write_text("class,imagenet_r\ncat,false\n")
+    with pytest.raises(ClassTableError, match="no class with true in a column 'imagenet_r'"):
+        read_covered_classes(tmp_path / "own.csv", "imagenet_r")
+
+
+def test_prompts_need_a_place_for_the_class():
+    assert fill_prompts(["cat"], ["{class}", "a {class}"]) == [["cat", "a cat"]]
+    with pytest.raises(EvaluationError):
+        fill_prompts(["cat"], ["a dog"])
+
+
+def write_kept(path, labels):
+    table = {"uid": [f"{path.stem}{i}" for i in range(len(labels))], "label": labels, "group": labels}
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
+    classes = ["ant", "bee", "cat"]
+    inside = ScoredSet.read("id", write_kept(tmp_path / "id.parquet", ["ant", "bee", "cat", "ant"]), classes, False)
+    shift = ScoredSet.read("shift", write_kept(tmp_path / "shift.parquet", ["bee", "ant"]), classes, True)
+    views = add_restricted_views([inside, shift], ["id"])
+    assert [view.name for view in views] == ["id", "shift", "id@shift"]
+    assert views[2].answers == ((0,), (1,)) and views[2].rows.tolist() == [0, 1, 3]
+    embeddings = {
+        "images.id": np.eye(3, dtype=np.float32)[[0, 2, 2, 2]],
+        "images.shift": np.eye(3, dtype=np.float32)[[1, 2]],
+        "classifier.weight": np.eye(3, dtype=np.float32),
+        "classifier.bias": np.array([0.2, 0.1, 0], dtype=np.float32),
+    }
+    predictions = score_run("r", [Head("classifier", "", "", main=True)], embeddings, views, classes)
+    right = predictions.groupby("test_set", sort=False)["correct"].agg(list).to_dict()
+    assert right == {"id": [True, False, True, False], "shift": [True, True], "id@shift": [True, False, True]}
+
+    path = tmp_path / "predictions.parquet"
+    pq.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False), path)
+    correct, groups = outcome_matrix(path, "id@shift", [("r", "classifier", "", "")])
+    assert correct.tolist() == [[True, False, True]] and list(groups) == ["ant", "bee", "ant"]
+    with pytest.raises(EvaluationError, match="no predictions"):
+        outcome_matrix(path, "id", [("other", "classifier", "", "")])
+
+    runs = pd.DataFrame(
+        {"run": ["r"], "source": "s", "train_images": 1, "seed": 0, "objective": "o", "supervision": "l"}
+        | {"caption": "", "model": "m", "labels": "annotated", "pretrained_by": "", "samples_seen": 1}
+    )
+    counts = predictions.assign(main=True).groupby(["run", *HEAD_FIELDS, "main", "test_set"], sort=False)["correct"]
+    table = accuracy_table(runs, counts.agg(images="size", correct="sum").reset_index(), 0.95)
+    assert table.set_index("test_set").loc["id@shift", "accuracy"] == pytest.approx(2 / 3)
+    assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
+
+
+def test_a_label_of_several_classes_counts_a_hit_on_any_and_collapses_by_maximum(tmp_path):
+    """ObjectNet's rule (Taori et al. 2020), by a hand-made table: "chair" is two ImageNet ids, "mug" is one."""
+    classes = ["armchair", "dog", "folding chair", "mug"]
+    chair = "armchair;folding chair"
+    kept = write_kept(tmp_path / "objectnet.parquet", [chair, chair, "mug", "mug", chair])
+    shift = ScoredSet.read("objectnet", kept, classes, True)
+    assert shift.answers == ((0, 2), (3,))
+    scores = np.array(
+        [
+            [9, 0, 0, 1],  # the first id of chair: right
+            [0, 0, 9, 1],  # the second id: right
+            [0, 9, 1, 2],  # dog is best but may not be predicted: mug, right
+            [4, 0, 4, 7],  # two ids of chair do not add up: mug, right
+            [1, 9, 2, 3],  # mug: wrong
+        ],
+        dtype=np.float32,
+    )
+    assert (shift.predict(scores) == shift.labels).tolist() == [True, True, True, True, False]
+    assert shift.answer_names(classes).tolist() == [chair, "mug"]
+
+    whole = ScoredSet.read("val", write_kept(tmp_path / "val.parquet", classes), classes, False)
+    view = add_restricted_views([whole, shift], ["val"])[-1]
+    assert view.name == "val@objectnet" and view.rows.tolist() == [0, 2, 3]  # dog is no class of ObjectNet
+    assert view.answer_names(classes)[view.labels].tolist() == [chair, chair, "mug"]
+    assert (view.predict(np.eye(4, dtype=np.float32)) == view.labels).all()
+    with pytest.raises(EvaluationError, match="to own"):
+        ScoredSet.read("objectnet", kept, classes, False)
+    with pytest.raises(EvaluationError, match="share the class 'mug'"):
+        ScoredSet.read("x", write_kept(tmp_path / "x.parquet", ["mug", "dog;mug"]), classes, True)

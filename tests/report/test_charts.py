@@ -1,0 +1,245 @@
+"""What the charts show, that nothing of the data is lost, and how large they are in print."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.special import logit
+from scipy.stats import norm
+
+from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
+from whyrobust.report.cause_charts import causes_chart, causes_panel, first_contrasts
+from whyrobust.report.number_format import judge_effect
+from whyrobust.report.render import measure_chart, save_figure
+from whyrobust.report.robustness_charts import choose_reference_styles, note_points, robustness_chart, robustness_panel
+from whyrobust.report.theme import (
+    DOUBLE_COLUMN_POINTS,
+    FILE_THEME,
+    NEUTRAL,
+    PALETTE,
+    PNG_PIXELS_PER_INCH,
+    PRINT_FONT_POINTS,
+    SINGLE_COLUMN_POINTS,
+    choose_styles,
+    text_width,
+    wrap_text,
+)
+
+SCALES = ("logit", "probit", "linear")
+CAUSE_COLUMNS = ["cause", "contrast", "shift", "pairs", "seeds", "effect_points", "low_points", "high_points"]
+LONG = "cross-entropy on web at the class proportions of ImageNet-Captions labels found in text, after SimCLR"
+
+
+def draw_points(accuracies, kinds=("CLIP on web titles",), shifts=("v2",)):
+    """Return rows of the effective robustness table, described, one a pair of accuracies and shift."""
+    return pd.DataFrame(
+        {
+            "run": f"run_{number}", "shift": shift, "x_test_set": "studio_test", "id_accuracy": x, "shift_accuracy": y,
+            "id_low": max(x - 0.02, 0), "id_high": min(x + 0.02, 1), "shift_low": max(y - 0.02, 0),
+            "shift_high": min(y + 0.02, 1), "extrapolated": number % 2 == 1, "standard": False,
+            "effective_robustness_points": 1.0, "train_images": 100 * (number + 1), "kind": kinds[number % len(kinds)],
+            "words": f"model {number}",
+        }
+        for shift in shifts
+        for number, (x, y) in enumerate(accuracies)
+    )  # fmt: skip
+
+
+def draw_lines(shifts=("v2",)):
+    """Return baselines and their bands: y = x in logits."""
+    baselines = pd.DataFrame(
+        {"shift": shift, "x_test_set": "studio_test", "models": 12, "r_squared": 0.9, "x_low": 0.3, "x_high": 0.7}
+        for shift in shifts
+    )
+    places = np.linspace(0.1, 0.9, 20)
+    bands = pd.DataFrame(
+        {"shift": shift, "x": x, "y": x, "low": x - 0.02, "high": x + 0.02} for shift in shifts for x in places
+    )
+    return baselines, bands
+
+
+def draw_causes(causes=5, contrasts=3, shifts=("v2", "rendition", "sketch", "objects")):
+    rng = np.random.default_rng(0)
+    names = ["training_set_size", "training_distribution", "language_at_training", "language_at_test"]
+    names.append("contrastive_loss")
+    rows = []
+    for cause, number, shift in itertools.product(names[:causes], range(contrasts), shifts):
+        effect, half = rng.normal(0, 6), abs(rng.normal(0, 4))
+        contrast = (
+            f"{number}: a linear probe on web instead of studio images at equal class proportions, on one encoder"
+        )
+        rows.append((cause, contrast, shift, 3, 3, effect, effect - half, effect + half))
+    return pd.DataFrame(rows, columns=CAUSE_COLUMNS)
+
+
+def drawn_rows(chart):
+    """Return the rows of all layers of a chart."""
+    tables = [layer.data for layer in chart.layer if isinstance(layer.data, pd.DataFrame)]
+    return [row for table in tables for row in table.to_dict("records")]
+
+
+@pytest.mark.parametrize(("scale", "reference"), [("logit", logit), ("probit", norm.ppf), ("linear", float)])
+@given(accuracy=st.floats(0, 1))
+def test_accuracies_are_transformed_as_scipy_does(scale, reference, accuracy):
+    expected = float(reference(accuracy))
+    assert transform_accuracy(accuracy, scale) == pytest.approx(expected, rel=1e-7, abs=1e-7)
+
+
+def test_what_is_no_accuracy_is_an_error_or_missing():
+    assert math.isnan(transform_accuracy(math.nan, "logit"))
+    for accuracy, scale in ((55.0, "logit"), (-0.1, "linear"), (0.5, "log")):
+        with pytest.raises(ValueError, match=r"accuracy|scale"):
+            transform_accuracy(accuracy, scale)
+
+
+@given(
+    ends=st.tuples(st.floats(0.0005, 0.9995), st.floats(0.0005, 0.9995)).filter(
+        lambda ends: abs(ends[0] - ends[1]) > 0.02
+    ),
+    scale=st.sampled_from(SCALES),
+    most=st.integers(2, 9),
+)
+def test_ticks_lie_inside_the_axis_with_room_for_their_labels(ends, scale, most):
+    low, high = sorted(transform_accuracy(end, scale) for end in ends)
+    places = [transform_accuracy(tick, scale) for tick in choose_ticks(low, high, scale, most)]
+    assert places == sorted(places) and len(places) >= 2
+    assert all(low <= place <= high for place in places)
+    assert all(after - before >= (high - low) / most - 1e-9 for before, after in itertools.pairwise(places))
+
+
+def test_ticks_prefer_round_accuracies():
+    assert {0.1, 0.5, 0.9} <= set(choose_ticks(float(logit(0.06)), float(logit(0.94)), "logit"))
+
+
+def test_kinds_are_told_apart_by_colour_and_shape():
+    kinds = [f"kind {number}" for number in range(36)]
+    assert len(set(choose_styles(kinds).values())) == 36
+    few = choose_styles(kinds[: len(PALETTE)]).values()
+    assert len({colour for colour, _ in few}) == len({shape for _, shape in few}) == len(PALETTE)
+    assert choose_styles(kinds, {"kind 3": "#123456"})["kind 3"][0] == "#123456"
+    assert choose_reference_styles(["standard models", "CLIP"])["standard models"] == (NEUTRAL, "circle")
+
+
+def test_colours_are_told_apart_by_lightness_or_hue_in_every_kind_of_colour_blindness():
+    """By the projections of Machado et al. 2009 at full severity, in CIE L*a*b*: 10 is well above what is just seen."""
+    blindness = {
+        "none": np.eye(3),
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    }  # fmt: skip
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+    def lab(colour, matrix):
+        srgb = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        xyz = to_xyz @ np.clip(np.asarray(matrix) @ linear, 0, 1) / [0.9505, 1.0, 1.089]
+        f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+        return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+    for matrix in blindness.values():
+        for first, second in itertools.combinations(PALETTE, 2):
+            assert np.linalg.norm(lab(first, matrix) - lab(second, matrix)) > 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    accuracies=st.lists(
+        st.tuples(*[st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, math.nan]))] * 2), min_size=1, max_size=8
+    ),
+    scale=st.sampled_from(SCALES),
+)
+def test_every_point_is_drawn_or_noted(accuracies, scale):
+    points = draw_points(accuracies)
+    panel = robustness_panel(points, *draw_lines(), "v2", choose_styles(["CLIP on web titles"]), scale)
+    drawn = {row["words"]: row for row in drawn_rows(panel) if "words" in row}
+    notes = " ".join(note_points(points, "v2", scale))
+    absent = [row.words for row in points.itertuples() if math.isnan(row.id_accuracy) or math.isnan(row.shift_accuracy)]
+    assert set(drawn) == set(points["words"]) - set(absent)
+    assert ("Not drawn" in notes) == bool(absent)
+    assert ("Triangles" in notes) == any(row["edge"] for row in drawn.values())
+    assert all(math.isfinite(row["x"]) and math.isfinite(row["y"]) for row in drawn.values())
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((2.0, 1.0, 3.0), "raises"), ((-2.0, -3.0, -1.0), "lowers"), ((2.0, -1.0, 5.0), "unclear"),
+        ((2.0, 0.0, 4.0), "unclear"), ((2.0, math.nan, math.nan), "unclear"),
+        ((math.nan, math.nan, math.nan), "not measured"),
+    ],
+)  # fmt: skip
+def test_verdicts_follow_the_interval(interval, verdict):
+    assert judge_effect(*interval) == verdict
+
+
+@given(text=st.text(max_size=80), width=st.floats(20, 200))
+def test_wrapped_text_loses_no_letter_and_fits(text, width):
+    lines = wrap_text(text, width, 8)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(text_width(line, 8) <= width or len(line) == 1 for line in lines)
+
+
+def test_the_first_contrast_of_each_cause():
+    chosen = first_contrasts(draw_causes())
+    assert len(chosen) == 5 * 4 and chosen["contrast"].str.startswith("0:").all()
+
+
+def texts_of(path):
+    """Return the text of a drawing with its size in points, as (text, size)."""
+    root = ElementTree.parse(path).getroot()
+    width, height = root.get("width"), root.get("height")
+    # One unit of the drawing is one point.
+    assert [f"{side}pt" for side in root.get("viewBox").split()[2:]] == [width, height]
+    texts = [node for node in root.iter() if node.tag.endswith("}text")]
+    return [("".join(node.itertext()), float(node.get("font-size").removesuffix("px"))) for node in texts]
+
+
+@pytest.mark.parametrize("total", [DOUBLE_COLUMN_POINTS, SINGLE_COLUMN_POINTS])
+@pytest.mark.parametrize("figure", ["effective_robustness", "causes"])
+def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figure, total):
+    causes = draw_causes()
+    shifts = ("v2", "imagenet_rendition_of_another_kind", "sketch")
+    points = draw_points([(0.3, 0.2), (0.8, 0.7), (0.5, 0.5)], (LONG, "CLIP on web titles", f"{LONG}, twice"), shifts)
+    if figure == "causes":
+        chart = causes_chart(causes, total=total, columns=2 if total == DOUBLE_COLUMN_POINTS else 1)
+    else:
+        chart = robustness_chart(points, *draw_lines(shifts), total=total)
+    svg, pdf, png, spec, csv = save_figure(chart, tmp_path, figure, points)
+    assert measure_chart(chart)[0] == total
+    # A PDF says its size in points of 1/72 inch.
+    box = re.search(rb"/MediaBox ?\[ ?0 0 ([\d.]+) ([\d.]+) ?\]", pdf.read_bytes())
+    assert float(box[1]) == total
+    with Image.open(png) as image:
+        assert image.width == pytest.approx(total / 72 * PNG_PIXELS_PER_INCH, abs=1)
+    texts = texts_of(svg)
+    assert {size for _, size in texts} == {PRINT_FONT_POINTS}
+    assert not any("…" in text for text, _ in texts)
+    shown = " ".join(text for text, _ in texts).replace(" ", "")
+    needed = set(causes["contrast"]) if figure == "causes" else set(points["kind"])
+    assert all(words.replace(" ", "") in shown for words in needed)
+    assert json.loads(spec.read_text(encoding="utf-8"))["config"]["background"] == FILE_THEME["background"]
+    assert len(pd.read_csv(csv)) == len(points)
+
+
+def test_a_verdict_has_a_shape_of_its_own():
+    rows = pd.DataFrame(
+        [("loss", "a", f"shift {effect}", 1, 3, effect, effect - 1, effect + 1) for effect in (5, -5, 0)],
+        columns=CAUSE_COLUMNS,
+    )
+    (panel,) = (causes_panel(rows, "loss", total=DOUBLE_COLUMN_POINTS),)
+    (shapes,) = (
+        layer.encoding.shape.to_dict()["scale"] for layer in panel.layer if "shape" in layer.encoding.to_dict()
+    )
+    assert shapes["domain"] == ["raises", "lowers", "unclear"] and len(set(shapes["range"])) == 3
+    assert [row["verdict"] for row in drawn_rows(panel) if "verdict" in row][:3] == shapes["domain"]

@@ -1,0 +1,284 @@
+"""The report page in a browser: it does what it says, at every width, by mouse and by keyboard, whole or in parts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from importlib import resources
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.pages import emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
+from whyrobust.report.page import embed_json, pack_rows
+
+WIDTHS = (390, 1280, 2560)
+POINTS = ".mark-symbol path[d]:not([d=''])"
+
+
+@pytest.fixture(scope="module")
+def html():
+    return make_page()
+
+
+def panel(page, number=1):
+    return page.locator(f"[data-spec=shift-{number}]")
+
+
+def count(page, selector):
+    return page.locator(selector).count()
+
+
+def fills(page, number=1):
+    """Return the colours of the points of a panel."""
+    return set(panel(page, number).locator(POINTS).evaluate_all("all => all.map(p => p.getAttribute('fill'))"))
+
+
+def test_every_chart_is_drawn(open_page, html):
+    page = open_page(html)
+    charts = page.locator("[data-spec]")
+    assert charts.count() >= 2 + 3 + 5 + 1 + 1
+    assert charts.evaluate_all("all => all.filter(c => !c.querySelector('.vega-embed svg .mark-group')).length") == 0
+    # Runs times shifts: every run's main head is a point, the other heads wait to be asked for.
+    assert panel(page).locator(POINTS).count() == 12
+    # The line, its band, and where both axes are equal.
+    assert panel(page).locator(".mark-line path").count() >= 2
+    assert panel(page).locator(".mark-area path").count() >= 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_page(open_page, html, width):
+    page = open_page(html, width)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    beyond = """all => all.filter(e => e.getBoundingClientRect().right > innerWidth + 1
+        && !e.closest('.scroll, .dt-layout-table, pre, .skip')).map(e => e.outerHTML.slice(0, 120))"""
+    assert page.locator("main *:not(svg *)").evaluate_all(beyond) == []
+    # Nothing that is drawn is cut off by its chart.
+    cut = """all => all.filter(t => { const box = t.getBoundingClientRect(),
+        whole = t.closest('svg').getBoundingClientRect(); return box.width && (box.left < whole.left - 2
+        || box.right > whole.right + 2); }).map(t => t.textContent)"""
+    assert page.locator("[data-spec^=shift] svg text, [data-spec^=cause] svg text").evaluate_all(cut) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_hinders_access(open_page, html, scheme):
+    page = open_page(html, scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    found = Axe().run(page).response["violations"]
+    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
+
+
+def test_colours_follow_the_field_that_the_reader_picks(open_page, html):
+    page = open_page(html)
+    by_kind = fills(page)
+    assert len(by_kind) == 4
+    page.get_by_label("Colour and shape by").first.select_option(label="objective")
+    page.wait_for_function("document.querySelectorAll('[data-controls=study] .legend li').length === 2")
+    page.wait_for_timeout(200)
+    assert len(fills(page)) == 2 and len(fills(page, 2)) == 2
+    legend = page.locator("[data-controls=study] .legend")
+    assert legend.locator("button").all_inner_texts() == ["●cross-entropy", "■CLIP"]
+
+
+def test_a_filter_takes_points_out_of_every_panel(open_page, html):
+    page = open_page(html)
+    page.locator("[data-controls=study] summary").click()
+    page.locator("[data-controls=study] input[data-field=source][value=web]").uncheck()
+    page.wait_for_timeout(200)
+    assert [panel(page, number).locator(POINTS).count() for number in (1, 2)] == [6, 6]
+    assert "6 of 16" in page.locator("[data-controls=study] [role=status]").inner_text()
+    # The legend does the same.
+    page.locator("[data-controls=study] .legend button", has_text="CLIP on studio").click()
+    page.wait_for_timeout(200)
+    assert panel(page).locator(POINTS).count() == 4
+    assert page.evaluate("document.activeElement.textContent").endswith("CLIP on studio titles")
+    page.get_by_role("button", name="Reset").first.click()
+    page.wait_for_timeout(200)
+    assert panel(page).locator(POINTS).count() == 12
+
+
+def test_heads_that_are_not_main_can_be_shown(open_page, html):
+    page = open_page(html)
+    page.locator("[data-controls=study] summary").click()
+    page.locator("[data-controls=study] input[data-field=reading]").nth(1).check()
+    page.wait_for_timeout(200)
+    assert panel(page).locator(POINTS).count() == 16
+
+
+def test_pointing_at_a_model_shows_it_in_words(open_page, html):
+    page = open_page(html)
+    panel(page).locator(POINTS).first.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element")
+    tooltip.wait_for(state="visible")
+    words = tooltip.inner_text()
+    assert "images, seed" in words and "effective robustness" in words and "points" in words
+
+
+def test_a_click_highlights_a_run_everywhere(open_page, html):
+    page = open_page(html)
+    rings = "path[stroke-width='2'][fill='none'], path[stroke-width='2'][fill='transparent']"
+    before = [panel(page, number).locator(rings).count() for number in (1, 2)]
+    panel(page).locator(POINTS).first.click(force=True)
+    page.wait_for_timeout(300)
+    assert [panel(page, number).locator(rings).count() for number in (1, 2)] == [n + 1 for n in before]
+    run = page.evaluate("new URLSearchParams(location.hash.slice(1)).get('run')")
+    assert page.locator("tr.chosen").evaluate_all("all => [...new Set(all.map(r => r.dataset.run))]") == [run]
+    assert page.locator("#chosen-run").input_value() == run
+    faint = "all => all.filter(p => parseFloat(p.getAttribute('opacity')) < 0.2).length"
+    assert page.locator("[data-spec^=curves] .mark-line path").evaluate_all(faint) >= 6
+    # A second click lets go.
+    panel(page).locator(POINTS).first.click(force=True)
+    page.wait_for_timeout(300)
+    assert count(page, "tr.chosen") == 0 and "run=" not in page.url
+
+
+def test_a_run_is_shown_closely(open_page, html):
+    page = open_page(html)
+    page.locator("#chosen-run").select_option(label="CLIP on web titles, 2,000 images, seed 1, zero-shot (name)")
+    page.locator("#chosen-test-set").select_option(label="sketch")
+    shown = page.locator("#chosen")
+    assert "1 of these 3 are right" in shown.inner_text()
+    assert shown.locator(".tiles .right").count() == 1 and shown.locator(".tiles .wrong").count() == 2
+    assert "12 of 40" in shown.inner_text() and "30 %" in shown.inner_text()
+
+
+def test_the_address_of_a_run_opens_with_it(open_page, html, browser, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(html, encoding="utf-8")
+    window = browser.new_page()
+    window.goto(f"{path.as_uri()}#run=clip-web-2000-1")
+    assert "CLIP on web titles, 2,000 images, seed 1" in window.locator("#chosen").inner_text()
+    window.close()
+
+
+def test_the_table_sorts_and_searches(open_page, html):
+    page = open_page(html)
+    column = "table#runs-table tbody tr td:nth-child(3)"
+    heading = page.locator("#runs-table thead th", has_text="Images")
+    heading.click()
+    page.locator("#runs-table th[aria-sort=ascending]", has_text="Images").wait_for()
+    rising = [int(text.replace(",", "")) for text in page.locator(column).all_inner_texts()]
+    assert len(rising) == 16 and rising == sorted(rising)
+    heading.click()
+    page.locator("#runs-table th[aria-sort=descending]", has_text="Images").wait_for()
+    assert [int(text.replace(",", "")) for text in page.locator(column).all_inner_texts()] == rising[::-1]
+    page.get_by_label("Show only rows with").fill("CLIP web")
+    page.wait_for_function("document.querySelectorAll('#runs-table tbody tr').length === 4")
+    assert all("CLIP on web" in text for text in page.locator("#runs-table tbody tr").all_inner_texts())
+
+
+def test_a_run_can_be_chosen_by_keyboard(open_page, html):
+    page = open_page(html)
+    page.locator("#runs-table button.show").nth(2).focus()
+    page.keyboard.press("Enter")
+    assert page.locator("tr.chosen").count() >= 1
+    assert page.evaluate("document.activeElement.id") == "chosen-title"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "chosen-run"
+
+
+def test_on_paper_every_run_is_there_and_no_control(open_page, html):
+    study = make_study(make_runs(seeds=range(12)))
+    page = open_page(make_page(study=study, details=make_details(study, make_data())))
+    assert count(page, "#runs-table tbody tr") == 25
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert count(page, "#runs-table tbody tr") == len(study.runs) + 24
+    assert not page.get_by_label("Sections").first.is_visible() and not page.locator(".dt-paging").first.is_visible()
+
+
+def test_published_models_lie_behind_runs_on_the_same_test_sets(open_page, html):
+    page = open_page(make_page(test_kinds={"v2": "imagenet_v2"}))
+    assert panel(page, 1).locator(POINTS).count() == 12 + 12
+    assert panel(page, 2).locator(POINTS).count() == 12
+    page.get_by_label("published models behind").uncheck()
+    page.wait_for_timeout(200)
+    assert panel(page, 1).locator(POINTS).count() == 12
+    assert "published:" not in page.locator("[data-controls=study] .legend").inner_text()
+
+
+def words_of(page, section):
+    return " ".join(page.locator(f"#{section} .missing:visible").all_inner_texts())
+
+
+def test_a_study_with_one_run_opens(open_page):
+    runs = make_runs(sources=("studio",), seeds=(0,)).iloc[:1]
+    study = make_study(runs)
+    study = replace(study, causes=study.causes.iloc[:0], regression=study.regression.iloc[:0])
+    page = open_page(make_page(study=study, details=make_details(study, make_data())))
+    assert "1 model was evaluated" in page.locator("#runs").inner_text()
+    assert "Nothing was compared" in words_of(page, "answer") and "second opinion" in words_of(page, "answer")
+    assert "No cause was measured" in page.locator("#headline").inner_text()
+    assert "No baseline" in page.locator("#robustness").inner_text()
+
+
+def test_a_study_without_a_baseline_opens(open_page):
+    page = open_page(make_page(baseline=False))
+    assert page.locator("#robustness figcaption", has_text="No baseline").count() == 2
+    assert panel(page).locator(POINTS).count() == 12
+    assert "n/a" in page.locator("#chosen").inner_text()
+
+
+def test_a_page_says_what_is_missing(open_page):
+    study, data = make_study(make_runs()), make_data()
+    details = emptied(make_details(study, data))
+    page = open_page(make_page(reference=None, data=emptied(data), details=details))
+    assert "published models" in words_of(page, "published")
+    for part in ("No sample", "No filter", "captions", "No text", "No training image"):
+        assert part in words_of(page, "data")
+    assert "training curves" in words_of(page, "runs") and "Confusions" in words_of(page, "runs")
+    page = open_page(make_page(study=emptied(study), data=emptied(data), details=details))
+    assert "No run was evaluated" in words_of(page, "runs") and "No shift was measured" in words_of(page, "robustness")
+
+
+def test_a_part_that_fails_leaves_the_others(open_page):
+    study, data = make_study(make_runs()), make_data()
+    broken = make_reference()
+    broken = replace(broken, effective=broken.effective.drop(columns="id_accuracy"))
+    details = make_details(study, data)
+    details = replace(details, curves=details.curves.drop(columns="samples"))
+    page = open_page(make_page(reference=broken, details=details))
+    assert "KeyError" in words_of(page, "published") and "could not be made" in words_of(page, "runs")
+    assert panel(page).locator(POINTS).count() == 12 and "12 models" in page.locator("#runs").inner_text()
+
+
+def test_no_name_can_run_a_script_or_break_the_page(open_page):
+    wild = '</script><script>window.broken=1</script><img src=x onerror="window.broken=1">{{7*7}}"\'&\u2028'
+    page = open_page(make_page(names=lambda name: f"{name} {wild}"))
+    page.locator("#runs-table button.show").first.click()
+    panel(page).locator(POINTS).first.hover(force=True)
+    assert page.evaluate("window.broken") is None
+    assert wild.split("\u2028")[0] in page.locator("#runs-table tbody tr").first.inner_text()
+
+
+def test_the_scripts_it_brings_are_those_on_record():
+    folder = resources.files("whyrobust.report") / "templates" / "vendor"
+    recorded = dict(re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})`", (folder / "README.md").read_text(), re.MULTILINE))
+    scripts = [file for file in folder.iterdir() if file.name.endswith(".js")]
+    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in scripts} == recorded
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | st.sampled_from(["x", "y"]))))
+def test_packed_rows_are_the_rows(rows):
+    packed = pack_rows(rows)
+    columns = {
+        name: values if isinstance(values, list) else [values["texts"][code] for code in values["codes"]]
+        for name, values in packed["columns"].items()
+    }
+    unpacked = [{name: values[row] for name, values in columns.items()} for row in range(packed["rows"])]
+    names = {name for row in rows for name in row}
+    assert unpacked == [{name: row.get(name) for name in names} for row in rows]
+
+
+def test_embedded_json_ends_no_script():
+    text = embed_json({"</script>": "<!--\u2028"})
+    assert "<" not in text and "\u2028" not in text
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        embed_json(float("nan"))

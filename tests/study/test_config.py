@@ -1,0 +1,218 @@
+"""A wrong config is one line that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from whyrobust.study.config import ConfigError, plan_study, with_defaults
+from whyrobust.study.config_docs import describe_keys
+
+SCHEMA = "workflow/schemas/config.schema.yaml"
+
+
+def change(config, path, value):
+    place = config
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"])
+def test_shipped_configs_are_valid(root, name, defaults):
+    config = with_defaults(yaml.safe_load((root / name).read_text(encoding="utf-8")), defaults)
+    study = plan_study(config, root / SCHEMA, root)
+    assert len(study.runs) >= 10
+    assert len({contrast.cause for contrast in study.contrasts}) == 5
+    assert all(study.heads[run.run][0].main for run in study.runs if run.evaluated)
+
+
+def test_the_default_study_has_24_runs_and_3_seeds(config, root):
+    runs = plan_study(config, root / SCHEMA, root).runs
+    assert len(runs) >= 24 and len({run.seed for run in runs}) >= 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (["stduy"], "x", ["stduy", "study"]),
+        (["seeds"], None, ["seeds", "list"]),
+        (["data", "image_size"], 7, ["data.image_size", "7", "at least 16"]),
+        (["data", "held_out_share"], 1.5, ["data.held_out_share", "1.5", "at most 0.9"]),
+        (["data", "classes"], "nowhere.csv", ["data.classes", "nowhere.csv"]),
+        (["sources", "studio", "part"], "moon", ["sources.studio.part", "moon", "studio"]),
+        (["sources", "studio", "part"], "v2", ["v2", "test_sets"]),
+        (["training", "clip", "learning_rate"], "fast", ["training.clip.learning_rate", "fast", "a number"]),
+        (["runs", 0, "train_images"], 10**7, ["train_images", "10000000", "at most"]),
+        (["runs", 0, "train_images"], "many", ["runs[0].train_images", "many", "a whole number"]),
+        (["runs", 0, "source"], "moon", ["runs[0].source", "moon", "studio, web"]),
+        (["runs", 0, "size"], 5, ["runs[0].size", "train_images"]),
+        (["runs", 5, "caption"], None, ["runs[5].caption", "captions"]),
+        (["runs", 10, "pretrain"], {"objective": "clip"}, ["runs[10].pretrain.caption", "captions"]),
+        (["runs", 10, "pretrain"], {"objective": "simclr", "source": "x"}, ["runs[10].pretrain.source", "studio, web"]),
+        (["sources", "half_web", "shares", "web"], 0.6, ["sources.half_web.shares", "1.1"]),
+        (["sources", "half_web", "shares"], {"studio": 0.5, "moon": 0.5}, ["sources.half_web", "moon"]),
+        (["sources", "web_at_studio_classes", "of"], "half_web", ["web_at_studio_classes", "half_web", "studio, web"]),
+        (["sources", "web_at_studio_classes", "part"], "web", ["web_at_studio_classes.part", "view"]),
+        (["sources", "web", "part"], None, ["sources.web.part", "missing"]),
+        (["heads", 0, "fitted_on"], "moon", ["heads[0].fitted_on", "moon", "own"]),
+        (["heads", 0, "head"], "zero_shot", ["heads[0].head", "linear_probe"]),
+        (["baseline", "standard"], {"source": "web"}, ["baseline.standard", "classifier"]),
+        (["causes", "language_at_test", 2, "to", "prompts"], "poem", ["prompts", "poem", "ensemble"]),
+        (["causes", "language_at_test", 2, "where", "head"], "poem", ["language_at_test[2].where.head", "poem"]),
+        (
+            ["causes", "contrastive_loss", 1, "from"],
+            {"objective": "clip", "source": ["studio", "web"]},
+            ["[1]", "2 runs"],
+        ),
+        (
+            ["baseline", "several"],
+            {"test_sets": ["studio_test", "x"], "standard": {}},
+            ["several.test_sets", "x", "v2"],
+        ),
+        (
+            ["baseline", "several"],
+            {"test_sets": ["studio_test", "v2"], "standard": {"source": "half_web"}},
+            ["several.standard", "fits 3", "4"],
+        ),
+        (["data", "text_match", "fields"], [], ["data.text_match.fields"]),
+        (["test_sets", "v2", "role"], "in_distribution", ["test_sets", "v2", "one"]),
+        (["baseline", "standard", "source"], ["moon"], ["baseline.standard.source", "moon"]),
+        (["causes", "training_distribution", 0, "to"], {"source": "studio", "train_images": 7}, ["causes", "no pair"]),
+        (["figures", "colours"], {"x": "red"}, ["figures.colours.x", "red"]),
+        (
+            ["figures", "colours"],
+            {"clip on moon": "#123456"},
+            ["figures.colours", "clip on moon", "CLIP on web titles"],
+        ),
+        (["prompts", "name"], ["no place"], ["prompts.name", "no place", "text"]),
+    ],
+)
+def test_a_mutation_is_one_line_with_key_value_and_allowed(config, root, path, value, words):
+    change(config, path, value)
+    with pytest.raises(ConfigError) as caught:
+        plan_study(config, root / SCHEMA, root)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_class_without_images_is_named(config, root, tmp_path):
+    lines = (root / config["data"]["classes"]).read_text(encoding="utf-8").splitlines()
+    column = lines[0].split(",").index("studio_images")
+    cells = lines[1].split(",")
+    cells[column] = "0"
+    table = tmp_path / "classes.csv"
+    table.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]), encoding="utf-8")
+    config["data"]["classes"] = str(table)
+    with pytest.raises(ConfigError, match="no images in part 'studio'"):
+        plan_study(config, root / SCHEMA, root)
+
+
+def test_the_page_of_config_keys_is_that_of_the_schema(root):
+    schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    assert (root / "docs" / "config.md").read_text(encoding="utf-8") == describe_keys(schema)
+
+
+PUBLISHED = {"name": "a", "model": "RN50", "weights": "openai", "trained_on": "x", "train_images": 1}
+
+PHOTO_MUTATIONS = [
+    (lambda c: c["sources"]["mine"].pop("image"), "sources.mine.image is missing: kind 'image_table'"),
+    (lambda c: c["sources"]["mine"].update(archive="x"), "sources.mine.archive is not known"),
+    (lambda c: c["sources"]["mine"].update(shards="x/*.tar"), "sources.mine.shards is not known for kind"),
+    (
+        lambda c: c["sources"]["mine"].update(table="gone.csv"),
+        "sources.mine.table is 'gone.csv': there is no such file",
+    ),
+    (lambda c: c["test_sets"]["same"].update(folder="gone"), "test_sets.same.folder is 'gone': there is no such file"),
+    (lambda c: c["test_sets"]["same"].update(kind="objectnet"), "test_sets.same.archive is missing"),
+    (lambda c: c["sources"].update(same=dict(c["sources"]["mine"])), "test_sets has 'same', which is a source too"),
+    (lambda c: c["data"].update(match_sizes={"across": ["other"], "allowed_shortfall_share": 0}), "across has 'other'"),
+    (
+        lambda c: c["test_sets"].update(
+            r={"kind": "imagenet_r", "archive": "photos", "role": "shift", "classes": "own"}
+        ),
+        "data.classes is 'classes.csv', which says true of no class in a column imagenet_r",
+    ),
+    (lambda c: c["data"].update(normalisation="none"), "data.normalisation is 'none'"),
+    (lambda c: c["data"].update(image_size=8), "data.image_size is 8: allowed is a whole number, at least 16"),
+    (lambda c: c["prompts"].update(x="gone.txt"), "prompts.x is 'gone.txt': there is no such file"),
+    (lambda c: c.update(sources_table="gone.tsv"), "sources_table is 'gone.tsv': there is no such file"),
+    (lambda c: c["test_sets"]["same"].update(kind="icons"), "test_sets.same.part is missing"),
+    (lambda c: c.update(pretrained=[PUBLISHED, PUBLISHED]), r"pretrained\[1\].name is 'a', which comes twice"),
+    (lambda c: c["sources"]["mine"].update(needs=["text"]), r"sources.mine.needs\[0\] is 'text'"),
+    (
+        lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),
+        "sources.y.shorter_side is for photographs that are downloaded",
+    ),
+    (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
+    (lambda c: c["sources"]["mine"].update(slices=2), "sources.mine.slices is not known for kind 'image_table'"),
+    (
+        lambda c: (
+            c["sources"].update(w={"kind": "webdataset", "shards": "photos/a.jpg", "slices": 2}),
+            c["runs"].append({"objective": "clip", "caption": "shuffled", "source": "w", "train_images": 2}),
+        ),
+        "sources.w.slices is 2: allowed is 1 where runs have the caption 'shuffled'",
+    ),
+    (lambda c: c["test_sets"]["same"].update(slices=0), "test_sets.same.slices is 0: allowed is .* at least 1"),
+]
+
+
+@pytest.fixture
+def own_study(root, tmp_path, defaults):
+    """A study of a user's own photographs, with defaults filled in, in a folder that has its files."""
+    for name in ("t.csv", "photos/a.jpg", "test/cat/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "classes.csv").write_text("class\ncat\n")
+    (tmp_path / "resources").symlink_to(root / "resources")
+    given = {
+        "study": "own",
+        "data": {"classes": "classes.csv", "image_size": 64},
+        "sources": {"mine": {"kind": "image_table", "table": "t.csv", "image": "file", "title": "text"}},
+        "test_sets": {
+            "same": {"kind": "image_folder", "folder": "test", "role": "in_distribution", "classes": "all"},
+            "other": {"kind": "image_folder", "folder": "test", "role": "shift", "classes": "own"},
+        },
+        "runs": [{"objective": "cross_entropy", "source": "mine", "train_images": [2, 4]}],
+        "training": {"samples_seen": 100},
+        "baseline": {"standard": {"objective": "cross_entropy"}},
+        "causes": {
+            "training_set_size": [
+                {"contrast": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
+            ]
+        },
+    }
+    return with_defaults(given, copy.deepcopy(defaults)), tmp_path
+
+
+def test_a_short_config_is_filled_with_defaults_and_valid(root, own_study):
+    config, folder = own_study
+    study = plan_study(config, root / "workflow" / "schemas" / "config.schema.yaml", folder)
+    assert len(study.runs) == 2 and study.components == {"mine": ("mine",)}
+    assert config["training"]["device"] == "auto" and config["baseline"]["scale"] == "logit"
+    assert with_defaults({"prompts": {"mine": ["{class}"]}}, config)["prompts"] == {"mine": ["{class}"]}
+
+
+@pytest.mark.parametrize("mutate, message", PHOTO_MUTATIONS)
+def test_a_wrong_config_of_photographs_is_one_line(root, own_study, mutate, message):
+    config, folder = own_study
+    mutate(config)
+    with pytest.raises(ConfigError, match=message) as error:
+        plan_study(config, root / "workflow" / "schemas" / "config.schema.yaml", folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_can_be_downloaded_need_not_be_there(root, own_study):
+    config, folder = own_study
+    (folder / "classes.csv").write_text("class,imagenet_a\ncat,true\n")
+    config["test_sets"]["other"] = {
+        "kind": "imagenet_a", "archive": "downloads/imagenet-a.tar", "role": "shift", "classes": "own",
+    }  # fmt: skip
+    plan_study(config, root / "workflow" / "schemas" / "config.schema.yaml", folder)

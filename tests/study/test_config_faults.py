@@ -1,0 +1,205 @@
+"""Whatever is done to a valid config, the answer is a plan or one line that names a key, before any work."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.workflow.test_dag import write_config
+from whyrobust.study.config import ConfigError, check_keys_once, plan_study, with_defaults
+
+SCHEMA = "workflow/schemas/config.schema.yaml"
+
+#: Sections, or entries of sections, whose keys are the user's own names: another name is no misspelt key.
+OWN_NAMES = {"sources", "test_sets", "prompts", "models", "causes", "shares", "colours", "fields"}
+
+
+def places(node, path=()):
+    if path:
+        yield path, node
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+def changed(config, path, change):
+    altered = copy.deepcopy(config)
+    place = altered
+    for key in path[:-1]:
+        place = place[key]
+    change(place, path[-1])
+    return altered
+
+
+def spelt(path):
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def mutations(raw):
+    """Return (what, config, words of the message) for every place of a config where a mutation must be an error."""
+    found = []
+    for path, value in places(raw):
+        parent = path[-2] if len(path) > 1 else ""
+        key = spelt(path)
+        if isinstance(path[-1], str) and parent not in OWN_NAMES and "from" not in path and "to" not in path:
+            wrong = f"{path[-1]}x"
+            altered = changed(raw, path, lambda node, name, wrong=wrong: node.update({wrong: node.pop(name)}))
+            # Of a key that must be there the schema says that it is missing; both name it.
+            found.append((f"misspelt {key}", altered, [key.removesuffix(path[-1])[:-1], path[-1]]))
+        for what, new in (
+            ("wrong type of", {"a": 1} if not isinstance(value, dict) else [1]),
+            ("nothing for", None),
+            ("not a number for", math.nan),
+            ("below every range", -7),
+            ("a whole number with a point for", 3.5 if not isinstance(value, int) else float(value)),
+        ):
+            if isinstance(value, bool) or (isinstance(value, float) and what.startswith("a whole")):
+                continue
+            if isinstance(new, dict) and parent == "prompts":
+                continue
+            found.append((f"{what} {key}", changed(raw, path, lambda node, name, new=new: _put(node, name, new)), []))
+    return found
+
+
+def _put(node, name, value):
+    node[name] = value
+
+
+@pytest.fixture(scope="module")
+def smoke_config(root):
+    return yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+
+
+def test_each_of_hundreds_of_mutations_is_one_line_that_names_a_key(smoke_config, root, defaults):
+    """Every key of the smoke study misspelt, of another type, empty, not a number, out of range; each 17th here."""
+    tried = mutations(smoke_config)
+    assert len(tried) > 1000
+    kept = tried[::17]
+    assert len(kept) >= 100
+    for what, altered, words in kept:
+        with pytest.raises(ConfigError) as caught:
+            plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+        message = str(caught.value)
+        assert message.startswith("config key ") and "\n" not in message, (what, message)
+        assert all(word in message for word in words), (what, message)
+
+
+wild = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["web", "own", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_anywhere_is_a_plan_or_one_line(smoke_config, root, defaults, data):
+    path, _ = data.draw(st.sampled_from(list(places(smoke_config))))
+    value = data.draw(wild)
+    altered = changed(smoke_config, path, lambda node, name: _put(node, name, value))
+    try:
+        study = plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+    except ConfigError as error:
+        assert str(error).startswith("config key ") and len(str(error).splitlines()) == 1
+    else:
+        assert study.runs
+        assert all("\n" not in run.run and "." not in run.run for run in study.runs)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        # A loop of sources, and one model that starts from itself, cannot be written.
+        (lambda c: c["sources"].update(a={"kind": "view", "of": "b", "class_balanced": True},
+                                       b={"kind": "view", "of": "a", "class_balanced": True}), ["sources.a", "'b'"]),
+        (lambda c: c["runs"][5]["pretrain"].update(pretrain={"objective": "simclr"}), ["runs[5].pretrain.pretrain"]),
+        (lambda c: c["training"]["clip"].update(learning_rate=math.nan), ["training.clip.learning_rate", "nan"]),
+        (lambda c: c["training"]["clip"].update(weight_decay=math.inf), ["training.clip.weight_decay", "inf"]),
+        (lambda c: c["runs"][1].update(train_images=300.0), ["runs[1].train_images", "300.0", "a whole number"]),
+        (lambda c: c.update(study="smoke\n"), ["study", "smoke\\n", "line breaks"]),
+        (lambda c: c["data"].update(classes="a\0b"), ["data.classes", "\\x00"]),
+        (lambda c: c["runs"][1].update(source="half_web", train_images=25_000), ["train_images 25000", "half_web"]),
+        (lambda c: c["runs"][1].update(source="web_at_studio_classes", train_images=20_000), ["20000", "at_studio"]),
+        (lambda c: c["data"].update(classes="resources/icons/sets.csv"), ["data.classes", "column 'class'"]),
+        (lambda c: c["data"].update(classes="resources/icons/README.md"), ["data.classes"]),
+        (lambda c: c.update(sources_table="resources/icons/sets.csv"), ["sources_table", "column 'name'"]),
+        (lambda c: c["models"].update(icon_cnn="resources/icons/sets.csv"), ["models.icon_cnn", "no JSON"]),
+        (lambda c: c["prompts"].update(photo="resources/icons/README.md"), ["prompts.photo", "{class}"]),
+        (lambda c: c["prompts"].update(photo="resources"), ["prompts.photo", "no such file"]),
+    ],
+)  # fmt: skip
+def test_what_would_be_found_days_later_is_found_first(smoke_config, root, defaults, change, words):
+    altered = copy.deepcopy(smoke_config)
+    change(altered)
+    with pytest.raises(ConfigError) as caught:
+        plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("class,studio_images\ncat,1\ncat,2\n", "'cat' comes twice"),
+        ("class,studio_images\ncat,many\n", "studio_images of 'cat' is 'many'"),
+        ("class,studio_images\ncat\n", "studio_images of 'cat' is ''"),
+        ("class,studio_images\n ,1\n", "without a name"),
+        ("class\n", "has no class"),
+        ("", "without the column 'class'"),
+        ('class\n"cat\n', "cannot be read"),
+        (b"class\n\xff\n", "UTF-8"),
+    ],
+)
+def test_a_wrong_table_of_classes_is_one_line(smoke_config, root, defaults, tmp_path, text, words):
+    table = tmp_path / "classes.csv"
+    table.write_bytes(text if isinstance(text, bytes) else text.encode())
+    altered = copy.deepcopy(smoke_config)
+    altered["data"]["classes"] = str(table)
+    with pytest.raises(ConfigError, match=words) as caught:
+        plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["../outside.tar", "/outside.tar", "a/../../b", ""])
+def test_a_download_never_leaves_its_folder(smoke_config, root, defaults, tmp_path, file):
+    table = tmp_path / "sources.tsv"
+    table.write_text(f"name\tfile\nx\t{file}\n")
+    altered = copy.deepcopy(smoke_config) | {"sources_table": str(table)}
+    with pytest.raises(ConfigError, match="inside the folder for downloads"):
+        plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+
+
+def test_a_key_given_twice_is_named_with_its_lines(tmp_path, root):
+    for name in ("config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"):
+        check_keys_once(root / name)
+    path = tmp_path / "c.yaml"
+    path.write_text("study: a\nruns:\n  - {source: web, seed: 1, source: studio}\n")
+    with pytest.raises(ConfigError, match=r"runs\[0\]\.source comes twice .* lines 3 and 3"):
+        check_keys_once(path)
+    path.write_text("study: a\nseeds: [0]\nstudy: b\n")
+    with pytest.raises(ConfigError, match=r"study comes twice .* lines 1 and 3"):
+        check_keys_once(path)
+
+
+@pytest.mark.parametrize("text", ["study: [\n", "study: smoke\nstudy: smoke\n"])
+def test_a_file_that_is_no_config_stops_before_any_work(workspace, snakemake, text):
+    (workspace / "config.yaml").write_text(text, encoding="utf-8")
+    done = snakemake(workspace, "--cores", "1")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (workspace / "results").exists()
+
+
+def test_a_config_of_another_study_is_valid_after_the_round_trip(workspace, smoke_config, root, defaults):
+    write_config(workspace, smoke_config)
+    read = yaml.safe_load((workspace / "config.yaml").read_text(encoding="utf-8"))
+    assert plan_study(with_defaults(read, copy.deepcopy(defaults)), root / SCHEMA, root).runs

@@ -1,0 +1,116 @@
+"""Checkpoints of strangers: none of their code runs, what does not fit names both architectures, a cut is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from whyrobust.evaluation.load_run import open_run, read_published
+from whyrobust.training.models import (
+    ModelError,
+    build_two_towers,
+    load_image_encoder,
+    read_facts,
+    read_model_config,
+    read_weights,
+    save_weights,
+)
+
+
+class Payload:
+    """What a pickle can do to whoever reads it."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.canary),)
+
+
+@pytest.fixture(scope="module")
+def tiny(root, tmp_path_factory):
+    """A description of a small model that open_clip knows by itself, and its weights."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny-test.json"
+    path.write_text((root / "resources" / "models" / "rn-tiny.json").read_text(encoding="utf-8"), encoding="utf-8")
+    config = read_model_config(path)
+    return path, config, build_two_towers(config).state_dict()
+
+
+@pytest.mark.parametrize("kind", ["legacy pickle", "torch.save", "weights and code", "named safetensors"])
+def test_a_pickle_that_runs_code_does_not_run_it(tiny, tmp_path, kind):
+    description, _, weights = tiny
+    canary = tmp_path / "was here"
+    path = tmp_path / ("x.safetensors" if kind == "named safetensors" else "x.pt")
+    if kind in ("legacy pickle", "named safetensors"):
+        path.write_bytes(pickle.dumps(Payload(canary)))
+    elif kind == "torch.save":
+        torch.save(Payload(canary), path)
+    else:
+        torch.save({"state_dict": weights, "extra": Payload(canary)}, path)
+    with pytest.raises(ModelError, match="cannot load"):
+        read_published(str(description), str(path))
+    for read in (read_weights, read_facts):
+        with pytest.raises(ModelError, match="cannot be read as weights"):
+            read(path)
+    assert not canary.exists()
+    # The file is armed: read in the ordinary way it does run.
+    with path.open("rb") as handle:
+        if not zipfile.is_zipfile(path):
+            pickle.load(handle)
+            assert canary.exists()
+
+
+def test_weights_of_another_architecture_name_both(tiny, tmp_path, root):
+    cnn, resnet = (
+        read_model_config(root / "resources" / "models" / f"{name}.json") for name in ("icon-cnn", "icon-resnet")
+    )
+    path = tmp_path / "model.safetensors"
+    from whyrobust.training.models import IconCnn
+
+    save_weights(path, {f"visual.trunk.{k}": v for k, v in IconCnn(128).state_dict().items()}, {"run": "x"})
+    with pytest.raises(ModelError, match=r"are of IconCnn with an embedding of 128 and do not fit IconResNet"):
+        load_image_encoder(path, resnet)
+    with pytest.raises(ModelError, match=r"embedding of 128 and do not fit IconCnn with an embedding of 64"):
+        load_image_encoder(path, cnn | {"embed_dim": 64})
+    description, _, _ = tiny
+    facts = {"open_clip_model": str(description), "preprocessing": {"size": 64}}
+    save_weights(path, {"a": torch.zeros(2)}, facts)
+    with pytest.raises(ModelError, match=r"another model with 1 weights and do not fit another model with \d+ weights"):
+        open_run(path, None, False, 1, torch.device("cpu"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 2000), content=st.binary(max_size=9), cut=st.booleans())
+def test_a_damaged_file_of_weights_is_named_or_holds_what_it_says(tmp_path, at, content, cut):
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"a": torch.arange(300.0)}, {"run": "x"})
+    whole = path.read_bytes()
+    at = min(at, len(whole) - 1)
+    path.write_bytes(whole[:at] if cut else whole[:at] + content + whole[at + len(content) :])
+    try:
+        weights = read_weights(path)
+    except ModelError as error:
+        assert "model.safetensors" in str(error)
+    else:
+        assert not cut and all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
+    try:
+        facts = read_facts(path)
+    except ModelError as error:
+        assert "model.safetensors" in str(error)
+    else:
+        assert isinstance(json.dumps(facts), str)
+
+
+def test_facts_of_a_file_that_no_run_wrote_are_missing(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match="no facts"):
+        read_facts(tmp_path / "x.safetensors")

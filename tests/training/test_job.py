@@ -1,0 +1,179 @@
+"""A run from its files: alone, by torchrun's processes, stopped by a scheduler, and what makes a checkpoint its own."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tests.processes import run_script
+from whyrobust.data.pixel_store import write_images
+from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
+from whyrobust.training.job import TrainingJob, torchrun_command
+from whyrobust.training.models import read_facts, read_weights
+
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.processes", "open_clip"])
+
+RUN = {"run": "r", "objective": "clip", "supervision": "captions", "caption": "title", "labels": "", "seed": 1}
+
+
+@pytest.fixture
+def files(root, tmp_path):
+    """Files of a run, and what the rule gives its script."""
+    uids = [f"u{number}" for number in range(24)]
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    write_images(tmp_path / "images.arrow", uids, pixels)
+    titles = [None if number == 5 else f"picture {number % 4}" for number in range(24)]
+    pq.write_table(pa.table({"uid": uids, "label": ["cat", "dog"] * 12}), tmp_path / "subset.parquet")
+    pq.write_table(pa.table({"uid": uids, "title": titles}), tmp_path / "captions.parquet")
+    (tmp_path / "classes.csv").write_text("class\ncat\ndog\n", encoding="utf-8")
+
+    def give(name="r", steps=12, **params):
+        made = tmp_path / name
+        hyper = {"samples_seen": steps * 8, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.1}
+        hyper |= {"warmup_share": 0.1, "flip": True}
+        return {
+            "log": [str(made / "log.txt")],
+            "threads": 1,
+            "config": {
+                "training": {
+                    "loader_threads": 1, "checkpoint_minutes": 10, "checkpoint_steps": None, "nodes_per_run": 1,
+                }
+            },
+            "input": {
+                "subset": str(tmp_path / "subset.parquet"), "images": [str(tmp_path / "images.arrow")],
+                "captions": [str(tmp_path / "captions.parquet")], "matched_labels": [], "pretrained": [],
+                "classes": str(tmp_path / "classes.csv"),
+                "model": str(root / "resources" / "models" / "icon-cnn.json"),
+            },
+            "output": {
+                "weights": str(made / "model.safetensors"), "progress": str(made / "progress.csv"),
+                "open_clip": str(made / "open_clip_config.json"),
+            },
+            "params": {
+                "run": RUN, "hyperparameters": hyper, "device": "cpu", "image_size": 32, "normalisation": "white_page",
+                "block": 1, "window": 1, "checkpoint": str(made / "kept" / "r.pt"), "processes": 1,
+                "precision": "fp32", "compiled": False, "images_at_once": None, "code": {"code": "1"},
+            } | params,
+        }  # fmt: skip
+
+    return give
+
+
+def run(root, given):
+    """Start the script in a process of its own."""
+    process = CONTEXT.Process(target=run_script, args=(str(root / "workflow" / "scripts" / "train_run.py"), given))
+    process.start()
+    return process
+
+
+def wait_for_training(process, log):
+    """Wait until a run has read its files; the first step follows at once."""
+    while process.is_alive() and not (log.exists() and "first captions" in log.read_text(encoding="utf-8")):
+        time.sleep(0.05)
+
+
+def losses(given):
+    with Path(given["output"]["progress"]).open(encoding="utf-8", newline="") as handle:
+        return [float(row["loss"]) for row in csv.DictReader(handle)]
+
+
+def test_two_processes_started_by_torchrun_learn_what_one_learns(root, files):
+    alone, together = files("alone"), files("together", processes=2)
+    for given in (alone, together):
+        process = run(root, given)
+        process.join()
+        assert process.exitcode == 0
+    assert losses(together) == pytest.approx(losses(alone), rel=2e-3)
+    one, two = (read_weights(given["output"]["weights"]) for given in (alone, together))
+    assert one.keys() == two.keys()
+    assert read_facts(together["output"]["weights"])["images_used"] == 23, "one has no caption"
+    assert not list(Path(together["params"]["checkpoint"]).parent.iterdir()), "nothing is left to go on from"
+
+
+def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, files):
+    whole, stopped = files("whole", steps=150), files("stopped", steps=150)
+    kept, log = Path(stopped["params"]["checkpoint"]), Path(stopped["log"][0])
+    first = run(root, whole)
+    first.join()
+    second = run(root, stopped)
+    wait_for_training(second, log)
+    time.sleep(0.5)
+    second.terminate()
+    second.join()
+    assert second.exitcode == STOPPED_EXIT_CODE
+    assert kept.exists() and not Path(stopped["output"]["weights"]).exists()
+    third = run(root, stopped)
+    third.join()
+    assert third.exitcode == 0 and not kept.exists()
+    assert "going on from a checkpoint" in log.read_text(encoding="utf-8")
+    one, two = (read_weights(given["output"]["weights"]) for given in (whole, stopped))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert losses(whole) == losses(stopped)
+
+
+def test_two_processes_that_are_asked_to_stop_leave_one_checkpoint_and_go_on(root, files):
+    given = files("shared", steps=150, processes=2)
+    kept, log = Path(given["params"]["checkpoint"]), Path(given["log"][0])
+    process = run(root, given)
+    wait_for_training(process, log)
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == STOPPED_EXIT_CODE
+    found = torch.load(kept, weights_only=True)
+    assert 0 < found["state"]["done"] < 150
+    process = run(root, given)
+    process.join()
+    assert process.exitcode == 0
+    assert len(losses(given)) == 150 and "going on from a checkpoint" in log.read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
+    given = files()
+    known = {field.name for field in dataclasses.fields(TrainingJob)}
+    values = given["params"] | given["input"] | given["output"] | {"pretrained": "", "log": "", "loader_threads": 1}
+    values |= {"checkpoint_minutes": None, "checkpoint_steps": None}
+    computing = {"device": "cpu", "threads": 1, "precision": "fp32", "compiled": False, "images_at_once": None}
+    job = TrainingJob(**{key: value for key, value in values.items() if key in known}, computing=computing)
+    same = dataclasses.replace(job, loader_threads=4, checkpoint_minutes=1.0, weights="elsewhere")
+    assert same.identity() == job.identity()
+    others = [
+        dataclasses.replace(job, hyperparameters=job.hyperparameters | {"learning_rate": 2e-3}),
+        dataclasses.replace(job, computing=computing | {"precision": "bf16"}),
+        dataclasses.replace(job, run=job.run | {"seed": 2}),
+        dataclasses.replace(job, code={"code": "2"}),
+    ]
+    found = {other.identity() for other in others}
+    pq.write_table(pq.read_table(job.captions[0]).slice(0, 23), job.captions[0])
+    found.add(job.identity())
+    assert len(found | {same.identity()}) == len(others) + 2 - (same.identity() in found)
+    assert len(found) == len(others) + 1
+    assert Checkpoints(tmp_path / "none.pt", job.identity()).read() is None
+
+
+def test_the_command_for_one_machine_and_for_several(monkeypatch, tmp_path):
+    one = torchrun_command(4, 1, tmp_path / "job.json", {})
+    assert "--nproc-per-node=4" in one and "--standalone" in one and one[-1].endswith("job.json")
+    for command, says in (("squeue", "node[7-8]"), ("scontrol", "node7\nnode8")):
+        (tmp_path / command).write_text(f"#!/bin/sh\necho '{says}'\n", encoding="utf-8")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    two = torchrun_command(8, 2, "job.json", {"SLURM_JOB_ID": "123"})
+    assert two[0] == "srun" and "--nodes=2" in two and "--nproc-per-node=4" in two
+    assert any(part.startswith("--rdzv-endpoint=node7:") for part in two)
+    with pytest.raises(ValueError, match="nodes_per_run"):
+        torchrun_command(3, 2, "job.json", {"SLURM_JOB_ID": "1"})
+    with pytest.raises(ValueError, match="slurm"):
+        torchrun_command(4, 2, "job.json", {})

@@ -1,0 +1,172 @@
+"""A run that is stopped or killed at any moment goes on, and ends with the weights of one that was not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import signal
+import time
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.processes import HYPER, made_up_pictures, train_and_tell, train_made_up
+from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.training.batches import PhotographsOnDisk
+from whyrobust.training.checkpoints import Checkpoints, StoppedError
+from whyrobust.training.models import read_model_config
+
+#: Preloaded, so that a killed process is followed by the next at once and not after torch's import.
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.processes", "open_clip"])
+
+STEPS = HYPER.steps
+SHORT = dataclasses.replace(HYPER, samples_seen=32 * 16)
+
+
+@pytest.fixture(scope="module")
+def icon_cnn(root):
+    return read_model_config(root / "resources" / "models" / "icon-cnn.json")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Photographs on the disk, decoded by two threads a few batches ahead."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(5)
+    places = []
+    for number in range(24):
+        path = folder / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(path)
+        places.append((str(path), 0, path.stat().st_size, 1))
+    return PhotographsOnDisk(places, study_preprocessing(32, "clip"), workers=2)
+
+
+def undisturbed(images, name, config, hyper=HYPER):
+    losses = []
+    weights = train_made_up(images, name, config, lambda progress: losses.append(progress.loss), hyper=hyper)
+    return weights, losses
+
+
+def assert_same_weights(found, expected):
+    assert found.keys() == expected.keys()
+    for name, weight in found.items():
+        assert torch.equal(weight, expected[name]), name
+
+
+def start(images, name, config, checkpoints, weights):
+    told, tell = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=train_and_tell, args=(tell, images, name, config, checkpoints, weights))
+    process.start()
+    tell.close()
+    return process, told
+
+
+def steps_until(told, wanted):
+    """Read what a process tells until it is at a step; return what it told last."""
+    last = 0
+    while last != "done" and last != "stopped" and last < wanted:
+        try:
+            last = told.recv()
+        except EOFError:
+            break
+    return last
+
+
+def test_twenty_kills_at_random_moments_leave_no_trace_in_the_weights(icon_cnn, tmp_path):
+    """Kill without warning; each time the run goes on from the last checkpoint, at most five steps back."""
+    rng = random.Random(time.time_ns())
+    images, checkpoints = made_up_pictures(), Checkpoints(tmp_path / "run.pt", "this run", steps=5)
+    weights = str(tmp_path / "weights.pt")
+    begun = []
+    for wanted in sorted(rng.sample(range(1, STEPS - 40), 20)):
+        process, told = start(images, "cross_entropy", icon_cnn, checkpoints, weights)
+        assert steps_until(told, wanted) >= wanted
+        time.sleep(rng.uniform(0, 0.03))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        kept = checkpoints.read()
+        begun.append(0 if kept is None else kept["done"])
+        assert kept is None or kept["done"] % 5 == 0
+        assert begun[-1] > wanted - 6
+    process, told = start(images, "cross_entropy", icon_cnn, checkpoints, weights)
+    assert steps_until(told, STEPS + 1) == "done"
+    process.join()
+    assert len(set(begun)) > 5, "the run went on from many places"
+    assert_same_weights(torch.load(weights), undisturbed(images, "cross_entropy", icon_cnn)[0])
+
+
+@pytest.mark.parametrize("name", ["clip", "simclr"])
+def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, icon_cnn, tmp_path):
+    images, checkpoints = made_up_pictures(), Checkpoints(tmp_path / "run.pt", "this run")
+    expected, losses = undisturbed(images, name, icon_cnn, SHORT)
+    found: list[float] = []
+
+    def stop_at(steps):
+        def report(progress):
+            found.append(progress.loss)
+            if len(found) in steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return report
+
+    for stops in ({3}, {3 + 14}, set()):
+        found.clear()
+        report = stop_at(stops)
+        if stops:
+            with pytest.raises(StoppedError):
+                train_made_up(images, name, icon_cnn, report, checkpoints, SHORT)
+            assert checkpoints.read() is not None
+        else:
+            weights = train_made_up(images, name, icon_cnn, report, checkpoints, SHORT)
+    assert_same_weights(weights, expected)
+    assert found == losses, "a run reports every step once, those before the stop too"
+
+
+def test_photographs_decoded_by_threads_go_on_with_the_same_crops(photographs, icon_cnn, tmp_path):
+    expected, _ = undisturbed(photographs, "simclr", icon_cnn, SHORT)
+    checkpoints = Checkpoints(tmp_path / "run.pt", "this run", steps=7)
+
+    class CutOffError(Exception):
+        pass
+
+    def cut_off(progress):
+        if progress.step == 12:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        train_made_up(photographs, "simclr", icon_cnn, cut_off, checkpoints, SHORT)
+    kept = checkpoints.read()
+    assert kept is not None and kept["done"] == 7
+    weights = train_made_up(photographs, "simclr", icon_cnn, lambda _: None, checkpoints, SHORT)
+    assert_same_weights(weights, expected)
+
+
+def test_a_checkpoint_by_time(icon_cnn, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run.pt", "this run", minutes=1e-9)
+    kept = []
+
+    def look(progress):
+        state = checkpoints.read()
+        kept.append(0 if state is None else state["done"])
+
+    hyper = dataclasses.replace(HYPER, samples_seen=5 * 16)
+    train_made_up(made_up_pictures(), "cross_entropy", icon_cnn, look, checkpoints, hyper)
+    assert kept == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("spoil", ["of other settings", "cut off", "not a checkpoint", "empty"])
+def test_a_checkpoint_that_is_not_this_runs_is_not_taken_up(spoil, tmp_path):
+    path = tmp_path / "run.pt"
+    Checkpoints(path, "this run").write({"done": 3})
+    assert Checkpoints(path, "this run").read() == {"done": 3}
+    whole = path.read_bytes()
+    path.write_bytes(
+        {"cut off": whole[: len(whole) // 2], "not a checkpoint": b"x" * 100, "empty": b""}.get(spoil, whole)
+    )
+    assert Checkpoints(path, "another" if spoil == "of other settings" else "this run").read() is None

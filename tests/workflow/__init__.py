@@ -1,0 +1,1 @@
+"""Tests of the workflow: its graph, whole studies, commands, profiles and environments."""

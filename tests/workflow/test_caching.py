@@ -1,0 +1,169 @@
+"""What a change of code, input, environment or config runs again, stage by stage, on the DAG of a finished study."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.test_dag import ICON_STAGES, SHARED_STAGES, planned_jobs
+from whyrobust.study.code_version import all_modules, environment_version, script_modules
+
+STAGES = sorted(SHARED_STAGES | ICON_STAGES | {"measure_several"})
+
+#: Stages tried in `make test`; the others, each some seconds, in `make soak`.
+QUICK = ("build_records", "match_text", "train_run", "measure_robustness")
+
+
+class Finished:
+    """A smoke study whose files are all there (and empty), with a copy of the workflow that can be changed."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.code, self.study = folder / "workflow", folder / "a stüdy"
+        self.code.mkdir()
+        for name in ("workflow", "src", "resources", "envs"):
+            shutil.copytree(root / name, self.code / name)
+        shutil.copy2(root / "Snakefile", self.code)
+        self.study.mkdir()
+        shutil.copytree(root / "resources", self.study / "resources")
+        self.config = yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+        self.write(self.config)
+        listed = self.call("--summary")
+        for row in listed.splitlines():
+            place = self.study / row.split("\t")[0]
+            if row.startswith(("results/", "downloads/")):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.mkdir() if not place.suffix else place.touch()
+        self.call("--touch", "--cores", "1")
+        graph = self.call("--dag")
+        # Job by job: a stage may need another for some of its runs only.
+        self.stage_of = dict(re.findall(r'(\d+)\[label = "(\w+)', graph))
+        self.edges = re.findall(r"(\d+) -> (\d+)", graph)
+
+    def write(self, config) -> None:
+        """Write the config."""
+        (self.study / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def call(self, *arguments: str, path: str = "") -> str:
+        """Call Snakemake with the copy of the workflow and return what it says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--snakefile", str(self.code / "Snakefile"), *arguments],
+            cwd=self.study, capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([path, str(self.code / "src")]).lstrip(os.pathsep)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    def planned(self, path: str = "") -> set[str]:
+        """Return the stages that would run."""
+        return set(planned_jobs(self.call("--dry-run", path=path))) - {"all"}
+
+    def after(self, *stages: str) -> set[str]:
+        """Return these stages and all that depend on them."""
+        found, waiting = set(), [job for job, stage in self.stage_of.items() if stage in stages]
+        while waiting:
+            job = waiting.pop()
+            if job not in found:
+                found.add(job)
+                waiting += [end for start, end in self.edges if start == job]
+        return {self.stage_of[job] for job in found} - {"all"}
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    return Finished(root, tmp_path_factory.mktemp("caching"))
+
+
+@pytest.fixture
+def changed_file(finished):
+    """Change a file of the copy by a line, and put it back afterwards with its old time."""
+    before = {}
+
+    def change(path, line):
+        before[path] = (path.read_bytes(), path.stat())
+        path.write_bytes(before[path][0] + line.encode())
+
+    yield change
+    for path, (content, status) in before.items():
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_finished_study_has_nothing_to_do(finished):
+    assert finished.planned() == set()
+    assert set(finished.stage_of.values()) - {"all"} == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    "stage", [stage if stage in QUICK else pytest.param(stage, marks=pytest.mark.soak) for stage in STAGES]
+)
+def test_a_changed_script_runs_its_stage_and_what_depends_on_it_again(finished, changed_file, stage):
+    changed_file(finished.code / "workflow" / "scripts" / f"{stage}.py", "# changed\n")
+    assert finished.planned() == finished.after(stage)
+
+
+@pytest.mark.parametrize("module", ["evaluation.embed", "report.robustness_charts"])
+def test_a_changed_module_runs_the_stages_that_use_it_again(finished, changed_file, module):
+    changed_file(finished.code / "src" / "whyrobust" / f"{module.replace('.', '/')}.py", "# changed\n")
+    scripts = finished.code / "workflow" / "scripts"
+    using = [stage for stage in STAGES if module in all_modules(script_modules(scripts / f"{stage}.py"))]
+    assert using and finished.planned() == finished.after(*using)
+
+
+def test_a_changed_package_runs_the_stages_that_use_it_again(finished, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.metadata as m\nold = m.version\n"
+        "m.version = lambda name: 'other' if name == 'altair' else old(name)\n"
+    )
+    scripts = finished.code / "workflow" / "scripts"
+    using = [stage for stage in STAGES if "altair" in environment_version(scripts / f"{stage}.py")]
+    assert "train_run" not in using
+    assert finished.planned(path=str(tmp_path)) == finished.after(*using)
+
+
+@pytest.mark.parametrize(
+    "file, stages",
+    [
+        ("resources/icons/sets.csv", ["build_records", "write_report"]),
+        ("resources/icons/classes.csv", ["build_records"]),
+        ("resources/reference/vlhub_top1.csv", ["measure_reference"]),
+    ],
+)
+def test_a_changed_input_runs_its_readers_again(finished, changed_file, file, stages):
+    changed_file(finished.study / file, "\n")
+    assert finished.planned() == finished.after(*stages)
+
+
+def test_what_changes_no_result_runs_nothing_again(finished, changed_file):
+    changed_file(finished.study / "resources" / "sources.tsv", "x\t1\tx.zip\t\task\t\t\tMIT\t\tx\n")
+    changed_file(finished.study / "resources" / "models" / "icon-resnet.json", "\n")
+    (finished.study / "config.yaml").write_text(
+        "# a comment\n" + (finished.study / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    assert finished.planned() == set()
+
+
+def rooms_of(modules: set[str]) -> set[str]:
+    """Return the packages that modules are in; the empty name for those in none."""
+    return {module.rpartition(".")[0].partition(".")[0] for module in modules}
+
+
+def test_training_and_evaluation_rebuild_no_data_and_no_model_twice(root):
+    """Days of work hang on these: what reads photographs and captions knows nothing of what trains and evaluates."""
+    scripts = root / "workflow" / "scripts"
+    modules = {path.stem: set(all_modules(script_modules(path))) for path in scripts.glob("*.py")}
+    for stage in (
+        "build_photo_records", "index_images", "build_images", "assemble_captions", "match_text", "draw_subset",
+        "decontaminate", "fetch_pairs", "list_pairs",
+    ):  # fmt: skip
+        assert rooms_of(modules[stage]) <= {"", "study", "data"}, stage
+    assert rooms_of(modules["train_run"]) == {"", "study", "data", "training"}
+    assert "report" not in rooms_of(modules["measure_robustness"])
+    assert "snakemake" not in environment_version(scripts / "train_run.py")
+    assert environment_version(scripts / "download_source.py") == {}

@@ -1,0 +1,119 @@
+"""The DAG of every config by dry run, and what a change reruns."""
+
+from __future__ import annotations
+
+import re
+
+import networkx as nx
+import pytest
+import yaml
+
+from whyrobust.report.explorer import stage_graph
+
+SHARED_STAGES = {
+    "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
+    "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
+    "describe_data", "describe_runs", "draw_figures", "write_report",
+}  # fmt: skip
+ICON_STAGES = {"build_records", "build_images"}
+PHOTO_STAGES = {
+    "build_photo_records", "index_images", "join_slices", "compare_images", "list_pairs", "fetch_pairs",
+    "import_pretrained",
+}  # fmt: skip
+
+
+def planned_jobs(output):
+    """Return the number of jobs by rule from the table that a dry run prints."""
+    table = output.split("Job stats:", 1)[1].split("total", 1)[0] if "Job stats:" in output else ""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)", table, re.MULTILINE)}
+
+
+def write_config(workspace, config):
+    (workspace / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml"])
+def test_every_config_plans_every_stage(root, workspace, snakemake, name):
+    done = snakemake(workspace, "--dry-run", "--configfile", str(root / name))
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert set(jobs) - {"all", "measure_several"} == SHARED_STAGES | ICON_STAGES
+
+
+def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
+    """Nothing of it is here: what can be downloaded is, the rest is asked for when its turn comes."""
+    done = snakemake(workspace, "--dry-run", "--configfile", str(root / "config" / "paper.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
+    # YFCC in slices, two more sources and six test sets as a whole.
+    assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1
+    assert jobs["assemble_captions"] == jobs["match_text"] == 32 + 2 and jobs["compare_images"] == 32
+    assert jobs["import_pretrained"] == 3
+    assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
+    training = yaml.safe_load((root / "config" / "paper.yaml").read_text(encoding="utf-8"))["training"]
+    minutes = training["runtime_minutes"]
+    for asked, rules in ((minutes, ["train_run"]), (minutes // 20, ["embed_test_sets", "fit_heads"])):
+        wanted = {f"runtime={asked}", "gpu=1", f"mem_mb={training['mem_mb']}"}
+        asking = [line for line in (done.stdout + done.stderr).splitlines() if line.strip().startswith("resources:")]
+        asking = [line for line in asking if wanted <= set(line.replace("resources:", "").replace(",", " ").split())]
+        assert len(asking) == sum(jobs[rule] for rule in rules)
+
+
+def assert_lists_what_must_be_asked_for(output):
+    (line,) = [line for line in output.splitlines() if "must be asked for" in line]
+    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
+        assert f"downloads/{name} (register at image-net.org" in line
+    assert "downloads/yfcc100m_dataset.bz2 (ask for access" in line and "ImageNet-Sketch" not in line
+
+
+def test_what_must_be_asked_for_stops_a_run_before_any_work(root, workspace, snakemake):
+    done = snakemake(workspace, "--cores", "1", "--configfile", str(root / "config" / "paper.yaml"))
+    assert done.returncode != 0
+    assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
+    assert not (workspace / "results").exists() and not (workspace / "downloads").exists()
+
+
+def test_what_must_be_asked_for_says_how(root, workspace, snakemake):
+    done = snakemake(
+        workspace,
+        "downloads/ILSVRC2012_img_val.tar",
+        "--cores",
+        "1",
+        "--configfile",
+        str(root / "config" / "paper.yaml"),
+    )
+    assert done.returncode != 0
+    assert "register at image-net.org" in done.stdout + done.stderr
+
+
+def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakemake, config):
+    config["data"]["image_sise"] = 32
+    write_config(workspace, config)
+    done = snakemake(workspace, "--cores", "1")
+    assert done.returncode != 0
+    assert "data.image_sise is not known" in done.stdout + done.stderr
+    assert not (workspace / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"])
+def test_the_stages_shown_are_those_of_the_workflow(root, workspace, snakemake, name):
+    """The graph that Snakemake makes of the rules is the one that the page draws."""
+    done = snakemake(workspace, "--rulegraph", "--configfile", str(root / name))
+    assert done.returncode == 0, done.stderr
+    rules = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', done.stdout, re.MULTILINE))
+    edges = re.findall(r"^\s*(\d+) -> (\d+)", done.stdout, re.MULTILINE)
+    graph = nx.DiGraph([(rules[a], rules[b]) for a, b in edges if a != b and "all" not in (rules[a], rules[b])])
+    graph.add_nodes_from(set(rules.values()) - {"all"})
+    drawn = stage_graph(graph.nodes)
+    assert set(drawn.nodes) == set(graph.nodes)
+    assert set(nx.transitive_reduction(graph).edges) == set(drawn.edges)
+
+
+def test_rule_script_and_module_names_agree(root):
+    scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
+    rules = {path.stem for path in (root / "workflow" / "rules").glob("*.smk")} - {"common"}
+    asked_for = {"measure_several"}
+    stages = SHARED_STAGES | ICON_STAGES | PHOTO_STAGES
+    assert rules == stages | asked_for
+    assert scripts == stages | asked_for | {"choose_classes"}

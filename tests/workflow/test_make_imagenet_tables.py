@@ -1,0 +1,111 @@
+"""ImageNet's class tables against published facts, and its 1,000 classes in hand-written captions."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tools.make_imagenet_tables import CLASSES, OBJECTNET, REFERENCE, objectnet_rows, read_wnids, tables
+from whyrobust.data.label_matcher import LabelMatcher, plural_forms, read_classes, split_phrases, split_words
+
+
+@pytest.fixture(scope="module")
+def classes(root):
+    return read_classes(root / CLASSES, shared="ambiguous")
+
+
+@pytest.fixture(scope="module")
+def matcher(classes):
+    return LabelMatcher(classes, shared="ambiguous")
+
+
+def test_the_committed_tables_are_what_the_command_writes(root):
+    for path, text in tables(root / REFERENCE).items():
+        assert (root / path).read_text(encoding="utf-8") == text, f"{path}: run python -m tools.make_imagenet_tables"
+
+
+def test_published_counts(root, classes):
+    assert len(classes) == 1000 and list(classes["class"]) == sorted(classes["class"])
+    for part in ("imagenet_r", "imagenet_a"):
+        assert classes[part].astype(str).str.lower().eq("true").sum() == 200
+    rows = objectnet_rows(root / REFERENCE, read_wnids())
+    wnids = [wnid for row in rows for wnid in row["classes"].split(";")]
+    assert len(rows) == 113 and len(wnids) == len(set(wnids)) == 125
+    assert sum(";" in row["classes"] for row in rows) >= 5
+    assert (root / OBJECTNET).exists()
+
+
+@pytest.mark.parametrize(
+    "caption, names",
+    [
+        ("a tench", ["tench"]),
+        ("Two tabby cats, asleep", ["tabby cat"]),
+        ("our golden-retriever's first swim", ["Golden Retriever"]),
+        ("a golden-retriever puppy", ["Golden Retriever"]),
+        ("the new catalogue", []),
+        ("category: dogsled", ["dog sled"]),
+        ("caf\u00e9 with an espresso", ["espresso"]),
+        ("ESPRESSO!!! #coffee", ["espresso"]),
+        ("a tiger shark and a tiger", ["tiger shark", "tiger"]),
+        ("tigers", ["tiger"]),
+        ("IMG_1234", []),
+        ("a box of goldfish crackers, no bullfrogs", ["goldfish", "American bullfrog"]),
+    ],
+)
+def test_hand_written_captions(classes, matcher, caption, names):
+    name_of = dict(zip(classes["class"], classes["name"], strict=True))
+    assert [name_of[found] for found in matcher.match(caption)] == names
+    assert matcher.label_of(caption) == (matcher.match(caption)[0] if len(names) == 1 else None)
+
+
+@pytest.mark.parametrize("word", ["crane", "cranes", "maillot", "missile", "sunglasses"])
+def test_a_name_of_two_classes_tells_neither(matcher, word):
+    assert len(matcher.match(f"look, a {word}")) == 2
+    assert matcher.label_of(f"look, a {word}") is None
+    assert matcher.label_of(f"look, a {word}", "first") is None
+    assert matcher.label_of(f"a tench under a {word}", "first") == "n01440764"
+
+
+def test_shared_names_are_an_error_unless_they_are_allowed(root):
+    with pytest.raises(ValueError, match="name of two classes"):
+        read_classes(root / CLASSES)
+
+
+def plain_matches(text, classes):
+    """The plain way: at each word try every phrase of every class, longest first, written names before plurals."""
+    written, derived = {}, {}
+    for row in classes.to_dict("records"):
+        for phrase in [row["name"], *split_phrases(row["synonyms"])]:
+            key = tuple(split_words(phrase))
+            written.setdefault(key, set()).add(row["class"])
+            for form in plural_forms(key[-1]):
+                derived.setdefault((*key[:-1], form), set()).add(row["class"])
+    targets = derived | written
+    longest = max(map(len, targets))
+    words, found, at = split_words(text), [], 0
+    while at < len(words):
+        for length in range(min(longest, len(words) - at), 0, -1):
+            hit = targets.get(tuple(words[at : at + length]))
+            if hit:
+                found += [name for name in hit if name not in found]
+                at += length - 1
+                break
+        at += 1
+    return set(found)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(classes):
+    words = [word for name in classes["name"] for word in re.findall(r"[\w'-]+", name)]
+    return [*sorted(set(words)), "cats", "a", "the", "crane", "catalogue", "fire", "hot"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_matches_equal_the_plain_way(data, classes, matcher, vocabulary):
+    words = data.draw(st.lists(st.sampled_from(vocabulary), max_size=7))
+    text = data.draw(st.sampled_from([" ", "-", ", "])).join(words)
+    assert set(matcher.match(text)) == plain_matches(text, classes)

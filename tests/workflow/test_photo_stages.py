@@ -1,0 +1,133 @@
+"""The stages of photographs, each script by itself on a few files: what must stop a study stops it there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.data.test_photo_store import RNG, encoded, picture
+from whyrobust.data.photo_store import read_images, study_preprocessing
+from whyrobust.study.slices import Slice
+
+CLASSES = ["cat", "dog", "mug"]
+
+
+@pytest.fixture
+def built(stage, tmp_path):
+    """Build the records and the index of a data set; return the paths of what is made."""
+    (tmp_path / "classes.csv").write_text("class\n" + "\n".join(CLASSES) + "\n", encoding="utf-8")
+
+    def build(facts, allowed_failure_share=0.01, name="t"):
+        made = {
+            file.split(".")[0]: str(tmp_path / "made" / f"{name}_{file}")
+            for file in ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json",
+                         "images.arrow", "ink.npy", "failures.csv")
+        }  # fmt: skip
+        outputs = {key: made[key] for key in ("records", "locations", "pack", "counts", "presence")}
+        whole = asdict(Slice(name))
+        stage("build_photo_records", {}, {"files": [], "classes": str(tmp_path / "classes.csv")},
+              outputs, facts=facts, slice=whole, covered="imagenet_r" if facts["kind"] == "imagenet_r" else None,
+              allowed_failure_share=allowed_failure_share)  # fmt: skip
+        inputs = {key: made[key] for key in ("locations", "pack")}
+        outputs = {key: made[key] for key in ("images", "ink", "failures")}
+        stage("index_images", {}, inputs, outputs, facts=facts, slice=whole,
+              allowed_failure_share=allowed_failure_share)  # fmt: skip
+        return made
+
+    return build
+
+
+def write_folder(folder, count, broken=0):
+    """Write pictures in class folders, some of them cut off."""
+    for number in range(count):
+        content = encoded(picture(40, 40, RNG.integers(50, 250, 3)))
+        place = folder / CLASSES[number % 3] / f"{number}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content[:300] if number < broken else content)
+    return {"kind": "image_folder", "folder": str(folder), "role": "shift", "classes": "all"}
+
+
+def test_a_picture_that_does_not_decode_is_missing_from_a_test_set_of_known_size(built, tmp_path):
+    facts = write_folder(tmp_path / "set", 12, broken=1) | {"expected_images": 12}
+    with pytest.raises(ValueError, match=r"has 11 of 12 images, 1 are missing"):
+        built(facts, allowed_failure_share=0.5)
+    built(facts | {"allow_short": True}, allowed_failure_share=0.5)
+    built({name: value for name, value in facts.items() if name != "expected_images"}, allowed_failure_share=0.5)
+
+
+def test_a_test_set_keeps_its_repeats_unless_told_otherwise(built, stage, tmp_path):
+    facts = write_folder(tmp_path / "set", 12)
+    (tmp_path / "set" / "dog" / "1.jpg").write_bytes((tmp_path / "set" / "cat" / "0.jpg").read_bytes())
+    source = write_folder(tmp_path / "source", 3)
+    made = [built({"kind": "image_folder", "folder": source["folder"]}, name="s"), built(facts)]
+    inputs = {key: [of[key] for of in made] for key in ("images", "ink", "records")}
+    inputs |= {f"compared_{kind}": [] for kind in ("removed", "counts", "pairs")}
+    outputs = {"kept": [str(tmp_path / "source.parquet"), str(tmp_path / "kept.parquet")]} | {
+        name: str(tmp_path / f"{name}.csv") for name in ("removed", "counts", "pairs", "sizes")
+    }
+    sizes = {}
+    for repeat in (None, 1.0):
+        stage("decontaminate", {}, inputs, outputs, sources=["s"], test_sets=["t"], compared={},
+              near_duplicate=0.99, repeat=repeat)  # fmt: skip
+        sizes[repeat] = pd.read_csv(outputs["sizes"]).iloc[1][["drawn", "repeats_removed", "kept"]].tolist()
+        assert len(pd.read_parquet(outputs["kept"][1])) == sizes[repeat][2]
+    assert sizes == {None: [12, 0, 12], 1.0: [12, 1, 11]}
+
+
+def write_table(folder, rows):
+    """Write a table of pictures with a label each; those named ``gone`` are not there."""
+    for name, _ in rows:
+        if not name.startswith("gone"):
+            (folder / name).write_bytes(encoded(picture()))
+    pd.DataFrame(rows, columns=["file", "kind"]).to_csv(folder / "t.csv", index=False)
+    return {"kind": "image_table", "table": str(folder / "t.csv"), "image": "file", "label": "kind"}
+
+
+@pytest.mark.parametrize("label, words", [("", "'b.jpg' with no label"), ("horse", "'b.jpg' with the label 'horse'")])
+def test_a_test_image_that_cannot_be_scored_stops_the_build(built, tmp_path, label, words):
+    facts = write_table(tmp_path, [("a.jpg", "cat"), ("b.jpg", label)])
+    with pytest.raises(ValueError, match=rf"1 of 2 images .* {words}.* allowed are 3 classes .*cat, dog, mug"):
+        built(facts | {"role": "shift", "classes": "own"})
+    made = built(facts)  # in a training source it has no label
+    assert pd.read_parquet(made["records"])["label"].isna().tolist() == [False, True]
+
+
+def test_a_picture_of_a_class_that_the_test_set_does_not_cover_stops_the_build(built, tmp_path):
+    facts = write_folder(tmp_path / "r", 4) | {"kind": "imagenet_r", "classes": "own", "allow_short": True}
+    facts["archive"] = facts.pop("folder")
+    for covered, table in (("cat dog mug", True), ("cat dog", False)):
+        rows = [f"{name},{str(name in covered).lower()}" for name in CLASSES]
+        (tmp_path / "classes.csv").write_text("\n".join(["class,imagenet_r", *rows]) + "\n")
+        if table:
+            built(facts)
+        else:
+            with pytest.raises(ValueError, match=r"1 of 4 images .*mug/2\.jpg' with the label 'mug'.* 2 classes"):
+                built(facts)
+
+
+def test_too_many_missing_files_stop_the_build(built, tmp_path):
+    facts = write_table(tmp_path, [("a.jpg", "cat"), ("b.jpg", "dog"), ("gone.jpg", "cat"), ("c.jpg", "mug")])
+    with pytest.raises(
+        ValueError, match=r"1 of 4 pictures \(.*\), 25\.0% where 1\.0% are allowed, the first 'gone\.jpg'"
+    ):
+        built(facts)
+    made = built(facts, allowed_failure_share=0.25)
+    assert len(pd.read_parquet(made["records"])) == 3
+
+
+def test_the_border_of_objectnet_is_cut_off_wherever_a_picture_is_read(built, tmp_path):
+    image = Image.new("RGB", (64, 64), (255, 0, 0))
+    image.paste(Image.new("RGB", (60, 60), (0, 0, 255)), (2, 2))
+    place = tmp_path / "objectnet" / "mug" / "1.png"
+    place.parent.mkdir(parents=True)
+    image.save(place)
+    (tmp_path / "folders.csv").write_text("folder,classes\nmug,mug;dog\n")
+    made = built({"kind": "objectnet", "archive": str(tmp_path / "objectnet"), "class_table": tmp_path / "folders.csv",
+                  "role": "shift", "classes": "own", "allow_short": True})  # fmt: skip
+    (pixels,) = read_images([made["images"]], ["t/mug/1.png"], study_preprocessing(32, "clip"))
+    assert not pixels[..., 0].any() and (pixels[..., 2] == 255).all()
+    assert not np.load(made["ink"]).any()  # one colour: the frame is no part of the thumbnail
