@@ -12,7 +12,11 @@ from snakemake.logging import logger
 import yaml
 
 from whyrobust.data.downloads import DownloadError, read_pinned_sources
-from whyrobust.study.code_version import code_version, environment_version, script_modules
+from whyrobust.study.code_version import (
+    code_version,
+    environment_version,
+    script_modules,
+)
 from whyrobust.study.plan import FITTED_HEADS, OWN, name_pattern
 from whyrobust.study.slices import ShardError, shard_names, slices_of
 from whyrobust.study.stages import STAGES
