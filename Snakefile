@@ -1,7 +1,8 @@
 """whyrobust: what does a training set do to a model's robustness?
 
-The table of contents. Each stage has a rule file, a rule and a script of the same name; `config.yaml` says what is
-studied. `--configfile` replaces the default config as a whole, so that no key of one study leaks into another.
+The table of contents: one rule file per part of the data flow. A rule, its script, its log and its benchmark have one
+name. `config.yaml` says what is studied; `--configfile` replaces it as a whole, so that no key of one study leaks into
+another.
 """
 
 from snakemake.utils import min_version
@@ -27,32 +28,14 @@ pathvars:
     benchmarks=f"results/{STUDY}/benchmarks",
 
 
-include: "workflow/rules/download_source.smk"
-include: "workflow/rules/build_records.smk"
-include: "workflow/rules/list_pairs.smk"
-include: "workflow/rules/fetch_pairs.smk"
-include: "workflow/rules/build_photo_records.smk"
-include: "workflow/rules/build_images.smk"
-include: "workflow/rules/index_images.smk"
-include: "workflow/rules/join_slices.smk"
-include: "workflow/rules/assemble_captions.smk"
-include: "workflow/rules/compare_images.smk"
-include: "workflow/rules/decontaminate.smk"
-include: "workflow/rules/match_text.smk"
-include: "workflow/rules/describe_data.smk"
-include: "workflow/rules/draw_subset.smk"
-include: "workflow/rules/train_run.smk"
-include: "workflow/rules/import_pretrained.smk"
-include: "workflow/rules/embed_test_sets.smk"
-include: "workflow/rules/fit_heads.smk"
-include: "workflow/rules/score_heads.smk"
-include: "workflow/rules/describe_runs.smk"
-include: "workflow/rules/measure_robustness.smk"
-include: "workflow/rules/measure_several.smk"
-include: "workflow/rules/attribute_causes.smk"
-include: "workflow/rules/measure_reference.smk"
-include: "workflow/rules/draw_figures.smk"
-include: "workflow/rules/write_report.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/records.smk"
+include: "workflow/rules/images.smk"
+include: "workflow/rules/text.smk"
+include: "workflow/rules/subsets.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

@@ -8,6 +8,7 @@ import networkx as nx
 import pytest
 import yaml
 
+from tests.workflow.test_environments import rule_texts
 from whyrobust.report.explorer import stage_graph
 
 SHARED_STAGES = {
@@ -110,10 +111,13 @@ def test_the_stages_shown_are_those_of_the_workflow(root, workspace, snakemake, 
     assert set(nx.transitive_reduction(graph).edges) == set(drawn.edges)
 
 
-def test_rule_script_and_module_names_agree(root):
+def test_rule_script_log_and_benchmark_names_agree(root):
+    """Rule, script, log and benchmark have one name, so that each is found from any other."""
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
-    rules = {path.stem for path in (root / "workflow" / "rules").glob("*.smk")} - {"common"}
-    asked_for = {"measure_several"}
-    stages = SHARED_STAGES | ICON_STAGES | PHOTO_STAGES
-    assert rules == stages | asked_for
-    assert scripts == stages | asked_for | {"choose_classes"}
+    texts = rule_texts(root)
+    asked_for = {"measure_several", "choose_classes"}
+    assert set(texts) == scripts == SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | asked_for
+    for name, text in texts.items():
+        assert f'"../scripts/{name}.py"' in text and f'code_of("{name}")' in text, name
+        assert re.search(rf'"(<logs>|results/reference/logs)/{name}(\.log|/)', text), name
+        assert "    benchmark:" not in text or re.search(rf'"<benchmarks>/{name}(\.tsv|/)', text), name

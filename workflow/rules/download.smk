@@ -1,0 +1,66 @@
+# Files from the web, each checked against what is pinned; images of lists of addresses.
+
+
+rule download_source:
+    output:
+        archive=Path(config["downloads"], "{downloaded}").as_posix(),
+    log:
+        "<logs>/download_source/{downloaded}.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=download_minutes,
+    params:
+        table=config["sources_table"],
+        name=download_name,
+        pinned=pinned_facts_of,
+        code=code_of("download_source"),
+    script:
+        "../scripts/download_source.py"
+
+
+rule list_pairs:
+    input:
+        subset=lambda wildcards: DATASETS[wildcards.photo_dataset]["subset"],
+        metadata=lambda wildcards: DATASETS[wildcards.photo_dataset]["metadata"],
+    output:
+        pairs="<results>/pairs/{photo_dataset}.parquet",
+    log:
+        "<logs>/list_pairs/{photo_dataset}.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=6000,
+        runtime=600,
+    params:
+        code=code_of("list_pairs"),
+    script:
+        "../scripts/list_pairs.py"
+
+
+# The shards themselves lie in a folder beside the table, so that a stopped job goes on where it was.
+rule fetch_pairs:
+    input:
+        pairs="<results>/pairs/{photo_dataset}.parquet",
+    output:
+        shards="<results>/pairs/{photo_dataset}.csv",
+    log:
+        "<logs>/fetch_pairs/{photo_dataset}.log",
+    benchmark:
+        "<benchmarks>/fetch_pairs/{photo_dataset}.tsv"
+    retries: 2
+    conda:
+        "../../envs/img2dataset.yaml"
+    threads: 16
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        command=config["img2dataset"],
+        shorter_side=lambda wildcards: DATASETS[wildcards.photo_dataset].get(
+            "shorter_side"
+        ),
+        code=code_of("fetch_pairs"),
+    script:
+        "../scripts/fetch_pairs.py"
