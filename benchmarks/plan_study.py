@@ -30,12 +30,12 @@ def many_runs(runs: int) -> dict[str, object]:
         "objective": "cross_entropy", "source": ["studio", "web"], "train_images": [500, 1000, 1500, 2000, 2500],
         "model": "icon_cnn", "samples_seen": [1000 * step for step in range(1, 11)],
     }  # fmt: skip
-    contrast = {"contrast": "more images", "from": {"train_images": 500}, "to": {"train_images": 1000},
+    comparison = {"comparison": "more images", "from": {"train_images": 500}, "to": {"train_images": 1000},
                 "holds_fixed": "all else"}  # fmt: skip
     return config | {
         "study": "many_runs", "runs": [grid], "seeds": list(range(max(1, runs // 100))), "heads": [],
         "baseline": {"standard": {"objective": "cross_entropy", "source": "studio"}, "scale": "logit"},
-        "causes": {"training_set_size": [contrast]},
+        "causes": {"training_set_size": [comparison]},
     }  # fmt: skip
 
 

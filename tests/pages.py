@@ -149,7 +149,7 @@ def make_study(runs, baseline=True):
     causes = [
         {
             "cause": cause,
-            "contrast": contrast,
+            "comparison": comparison,
             "shift": shift,
             "pairs": 4,
             "seeds": 2,
@@ -158,7 +158,7 @@ def make_study(runs, baseline=True):
             "high_points": effect + width,
             "holds_fixed": "everything else",
         }
-        for cause, contrast, effect, width in (
+        for cause, comparison, effect, width in (
             ("training_set_size", "2,000 instead of 500 images", 0.4, 1.0),
             ("training_distribution", "web instead of studio", 9.8, 2.0),
             ("training_distribution", LONG_NAME, -3, 2),

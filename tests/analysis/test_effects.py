@@ -1,4 +1,4 @@
-"""Contrasts: which runs are paired, and whether the interval covers the truth as often as it claims."""
+"""Comparisons: which runs are paired, and whether the interval covers the truth as often as it claims."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from whyrobust.analysis.effective_robustness import (
 )
 from whyrobust.analysis.effects import (
     SHARE_COLUMNS,
-    Contrast,
+    Comparison,
     attribute_causes,
-    contrast_effect,
     gap_shares,
     match_pairs,
+    measure_effect,
     measure_gaps,
     verdict,
 )
@@ -125,13 +125,13 @@ def test_no_pairs_give_an_empty_table_and_unknown_columns_an_error():
         match_pairs(make_runs(), {"sauce": "studio"}, {"source": "web"}, {}, [])
 
 
-# --- contrast_effect ----------------------------------------------------------------------------------------
+# --- measure_effect ----------------------------------------------------------------------------------------
 
 
 def test_the_effect_is_a_mean_over_seeds_of_means_over_pairs():
     pairs = pd.DataFrame({"start": [0, 0, 2], "end": [1, 3, 3], "seed": ["a", "a", "b"]})
     points = np.array([0.0, 1.0, 2.0, 9.0])
-    effect = contrast_effect(pairs, points, np.tile(points, (10, 1)))
+    effect = measure_effect(pairs, points, np.tile(points, (10, 1)))
     assert effect.effect_points == pytest.approx(((1 + 9) / 2 + 7) / 2)
     assert (effect.pairs, effect.seeds) == (3, 2)
 
@@ -140,7 +140,7 @@ def test_without_image_noise_the_interval_is_the_paired_t_interval():
     rng = np.random.default_rng(0)
     points = rng.normal(size=10)
     pairs = pd.DataFrame({"start": range(5), "end": range(5, 10), "seed": range(5)})
-    effect = contrast_effect(pairs, points, np.tile(points, (50, 1)), confidence=0.9)
+    effect = measure_effect(pairs, points, np.tile(points, (50, 1)), confidence=0.9)
     difference = points[5:] - points[:5]
     low, high = student.interval(0.9, 4, difference.mean(), difference.std(ddof=1) / 5**0.5)
     assert (effect.low_points, effect.high_points) == pytest.approx((low, high))
@@ -152,7 +152,7 @@ def test_noise_shared_by_all_seeds_is_added_and_a_seeds_own_is_not_counted_twice
     pairs = pd.DataFrame({"start": [0, 1, 2], "end": [3, 4, 5], "seed": [1, 2, 3]})
     shared, own = rng.normal(0, 2.0, (20_000, 1)), rng.normal(0, 1.5, (20_000, 3))
     draws = np.hstack([np.zeros((20_000, 3)), points[3:] + shared + own])
-    effect = contrast_effect(pairs, points, draws)
+    effect = measure_effect(pairs, points, draws)
     between, common = 1.0 / 3, 2.0**2
     freedom = (between + common) ** 2 / (between**2 / 2)
     half = student.ppf(0.975, freedom) * (between + common) ** 0.5
@@ -161,7 +161,7 @@ def test_noise_shared_by_all_seeds_is_added_and_a_seeds_own_is_not_counted_twice
 
 def test_a_single_seed_gives_an_effect_without_an_interval():
     pairs = pd.DataFrame({"start": [0, 1], "end": [2, 3], "seed": [7, 7]})
-    effect = contrast_effect(pairs, np.array([0.0, 0, 2, 4]), np.random.default_rng(0).normal(size=(20, 4)))
+    effect = measure_effect(pairs, np.array([0.0, 0, 2, 4]), np.random.default_rng(0).normal(size=(20, 4)))
     assert effect.effect_points == 3 and np.isnan([effect.low_points, effect.high_points]).all()
 
 
@@ -170,11 +170,11 @@ def test_missing_effective_robustness_stays_missing_and_bad_draws_are_left_out()
     draws = np.random.default_rng(0).normal(size=(50, 4))
     broken = np.vstack([draws, np.full((5, 4), np.nan)])
     points = np.array([0.0, 0, 2, 4])
-    assert contrast_effect(pairs, points, broken) == contrast_effect(pairs, points, draws)
-    missing = contrast_effect(pairs, np.array([np.nan, 0, 2, 4]), draws)
+    assert measure_effect(pairs, points, broken) == measure_effect(pairs, points, draws)
+    missing = measure_effect(pairs, np.array([np.nan, 0, 2, 4]), draws)
     assert np.isnan([missing.effect_points, missing.low_points]).all() and missing.pairs == 2
     with pytest.raises(ValueError, match=r"outside 0\.\.2"):
-        contrast_effect(pairs, points[:3], draws[:, :3])
+        measure_effect(pairs, points[:3], draws[:, :3])
 
 
 # --- Coverage -----------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def coverage(seeds: int, effect: float, seed_noise: float, repeats: int) -> tupl
     ours, percentile = 0, 0
     for _ in range(repeats):
         pairs, points, draws = simulate(seeds, effect, seed_noise, rng)
-        result = contrast_effect(pairs, points, draws)
+        result = measure_effect(pairs, points, draws)
         ours += result.low_points <= 100 * effect <= result.high_points
         low, high = percentile_over_seeds(pairs, points, draws, rng)
         percentile += low <= 100 * effect <= high
@@ -253,7 +253,7 @@ def test_a_percentile_bootstrap_of_three_seeds_covers_too_seldom():
     for _ in range(400):
         points = np.append(0.0, rng.normal(0, 1, 3))
         draws = np.tile(points, (300, 1))
-        result = contrast_effect(pairs, points, draws)
+        result = measure_effect(pairs, points, draws)
         ours += result.low_points <= 0 <= result.high_points
         low, high = percentile_over_seeds(pairs, points, draws, rng)
         percentile += low <= 0 <= high
@@ -264,10 +264,10 @@ def test_a_percentile_bootstrap_of_three_seeds_covers_too_seldom():
 # --- The table ----------------------------------------------------------------------------------------------
 
 
-def make_contrast(name: str, end: str) -> Contrast:
-    return Contrast(
+def make_comparison(name: str, end: str) -> Comparison:
+    return Comparison(
         cause="training_distribution",
-        contrast=name,
+        name=name,
         start={"source": "studio"},
         end={"source": end},
         where={"head": "classifier"},
@@ -284,9 +284,9 @@ def test_every_contrast_has_a_row_for_every_shift_even_without_pairs():
         for shift, offset in (("v2", 0.0), ("sketch", 3.0))
     }
     table = attribute_causes(
-        [make_contrast("web - studio", "web"), make_contrast("moon - studio", "moon")], runs, measurements
+        [make_comparison("web - studio", "web"), make_comparison("moon - studio", "moon")], runs, measurements
     )
-    assert table[["contrast", "shift"]].to_numpy().tolist() == [
+    assert table[["comparison", "shift"]].to_numpy().tolist() == [
         ["web - studio", "v2"],
         ["web - studio", "sketch"],
         ["moon - studio", "v2"],
@@ -299,7 +299,7 @@ def test_every_contrast_has_a_row_for_every_shift_even_without_pairs():
     with pytest.raises(ValueError, match="v2"):
         attribute_causes([], runs.iloc[1:], measurements)
     with pytest.raises(ValueError, match="web - studio"):
-        attribute_causes([make_contrast("web - studio", "web")], runs.drop(columns="source"), measurements)
+        attribute_causes([make_comparison("web - studio", "web")], runs.drop(columns="source"), measurements)
 
 
 @pytest.mark.parametrize(
@@ -378,46 +378,48 @@ def test_shares_are_ratios_with_intervals():
     runs = make_runs()
     rng = np.random.default_rng(2)
     measurements = make_measurements(runs, {("web", "clip"): 11.0, ("web", "cross_entropy"): 10.0}, 0.2, rng)
-    contrasts = [make_contrast("web - studio", "web"), make_contrast("moon - studio", "moon")]
-    causes = attribute_causes(contrasts, runs, measurements)
-    table = gap_shares(causes, contrasts, runs, measurements)
+    comparisons = [make_comparison("web - studio", "web"), make_comparison("moon - studio", "moon")]
+    causes = attribute_causes(comparisons, runs, measurements)
+    table = gap_shares(causes, comparisons, runs, measurements)
     assert tuple(table.columns) == SHARE_COLUMNS
-    found = table[table["contrast"] == "web - studio"]
+    found = table[table["comparison"] == "web - studio"]
     np.testing.assert_allclose(found["share"], found["effect_points"] / found["gap_points"])
     assert (found["share_low"] < found["share"]).all() and (found["share"] < found["share_high"]).all()
     assert found["share"].between(0.9, 1.0).all() and found["note"].eq("").all()
-    missing = table[table["contrast"] == "moon - studio"]
+    missing = table[table["comparison"] == "moon - studio"]
     assert missing["share"].isna().all() and missing["note"].str.contains("effect is not measured").all()
     with pytest.raises(ValueError, match="moon - studio"):
-        gap_shares(causes, contrasts[:1], runs, measurements)
+        gap_shares(causes, comparisons[:1], runs, measurements)
     with pytest.raises(ValueError, match="standard"):
-        gap_shares(causes, contrasts, runs.drop(columns="standard"), measurements)
+        gap_shares(causes, comparisons, runs.drop(columns="standard"), measurements)
 
 
 def test_without_a_gap_there_is_no_share():
     runs = make_runs()
     rng = np.random.default_rng(3)
-    contrasts = [make_contrast("web - studio", "web")]
+    comparisons = [make_comparison("web - studio", "web")]
     for by_kind, words in (({}, "reaches 0"), ({("web", "clip"): -9.0, ("studio", "clip"): -9.0}, "reaches 0")):
         measurements = make_measurements(runs, by_kind, 1.0, rng)
-        table = gap_shares(attribute_causes(contrasts, runs, measurements), contrasts, runs, measurements)
+        table = gap_shares(attribute_causes(comparisons, runs, measurements), comparisons, runs, measurements)
         assert table["share"].isna().all() and table["note"].str.contains(words).all()
         assert table["gap_points"].notna().all()
     one = runs[runs["seed"] == 1]
     measurements = make_measurements(one, {("web", "clip"): 10.0}, 0.1, rng)
-    table = gap_shares(attribute_causes(contrasts, one, measurements), contrasts, one, measurements)
+    table = gap_shares(attribute_causes(comparisons, one, measurements), comparisons, one, measurements)
     assert table["share"].isna().all() and table["note"].str.contains("two seeds").all()
     alone = runs[runs["standard"]]
     measurements = make_measurements(alone, {}, 0.1, rng)
-    table = gap_shares(attribute_causes(contrasts, alone, measurements), contrasts, alone, measurements)
+    table = gap_shares(attribute_causes(comparisons, alone, measurements), comparisons, alone, measurements)
     assert table["gap_points"].isna().all() and table["note"].str.contains("no other kind").all()
 
 
 def test_effects_of_other_seeds_than_the_gap_have_a_share_without_an_interval():
     runs = make_runs()
     measurements = make_measurements(runs, {("web", "clip"): 10.0}, 0.1, np.random.default_rng(4))
-    contrast = Contrast("training_distribution", "web", {"source": "studio"}, {"source": "web"}, {"seed": [1, 2]}, "")
-    table = gap_shares(attribute_causes([contrast], runs, measurements), [contrast], runs, measurements)
+    comparison = Comparison(
+        "training_distribution", "web", {"source": "studio"}, {"source": "web"}, {"seed": [1, 2]}, ""
+    )
+    table = gap_shares(attribute_causes([comparison], runs, measurements), [comparison], runs, measurements)
     assert table["share"].notna().all() and table["share_low"].isna().all()
     assert table["note"].str.contains("different seeds").all()
 
@@ -427,7 +429,7 @@ def test_the_interval_of_a_share_covers_as_often_as_it_claims():
     runs = make_runs()
     runs = runs[runs["main"] & (runs["train_images"] == 2000)].reset_index(drop=True)
     web, clip = (runs["source"] == "web").to_numpy(), (runs["objective"] == "clip").to_numpy()
-    contrast = Contrast(
+    comparison = Comparison(
         "training_distribution", "web", {"source": "studio"}, {"source": "web"}, {"objective": "cross_entropy"}, ""
     )
     rng = np.random.default_rng(5)
@@ -437,6 +439,6 @@ def test_the_interval_of_a_share_covers_as_often_as_it_claims():
         noise = [web * part[:, :1] + clip * part[:, 1:] for part in shared]
         points = 6.0 * web + 4.0 * clip + noise[0][0] + rng.normal(0, 0.6, len(runs)) * ~runs["standard"].to_numpy()
         measurements = {"v2": (points, points + noise[1])}
-        table = gap_shares(attribute_causes([contrast], runs, measurements), [contrast], runs, measurements)
+        table = gap_shares(attribute_causes([comparison], runs, measurements), [comparison], runs, measurements)
         covered += bool((table["share_low"] <= 0.6).all() and (table["share_high"] >= 0.6).all())
     assert 0.90 <= covered / 300 <= 0.99

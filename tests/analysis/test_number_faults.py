@@ -21,7 +21,7 @@ from whyrobust.analysis.effective_robustness import (
 from whyrobust.analysis.effects import attribute_causes, summarise_causes, verdict
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.evaluation.embed import predict
-from whyrobust.study.plan import Contrast
+from whyrobust.study.plan import Comparison
 from whyrobust.training.loop import TrainingError
 
 #: Accuracies over a few images, the ends among them more often than chance, or none at all.
@@ -74,10 +74,10 @@ def test_causes_of_any_accuracies_are_a_number_or_not_measured(rows):
         model="m", samples_seen=1, train_images=10, fitted_on="",
     ).drop_duplicates(["seed", "source"], ignore_index=True)  # fmt: skip
     keep = runs["run"].str.removeprefix("run").astype(int).to_numpy()
-    contrast = Contrast("training_distribution", "web", {"source": "studio"}, {"source": "web"}, {}, "x")
+    comparison = Comparison("training_distribution", "web", {"source": "studio"}, {"source": "web"}, {}, "x")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        causes = attribute_causes([contrast], runs, {"sketch": (result.points[keep], result.draws[:, keep])})
+        causes = attribute_causes([comparison], runs, {"sketch": (result.points[keep], result.draws[:, keep])})
     assert len(causes) == 1 and causes["pairs"][0] == half
     row = causes.iloc[0]
     assert not np.isinf(row[["effect_points", "low_points", "high_points"]].to_numpy(dtype=float)).any()

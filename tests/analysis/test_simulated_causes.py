@@ -2,10 +2,10 @@
 
 Whether each image is right is simulated, and all after that is the package's own: accuracies and their draws
 (`resample_accuracies`), the line and effective robustness (`measure_robustness`), pairs (`match_pairs`) and intervals
-(`contrast_effect`). Cut for speed, with no part in an effect: the band of the line has 2 resamples and 2 points, and
+(`measure_effect`). Cut for speed, with no part in an effect: the band of the line has 2 resamples and 2 points, and
 pairs are matched once, since the table of runs is the same in all simulations. Draws are 100 rather than 1,000, which
 adds a little noise to the variance that test images cause. Each simulation has one real cause, the five in turn: so
-each contrast is real in 100 of the 500 and must cover 0 in the other 400.
+each comparison is real in 100 of the 500 and must cover 0 in the other 400.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from scipy.special import ndtri
 
 from whyrobust.analysis.effective_robustness import from_scale, measure_robustness, resample_accuracies
-from whyrobust.analysis.effects import contrast_effect, match_pairs, verdict
+from whyrobust.analysis.effects import match_pairs, measure_effect, verdict
 
 SEEDS = (0, 1, 2)
 IMAGES = 600
@@ -35,19 +35,19 @@ COMMON_DIFFICULTY, CAUSE_DIFFICULTY = 0.3, 0.1
 
 # cause: (start, end, where, match). Each changes one property and nothing else, as the questions of the study do.
 PROPERTIES = ("source", "train_images", "objective", "supervision", "model", "head")
-CONTRASTS = {
+COMPARISONS = {
     "training_set_size": ({"train_images": 1500}, {"train_images": 6000}, {"model": "usual"}),
     "training_distribution": ({"source": "studio"}, {"source": "web"}, {"model": "usual"}),
     "language_at_training": ({"supervision": "labels"}, {"supervision": "captions"}, {"head": "linear_probe"}),
     "language_at_test": ({"head": "linear_probe"}, {"head": "zero_shot"}, {"objective": "clip"}),
     "contrastive_loss": ({"objective": "cross_entropy"}, {"objective": "supcon"}, {"train_images": 6000}),
 }
-# What follows from the property that a contrast changes, and so cannot be matched.
+# What follows from the property that a comparison changes, and so cannot be matched.
 FOLLOWS = {"supervision": {"objective"}, "objective": {"head"}}
 
 
 def make_runs() -> pd.DataFrame:
-    """Three seeds of five standard models of several widths, and of each kind of training that a contrast needs."""
+    """Three seeds of five standard models of several widths, and of each kind of training that a comparison needs."""
     kinds = [("studio", 1500, "cross_entropy", f"width_{width}", "classifier") for width in (1, 2, 4, 5)]
     kinds += [
         (source, size, "cross_entropy", "usual", "classifier") for source in ("studio", "web") for size in (1500, 6000)
@@ -83,12 +83,12 @@ HAS_CAUSE = {
 
 
 def pairs_of(cause: str) -> pd.DataFrame:
-    start, end, where = CONTRASTS[cause]
+    start, end, where = COMPARISONS[cause]
     changed = set(start).union(*(FOLLOWS.get(name, set()) for name in start))
     return match_pairs(RUNS, start, end, where, [name for name in PROPERTIES if name not in changed])
 
 
-PAIRS = {cause: pairs_of(cause) for cause in CONTRASTS}
+PAIRS = {cause: pairs_of(cause) for cause in COMPARISONS}
 SUBSETS = RUNS.groupby(["seed", "source"]).ngroup().to_numpy()
 SEED_NUMBERS = RUNS["seed"].to_numpy()
 RUN_NUMBERS = RUNS.groupby("run").ngroup().to_numpy()
@@ -106,7 +106,7 @@ def draw_accuracies(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np
     """True accuracies of the rows of one study, in distribution and under shift, [rows] each.
 
     The effect is added in percentage points, as effective robustness counts it, so that what is true of the other
-    contrasts is 0 wherever on the line their rows lie (the curvature of the logit moves it by less than 0.1 points).
+    comparisons is 0 wherever on the line their rows lie (the curvature of the logit moves it by less than 0.1 points).
     """
 
     def noise(level: float, groups: np.ndarray) -> np.ndarray:
@@ -166,14 +166,14 @@ def interval_of_draws_alone(pairs: pd.DataFrame, draws: np.ndarray) -> np.ndarra
 
 @cache
 def run_simulations() -> pd.DataFrame:
-    """One row a simulation and contrast: whether it was real, and what its intervals say."""
+    """One row a simulation and comparison: whether it was real, and what its intervals say."""
     rows = []
     for number in range(SIMULATIONS):
-        real = list(CONTRASTS)[number % len(CONTRASTS)]
+        real = list(COMPARISONS)[number % len(COMPARISONS)]
         points, draws = simulate(real, np.random.default_rng([2022, number]))
         for cause, pairs in PAIRS.items():
             truth = EFFECT_POINTS if cause == real else 0.0
-            effect = contrast_effect(pairs, points, draws)
+            effect = measure_effect(pairs, points, draws)
             low, high = interval_of_draws_alone(pairs, draws)
             rows.append(
                 {
@@ -211,7 +211,7 @@ def test_the_real_cause_is_found_and_the_true_effect_covered():
     assert (real.groupby("cause")["found"].mean() > 0.80).all()
 
 
-@pytest.mark.parametrize("cause", CONTRASTS)
+@pytest.mark.parametrize("cause", COMPARISONS)
 def test_a_cause_that_is_not_real_is_cleared(cause):
     null = run_simulations().query("cause == @cause and not is_real")
     assert len(null) == SIMULATIONS * 4 // 5

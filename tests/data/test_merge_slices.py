@@ -133,7 +133,7 @@ def write_study(folder, root, count):
         ],
         "training": {"samples_seen": 64},
         "baseline": {"standard": {"objective": "cross_entropy", "source": "mine"}},
-        "causes": {"training_set_size": [{"contrast": "x", "from": {"train_images": 4}, "to": {"train_images": 8},
+        "causes": {"training_set_size": [{"comparison": "x", "from": {"train_images": 4}, "to": {"train_images": 8},
                                           "holds_fixed": "y"}]},
     }  # fmt: skip
     if count > 1:

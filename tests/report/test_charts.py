@@ -18,7 +18,7 @@ from scipy.special import logit
 from scipy.stats import norm
 
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
-from whyrobust.report.cause_charts import causes_chart, causes_panel, first_contrasts
+from whyrobust.report.cause_charts import causes_chart, causes_panel, first_comparisons
 from whyrobust.report.number_format import judge_effect
 from whyrobust.report.render import measure_chart, save_figure
 from whyrobust.report.robustness_charts import choose_reference_styles, note_points, robustness_chart, robustness_panel
@@ -36,7 +36,7 @@ from whyrobust.report.theme import (
 )
 
 SCALES = ("logit", "probit", "linear")
-CAUSE_COLUMNS = ["cause", "contrast", "shift", "pairs", "seeds", "effect_points", "low_points", "high_points"]
+CAUSE_COLUMNS = ["cause", "comparison", "shift", "pairs", "seeds", "effect_points", "low_points", "high_points"]
 LONG = "cross-entropy on web at the class proportions of ImageNet-Captions labels found in text, after SimCLR"
 
 
@@ -68,17 +68,17 @@ def draw_lines(shifts=("v2",)):
     return baselines, bands
 
 
-def draw_causes(causes=5, contrasts=3, shifts=("v2", "rendition", "sketch", "objects")):
+def draw_causes(causes=5, comparisons=3, shifts=("v2", "rendition", "sketch", "objects")):
     rng = np.random.default_rng(0)
     names = ["training_set_size", "training_distribution", "language_at_training", "language_at_test"]
     names.append("contrastive_loss")
     rows = []
-    for cause, number, shift in itertools.product(names[:causes], range(contrasts), shifts):
+    for cause, number, shift in itertools.product(names[:causes], range(comparisons), shifts):
         effect, half = rng.normal(0, 6), abs(rng.normal(0, 4))
-        contrast = (
+        comparison = (
             f"{number}: a linear probe on web instead of studio images at equal class proportions, on one encoder"
         )
-        rows.append((cause, contrast, shift, 3, 3, effect, effect - half, effect + half))
+        rows.append((cause, comparison, shift, 3, 3, effect, effect - half, effect + half))
     return pd.DataFrame(rows, columns=CAUSE_COLUMNS)
 
 
@@ -191,8 +191,8 @@ def test_wrapped_text_loses_no_letter_and_fits(text, width):
 
 
 def test_the_first_contrast_of_each_cause():
-    chosen = first_contrasts(draw_causes())
-    assert len(chosen) == 5 * 4 and chosen["contrast"].str.startswith("0:").all()
+    chosen = first_comparisons(draw_causes())
+    assert len(chosen) == 5 * 4 and chosen["comparison"].str.startswith("0:").all()
 
 
 def texts_of(path):
@@ -226,7 +226,7 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
     assert {size for _, size in texts} == {PRINT_FONT_POINTS}
     assert not any("…" in text for text, _ in texts)
     shown = " ".join(text for text, _ in texts).replace(" ", "")
-    needed = set(causes["contrast"]) if figure == "causes" else set(points["kind"])
+    needed = set(causes["comparison"]) if figure == "causes" else set(points["kind"])
     assert all(words.replace(" ", "") in shown for words in needed)
     assert json.loads(spec.read_text(encoding="utf-8"))["config"]["background"] == FILE_THEME["background"]
     assert len(pd.read_csv(csv)) == len(points)

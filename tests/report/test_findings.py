@@ -10,7 +10,13 @@ from whyrobust.report.findings import answer_sentences, headline
 
 def table(**shifts):
     rows = [
-        {"cause": "training_distribution", "contrast": "web instead of studio", "shift": shift, "pairs": 3, "seeds": 3}
+        {
+            "cause": "training_distribution",
+            "comparison": "web instead of studio",
+            "shift": shift,
+            "pairs": 3,
+            "seeds": 3,
+        }
         | {"effect_points": effect, "low_points": low, "high_points": high, "holds_fixed": "all else"}
         for shift, (effect, low, high) in shifts.items()
     ]
@@ -42,5 +48,5 @@ def test_an_unclear_or_missing_effect_is_not_claimed():
 
 
 def test_the_headline_is_about_the_first_comparison_of_each_cause():
-    other = table(v2=(50.0, 40.0, 60.0)).assign(contrast="a side issue")
+    other = table(v2=(50.0, 40.0, 60.0)).assign(comparison="a side issue")
     assert "web instead of studio" in headline(pd.concat([table(v2=(5.0, 3.0, 7.0)), other]))

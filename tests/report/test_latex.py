@@ -20,7 +20,7 @@ CAUSES = pd.DataFrame(
         ("training_distribution", "web_a instead of #1", "imagenet_r", math.nan, math.nan, math.nan),
         ("training_distribution", "a single seed", "v2", 2.0, math.nan, math.nan),
     ],
-    columns=["cause", "contrast", "shift", "effect_points", "low_points", "high_points"],
+    columns=["cause", "comparison", "shift", "effect_points", "low_points", "high_points"],
 )
 
 

@@ -28,7 +28,7 @@ def test_shipped_configs_are_valid(root, name, defaults):
     config = with_defaults(yaml.safe_load((root / name).read_text(encoding="utf-8")), defaults)
     study = plan_study(config, root / SCHEMA, root)
     assert len(study.runs) >= 10
-    assert len({contrast.cause for contrast in study.contrasts}) == 5
+    assert len({comparison.cause for comparison in study.comparisons}) == 5
     assert all(study.heads[run.run][0].main for run in study.runs if run.evaluated)
 
 
@@ -185,7 +185,7 @@ def own_study(root, tmp_path, defaults):
         "baseline": {"standard": {"objective": "cross_entropy"}},
         "causes": {
             "training_set_size": [
-                {"contrast": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
+                {"comparison": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
             ]
         },
     }

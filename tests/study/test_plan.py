@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whyrobust.study.plan import (
-    Contrast,
+    Comparison,
     Head,
     PlanError,
     count_pairs,
@@ -33,7 +33,7 @@ def rows_of(runs, fitted=()):
 
 
 def compare(start, end, where=None):
-    return Contrast("c", "n", start, end, where or {}, "")
+    return Comparison("c", "n", start, end, where or {}, "")
 
 
 def test_a_grid_has_every_combination_once():

@@ -29,7 +29,7 @@ COLUMNS = {
     "baselines.csv": "shift x_test_set models slope intercept r_squared scale",
     "effective_robustness.csv": "run head prompts fitted_on shift id_accuracy shift_accuracy baseline_accuracy "
     "effective_robustness_points low_points high_points",
-    "causes.csv": "cause contrast shift pairs effect_points low_points high_points",
+    "causes.csv": "cause comparison shift pairs effect_points low_points high_points",
 }
 
 

@@ -13,7 +13,7 @@ from whyrobust.analysis.effects import attribute_causes, gap_shares, summarise_c
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.files import atomic_path, write_text
 from whyrobust.logs import start_log
-from whyrobust.study.plan import HEAD_FIELDS, plan_contrasts
+from whyrobust.study.plan import HEAD_FIELDS, plan_comparisons
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -31,10 +31,10 @@ if __name__ == "__main__":
         rows = measured[measured["shift"] == shift].reset_index(drop=True)
         evaluated = rows[["run", *HEAD_FIELDS, "main"]].merge(runs, on="run", validate="many_to_one")
         measurements[shift] = (rows["effective_robustness_points"].to_numpy(dtype=float), draws[shift].astype(float))
-    contrasts = plan_contrasts(snakemake.params.causes)
-    causes = attribute_causes(contrasts, evaluated, measurements, confidence)
-    shares = gap_shares(causes, contrasts, evaluated, measurements, confidence)
-    keys = ["cause", "contrast", "shift"]
+    comparisons = plan_comparisons(snakemake.params.causes)
+    causes = attribute_causes(comparisons, evaluated, measurements, confidence)
+    shares = gap_shares(causes, comparisons, evaluated, measurements, confidence)
+    keys = ["cause", "comparison", "shift"]
     causes = causes.merge(shares.drop(columns="effect_points"), on=keys, validate="one_to_one")
 
     accuracies = measured[["run", *HEAD_FIELDS, "shift", "id_accuracy", "shift_accuracy"]]

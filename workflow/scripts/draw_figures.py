@@ -9,7 +9,7 @@ import pandas as pd
 
 from whyrobust.files import atomic_folder, write_text
 from whyrobust.logs import start_log
-from whyrobust.report.cause_charts import causes_chart, first_contrasts
+from whyrobust.report.cause_charts import causes_chart, first_comparisons
 from whyrobust.report.latex import causes_table, effective_robustness_table
 from whyrobust.report.render import measure_chart, save_figure
 from whyrobust.report.robustness_charts import choose_published, describe_points, reference_chart, robustness_chart
@@ -56,7 +56,7 @@ if __name__ == "__main__":
             shown = causes
             effects = causes_chart(shown, colours, total=total, columns=of_causes)
             if measure_chart(effects)[1] > PAGE_HEIGHT_POINTS:
-                shown = first_contrasts(causes)
+                shown = first_comparisons(causes)
                 effects = causes_chart(shown, colours, total=total, columns=of_causes)
                 logger.info("causes%s: all comparisons are higher than a page: the first of each cause alone", variant)
             save_figure(effects, folder, f"causes{variant}", shown)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.study.plan import Contrast
+from whyrobust.study.plan import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PAIR_COLUMNS = ("start", "end", "seed")
 CAUSE_COLUMNS = (
     "cause",
-    "contrast",
+    "comparison",
     "shift",
     "pairs",
     "seeds",
@@ -36,7 +36,7 @@ CAUSE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect of one contrast on one shift, in percentage points, with its interval.
+    """The effect of one comparison on one shift, in percentage points, with its interval.
 
     ``pairs`` were compared, of ``seeds`` different seeds. What cannot be known is NaN: everything without
     pairs, the interval with a single seed.
@@ -79,7 +79,7 @@ def match_pairs(
     unknown = sorted({*start, *end, *where, *keys} - set(runs.columns))
     if unknown:
         raise ValueError(
-            f"The contrast names the columns {unknown}, which the table of runs lacks: it has {list(runs.columns)}."
+            f"The comparison names the columns {unknown}, which the table of runs lacks: it has {list(runs.columns)}."
         )
     common = _selected(runs, where)
     sides = [_rows_by_key(runs, np.flatnonzero(common & _selected(runs, side)), keys) for side in (start, end)]
@@ -91,13 +91,13 @@ def match_pairs(
         for name, rows in (("start", first), ("end", second)):
             if len(rows) > 1:
                 raise ValueError(
-                    f"The {name} side of a contrast has {len(rows)} candidates for "
+                    f"The {name} side of a comparison has {len(rows)} candidates for "
                     f"{dict(zip(keys, key, strict=True))}: {_describe(runs, rows)}. "
                     "Name another column in `where` or `match` so that one is left."
                 )
         if first == second:
             raise ValueError(
-                f"Both sides of a contrast select the same row: {_describe(runs, first)}. "
+                f"Both sides of a comparison select the same row: {_describe(runs, first)}. "
                 "Make `start` and `end` differ."
             )
         pairs.append((first[0], second[0], runs["seed"].iloc[first[0]]))
@@ -105,7 +105,7 @@ def match_pairs(
     return pd.DataFrame(pairs, columns=list(PAIR_COLUMNS))
 
 
-def contrast_effect(
+def measure_effect(
     pairs: pd.DataFrame,
     effective_robustness: FloatArray,
     draws: FloatArray,
@@ -198,26 +198,26 @@ def contrast_effect(
 
 
 def attribute_causes(
-    contrasts: Sequence[Contrast],
+    comparisons: Sequence[Comparison],
     runs: pd.DataFrame,
     measurements: Mapping[str, tuple[FloatArray, FloatArray]],
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Measure every contrast on every shift.
+    """Measure every comparison on every shift.
 
     Args:
-        contrasts: the controlled comparisons.
+        comparisons: the controlled comparisons.
         runs: one row for each evaluated run, as for `match_pairs`.
         measurements: shift -> (effective robustness [models], its draws [resamples, models]), in the order of
             the rows of ``runs``.
         confidence: coverage of the intervals.
 
     Returns:
-        The rows of ``causes.csv``, contrast by contrast. A contrast that finds no pairs has its rows too,
+        The rows of ``causes.csv``, comparison by comparison. A comparison that finds no pairs has its rows too,
         with 0 pairs and NaN for what is not known.
 
     Raises:
-        ValueError: as `match_pairs` and `contrast_effect`, naming the contrast; where draws do not fit the
+        ValueError: as `match_pairs` and `measure_effect`, naming the comparison; where draws do not fit the
             runs.
     """
     import pandas as pd
@@ -229,24 +229,24 @@ def attribute_causes(
                 "of runs: give one a row, in the same order."
             )
     rows = []
-    for contrast in contrasts:
+    for comparison in comparisons:
         try:
-            pairs = match_pairs(runs, contrast.start, contrast.end, contrast.condition, contrast.matched)
+            pairs = match_pairs(runs, comparison.start, comparison.end, comparison.condition, comparison.matched)
         except ValueError as error:
-            raise ValueError(f"Contrast {contrast.contrast!r} of {contrast.cause!r}: {error}") from error
+            raise ValueError(f"Comparison {comparison.name!r} of {comparison.cause!r}: {error}") from error
         for shift, (points, draws) in measurements.items():
-            effect = contrast_effect(pairs, points, draws, confidence)
+            effect = measure_effect(pairs, points, draws, confidence)
             rows.append(
                 {
-                    "cause": contrast.cause,
-                    "contrast": contrast.contrast,
+                    "cause": comparison.cause,
+                    "comparison": comparison.name,
                     "shift": shift,
                     "pairs": effect.pairs,
                     "seeds": effect.seeds,
                     "effect_points": effect.effect_points,
                     "low_points": effect.low_points,
                     "high_points": effect.high_points,
-                    "holds_fixed": contrast.holds_fixed,
+                    "holds_fixed": comparison.holds_fixed,
                 }
             )
     return pd.DataFrame(rows, columns=list(CAUSE_COLUMNS))
@@ -312,8 +312,8 @@ def _describe(runs: pd.DataFrame, rows: Sequence[int]) -> str:
 def summarise_causes(causes: pd.DataFrame) -> str:
     """Return a short plain-text table of the causes, for the terminal: effects in percentage points with intervals."""
     lines = ["Effect on effective robustness, percentage points (interval)"]
-    for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
-        lines.append(f"\n{str(cause).replace('_', ' ')}: {contrast}")
+    for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
+        lines.append(f"\n{str(cause).replace('_', ' ')}: {comparison}")
         for row in rows.to_dict("records"):
             low, high = row["low_points"], row["high_points"]
             interval = "no interval" if np.isnan(low) or np.isnan(high) else f"{low:+.1f} to {high:+.1f}"
@@ -329,7 +329,7 @@ def summarise_causes(causes: pd.DataFrame) -> str:
 KIND_FIELDS = ("objective", "supervision", "caption", "labels", "pretrained_by", "source", "model")
 SHARE_COLUMNS = (
     "cause",
-    "contrast",
+    "comparison",
     "shift",
     "effect_points",
     "gap_points",
@@ -357,9 +357,9 @@ class Gap:
     most_robust: str
 
 
-def pair_contrast(contrast: Contrast, runs: pd.DataFrame) -> pd.DataFrame:
+def pair_comparison(comparison: Comparison, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs of a planned comparison, as `match_pairs`."""
-    return match_pairs(runs, contrast.start, contrast.end, contrast.condition, contrast.matched)
+    return match_pairs(runs, comparison.start, comparison.end, comparison.condition, comparison.matched)
 
 
 def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray, FloatArray]]) -> dict[str, Gap]:
@@ -433,7 +433,7 @@ def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray
 
 def gap_shares(
     causes: pd.DataFrame,
-    contrasts: Sequence[Contrast],
+    comparisons: Sequence[Comparison],
     runs: pd.DataFrame,
     measurements: Mapping[str, tuple[FloatArray, FloatArray]],
     confidence: float = 0.95,
@@ -443,13 +443,13 @@ def gap_shares(
     share = effect / gap, with the gap of `measure_gaps`. Its interval is that of Fieller (1954) for a ratio of two
     estimates: all shares r for which effect - r * gap is not told apart from 0. Effect and gap are measured on
     the same seeds and test images, so their variances and covariance are estimated together, as in
-    `contrast_effect`: between seeds, plus what all seeds share, with the degrees of freedom of effect - share *
+    `measure_effect`: between seeds, plus what all seeds share, with the degrees of freedom of effect - share *
     gap. Shares of different causes need not add up to 1: comparisons overlap and causes may interact. A share
     above 1 or below 0 is possible.
 
     Args:
         causes: the table of `attribute_causes`.
-        contrasts: the comparisons that it was made of.
+        comparisons: the comparisons that it was made of.
         runs: as for `measure_gaps` and `match_pairs`.
         measurements: as for `attribute_causes`.
         confidence: coverage of the intervals of gap and share.
@@ -460,24 +460,24 @@ def gap_shares(
 
     Raises:
         ValueError: as `measure_gaps` and `match_pairs`; where ``causes`` has a comparison that is not among
-            ``contrasts`` or a shift that is not measured.
+            ``comparisons`` or a shift that is not measured.
     """
     import pandas as pd
 
     gaps = measure_gaps(runs, measurements)
-    planned = {(contrast.cause, contrast.contrast): contrast for contrast in contrasts}
+    planned = {(comparison.cause, comparison.name): comparison for comparison in comparisons}
     pairs_of: dict[tuple[str, str], pd.DataFrame] = {}
     rows = []
     for found in causes.to_dict("records"):
-        name, shift = (str(found["cause"]), str(found["contrast"])), str(found["shift"])
+        name, shift = (str(found["cause"]), str(found["comparison"])), str(found["shift"])
         if name not in planned or shift not in measurements:
             raise ValueError(
                 f"The table of causes has the comparison {name[1]!r} of {name[0]!r} on {shift!r}, which is not among "
                 "the comparisons or shifts given: give those that the table was made of."
             )
         if name not in pairs_of:
-            pairs_of[name] = pair_contrast(planned[name], runs)
-        row = {key: found[key] for key in ("cause", "contrast", "shift", "effect_points")}
+            pairs_of[name] = pair_comparison(planned[name], runs)
+        row = {key: found[key] for key in ("cause", "comparison", "shift", "effect_points")}
         rows.append(row | _share_of_gap(pairs_of[name], *measurements[shift], gaps.get(shift), confidence))
     return pd.DataFrame(rows, columns=list(SHARE_COLUMNS))
 
@@ -533,7 +533,7 @@ def _average_by_seed(
 
 @dataclass(frozen=True)
 class _Variance:
-    """The covariance of means over seeds of several quantities, in the two parts of `contrast_effect`.
+    """The covariance of means over seeds of several quantities, in the two parts of `measure_effect`.
 
     ``own`` is what seeds do each for itself, ``shared`` what test images and line do to all, both [quantities,
     quantities]. ``seeds`` and ``draws`` are their numbers.
@@ -565,7 +565,7 @@ class _Variance:
 
 
 def _seed_and_image_variance(by_seed: FloatArray, by_draw: FloatArray) -> _Variance | None:
-    """Estimate the covariance of means over seeds, as `contrast_effect` does for one quantity.
+    """Estimate the covariance of means over seeds, as `measure_effect` does for one quantity.
 
     Args:
         by_seed: [seeds, quantities].

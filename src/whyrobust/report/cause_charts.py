@@ -49,7 +49,7 @@ def causes_panel(
     total: int | None = None,
     for_page: bool = False,
 ) -> alt.LayerChart:
-    """Draw the contrasts of one cause: an interval a shift, on an axis that all causes share.
+    """Draw the comparisons of one cause: an interval a shift, on an axis that all causes share.
 
     Args:
         causes: All of ``causes.csv``, so that panels of one study have one axis. Effects are in percentage points.
@@ -58,7 +58,7 @@ def causes_panel(
         names: Shifts in words.
         theme: ``FILE_THEME`` or ``PAGE_THEME``.
         width: Width in pixels, not counting the names of the shifts.
-        wrap: Letters a line in the heading of a contrast.
+        wrap: Letters a line in the heading of a comparison.
         total: Width of the whole figure in print, in points: text is of print's size, headings are wrapped within
             the panel, and there is a legend. None for a panel on a screen.
         for_page: Leave out the title, which the page sets itself.
@@ -90,7 +90,7 @@ def causes_panel(
         ),
     }
     x = alt.X("effect:Q", **across)
-    # Spelled out by row, since names may repeat from contrast to contrast.
+    # Spelled out by row, since names may repeat from comparison to comparison.
     downward: dict[str, Any] = {
         "scale": alt.Scale(domain=[height, 0], nice=False, zero=False),
         "axis": alt.Axis(
@@ -123,7 +123,7 @@ def causes_panel(
         )
     )
     tooltip = [
-        alt.Tooltip("contrast:N", title="comparison"),
+        alt.Tooltip("comparison:N", title="comparison"),
         alt.Tooltip("shift:N", title="shift"),
         alt.Tooltip("words:N", title="effect"),
         alt.Tooltip("verdict:N", title="verdict"),
@@ -179,7 +179,7 @@ def causes_chart(
     total: int = DOUBLE_COLUMN_POINTS,
     columns: int = 2,
 ) -> alt.HConcatChart:
-    """Draw the effect of each cause with its interval: a panel a cause, a block a contrast, a row a shift.
+    """Draw the effect of each cause with its interval: a panel a cause, a block a comparison, a row a shift.
 
     Args:
         causes: ``causes.csv``, drawn in the order of its rows.
@@ -215,9 +215,9 @@ def _stack(panels: Sequence[alt.LayerChart]) -> alt.VConcatChart:
     return chart
 
 
-def first_contrasts(causes: pd.DataFrame) -> pd.DataFrame:
-    """Choose the first contrast of each cause, which a study's config makes its main one."""
-    return causes[causes["contrast"] == causes.groupby("cause")["contrast"].transform("first")]
+def first_comparisons(causes: pd.DataFrame) -> pd.DataFrame:
+    """Choose the first comparison of each cause, which a study's config makes its main one."""
+    return causes[causes["comparison"] == causes.groupby("cause")["comparison"].transform("first")]
 
 
 def _place_causes(
@@ -226,17 +226,17 @@ def _place_causes(
     wrap_heading: Callable[[str], list[str]],
     wrap_label: Callable[[str], list[str]],
 ) -> tuple[list[dict[str, Any]], dict[str, str | list[str]], list[dict[str, Any]], float]:
-    """Stack the rows of one cause from the top: a heading a contrast, then its shifts."""
+    """Stack the rows of one cause from the top: a heading a comparison, then its shifts."""
     placed: list[dict[str, Any]] = []
     labels: dict[str, str | list[str]] = {}
     headings: list[dict[str, Any]] = []
     place = 0.0
-    for contrast in dict.fromkeys(rows["contrast"]):
-        for text in wrap_heading(contrast) or [""]:
+    for comparison in dict.fromkeys(rows["comparison"]):
+        for text in wrap_heading(comparison) or [""]:
             headings.append({"row": place + 0.6, "top": place - 0.1, "end": place + 0.95, "text": text})
             place += 0.85
         place += 0.15
-        for row in rows[rows["contrast"] == contrast].to_dict("records"):
+        for row in rows[rows["comparison"] == comparison].to_dict("records"):
             lines = wrap_label(name_test_set(row["shift"], names))
             here = round(place + 0.5, 2)  # beside the first line of its name
             effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
@@ -244,7 +244,7 @@ def _place_causes(
             placed.append(
                 {
                     "row": here,
-                    "contrast": contrast,
+                    "comparison": comparison,
                     "shift": name_test_set(row["shift"], names),
                     "effect": None if is_missing(effect) else effect,
                     "low": effect if is_missing(low) else low,

@@ -34,7 +34,7 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
         its interval lies above zero, below zero, holds zero, or is missing.
     """
     sentences: dict[str, list[str]] = {}
-    for (cause, contrast), rows in causes.groupby(["cause", "contrast"], sort=False):
+    for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         by_verdict: dict[str, list[str]] = {}
         for row in rows.to_dict("records"):
             found = judge_interval(row["effect_points"], row["low_points"], row["high_points"])
@@ -47,13 +47,13 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
         average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
         said = sentences.setdefault(capital(name_cause(str(cause))), [])
         measured = set(by_verdict) != {"not measured"}
-        said.append(f"{contrast}, {average + '; '.join(parts) if measured else 'not measured'}.")
+        said.append(f"{comparison}, {average + '; '.join(parts) if measured else 'not measured'}.")
     return sentences
 
 
 def main_comparisons(causes: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the first comparison of each cause, which a study's config makes its main one."""
-    return causes[causes["contrast"] == causes.groupby("cause")["contrast"].transform("first")]
+    return causes[causes["comparison"] == causes.groupby("cause")["comparison"].transform("first")]
 
 
 def headline(causes: pd.DataFrame) -> str:
@@ -66,16 +66,18 @@ def headline(causes: pd.DataFrame) -> str:
         return "No cause was measured: no comparison has a pair of runs with effective robustness."
     main = main_comparisons(causes)
     clear: list[tuple[float, str, str]] = []
-    for (cause, contrast), rows in main.groupby(["cause", "contrast"], sort=False):
+    for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
         measured = rows[rows["effect_points"].notna()]
         mean = float(measured["effect_points"].mean())
         beyond = int(((measured["low_points"] > 0) if mean > 0 else (measured["high_points"] < 0)).sum())
         if beyond * 2 > len(measured):
             shifts = f"{beyond} of {len(measured)} shifts"
-            clear.append((mean, name_cause(str(cause)), f"{contrast}: {format_points(mean)} points, clear on {shifts}"))
+            clear.append(
+                (mean, name_cause(str(cause)), f"{comparison}: {format_points(mean)} points, clear on {shifts}")
+            )
     if not clear:
         bounds = main[["effect_points", "low_points", "high_points"]].notna().all(axis=1)
-        judged = bounds.groupby([main["cause"], main["contrast"]], sort=False).any()
+        judged = bounds.groupby([main["cause"], main["comparison"]], sort=False).any()
         without = int((~judged).sum())
         if without == len(judged):
             return f"No cause could be judged: none of {without} main comparisons has an interval (it takes two seeds)."
@@ -112,10 +114,10 @@ def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
 def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the table of causes: one a comparison, a cell a shift."""
     rows = []
-    for (cause, contrast), part in causes.groupby(["cause", "contrast"], sort=False):
+    for (cause, comparison), part in causes.groupby(["cause", "comparison"], sort=False):
         cells = _effect_cells(part, "effect_points")
         pairs = describe_evidence(part["pairs"].min(), part["seeds"].min())
-        rows.append({"cause": name_cause(str(cause)), "contrast": contrast, "cells": cells, "pairs": pairs})
+        rows.append({"cause": name_cause(str(cause)), "comparison": comparison, "cells": cells, "pairs": pairs})
     return rows
 
 

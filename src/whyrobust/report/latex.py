@@ -88,11 +88,11 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
     """
     if causes.empty:
         raise ValueError("the table of causes has no row: attribute at least one cause before writing it in LaTeX")
-    twice = causes.duplicated(["cause", "contrast", "shift"])
+    twice = causes.duplicated(["cause", "comparison", "shift"])
     if twice.any():
         row = causes[twice].iloc[0]
         raise ValueError(
-            f"the table of causes has two rows for {row['cause']}, {row['contrast']!r} on {row['shift']}: leave one"
+            f"the table of causes has two rows for {row['cause']}, {row['comparison']!r} on {row['shift']}: leave one"
         )
     shifts = list(dict.fromkeys(causes["shift"]))
     lines: list[str] = []
@@ -101,10 +101,10 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
         heading = rf"\multicolumn{{{len(shifts) + 1}}}{{@{{}}l}}{{\textit{{{escape_latex(_capital(words))}}}}} \\"
         lines += [r"\addlinespace", heading] if lines else [heading]
         of_cause = causes[causes["cause"] == cause]
-        for contrast in dict.fromkeys(of_cause["contrast"]):
-            rows = of_cause[of_cause["contrast"] == contrast].set_index("shift")
+        for comparison in dict.fromkeys(of_cause["comparison"]):
+            rows = of_cause[of_cause["comparison"] == comparison].set_index("shift")
             cells = [_effect_cell(rows, shift) for shift in shifts]
-            lines.append(" & ".join([escape_latex(contrast), *cells]) + r" \\")
+            lines.append(" & ".join([escape_latex(comparison), *cells]) + r" \\")
     caption = (
         f"Effect of each cause on effective robustness in the study {study}, in percentage points, with "
         f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval leaves out zero. "

@@ -258,7 +258,7 @@ def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple
         rows = causes[causes["cause"] == cause]
         spec = page_spec(causes_panel(causes, cause, colours, theme=PAGE_THEME, for_page=True))
         words = " ".join(sentence for sentences in answer_sentences(rows).values() for sentence in sentences)
-        fixed = list(dict.fromkeys(zip(rows["contrast"], rows["holds_fixed"], strict=True)))
+        fixed = list(dict.fromkeys(zip(rows["comparison"], rows["holds_fixed"], strict=True)))
         panels.append((Panel(capital(name_cause(cause)), embed_spec(spec), render_svg(spec, 420), words), fixed))
     return panels
 
@@ -267,12 +267,12 @@ def overview_panel(causes: pd.DataFrame, colours: Mapping[str, str]) -> Panel:
     """Make one panel of the main comparison of every cause: the first that the config names."""
     main = main_comparisons(causes)
     named = [
-        f"{capital(name_cause(cause))}: {contrast}"
-        for cause, contrast in zip(main["cause"], main["contrast"], strict=True)
+        f"{capital(name_cause(cause))}: {comparison}"
+        for cause, comparison in zip(main["cause"], main["comparison"], strict=True)
     ]
     spec = page_spec(
         causes_panel(
-            main.assign(cause="main", contrast=named), "main", colours, theme=PAGE_THEME, wrap=44, for_page=True
+            main.assign(cause="main", comparison=named), "main", colours, theme=PAGE_THEME, wrap=44, for_page=True
         )
     )
     words = " ".join(f"{cause}: {said[0]}" for cause, said in answer_sentences(main).items())

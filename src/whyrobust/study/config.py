@@ -24,14 +24,14 @@ from whyrobust.study.class_table import ClassTableError, covered_names, read_cla
 from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.plan import (
     OWN,
-    Contrast,
+    Comparison,
     Head,
     PlanError,
     Run,
     count_pairs,
     evaluated_rows,
     matches,
-    plan_contrasts,
+    plan_comparisons,
     plan_heads,
     plan_pretrained,
     plan_runs,
@@ -427,13 +427,13 @@ class Study:
     Attributes:
         runs: trained models; one that others start from comes before them.
         heads: how each run is read off, by its name, the main head first.
-        contrasts: the comparisons.
+        comparisons: the comparisons.
         components: for every training source, the sources that its images come from and that are made of no other.
     """
 
     runs: tuple[Run, ...]
     heads: Mapping[str, tuple[Head, ...]]
-    contrasts: tuple[Contrast, ...]
+    comparisons: tuple[Comparison, ...]
     components: Mapping[str, tuple[str, ...]]
 
 
@@ -667,7 +667,9 @@ def check_several(config: Mapping[str, Any], runs: Sequence[Run]) -> None:
         )
 
 
-def check_comparisons(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], contrasts: Sequence[Contrast]) -> None:
+def check_comparisons(
+    runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], comparisons: Sequence[Comparison]
+) -> None:
     """Check that there is a baseline to fit and that every comparison has a pair."""
     standard = sum(run.standard for run in runs)
     if standard < 2:
@@ -682,17 +684,16 @@ def check_comparisons(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], 
         )
     rows = evaluated_rows(runs, heads)
     position: Counter[str] = Counter()
-    for contrast in contrasts:
-        key = f"config key causes.{contrast.cause}[{position[contrast.cause]}] ('{contrast.contrast}')"
-        position[contrast.cause] += 1
+    for comparison in comparisons:
+        key = f"config key causes.{comparison.cause}[{position[comparison.cause]}] ('{comparison.name}')"
+        position[comparison.cause] += 1
         try:
-            pairs = count_pairs(contrast, rows)
+            pairs = count_pairs(comparison, rows)
         except PlanError as error:
             raise ConfigError(f"{key}: {error}") from error
         if not pairs:
-            raise ConfigError(
-                f"{key} has no pair of planned runs: add runs that differ only in {', '.join(sorted(contrast.changed))}"
-            )
+            changed = ", ".join(sorted(comparison.changed))
+            raise ConfigError(f"{key} has no pair of planned runs: add runs that differ only in {changed}")
 
 
 def check_colours(colours: Mapping[str, str], runs: Sequence[Run]) -> None:
@@ -774,7 +775,7 @@ def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path, d
     check_shares(config["training"], {run.objective for run in runs if not run.published})
     check_colours(config["figures"]["colours"], runs)
     heads = {run.run: tuple(plan_heads(run, list(config["prompts"]), config["heads"])) for run in runs}
-    contrasts = plan_contrasts(config["causes"])
-    check_comparisons(runs, heads, contrasts)
+    comparisons = plan_comparisons(config["causes"])
+    check_comparisons(runs, heads, comparisons)
     check_several(config, runs)
-    return Study(tuple(runs), heads, tuple(contrasts), components)
+    return Study(tuple(runs), heads, tuple(comparisons), components)

@@ -286,14 +286,14 @@ def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapp
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Comparison:
     """One controlled comparison of a cause: pairs of runs that differ as said and are equal in all else.
 
     Where the comparison names a head, every head of a run takes part; where it names none, only its main head.
     """
 
     cause: str
-    contrast: str
+    name: str
     start: Mapping[str, Any]
     end: Mapping[str, Any]
     where: Mapping[str, Any]
@@ -322,12 +322,12 @@ class Contrast:
         return tuple(name for name in fields_of_row if name not in self.changed)
 
 
-def plan_contrasts(causes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Contrast]:
+def plan_comparisons(causes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Comparison]:
     """Return the comparisons of every cause, in the order written."""
     return [
-        Contrast(
+        Comparison(
             cause=cause,
-            contrast=entry["contrast"],
+            name=entry["comparison"],
             start=entry["from"],
             end=entry["to"],
             where=entry.get("where", {}),
@@ -348,19 +348,19 @@ def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> 
     return [row | vars(head) for run in runs for row in [run.as_row()] for head in heads[run.run]]
 
 
-def count_pairs(contrast: Contrast, rows: Sequence[Mapping[str, Any]]) -> int:
+def count_pairs(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> int:
     """Return how many pairs of planned rows (`evaluated_rows`) a comparison has.
 
     Raises:
         PlanError: a side has two candidates for one pair, or a row would pair with itself.
     """
     sides: list[dict[tuple[Any, ...], list[str]]] = []
-    for condition in (contrast.start, contrast.end):
+    for condition in (comparison.start, comparison.end):
         found: dict[tuple[Any, ...], list[str]] = defaultdict(list)
         for row in rows:
-            if matches(row, contrast.condition) and matches(row, condition):
+            if matches(row, comparison.condition) and matches(row, condition):
                 name = " ".join(str(row[field]) for field in ("run", *HEAD_FIELDS) if row[field])
-                found[tuple(row[name] for name in contrast.matched)].append(name)
+                found[tuple(row[name] for name in comparison.matched)].append(name)
         sides.append(found)
     pairs = sides[0].keys() & sides[1].keys()
     for key in pairs:
