@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,15 +16,12 @@ from whyrobust.evaluation.embed import (
     score_zero_shot,
 )
 from whyrobust.evaluation.scoring import (
-    PREDICTION_SCHEMA,
     ScoredSet,
-    accuracy_table,
     add_restricted_views,
-    outcome_matrix,
     score_run,
 )
 from whyrobust.study.class_table import ClassTableError, read_class_names, read_covered_classes
-from whyrobust.study.plan import HEAD_FIELDS, Head
+from whyrobust.study.plan import Head
 
 RNG = np.random.default_rng(0)
 
@@ -98,22 +94,6 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
     predictions = score_run("r", [Head("classifier", "", "", main=True)], embeddings, views, classes)
     right = predictions.groupby("test_set", sort=False)["correct"].agg(list).to_dict()
     assert right == {"id": [True, False, True, False], "shift": [True, True], "id@shift": [True, False, True]}
-
-    path = tmp_path / "predictions.parquet"
-    pq.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False), path)
-    correct, groups = outcome_matrix(path, "id@shift", [("r", "classifier", "", "")])
-    assert correct.tolist() == [[True, False, True]] and list(groups) == ["ant", "bee", "ant"]
-    with pytest.raises(EvaluationError, match="no predictions"):
-        outcome_matrix(path, "id", [("other", "classifier", "", "")])
-
-    runs = pd.DataFrame(
-        {"run": ["r"], "source": "s", "train_images": 1, "seed": 0, "objective": "o", "supervision": "l"}
-        | {"caption": "", "model": "m", "labels": "annotated", "pretrained_by": "", "samples_seen": 1}
-    )
-    counts = predictions.assign(main=True).groupby(["run", *HEAD_FIELDS, "main", "test_set"], sort=False)["correct"]
-    table = accuracy_table(runs, counts.agg(images="size", correct="sum").reset_index(), 0.95)
-    assert table.set_index("test_set").loc["id@shift", "accuracy"] == pytest.approx(2 / 3)
-    assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
 
 
 def test_a_label_of_several_classes_counts_a_hit_on_any_and_collapses_by_maximum(tmp_path):

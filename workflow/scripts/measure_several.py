@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from whyrobust.analysis.accuracies import outcome_matrix
 from whyrobust.analysis.effective_robustness import multi_effective_robustness, resample_accuracies
-from whyrobust.evaluation.scoring import outcome_matrix, restricted_name
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.study.plan import HEAD_FIELDS, matches
+from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from whyrobust.evaluation.scoring import PREDICTION_SCHEMA, ScoredSet, accuracy_table, add_restricted_views, score_run
+from whyrobust.analysis.accuracies import accuracy_table
+from whyrobust.evaluation.scoring import PREDICTION_SCHEMA, ScoredSet, add_restricted_views, score_run
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes

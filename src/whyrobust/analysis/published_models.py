@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whyrobust.analysis.effective_robustness import Measurement, measure_robustness, resample_counts
+from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +120,7 @@ def read_testbed(folder: Path) -> pd.DataFrame:
         for x_column in (FULL_VALIDATION, own_column):
             if x_column is None:
                 continue
-            x_test_set = FULL_VALIDATION if x_column not in own else f"{FULL_VALIDATION}@{shift}"
+            x_test_set = FULL_VALIDATION if x_column not in own else restricted_name(FULL_VALIDATION, shift)
             parts.append(_tidy(table, path, shift, column, x_column, x_test_set))
     result = pd.concat(parts, ignore_index=True)
     result["collection"] = "imagenet_testbed"

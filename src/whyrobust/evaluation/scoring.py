@@ -1,7 +1,7 @@
-"""Scoring: from a run's embeddings to predictions for every head and test set, and to accuracies.
+"""Scoring: from the embeddings of a run to the predictions of every head on every test set.
 
-Stands alone because it is bookkeeping over `evaluation`'s arithmetic: which head a run has, which classes a test
-set covers, and on which images both axes of an effective-robustness plot are counted.
+`ScoredSet` is a test set with the classes that may be predicted on it, `add_restricted_views` makes both axes of an
+effective-robustness plot about the same classes, and `score_run` predicts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.evaluation.embed import EvaluationError, predict, score_classifier, score_zero_shot
 from whyrobust.evaluation.heads import score_nearest_mean
-from whyrobust.study.plan import HEAD_FIELDS, Head
+from whyrobust.study.plan import Head
+from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +39,6 @@ PREDICTION_SCHEMA = pa.schema(
         ("correct", pa.bool_()),
     ]
 )
-
-ACCURACY_COLUMNS = (
-    "run", "source", "train_images", "seed", "objective", "supervision", "caption", "labels", "pretrained_by", "model",
-    "samples_seen", "head", "prompts", "fitted_on", "main", "test_set", "images", "correct", "accuracy", "low", "high",
-)  # fmt: skip
-
-
-def restricted_name(test_set: str, shift: str) -> str:
-    """Return the name of ``test_set`` restricted to the classes that ``shift`` covers."""
-    return f"{test_set}@{shift}"
 
 
 @dataclass(frozen=True)
@@ -246,53 +237,3 @@ def score_run(
                 )
             )
     return pd.concat(parts, ignore_index=True)
-
-
-def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return ``accuracy.csv``: counts of right images with Clopper-Pearson intervals, and the facts of each run.
-
-    Args:
-        runs: rows of ``runs.csv``.
-        counts: ``run, head, prompts, fitted_on, main, test_set, images, correct``.
-        confidence: of the intervals, for example 0.995.
-    """
-    from whyrobust.analysis.effective_robustness import clopper_pearson
-
-    table = counts.merge(runs, on="run", how="left", validate="many_to_one")
-    table["accuracy"] = table["correct"] / table["images"]
-    table["low"], table["high"] = clopper_pearson(table["correct"].to_numpy(), table["images"].to_numpy(), confidence)
-    return table[list(ACCURACY_COLUMNS)]
-
-
-def outcome_matrix(
-    path: Path | str, test_set: str, rows: Sequence[tuple[str, str, str, str]]
-) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
-    """Read who got which image of a test set right.
-
-    Args:
-        path: predictions of the study.
-        test_set: name of the test set or restricted view.
-        rows: (run, head, prompts, fitted_on), in the order wanted.
-
-    Returns:
-        correct ``[rows, images]`` and the groups ``[images]``.
-
-    Raises:
-        EvaluationError: a row has no predictions, or another number of images than the first.
-    """
-    import pyarrow.parquet as pq
-
-    columns = ["run", *HEAD_FIELDS, "group", "correct"]
-    table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
-    parts = table.groupby(["run", *HEAD_FIELDS], observed=True, sort=False)
-    by_row = {key: table.iloc[positions] for key, positions in parts.indices.items()}
-    missing = [row for row in rows if row not in by_row]
-    if missing:
-        raise EvaluationError(f"{len(missing)} heads have no predictions on '{test_set}', for example {missing[0]}")
-    groups = by_row[rows[0]]["group"].to_numpy(dtype=object)
-    uneven = [row for row in rows if len(by_row[row]) != len(groups)]
-    if uneven:
-        raise EvaluationError(
-            f"{uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(groups)}"
-        )
-    return np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]), groups

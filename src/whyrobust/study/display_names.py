@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from whyrobust.study.restricted_axes import split_restricted_name
+
 VERDICTS: Final = ("raises", "lowers", "unclear")
 """What an effect's interval says: all above zero, all below zero, or zero inside."""
 
@@ -138,7 +140,7 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
     given = names or {}
     if test_set in given:
         return given[test_set]
-    whole, _, part = test_set.partition("@")
+    whole, part = split_restricted_name(test_set)
     words = given.get(whole, _TEST_SET_WORDS.get(whole, spaced(whole)))
     return f"{words}, classes of {name_test_set(part, names)}" if part else words
 
