@@ -69,7 +69,7 @@ estimate: $(VENV)/study-installed
 	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
 
 study: $(VENV)/study-installed
-	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
+	$(BIN)/snakemake --cores $(CORES)
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

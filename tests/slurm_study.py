@@ -59,7 +59,7 @@ def cancel_one(env: Mapping[str, str], study: Path) -> str | None:
 def run_study(env: Mapping[str, str], study: Path) -> tuple[int, str | None]:
     """Run the study, cancel a job of it; return the exit status of Snakemake and the number of the cancelled job."""
     command = snakemake_command(
-        "--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm"), *FOR_THIS_CLUSTER
+        "--workflow-profile", str(ROOT / "profiles" / "slurm"), *FOR_THIS_CLUSTER
     )  # fmt: skip
     cancelled: str | None = None
     process = subprocess.Popen(command, cwd=study, env=env, start_new_session=True)

@@ -43,7 +43,8 @@ def test_every_config_plans_every_stage(root, workspace, snakemake, name):
 
 def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     """Nothing of it is here: what can be downloaded is, the rest is asked for when its turn comes."""
-    done = snakemake(workspace, "--dry-run", "--configfile", str(root / "config" / "paper.yaml"))
+    # --quiet host: each job with its resources, which the default profile does not show.
+    done = snakemake(workspace, "--dry-run", "--quiet", "host", "--configfile", str(root / "config" / "paper.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES

@@ -17,14 +17,14 @@ from tests.kubernetes_stand_in import kubernetes, object_store
 from tests.studies import ROOT
 from tests.workflow.test_environments import GPU_RULES, rule_texts
 
-#: As in workflow/profiles/kubernetes.
+#: As in profiles/kubernetes.
 BUCKET, FOLDER = "whyrobust", "study"
 
 
 def run_snakemake(folder, *arguments, env):
     """Call Snakemake as a user of a cluster does: from a checkout."""
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--workflow-profile", "workflow/profiles/kubernetes",
+        [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/kubernetes",
          "--seconds-between-status-checks", "1", *arguments],
         cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
@@ -49,6 +49,17 @@ def upload(client, root, *names):
         client.upload_file(str(root / name), BUCKET, f"{FOLDER}/{name}")
 
 
+def test_snakemake_finds_the_default_profile_by_itself(root, workspace, snakemake):
+    """Called in a checkout or from elsewhere, Snakemake is quiet and makes again what was cut off."""
+    for folder in (root, workspace):
+        done = snakemake(folder, "--dry-run", "--", "results/reference/baselines.csv")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "workflow specific profile" in done.stderr and "profiles/default" in done.stderr
+        assert "output: " not in done.stdout + done.stderr
+    loud = snakemake(workspace, "--dry-run", "--workflow-profile", "none", "--", "results/reference/baselines.csv")
+    assert "output: results/reference/" in loud.stdout + loud.stderr
+
+
 def test_every_rule_asks_for_memory_and_time_and_those_on_a_gpu_for_one(root):
     for name, text in rule_texts(root).items():
         asked = set(
@@ -60,7 +71,7 @@ def test_every_rule_asks_for_memory_and_time_and_those_on_a_gpu_for_one(root):
 
 def test_a_submission_to_slurm_asks_for_one_job_at_a_time_and_for_the_time_of_all(root):
     # The plugin starts the jobs of a submission one after the other, whatever Snakemake reckons with.
-    profile = yaml.safe_load((root / "workflow" / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
+    profile = yaml.safe_load((root / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
     limits = {"_cores": profile["cores"], **profile["resources"]}
     assert {name for name in profile["resources"] if name not in profile["set-resource-scopes"]} == set()
     asked = profile["default-resources"] | {"_cores": 1, "mem_mb": 4000, "runtime": 60}
@@ -72,7 +83,7 @@ def test_a_submission_to_slurm_asks_for_one_job_at_a_time_and_for_the_time_of_al
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
 def test_groups_are_of_rules_that_are_there_and_have_a_size(root, name):
-    profile = yaml.safe_load((root / "workflow" / "profiles" / name / "config.yaml").read_text(encoding="utf-8"))
+    profile = yaml.safe_load((root / "profiles" / name / "config.yaml").read_text(encoding="utf-8"))
     groups = dict(line.split("=") for line in profile["groups"])
     sizes = dict(line.split("=") for line in profile["group-components"])
     rules = rule_texts(root)
@@ -85,7 +96,7 @@ def test_groups_are_of_rules_that_are_there_and_have_a_size(root, name):
 
 
 def test_the_slurm_profile_plans_the_paper_study(root, workspace, snakemake):
-    done = snakemake(workspace, "--dry-run", "--workflow-profile", str(root / "workflow" / "profiles" / "slurm"),
+    done = snakemake(workspace, "--dry-run", "--workflow-profile", str(root / "profiles" / "slurm"),
                      "--configfile", str(root / "config" / "paper.yaml"))  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "train_run" in done.stdout + done.stderr

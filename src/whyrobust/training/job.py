@@ -265,7 +265,7 @@ def torchrun_command(processes: int, nodes: int, job_file: Path | str, environme
         return [*torchrun, "--standalone", *worker]
     if "SLURM_JOB_ID" not in environment:
         raise ValueError(
-            f"training.nodes_per_run is {nodes}, and this is no SLURM job: use the profile workflow/profiles/slurm "
+            f"training.nodes_per_run is {nodes}, and this is no SLURM job: use the profile profiles/slurm "
             "(docs/cluster.md), or set it to 1"
         )
     number = int(environment["SLURM_JOB_ID"])
