@@ -33,9 +33,9 @@ from whyrobust.data.captions import assemble_captions
 from whyrobust.data.label_matcher import LabelMatcher, read_classes
 from whyrobust.data.merge_slices import find_repeats, join_records
 from whyrobust.data.near_duplicates import best_matches, normalise_ink
-from whyrobust.data.photo_sources import read_webdataset
 from whyrobust.data.photo_store import decode, study_preprocessing, thumbnail, training_crop, write_photographs
 from whyrobust.data.pixel_store import draw_svg
+from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import read_records
 from whyrobust.data.subsets import draw_subset
 from whyrobust.data.text_labels import match_records
@@ -110,7 +110,7 @@ def measure_pairs(folder: Path, generator: np.random.Generator) -> dict[str, flo
     fields = {name: name for name in ("title", "description", "tags")}
     rates = {
         "pairs_read": rate_of(
-            PAIRS, lambda: read_webdataset([shard], fields=fields).write("set", records, places)
+            PAIRS, lambda: read_webdataset([shard], PairLayout(fields=fields)).write("set", records, places)
         )
     }  # fmt: skip
     table = read_records(records)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.photo_sources import expected_images
+from whyrobust.data.dataset_checks import expected_images
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import (
     DERIVED_KINDS,

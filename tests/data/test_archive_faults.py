@@ -12,15 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.data.readers.record_buffers import records_of, rows_of
 from tests.data.test_photo_store import encoded, picture, write_tar
 from whyrobust.data.archives import LocationError, Pack, list_archive, list_folder, list_tar, read_bytes
-from whyrobust.data.photo_sources import (
-    SourceError,
-    _read_json_list,
-    read_class_folders,
-    read_webdataset,
-    read_yfcc_ids,
-)
+from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.readers.imagenet import read_caption_list, read_wnid_folders
+from whyrobust.data.readers.webdataset import read_webdataset
+from whyrobust.data.readers.yfcc import read_yfcc_ids
 from whyrobust.data.records import write_records
 from whyrobust.study.slices import ShardError
 
@@ -193,12 +191,12 @@ def test_a_full_disk_is_not_blamed_on_the_archive(tmp_path):
 def test_names_that_come_twice_are_named_and_names_that_differ_in_case_are_two(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("n01/A.jpg", b"1"), ("n01/a.jpg", b"2")])
     with (tmp_path / "pack").open("wb") as handle:
-        reading = read_class_folders(path, ["n01"], Pack(handle, tmp_path / "pack"))
-        assert [record["uid"] for record, _ in reading.rows] == ["n01/A.jpg", "n01/a.jpg"]
+        buffer = read_wnid_folders(path, ["n01"], Pack(handle, tmp_path / "pack"))
+        assert [record["uid"] for record, _ in rows_of(buffer)] == ["n01/A.jpg", "n01/a.jpg"]
         write_tar(path, [("n01/a.jpg", b"1"), ("n01/a.jpg", b"2")])
-        reading = read_class_folders(path, ["n01"], Pack(handle, tmp_path / "pack"))
+        buffer = read_wnid_folders(path, ["n01"], Pack(handle, tmp_path / "pack"))
     with pytest.raises(ValueError, match=r"'set/n01/a\.jpg' occurs more than once"):
-        write_records(tmp_path / "r.parquet", reading.records("set"))
+        write_records(tmp_path / "r.parquet", records_of(buffer, "set"))
 
 
 def test_pairs_that_come_twice_are_counted_and_shards_of_one_name_are_not_mixed_up(tmp_path):
@@ -208,12 +206,12 @@ def test_pairs_that_come_twice_are_counted_and_shards_of_one_name_are_not_mixed_
         (tmp_path / folder).mkdir()
         members = [("0.jpg", jpeg), ("0.txt", folder.encode()), ("0.jpg", jpeg), ("0.txt", b"again")]
         shards.append(write_tar(tmp_path / folder / "00000.tar", members))
-    reading = read_webdataset(shards)
-    assert [(record["uid"], record["title"]) for record, _ in reading.rows] == [
+    buffer = read_webdataset(shards)
+    assert [(record["uid"], record["title"]) for record, _ in rows_of(buffer)] == [
         ("one/00000/0", "one"),
         ("two/00000/0", "two"),
     ]
-    assert reading.left_out == {"it came before": 2}
+    assert buffer.left_out == {"it came before": 2}
     with pytest.raises(ShardError, match="one name, 'one/00000': give each once"):
         read_webdataset([*shards, shards[0]])
 
@@ -245,22 +243,22 @@ def test_names_that_are_no_text_can_be_stored(tmp_path):
 )
 def test_a_list_of_texts_that_is_none_is_named(tmp_path, content, message):
     (tmp_path / "captions.json").write_bytes(content)
-    with pytest.raises(SourceError, match=rf"captions\.json.*{message}"):
-        _read_json_list(tmp_path / "captions.json")
+    with pytest.raises(DatasetError, match=rf"captions\.json.*{message}"):
+        read_caption_list(tmp_path / "captions.json")
     path = write_zip(tmp_path / "c.zip", [("captions.json", content)])
     damaged = bytearray(path.read_bytes())
     damaged[40:50] = b"\xff" * 10
     path.write_bytes(damaged)
-    with pytest.raises(SourceError, match=r"c\.zip"):
-        _read_json_list(path)
+    with pytest.raises(DatasetError, match=r"c\.zip"):
+        read_caption_list(path)
 
 
 def test_a_list_that_was_cut_off_says_after_which_line(tmp_path):
     text = "".join(f"{n}\t{n}\th\n" for n in range(200_000)).encode()
     content = bz2.compress(text)
     (tmp_path / "s.tsv.bz2").write_bytes(content[: len(content) // 2])
-    with pytest.raises(SourceError, match=r"s\.tsv\.bz2 cannot be read after line \d+"):
+    with pytest.raises(DatasetError, match=r"s\.tsv\.bz2 cannot be read after line \d+"):
         read_yfcc_ids(tmp_path / "s.tsv.bz2")
     (tmp_path / "s.tsv.bz2").write_bytes(bz2.compress(b"1\t2\t\xff\n"))
-    with pytest.raises(SourceError, match="cannot be read after line 0"):
+    with pytest.raises(DatasetError, match="cannot be read after line 0"):
         read_yfcc_ids(tmp_path / "s.tsv.bz2")

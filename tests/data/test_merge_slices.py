@@ -52,7 +52,7 @@ def test_repeats_are_those_that_an_earlier_slice_has(tmp_path_factory, uids):
     paths = [folder / f"{number}.parquet" for number in range(len(uids))]
     assert [found.to_pylist() for found in find_repeats(paths)] == expected
     with pytest.MonkeyPatch.context() as patch:  # numbers that different uids share
-        patch.setattr(merge_slices, "uid_number", lambda uid: len(uid) * 2**62)
+        patch.setattr(merge_slices, "uid_hash", lambda uid: len(uid) * 2**62)
         assert [found.to_pylist() for found in find_repeats(paths)] == expected
 
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.data.readers.record_buffers import CLASSES, records_of, rows_of, write_picture
 from tests.data.test_photo_store import encoded, picture, write_tar
-from tests.data.test_readers import CLASSES, pack, write_picture  # noqa: F401 - a fixture
 from whyrobust.data.captions import MAXIMUM_TEXT_CHARACTERS, build_caption, clean_text
-from whyrobust.data.photo_sources import clean_web_text, read_image_table, read_webdataset
-from whyrobust.data.record_writer import SourceError
+from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.readers.tables import TableColumns, read_image_table
+from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import RECORD_SCHEMA, read_records, to_table, write_records
+from whyrobust.data.text_cleaning import clean_web_text
 from whyrobust.training.models import tokenize
 
 #: Every character there is, half ones (surrogates) too, and pieces that readers have stumbled over.
@@ -78,7 +80,7 @@ def test_what_is_read_of_a_caption_fills_the_context():
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(titles=st.lists(odd, min_size=1, max_size=5), separator=st.sampled_from([".csv", ".tsv"]))
-def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles, separator):  # noqa: F811
+def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles, separator):
     titles = [title.encode("utf-8", "replace").decode() for title in titles]
     for number in range(len(titles)):
         if not (tmp_path / f"{number}.jpg").exists():
@@ -88,10 +90,10 @@ def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles,
         writer = csv.writer(handle, delimiter="\t" if separator == ".tsv" else ",")
         writer.writerow(["title", "file"])
         writer.writerows([title, f"{number}.jpg"] for number, title in enumerate(titles))
-    reading = read_image_table(table, pack, "file", "title")
-    assert [record["uid"] for record, _ in reading.rows] == [f"{number}.jpg" for number in range(len(titles))]
-    assert [record["title"] for record, _ in reading.rows] == [clean_web_text(title) for title in titles]
-    records = reading.records("mine")
+    buffer = read_image_table(table, TableColumns("file", "title"), pack)
+    assert [record["uid"] for record, _ in rows_of(buffer)] == [f"{number}.jpg" for number in range(len(titles))]
+    assert [record["title"] for record, _ in rows_of(buffer)] == [clean_web_text(title) for title in titles]
+    records = records_of(buffer, "mine")
     write_records(tmp_path / "r.parquet", records)
     assert read_records(tmp_path / "r.parquet")["title"].tolist() == records["title"].tolist()
 
@@ -108,36 +110,36 @@ def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles,
         (b"", "no column 'file'"),
     ],
 )
-def test_a_table_whose_cells_could_move_is_refused(tmp_path, pack, content, message):  # noqa: F811
+def test_a_table_whose_cells_could_move_is_refused(tmp_path, pack, content, message):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(SourceError, match=message):
-        read_image_table(tmp_path / "t.csv", pack, "file", "title")
+    with pytest.raises(DatasetError, match=message):
+        read_image_table(tmp_path / "t.csv", TableColumns("file", "title"), pack)
 
 
-def test_the_mark_of_a_spreadsheet_empty_lines_and_impossible_paths_are_no_reason_to_stop(tmp_path, pack):  # noqa: F811
+def test_the_mark_of_a_spreadsheet_empty_lines_and_impossible_paths_are_no_reason_to_stop(tmp_path, pack):
     write_picture(tmp_path / "0.jpg")
     names = ["0.jpg", "", "x\0y.jpg", "n" * 5000 + ".jpg", "gone.jpg"]
     (tmp_path / "t.csv").write_text("\ufefffile,title\n\n" + "".join(f"{name},t\n" for name in names), encoding="utf-8")
-    reading = read_image_table(tmp_path / "t.csv", pack, "file", "title")
-    assert len(reading.rows) == 1
-    assert reading.left_out == {"its file is not there": 3, "it names no picture": 1}
+    buffer = read_image_table(tmp_path / "t.csv", TableColumns("file", "title"), pack)
+    assert len(rows_of(buffer)) == 1
+    assert buffer.left_out == {"its file is not there": 3, "it names no picture": 1}
     with pytest.raises(
-        SourceError,
+        DatasetError,
         match=r"lacks 4 of 5 pictures \(3 x its file is not there, 1 x .*\), 80\.0% where 1\.0% are allowed",
     ):
-        reading.presence.check("mine", 0.01)
-    reading.presence.check("mine", 0.8)
+        buffer.presence.check("mine", 0.01)
+    buffer.presence.check("mine", 0.8)
 
 
-def test_a_table_of_numbers_in_place_of_text_is_refused_not_emptied(tmp_path, pack):  # noqa: F811
+def test_a_table_of_numbers_in_place_of_text_is_refused_not_emptied(tmp_path, pack):
     frame = pd.DataFrame({"image": [encoded(picture())], "title": [7], "label": [["cat"]]})
     frame.to_parquet(tmp_path / "t.parquet")
     for key in ("title", "label"):  # a label may be a number, but no list
-        with pytest.raises(SourceError, match=f"column '{key}'"):
-            read_image_table(tmp_path / "t.parquet", pack, "image", **{key: key}, classes=CLASSES)
+        with pytest.raises(DatasetError, match=f"column '{key}'"):
+            read_image_table(tmp_path / "t.parquet", TableColumns("image", **{key: key}), pack, CLASSES)
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(SourceError, match="cannot be read as Parquet"):
-        read_image_table(tmp_path / "t.parquet", pack, "image")
+    with pytest.raises(DatasetError, match="cannot be read as Parquet"):
+        read_image_table(tmp_path / "t.parquet", TableColumns("image"), pack)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"\xff\xfe", b"", b'"text"', b"NaN", b'{"title": 3}'])
@@ -145,6 +147,6 @@ def test_a_json_that_is_none_costs_its_texts_only(tmp_path, content):
     members = [("a.jpg", encoded(picture())), ("a.json", content)]
     members += [("b.jpg", encoded(picture())), ("b.json", json.dumps({"title": "b \ud83d"}).encode())]
     shard = write_tar(tmp_path / "s.tar", members)
-    reading = read_webdataset([shard], fields={"title": "title"})
-    assert [record["title"] for record, _ in reading.rows] == ["", "b \ufffd"]
-    to_table(reading.records("x"), RECORD_SCHEMA, "test")
+    buffer = read_webdataset([shard], PairLayout(fields={"title": "title"}))
+    assert [record["title"] for record, _ in rows_of(buffer)] == ["", "b \ufffd"]
+    to_table(records_of(buffer, "x"), RECORD_SCHEMA, "test")

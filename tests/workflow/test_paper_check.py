@@ -21,9 +21,10 @@ from torchvision.datasets import ImageFolder
 
 from tests.agreement import check_data, check_details, opened
 from tests.replicas import CLASSES, TEST_PER_CLASS, WNIDS, build_replicas, serve, write_sources_table
+from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.img2dataset import fetch_pairs
 from whyrobust.data.label_matcher import read_classes
-from whyrobust.data.photo_sources import SourceError, read_devkit_labels, read_imagenet_v2
+from whyrobust.data.readers.imagenet import read_devkit_labels, read_imagenet_v2
 
 CONFIG = "config/paper-check.yaml"
 
@@ -153,7 +154,7 @@ def test_a_folder_of_imagenet_v2_is_an_index_not_a_rank(check, tmp_path):
     assert (records["label"].map(index_of) == records["collection"]).all()
     (tmp_path / "v2" / "1000").mkdir(parents=True)
     (tmp_path / "v2" / "1000" / "a.jpeg").write_bytes(b"x")
-    with pytest.raises(SourceError, match="folder '1000'"):
+    with pytest.raises(DatasetError, match="folder '1000'"):
         read_imagenet_v2(tmp_path / "v2", [f"n{n:08d}" for n in range(1000)], None)
 
 

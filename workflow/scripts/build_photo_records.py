@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from whyrobust.data.archives import Pack
-from whyrobust.data.photo_sources import check_not_empty, check_whole, read_photographs_of
-from whyrobust.data.record_writer import check_labels, write_presence
+from whyrobust.data.dataset_checks import check_not_empty, check_whole, write_presence
+from whyrobust.data.readers.dispatch import read_dataset
+from whyrobust.data.record_writer import check_labels
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
@@ -34,21 +35,21 @@ if __name__ == "__main__":
         facts = facts | {"shards": part.share_of(shards), "shard_names": part.share_of(shard_names(shards))}
     classes = read_class_names(snakemake.input.classes)
     with atomic_path(snakemake.output.pack) as temporary, temporary.open("wb") as handle:
-        reading = read_photographs_of(facts, classes, Pack(handle, snakemake.output.pack))
-    presence = reading.presence
+        buffer = read_dataset(facts, classes, Pack(handle, snakemake.output.pack))
+    presence = buffer.presence
     if part.count == 1:  # else shares are those of all slices, looked at when they are joined
         presence.check(dataset, snakemake.params.allowed_failure_share)
     if "role" in facts:
         column = snakemake.params.covered
         allowed = read_covered_classes(snakemake.input.classes, column) if column else classes
-        check_labels(reading, dataset, allowed)
-    reading.need(facts.get("needs", []))
+        check_labels(buffer, dataset, allowed)
+    buffer.require(facts.get("needs", []))
     if part.count == 1:
-        check_whole(len(reading), facts, dataset)
-        check_not_empty(len(reading), reading.left_out, dataset)
-    counts = Counter({"kept": len(reading)}) + reading.left_out
+        check_whole(len(buffer), facts, dataset)
+        check_not_empty(len(buffer), buffer.left_out, dataset)
+    counts = Counter({"kept": len(buffer)}) + buffer.left_out
     logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
-    reading.write(dataset, snakemake.output.records, snakemake.output.locations)
+    buffer.write(dataset, snakemake.output.records, snakemake.output.locations)
     write_presence(snakemake.output.presence, presence)
     with atomic_path(snakemake.output.counts) as temporary:
         table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})

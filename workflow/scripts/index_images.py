@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.data.photo_sources import border_of, check_whole
+from whyrobust.data.dataset_checks import border_pixels, check_whole
 from whyrobust.data.photo_store import check_photographs, write_photographs
 from whyrobust.data.pixel_store import check_failure_share
 from whyrobust.files import atomic_path
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     locations = pq.read_table(snakemake.input.locations)
     facts, part = snakemake.params.facts, Slice(**snakemake.params.slice)
-    border = border_of(facts["kind"])
+    border = border_pixels(facts["kind"])
     decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.ink)
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
     with atomic_path(snakemake.output.failures) as temporary:

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from whyrobust.data.dataset_checks import (
+    DatasetError,
+    Presence,
+    check_not_empty,
+    check_whole,
+    keeps_first_of_repeats,
+    read_presence,
+)
 from whyrobust.data.merge_slices import find_repeats, join_ink, join_records, join_stores
-from whyrobust.data.photo_sources import REPEATED, check_not_empty, check_whole, keeps_first_of_repeats
 from whyrobust.data.pixel_store import check_failure_share
-from whyrobust.data.record_writer import Presence, SourceError, read_presence
+from whyrobust.data.record_writer import REPEATED
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 
@@ -31,7 +38,7 @@ if __name__ == "__main__":
     repeated = sum(map(len, repeats))
     if repeated and not keeps_first_of_repeats(facts["kind"]):
         first = next(uids[0].as_py() for uids in repeats if len(uids))
-        raise SourceError(f"data set '{dataset}' has '{first}' twice: keep one picture of this name")
+        raise DatasetError(f"data set '{dataset}' has '{first}' twice: keep one picture of this name")
     counts: Counter[str] = Counter()
     for path in given.counts:
         table = pd.read_csv(path)

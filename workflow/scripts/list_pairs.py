@@ -7,7 +7,7 @@ again and again.
 from typing import TYPE_CHECKING
 
 from whyrobust.data.img2dataset import write_pairs
-from whyrobust.data.photo_sources import list_yfcc_pairs
+from whyrobust.data.readers.yfcc import list_yfcc_pairs
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:

@@ -74,8 +74,14 @@ class Member:
 
     @property
     def is_image(self) -> bool:
-        """Whether the name ends like a picture's, and is no file that a desktop left behind."""
-        return self.path.suffix.lower() in IMAGE_SUFFIXES and not self.path.name.startswith("._")
+        """See `is_image_name`."""
+        return is_image_name(self.name)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a name ends like an image's, and is no file that macOS adds to archives."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def storable(name: str) -> str:

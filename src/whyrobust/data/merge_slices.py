@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.near_duplicates import INK_SIZE
 from whyrobust.data.photo_store import STORE_KIND, PhotoStore
-from whyrobust.data.record_writer import uid_number
+from whyrobust.data.record_writer import uid_hash
 from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path
 
@@ -51,7 +51,7 @@ def find_repeats(records: Sequence[Path | str]) -> list[pa.Array]:
         buckets = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(BUCKETS)]
         for path in records:
             for uids in _uid_batches(path):
-                numbers = np.array([uid_number(uid) for uid in uids], dtype=np.uint64)
+                numbers = np.array([uid_hash(uid) for uid in uids], dtype=np.uint64)
                 numbers.sort()
                 ends = np.searchsorted(numbers, [number * 2**64 // BUCKETS for number in range(1, BUCKETS)])
                 for bucket, part in zip(buckets, np.split(numbers, ends), strict=True):
@@ -65,7 +65,7 @@ def find_repeats(records: Sequence[Path | str]) -> list[pa.Array]:
     for path, found in zip(records if suspects else [], repeats, strict=False):
         for uids in _uid_batches(path):
             for uid in uids:
-                if uid_number(uid) in suspects:
+                if uid_hash(uid) in suspects:
                     if uid in seen:
                         found.append(uid)
                     seen.add(uid)

@@ -1,19 +1,17 @@
-"""What a reader of photographs found: records and where their pictures lie, with memory for one batch.
+"""A disk-backed buffer of records and image locations: readers add to it, stages check and write it, batch by batch.
 
-Stands alone because 15 million records with their texts do not fit into memory: rows are put by in a temporary file,
-batch by batch, and read back as often as they are checked or written.
+15 million records with their texts do not fit into memory, so full batches go to a temporary file and are read back as
+often as they are checked or written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.data.archives import LOCATION_SCHEMA, Member
+from whyrobust.data.dataset_checks import DatasetError, Presence
 from whyrobust.data.records import LABEL_SEPARATOR, RECORD_SCHEMA
-from whyrobust.files import atomic_path, write_json
+from whyrobust.files import atomic_path
 
-#: Rows that are held in memory: some 100 MB with texts as long as Flickr's.
-ROWS_A_BATCH = 50_000
+#: Rows held in memory: about 100 MB with texts as long as Flickr's.
+ROWS_PER_BATCH = 50_000
+
+#: Reason to leave out an image whose uid an earlier one has.
+REPEATED = "it came before"
 
 _SCHEMA = pa.schema(
     [
@@ -40,88 +42,36 @@ _SCHEMA = pa.schema(
 )
 
 
-class SourceError(ValueError):
-    """A data set that is not laid out as it should be; the message names file, what was found and what to do."""
-
-
-@dataclass(frozen=True)
-class Presence:
-    """How many pictures are where a source says that they are.
+class RecordBuffer:
+    """Records in the order in which a reader finds them; nothing can be added once they have been read back.
 
     Attributes:
-        found: pictures that are there.
-        missing: reason -> how many are not.
-        first_missing: the first of those, and the reason.
-    """
-
-    found: int = 0
-    missing: Mapping[str, int] = field(default_factory=dict)
-    first_missing: tuple[str, str] = ("", "")
-
-    def __add__(self, other: Presence) -> Presence:
-        """Return what both together have, ``other`` after this one."""
-        first = self.first_missing if self.missing else other.first_missing
-        return Presence(self.found + other.found, Counter(self.missing) + Counter(other.missing), first)
-
-    def check(self, dataset: str, allowed_share: float) -> None:
-        """Check that no more than ``allowed_share`` (0..1) of all pictures are missing.
-
-        Raises:
-            SourceError: more are.
-        """
-        missing = sum(self.missing.values())
-        total = missing + self.found
-        if missing > allowed_share * total:
-            picture, reason = self.first_missing
-            reasons = ", ".join(f"{count:,} x {what}" for what, count in Counter(self.missing).most_common())
-            raise SourceError(
-                f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.1%} "
-                f"where {allowed_share:.1%} are allowed, the first '{picture}': {reason}; put them in place, correct "
-                "the table, or allow a larger share in data.allowed_failure_share"
-            )
-
-
-def write_presence(path: Path | str, presence: Presence) -> None:
-    """Write how many pictures are there as JSON, whole or not at all."""
-    write_json(path, asdict(presence))
-
-
-def read_presence(path: Path | str) -> Presence:
-    """Read what `write_presence` wrote."""
-    given = json.loads(Path(path).read_text(encoding="utf-8"))
-    return Presence(given["found"], given["missing"], tuple(given["first_missing"]))
-
-
-class Reading:
-    """Records as a reader finds them, one after the other; after the first look at them nothing is added.
-
-    Attributes:
-        left_out: reason -> how many were left out.
-        missing: reason -> how many of those left out have no picture where the source says.
+        left_out: reason -> how many images were left out.
+        missing: reason -> how many of those are not where the data set says.
         first_missing: the first of them, and the reason.
         no_class: uid and label of the first record whose label is no class of the study.
     """
 
-    def __init__(self, rows_a_batch: int = ROWS_A_BATCH) -> None:
+    def __init__(self, rows_per_batch: int = ROWS_PER_BATCH) -> None:
         self.left_out: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
         self.first_missing = ("", "")
         self.no_class = ("", "")
-        self._rows_a_batch, self._count, self._needed = rows_a_batch, 0, list[str]()
+        self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the reading
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         self._writer: pa.RecordBatchStreamWriter | None = pa.ipc.new_stream(self._file, _SCHEMA, options=options)
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """Return the number of records."""
         return self._count
 
     def add(
         self, uid: str, member: Member, label: str | None = None, title: str = "", description: str = "",
         tags: Sequence[str] = (), collection: str = "",
     ) -> None:  # fmt: skip
-        """Keep one record."""
+        """Add one record."""
         values = {
             "uid": uid, "title": title, "description": description, "tags": list(tags), "label": label,
             "collection": collection, "file": member.file, "offset": member.offset, "length": member.length,
@@ -129,23 +79,23 @@ class Reading:
         for name, value in values.items():
             self._columns[name].append(value)
         self._count += 1
-        if len(self._columns["uid"]) == self._rows_a_batch:
-            self._put_by()
+        if len(self._columns["uid"]) == self._rows_per_batch:
+            self._flush()
 
     @property
     def presence(self) -> Presence:
-        """How many pictures are there, before records are left out that `need` something."""
+        """How many images are there, before `require` leaves records out."""
         return Presence(self._count, dict(self.missing), self.first_missing)
 
-    def leave_out_missing(self, picture: str, reason: str) -> None:
-        """Count a record whose picture is not where the source says."""
+    def leave_out_missing(self, image: str, reason: str) -> None:
+        """Count an image that is not where the data set says."""
         self.left_out[reason] += 1
         if not self.missing:
-            self.first_missing = (picture, reason)
+            self.first_missing = (image, reason)
         self.missing[reason] += 1
 
     def known_class(self, uid: str, given: object, classes: Collection[str]) -> str | None:
-        """Return the class that a source gives a record; None, and a note of the first, where it is no class."""
+        """Return a label where it is a class; else None, and remember the first such record in ``no_class``."""
         label = label_text(given)
         if label in classes:
             return label
@@ -153,106 +103,93 @@ class Reading:
             self.no_class = (uid, label)
         return None
 
-    def _put_by(self) -> None:
+    def _flush(self) -> None:
+        """Move the rows in memory to the temporary file."""
         if self._writer is None:
-            raise ValueError("this reading has been looked at: nothing can be added")
+            raise ValueError("these records have been read back: nothing can be added")
         try:
             batch = pa.record_batch([pa.array(self._columns[field.name], field.type) for field in _SCHEMA], _SCHEMA)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
-            raise SourceError(f"a text near record '{self._columns['uid'][0]}' cannot be stored: {error}") from error
+            raise DatasetError(f"a text near record '{self._columns['uid'][0]}' cannot be stored: {error}") from error
         self._writer.write_batch(batch)
         for values in self._columns.values():
             values.clear()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the records with their places, a batch at a time."""
+        """Yield records with their locations, one batch at a time."""
         if self._writer is not None:
-            self._put_by()
+            self._flush()
             self._writer.close()
             self._writer = None
         self._file.seek(0)
         for batch in pa.ipc.open_stream(self._file):
-            for name in self._needed:
-                batch = batch.filter(_has(batch, name))
+            for name in self._required:
+                batch = batch.filter(_has_value(batch, name))
             yield batch
 
-    def need(self, names: Sequence[str]) -> None:
+    def require(self, fields: Sequence[str]) -> None:
         """Leave out records that lack one of the fields (``title, description, tags, label``), and count them."""
-        for name in names:
-            lacking = sum(pc.sum(pc.invert(_has(batch, name))).as_py() or 0 for batch in self.batches())
+        for name in fields:
+            lacking = sum(pc.sum(pc.invert(_has_value(batch, name))).as_py() or 0 for batch in self.batches())
             if lacking:
                 self.left_out[f"it has no {name}"] += lacking
                 self._count -= lacking
-            self._needed.append(name)
-
-    @property
-    def rows(self) -> list[tuple[dict[str, Any], Member]]:
-        """All (record, member), in memory: for a few."""
-        found = [row for batch in self.batches() for row in batch.to_pylist()]
-        return [(row, Member(row["uid"], row["file"], row["offset"], row["length"])) for row in found]
+            self._required.append(name)
 
     def tables(self, dataset: str) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """Yield records (`RECORD_SCHEMA`) and locations (`LOCATION_SCHEMA`), a batch at a time.
+        """Yield records (`RECORD_SCHEMA`) and locations (`LOCATION_SCHEMA`), one batch at a time.
 
-        Uids start with the data set's name, so that no two sets share one.
+        Uids start with the data set's name, so that no two data sets share one.
         """
         for batch in self.batches():
             uids = pc.binary_join_element_wise(dataset, batch["uid"], "/")
-            named = pc.if_else(pc.equal(batch["collection"], ""), dataset, batch["collection"])
+            collection = pc.if_else(pc.equal(batch["collection"], ""), dataset, batch["collection"])
             columns = {name: batch[name] for name in ("title", "description", "tags", "label")}
-            columns |= {"uid": uids, "group": uids, "collection": named}
+            columns |= {"uid": uids, "group": uids, "collection": collection}
             records = pa.Table.from_arrays([columns[name] for name in RECORD_SCHEMA.names], schema=RECORD_SCHEMA)
-            places = [uids, batch["file"].dictionary_encode(), batch["offset"], batch["length"]]
-            yield records, pa.Table.from_arrays(places, schema=LOCATION_SCHEMA)
-
-    def records(self, dataset: str) -> pd.DataFrame:
-        """Return the table of records, in memory: for a few."""
-        parts = [records for records, _ in self.tables(dataset)]
-        frame: pd.DataFrame = pa.concat_tables(parts or [RECORD_SCHEMA.empty_table()]).to_pandas(types_mapper=None)
-        frame["tags"] = [list(tags) for tags in frame["tags"]]
-        frame["label"] = frame["label"].astype(object).where(frame["label"].notna(), None)
-        return frame
+            locations = [uids, batch["file"].dictionary_encode(), batch["offset"], batch["length"]]
+            yield records, pa.Table.from_arrays(locations, schema=LOCATION_SCHEMA)
 
     def write(self, dataset: str, records: Path | str, locations: Path | str) -> None:
         """Write records and locations as Parquet, whole or not at all.
 
         Raises:
-            SourceError: two records have one uid.
+            DatasetError: two records have one uid.
         """
-        numbers = array("Q")
+        hashes = array("Q")
         with contextlib.ExitStack() as stack:
             writers = []
             for path, schema in ((records, RECORD_SCHEMA), (locations, LOCATION_SCHEMA)):
                 temporary = stack.enter_context(atomic_path(path))
                 writers.append(stack.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd")))
             for tables in self.tables(dataset):
-                numbers.extend(uid_number(uid) for uid in tables[0]["uid"].to_pylist())
+                hashes.extend(uid_hash(uid) for uid in tables[0]["uid"].to_pylist())
                 for writer, table in zip(writers, tables, strict=True):
                     writer.write_table(table)
-            self._check_unique(dataset, numbers)
+            self._check_unique(dataset, hashes)
 
-    def _check_unique(self, dataset: str, numbers: array[int]) -> None:
-        """Look for uids that come twice: first by numbers of 8 bytes a uid, which fit into memory, then by name."""
-        values, counts = np.unique(np.asarray(numbers, dtype=np.uint64), return_counts=True)
+    def _check_unique(self, dataset: str, hashes: array[int]) -> None:
+        """Raise a DatasetError where a uid comes twice; hashes fit into memory, uids of equal hashes are compared."""
+        values, counts = np.unique(np.asarray(hashes, dtype=np.uint64), return_counts=True)
         suspects = set(values[counts > 1].tolist())
         if not suspects:
             return
         seen: set[str] = set()
         for records, _ in self.tables(dataset):
             for uid in records["uid"].to_pylist():
-                if uid_number(uid) in suspects:
+                if uid_hash(uid) in suspects:
                     if uid in seen:
-                        raise SourceError(f"data set '{dataset}' has '{uid}' twice: keep one picture of this name")
+                        raise DatasetError(f"data set '{dataset}' has '{uid}' twice: keep one picture of this name")
                     seen.add(uid)
 
 
-def uid_number(uid: str) -> int:
-    """Return 8 bytes that stand for a uid; those of equal numbers must be compared, since two may share one."""
+def uid_hash(uid: str) -> int:
+    """Return a hash of 8 bytes; uids of equal hashes must be compared, since two uids may share one."""
     return int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=8).digest(), "little")
 
 
-def _has(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:
-    """Return which rows have something in a field."""
+def _has_value(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:
+    """Return which rows have a value in a field."""
     column = batch[name]
     if name == "label":
         return pc.is_valid(column)
@@ -261,38 +198,38 @@ def _has(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:
 
 
 def label_text(value: object) -> str:
-    """Return a label as text: numbers as they are written in a table of classes, nothing for a missing value."""
+    """Return a label as text: numbers as a table of classes writes them, "" for a missing value."""
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return ""
-    if isinstance(value, float) and value.is_integer():  # whole numbers with gaps come as floats
+    if isinstance(value, float) and value.is_integer():  # a column of whole numbers with gaps holds floats
         value = int(value)
     return str(value).strip()
 
 
-def check_labels(reading: Reading, dataset: str, classes: Sequence[str]) -> None:
+def check_labels(records: RecordBuffer, dataset: str, classes: Sequence[str]) -> None:
     """Check that every image of a test set has a label that can be scored.
 
     Args:
-        reading: of the test set.
+        records: of the test set.
         dataset: its name.
         classes: that it may have, in the order of their table.
 
     Raises:
-        SourceError: an image has no label, or one that is no class of the study; the message names the first.
+        DatasetError: an image has no label, or one that is no class of the study; the message names the first.
     """
     known, bad = set(classes), list[tuple[str, str | None]]()
-    for batch in reading.batches():
+    for batch in records.batches():
         for uid, label in zip(batch["uid"].to_pylist(), batch["label"].to_pylist(), strict=True):
             if label is None or not known.issuperset(label.split(LABEL_SEPARATOR)):
                 bad.append((uid, label))
     if not bad:
         return
     uid, label = bad[0]
-    given = label or (reading.no_class[1] if reading.no_class[0] == uid else "")
+    given = label or (records.no_class[1] if records.no_class[0] == uid else "")
     found = f"the label '{given}', which is no class that it may have" if given else "no label"
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    raise SourceError(
-        f"test set '{dataset}' has {len(bad):,} of {len(reading):,} images that cannot be scored, the first "
+    raise DatasetError(
+        f"test set '{dataset}' has {len(bad):,} of {len(records):,} images that cannot be scored, the first "
         f"'{uid}' with {found}: allowed are {len(classes)} classes of data.classes ({shown}); correct the "
         "label, or leave the image out"
     )

@@ -1,0 +1,144 @@
+"""Check that a data set is whole: images that are missing, test sets that are too small, data sets that are empty."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whyrobust.files import write_json
+
+#: Images that each published test set has (their papers), so that a short copy is noticed.
+PUBLISHED_IMAGES = {
+    "imagenet_validation": 50_000,
+    "imagenet_v2": 10_000,
+    "imagenet_r": 30_000,
+    "imagenet_sketch": 50_889,
+    "imagenet_a": 7_500,
+    "objectnet": 18_574,
+}
+
+#: ObjectNet's red border, to be cut off (Barbu et al. 2019, the data set's terms).
+OBJECTNET_BORDER_PIXELS = 2
+
+
+class DatasetError(ValueError):
+    """A data set that is not laid out as it should be; the message names the file, what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """How many of the images that a data set lists are there.
+
+    Attributes:
+        found: images that are there.
+        missing: reason -> how many are not.
+        first_missing: the first of those, and the reason.
+    """
+
+    found: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    first_missing: tuple[str, str] = ("", "")
+
+    def __add__(self, other: Presence) -> Presence:
+        """Return the counts of both, ``other`` after this one."""
+        first = self.first_missing if self.missing else other.first_missing
+        return Presence(self.found + other.found, Counter(self.missing) + Counter(other.missing), first)
+
+    def check(self, dataset: str, allowed_share: float) -> None:
+        """Check that no more than ``allowed_share`` (0..1) of all images are missing.
+
+        Raises:
+            DatasetError: more are.
+        """
+        missing = sum(self.missing.values())
+        total = missing + self.found
+        if missing > allowed_share * total:
+            image, reason = self.first_missing
+            reasons = ", ".join(f"{count:,} x {what}" for what, count in Counter(self.missing).most_common())
+            raise DatasetError(
+                f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.1%} "
+                f"where {allowed_share:.1%} are allowed, the first '{image}': {reason}; put them in place, correct "
+                "the table, or allow a larger share in data.allowed_failure_share"
+            )
+
+
+def write_presence(path: Path | str, presence: Presence) -> None:
+    """Write how many images are there as JSON, whole or not at all."""
+    write_json(path, asdict(presence))
+
+
+def read_presence(path: Path | str) -> Presence:
+    """Read what `write_presence` wrote."""
+    given = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Presence(given["found"], given["missing"], tuple(given["first_missing"]))
+
+
+def keeps_first_of_repeats(kind: str) -> bool:
+    """Tell whether the first of several images with one uid in different shards is kept; else they are an error."""
+    return kind == "yfcc15m"
+
+
+def border_pixels(kind: str) -> int:
+    """Return the pixels to cut off each side of the images of a kind of data set."""
+    return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
+
+
+def expected_images(settings: Mapping[str, Any]) -> int | None:
+    """Return how many images a test set should have, by the config or as published; None where neither says.
+
+    Args:
+        settings: ``kind``, the ``role`` of a test set, and the keys of that kind.
+    """
+    kind = f"imagenet_{settings['split']}" if settings["kind"] == "imagenet" else str(settings["kind"])
+    given = settings.get("expected_images", PUBLISHED_IMAGES.get(kind) if "role" in settings else None)
+    return int(given) if given is not None else None
+
+
+def check_not_empty(kept: int, left_out: Mapping[str, int], dataset: str) -> None:
+    """Check that a data set has images.
+
+    Args:
+        kept: number of its records.
+        left_out: reason -> how many were left out.
+        dataset: its name.
+
+    Raises:
+        DatasetError: it has none; the message has the reasons.
+    """
+    if not kept:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(left_out).most_common())
+        raise DatasetError(f"data set '{dataset}' has no image that can be used: {reasons or 'it is empty'}")
+
+
+def check_whole(found: int, settings: Mapping[str, Any], dataset: str) -> None:
+    """Check that a test set has as many images as the config, or its paper, says.
+
+    Raises:
+        DatasetError: see `check_count`.
+    """
+    expected = expected_images(settings)
+    if expected is not None:
+        check_count(found, expected, dataset, bool(settings.get("allow_short", False)))
+
+
+def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> None:
+    """Check that a test set has the expected number of images.
+
+    Raises:
+        DatasetError: images are missing, or there are too many.
+    """
+    if found == expected or (found < expected and allow_short):
+        return
+    if found < expected:
+        raise DatasetError(
+            f"test set '{dataset}' has {found:,} of {expected:,} images, {expected - found:,} are missing: get the "
+            f"whole data set, or set test_sets.{dataset}.allow_short to true"
+        )
+    raise DatasetError(
+        f"test set '{dataset}' has {found:,} images, {found - expected:,} more than the {expected:,} that are "
+        f"published: give one copy of it, or set test_sets.{dataset}.expected_images"
+    )

@@ -1,0 +1,37 @@
+"""Class folders: labels from the names of folders, with and without a table; links."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.data.readers.record_buffers import CLASSES, records_of, rows_of, write_picture
+from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.readers.folders import read_image_folder
+
+
+def test_class_folders_with_and_without_a_table(tmp_path):
+    for folder in ("cat", "Coffee Mug", "sofa"):
+        write_picture(tmp_path / "set" / folder / "1.jpg")
+    (tmp_path / "set" / "cat" / "notes.txt").write_text("x")
+    plain = read_image_folder(tmp_path / "set", CLASSES)
+    assert records_of(plain, "t")["label"].tolist() == ["cat"]
+    assert plain.left_out == {"its folder is no class of the study": 2, "not a picture by its name": 1}
+    table = tmp_path / "classes.csv"
+    table.write_text("folder,class\ncat,cat\nCoffee Mug,mug;cat\n")
+    mapped = read_image_folder(tmp_path / "set", CLASSES, table)
+    assert sorted(records_of(mapped, "t")["label"]) == ["cat", "cat;mug"]
+    table.write_text("folder,class\ncat,lion\n")
+    with pytest.raises(DatasetError, match="'lion' is no class"):
+        read_image_folder(tmp_path / "set", CLASSES, table)
+
+
+def test_linked_class_folders_are_read(tmp_path):
+    write_picture(tmp_path / "all" / "cat" / "1.jpg")
+    write_picture(tmp_path / "all" / "dog" / "1.jpg")
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "cat").symlink_to(tmp_path / "all" / "cat")
+    (tmp_path / "some" / "dog").mkdir()
+    (tmp_path / "some" / "dog" / "2.jpg").symlink_to(tmp_path / "all" / "dog" / "1.jpg")
+    (tmp_path / "some" / "again").symlink_to(tmp_path / "some")  # a loop ends
+    names = [record["uid"] for record, _ in rows_of(read_image_folder(tmp_path / "some", CLASSES))]
+    assert names == ["cat/1.jpg", "dog/2.jpg"]
