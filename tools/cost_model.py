@@ -24,16 +24,15 @@ from whyrobust.study.config import (
     read_prompts,
     used_sources,
 )
-from whyrobust.study.plan import FITTED_HEADS, OWN, Head, Run
+from whyrobust.study.heads_table import FITTED_HEADS
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.study.plan import OWN, Head, Run
 
 SECONDS_AN_HOUR = 3600
 GIGABYTE = 1e9
 
 #: A backward pass costs twice a forward pass (Kaplan et al. 2020, appendix B).
 PASSES_OF_TRAINING = 3
-
-#: Views of each image that an objective learns from.
-VIEWS = {"supcon": 2, "simclr": 2}
 
 #: What the rates of training and embedding on a CPU were measured with (benchmarks/measure_rates.py).
 MEASURED_MODEL = "resources/models/icon-cnn.json"
@@ -257,7 +256,7 @@ def measure_model(path: Path | str) -> ModelSize:
 
 def training_flops(run: Run, size: ModelSize) -> float:
     """Return the operations of training a run: forward and backward passes for all samples that it sees."""
-    one = VIEWS.get(run.objective, 1) * size.image_flops + (size.text_flops if run.has_text_tower else 0.0)
+    one = OBJECTIVES[run.objective].views * size.image_flops + (size.text_flops if run.has_text_tower else 0.0)
     return PASSES_OF_TRAINING * one * run.samples_seen
 
 

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from whyrobust.data.captions import (
     MAXIMUM_TEXT_CHARACTERS,
-    TEXT_VARIANTS,
-    VARIANTS,
     CaptionError,
     assemble_captions,
     build_caption,
@@ -22,7 +20,13 @@ from whyrobust.data.captions import (
     share_unchanged,
     shuffle_within_class,
 )
+from whyrobust.study.caption_variants import CAPTION_VARIANTS
 
+#: Fields of the variants that a record's own text makes.
+FIELDS_OF_VARIANT = {
+    variant.name: variant.fields for variant in CAPTION_VARIANTS.values()
+    if variant.fields and not variant.needs_whole_source
+}  # fmt: skip
 TEMPLATE = "an icon of a {class}"
 
 
@@ -38,7 +42,7 @@ def make_records(**changes):
 
 
 def test_each_variant_says_what_its_name_says():
-    captions = assemble_captions(make_records(), VARIANTS, TEMPLATE).set_index("uid")
+    captions = assemble_captions(make_records(), list(CAPTION_VARIANTS), TEMPLATE).set_index("uid")
     assert captions.loc["a:cat"].to_dict() == {
         "title": "cat face",
         "title_description": "cat face, A set by a team",
@@ -48,7 +52,7 @@ def test_each_variant_says_what_its_name_says():
         "shuffled": "cat face",
     }
     # Empty fields leave no trace.
-    assert captions.loc["a:dog"].to_dict() == dict.fromkeys(TEXT_VARIANTS, "dog") | {
+    assert captions.loc["a:dog"].to_dict() == dict.fromkeys(FIELDS_OF_VARIANT, "dog") | {
         "template": "an icon of a dog",
         "shuffled": "dog",
     }
@@ -174,7 +178,7 @@ def test_whole_columns_make_the_captions_that_single_records_make(rows, start):
     fields = (
         [pa.array(column, kind) for column, kind in zip(zip(*clean, strict=True), kinds, strict=False)] if clean else []
     )
-    for variant, names in TEXT_VARIANTS.items() if clean else ():
+    for variant, names in FIELDS_OF_VARIANT.items() if clean else ():
         columns = [fields[("title", "description", "tags").index(name)][start:] for name in names]
         expected = [build_caption(variant, *row, None, TEMPLATE) or None for row in clean[start:]]
         assert join_fields(columns).to_pylist() == expected

@@ -17,7 +17,8 @@ from whyrobust.study.code_version import (
     environment_version,
     script_modules,
 )
-from whyrobust.study.plan import FITTED_HEADS, OWN, name_pattern
+from whyrobust.study.heads_table import FITTED_HEADS
+from whyrobust.study.plan import OWN, name_pattern
 from whyrobust.study.slices import ShardError, shard_names, slices_of
 from whyrobust.study.stages import STAGES
 from whyrobust.study.config import (

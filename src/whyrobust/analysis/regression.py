@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.effective_robustness import POINTS_PER_UNIT, from_scale, to_scale
-from whyrobust.study.plan import SUPERVISION_OF_OBJECTIVE
+from whyrobust.study.objectives_table import OBJECTIVES
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from whyrobust.analysis.effective_robustness import BoolArray, FloatArray
 
-CONTRASTIVE_OBJECTIVES = frozenset({"clip", "siglip", "supcon", "simclr"})
 HEADS_WITH_TEXT = frozenset({"zero_shot"})
 
 #: What `regress_causes` must be told of each run and head on each shift.
@@ -154,11 +153,11 @@ def regress_causes(
     missing = [column for column in POINT_COLUMNS if column not in points.columns]
     if missing:
         raise ValueError(f"The table of points lacks the columns {missing}: it has {list(points.columns)}. Add them.")
-    unknown = sorted(set(points["objective"]) - set(SUPERVISION_OF_OBJECTIVE))
+    unknown = sorted(set(points["objective"]) - set(OBJECTIVES))
     if unknown:
         raise ValueError(
-            f"The table of points has the objectives {unknown}: known ones are {sorted(SUPERVISION_OF_OBJECTIVE)}. "
-            "Leave their rows out, or say in whyrobust.study.plan and whyrobust.analysis.regression what they are."
+            f"The table of points has the objectives {unknown}: known ones are {sorted(OBJECTIVES)}. "
+            "Leave their rows out, or add them to whyrobust.study.objectives_table."
         )
     if len(points) == 0:
         return pd.DataFrame(columns=list(REGRESSION_COLUMNS))
@@ -266,9 +265,11 @@ def _pretrained_by(points: pd.DataFrame) -> pd.Series[str]:
 def _make_terms(points: pd.DataFrame, reference: str) -> list[_Term]:
     """Return the columns of the five causes; each cause has at least one, so that none goes missing silently."""
     first_stage = _pretrained_by(points)
-    captions = (points["supervision"] == "captions") | (first_stage.map(SUPERVISION_OF_OBJECTIVE) == "captions")
+    supervision = {objective.name: objective.supervision for objective in OBJECTIVES.values()}
+    captions = (points["supervision"] == "captions") | (first_stage.map(supervision) == "captions")
     images_alone = (points["supervision"] == "images") & ~captions
-    contrastive = points["objective"].isin(CONTRASTIVE_OBJECTIVES) | first_stage.isin(CONTRASTIVE_OBJECTIVES)
+    compared = [objective.name for objective in OBJECTIVES.values() if objective.contrastive]
+    contrastive = points["objective"].isin(compared) | first_stage.isin(compared)
     terms = [_Term("training_set_size", "twice the images", np.log2(points["train_images"].astype(float).to_numpy()))]
     if "diverse_share" in points.columns and points["diverse_share"].notna().all():
         share = points["diverse_share"].to_numpy(dtype=float)

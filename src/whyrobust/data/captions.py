@@ -17,16 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from whyrobust.data.text_columns import replace_texts, text_buffers, text_column
-
-#: Variants made of a record's own text, with the columns that each joins.
-TEXT_VARIANTS: dict[str, tuple[str, ...]] = {
-    "title": ("title",),
-    "title_description": ("title", "description"),
-    "title_tags": ("title", "tags"),
-    "title_description_tags": ("title", "description", "tags"),
-}
-VARIANTS = (*TEXT_VARIANTS, "template", "shuffled")
-
+from whyrobust.study.caption_variants import CAPTION_VARIANTS
 
 #: Text is cut to this length: 60 times what a text tower reads of it. Without a bound a text of a million accents,
 #: which are put in order one by one, takes hours.
@@ -110,7 +101,7 @@ def build_caption(
     """Return one caption; text fields are joined by ", ", empty ones left out.
 
     Args:
-        variant: one of `VARIANTS`.
+        variant: one of `CAPTION_VARIANTS`.
         title: the record's title.
         description: the record's description.
         tags: the record's tags.
@@ -129,15 +120,15 @@ def build_caption(
                 f"the record titled '{title}' has no label: the variant 'template' needs labelled records"
             )
         return clean_text(template.replace("{class}", label))
-    if variant not in TEXT_VARIANTS:
+    if variant not in CAPTION_VARIANTS or CAPTION_VARIANTS[variant].needs_whole_source:
         raise CaptionError(_unknown(variant))
     fields = {"title": [title], "description": [description], "tags": list(tags)}
-    texts = (clean_text(text) for name in TEXT_VARIANTS[variant] for text in fields[name])
+    texts = (clean_text(text) for name in CAPTION_VARIANTS[variant].fields for text in fields[name])
     return ", ".join(text for text in texts if text)
 
 
 def _unknown(variant: str) -> str:
-    return f"caption variant '{variant}' is not known: choose one of {', '.join(VARIANTS)}"
+    return f"caption variant '{variant}' is not known: choose one of {', '.join(CAPTION_VARIANTS)}"
 
 
 def assemble_captions(
@@ -152,8 +143,9 @@ def assemble_captions(
 
     Args:
         records: with ``uid, title, description, tags, label``.
-        variants: of `VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the source (not
-            in a subset), so that captions are a property of the source; records without a label are one class.
+        variants: of `CAPTION_VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the
+            source (not in a subset), so that captions are a property of the source; records without a label are one
+            class.
         template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
         class_names: what a class is called in the template; the class itself where left out.
@@ -174,8 +166,8 @@ def assemble_captions(
     for variant in variants:
         if variant == "template":
             captions = _template_captions(list(records["title"]), labels, names, template)
-        elif variant in (*TEXT_VARIANTS, "shuffled"):
-            captions = join_fields([text_column(records[name]) for name in TEXT_VARIANTS.get(variant, ("title",))])
+        elif variant in CAPTION_VARIANTS:
+            captions = join_fields([text_column(records[name]) for name in CAPTION_VARIANTS[variant].fields])
         else:
             raise CaptionError(_unknown(variant))
         if whole and len(captions) and captions.null_count == len(captions):

@@ -9,32 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from whyrobust.study.caption_variants import CAPTION_VARIANTS
+from whyrobust.study.heads_table import HEADS
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.restricted_axes import split_restricted_name
 
 VERDICTS: Final = ("raises", "lowers", "unclear")
 """What an effect's interval says: all above zero, all below zero, or zero inside."""
 
-_OBJECTIVE_WORDS: Final = {
-    "clip": "CLIP",
-    "siglip": "SigLIP",
-    "cross_entropy": "cross-entropy",
-    "supcon": "supervised contrastive",
-    "simclr": "SimCLR",
-}
-_CAPTION_WORDS: Final = {
-    "title": "titles",
-    "title_description": "titles and descriptions",
-    "title_tags": "titles and tags",
-    "title_description_tags": "titles, descriptions and tags",
-    "template": "template captions",
-    "shuffled": "shuffled captions",
-}
-_HEAD_WORDS: Final = {
-    "zero_shot": "zero-shot",
-    "classifier": "its own classifier",
-    "linear_probe": "linear probe",
-    "nearest_mean": "nearest class mean",
-}
 _CAUSE_WORDS: Final = {
     "training_set_size": "training set size",
     "training_distribution": "training distribution",
@@ -110,13 +92,14 @@ def name_kind(
 
 def name_objective(objective: str) -> str:
     """Return an objective in words; one that is not known is shown as it is, spaced."""
-    return _OBJECTIVE_WORDS.get(objective, spaced(objective))
+    return OBJECTIVES[objective].label if objective in OBJECTIVES else spaced(objective)
 
 
 def name_supervision(supervision: str, caption: str | None = None, labels: str | None = None) -> str:
     """Return what a run learns from, in words: ``titles``, ``labels``, ``labels found in text``, ``images``."""
     if supervision == "captions" and not _empty(caption):
-        return _CAPTION_WORDS.get(str(caption), f"{spaced(str(caption))} captions")
+        variant = CAPTION_VARIANTS.get(str(caption))
+        return variant.label if variant else f"{spaced(str(caption))} captions"
     return "labels found in text" if labels == "text_match" else spaced(supervision)
 
 
@@ -147,7 +130,7 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
 
 def name_head(head: str, prompts: str | None, fitted_on: str | None = None) -> str:
     """Return how a run was read off, in words: ``zero-shot (ensemble)``, ``linear probe (own images)``."""
-    words = _HEAD_WORDS.get(head, spaced(head))
+    words = HEADS[head].label if head in HEADS else spaced(head)
     if not _empty(prompts):
         words += f" ({spaced(str(prompts))})"
     if not _empty(fitted_on):

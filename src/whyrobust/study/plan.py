@@ -14,17 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-#: What each objective learns from, and the head that its class scores are read off by default.
-SUPERVISION_OF_OBJECTIVE = {
-    "clip": "captions", "siglip": "captions", "cross_entropy": "labels", "supcon": "labels", "simclr": "images",
-}  # fmt: skip
-MAIN_HEAD_OF_OBJECTIVE = {
-    "clip": "zero_shot", "siglip": "zero_shot", "cross_entropy": "classifier",
-    "supcon": "linear_probe", "simclr": "linear_probe",
-}  # fmt: skip
-
-#: Heads that are fitted on a frozen encoder's embeddings of training images.
-FITTED_HEADS = ("nearest_mean", "linear_probe")
+from whyrobust.study.heads_table import HEADS
+from whyrobust.study.objectives_table import OBJECTIVES
 
 #: ``fitted_on`` of a head that was fitted on the run's own subset.
 OWN = "own"
@@ -157,7 +148,7 @@ def expand_grid(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _check_supervision(values: Mapping[str, Any], key: str) -> None:
     """Check that captions and labels fit the objective."""
     objective = values["objective"]
-    needed = SUPERVISION_OF_OBJECTIVE[objective]
+    needed = OBJECTIVES[objective].supervision
     for field, kind, what in (("caption", "captions", "name a variant"), ("labels", "labels", "name their kind")):
         if needed == kind and not values[field]:
             raise PlanError(f"{key}.{field} is missing: objective '{objective}' learns from {kind}, {what}")
@@ -168,7 +159,7 @@ def _check_supervision(values: Mapping[str, Any], key: str) -> None:
 
 
 def _make_run(values: Mapping[str, Any], key: str, pretrained: Run | None = None) -> Run:
-    supervision = SUPERVISION_OF_OBJECTIVE[values["objective"]]
+    supervision = OBJECTIVES[values["objective"]].supervision
     complete = {"caption": "", "labels": "annotated" if supervision == "labels" else ""} | dict(values)
     _check_supervision(complete, key)
     parts = [
@@ -273,11 +264,11 @@ def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapp
     heads: list[tuple[str, str, str]] = []
     if not run.evaluated:
         return []
-    main = MAIN_HEAD_OF_OBJECTIVE[run.objective]
+    main = OBJECTIVES[run.objective].main_head
     if main == "zero_shot":
         heads += [("zero_shot", prompts, "") for prompts in prompt_sets]
     else:
-        heads.append((main, "", OWN if main in FITTED_HEADS else ""))
+        heads.append((main, "", OWN if HEADS[main].fitted else ""))
     for entry in fitted_heads:
         # The images that a published model was trained on are not here, so nothing is fitted on them.
         if not run.published and matches(run.as_row(), entry.get("where", {})):

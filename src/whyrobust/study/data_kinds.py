@@ -1,0 +1,354 @@
+"""The table of data-set kinds: the settings of each, the function that reads it, and what is known of it beforehand.
+
+A new kind is one row here, with the dataclass of its settings, and one reader in `whyrobust.data.readers`: the config's
+keys, the checks and the docs come from the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from whyrobust.study.setting_types import Allowed, InnerShare, InputPath, Items, Name, OneOrMore, Text
+
+#: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
+ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
+
+Slices = Annotated[int, Allowed(ge=1, le=10_000)]
+TrueOnly = Literal[True]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings:
+    """Settings that a kind of data set has, besides those of all sources or all test sets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Icons(DatasetSettings):
+    """Icons of Iconify."""
+
+    part: Name
+    """Part of `data.sets`; of test sets also studio_test, the held-out drawings of studio."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(DatasetSettings):
+    """Some images of another source, chosen by one rule."""
+
+    of: Name
+    """The source, which is no view or mixture itself."""
+    labelled: TrueOnly | None = None
+    """Only images with a label."""
+    class_balanced: TrueOnly | None = None
+    """As many images of every class as there are."""
+    match_classes_of: Name | None = None
+    """Classes in the proportions of this source."""
+
+    def __post_init__(self) -> None:
+        """Check that there is one rule."""
+        rules = ("class_balanced", "labelled", "match_classes_of")
+        given = sum(getattr(self, name) is not None for name in rules)
+        if given != 1:
+            raise ValueError(f" is a view with {given} rules: give one of {', '.join(rules)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture(DatasetSettings):
+    """Images of several sources."""
+
+    shares: Annotated[dict[Name, InnerShare], Items(min_length=2)]
+    """Share of each source; they add up to 1."""
+
+    def __post_init__(self) -> None:
+        """Check that the shares are a whole."""
+        total = sum(self.shares.values())
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f".shares add up to {total:g}: allowed is 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(DatasetSettings):
+    """Class folders: <folder>/<class>/<picture>."""
+
+    folder: InputPath
+    """Folder of class folders."""
+    class_table: InputPath | None = None
+    """Table with columns folder and class (or classes, separated by ;), where folders are not named as the classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTable(DatasetSettings):
+    """A table with one row per image."""
+
+    table: InputPath
+    """CSV, TSV or Parquet file."""
+    image: Text
+    """Column with paths or image bytes."""
+    root: InputPath | None = None
+    """Folder that paths start from; the folder of the table where left out."""
+    title: Text | None = None
+    """Column with titles."""
+    description: Text | None = None
+    """Column with descriptions."""
+    tags: Text | None = None
+    """Column with lists of tags, or text separated by commas."""
+    label: Text | None = None
+    """Column with classes; a test set needs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFields:
+    """Where in the JSON of a pair its texts are."""
+
+    title: Text | None = None
+    """Key of the title in the JSON beside the picture."""
+    description: Text | None = None
+    """Key of the description in the JSON beside the picture."""
+    tags: Text | None = None
+    """Key of the tags in the JSON beside the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebDataset(DatasetSettings):
+    """Tar shards of image-text pairs."""
+
+    shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
+    """Tar files, as a pattern or a list."""
+    image_endings: Annotated[tuple[Text, ...], Items()] = ("jpg", "jpeg", "png", "webp")
+    """Endings of pictures; the first that a pair has is taken."""
+    text_ending: Text = "txt"
+    """Ending of the text that becomes the title."""
+    fields: TextFields = TextFields()
+    """Where in the JSON the texts are."""
+    label: Text | None = None
+    """Key of the JSON that holds the class."""
+    slices: Slices = 1
+    """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
+    number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yfcc15m(DatasetSettings):
+    """OpenAI's subset of YFCC100M."""
+
+    subset: InputPath
+    """The list of the subset, yfcc100m_subset_data.tsv.bz2."""
+    shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()] | None = None
+    """Tar files, as a pattern or a list, where the images are there."""
+    metadata: InputPath | None = None
+    """yfcc100m_dataset.bz2; with it and without shards the photographs are downloaded."""
+    shorter_side: Annotated[int, Allowed(ge=32)] | None = None
+    """With metadata: photographs with a longer shorter side are resized to it when they are downloaded; where left out
+    they keep their bytes."""
+    slices: Slices = 1
+    """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
+    number."""
+
+    def __post_init__(self) -> None:
+        """Check that the images are there or can be downloaded."""
+        if (self.shards is None) == (self.metadata is None):
+            raise ValueError(" needs one of shards (images that are there) and metadata (to download them)")
+        if self.shorter_side is not None and self.metadata is None:
+            raise ValueError(".shorter_side is for photographs that are downloaded: remove it, or give metadata")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(DatasetSettings):
+    """ImageNet (ILSVRC-2012)."""
+
+    split: Literal["train", "validation"]
+    """Which images."""
+    images: InputPath
+    """The tar as published, or a folder."""
+    devkit: InputPath | None = None
+    """The devkit with the labels of the validation images, where they lie in no class folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetCaptions(DatasetSettings):
+    """ImageNet-Captions: the texts that some training images of ImageNet had on Flickr."""
+
+    annotations: InputPath
+    """imagenet_captions.zip or its JSON."""
+    images: InputPath
+    """ImageNet's training images: the tar as published, or a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive(DatasetSettings):
+    """A test set that is published as one archive."""
+
+    archive: InputPath
+    """The archive as published, or the unpacked folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectNet(Archive):
+    """ObjectNet, of which the classes that overlap the study's are read."""
+
+    class_table: InputPath
+    """Table with columns folder and class (or classes, separated by ;)."""
+    password: Text | None = None
+    """The password that is published with the data set."""
+
+
+@dataclass(frozen=True)
+class DataKind:
+    """A kind of data set.
+
+    Attributes:
+        name: name in configs.
+        label: what it is, for the docs.
+        settings: class of its settings.
+        reader: ``module:function`` that reads it; empty for icons, which are drawn, and for what is made of other
+            sources.
+        source: whether a training source may be of this kind.
+        test_set: whether a test set may be of this kind.
+        derived: whether it is made of other sources.
+        needed_in_test_sets: settings that a test set must have though a source need not.
+        own_classes_only: whether a test set of this kind is always evaluated on its own classes.
+        covered_classes_column: whether the table of classes says in a column of the kind's name which it covers.
+        published_images: images that the whole test set has by its paper, so that a short copy is noticed.
+        published_split: value of the setting ``split`` that ``published_images`` is for; empty where there is none.
+        border_pixels: pixels to cut off each side of a picture.
+        keeps_first_of_repeats: whether of several pictures of one uid the first counts; else they are an error.
+    """
+
+    name: str
+    label: str
+    settings: type[DatasetSettings]
+    reader: str = ""
+    source: bool = True
+    test_set: bool = True
+    derived: bool = False
+    needed_in_test_sets: tuple[str, ...] = ()
+    own_classes_only: bool = False
+    covered_classes_column: bool = False
+    published_images: int | None = None
+    published_split: str = ""
+    border_pixels: int = 0
+    keeps_first_of_repeats: bool = False
+
+    @property
+    def photographs(self) -> bool:
+        """Whether it is made of image files, read by a reader."""
+        return bool(self.reader)
+
+    @cached_property
+    def input_keys(self) -> tuple[str, ...]:
+        """Settings that name files or folders which the study reads, in the order of the class."""
+        hints = get_type_hints(self.settings, include_extras=True)
+        return tuple(field.name for field in fields(self.settings) if _names_input(hints[field.name]))
+
+    def expected_images(self, split: str = "") -> int | None:
+        """Return how many images a whole test set has, None where nothing is published.
+
+        Args:
+            split: value of the setting ``split``; empty where the kind has none.
+        """
+        return self.published_images if split == self.published_split else None
+
+
+def _names_input(hint: Any) -> bool:  # noqa: ANN401 - a type
+    if isinstance(hint, Allowed):
+        return hint.is_input
+    metadata = getattr(hint, "__metadata__", ())
+    return any(_names_input(part) for part in (*metadata, *get_args(hint)))
+
+
+DATA_KINDS: dict[str, DataKind] = {
+    kind.name: kind
+    for kind in (
+        DataKind("icons", "icons of the Iconify sets, drawn by the study", Icons),
+        DataKind("view", "some images of another source", View, test_set=False, derived=True),
+        DataKind("mixture", "images of several sources", Mixture, test_set=False, derived=True),
+        DataKind(
+            "image_folder",
+            "class folders of one's own",
+            ImageFolder,
+            "whyrobust.data.readers.folders:read_image_folder_dataset",
+        ),
+        DataKind(
+            "image_table",
+            "a table of one's own with a row per image",
+            ImageTable,
+            "whyrobust.data.readers.tables:read_image_table_dataset",
+            needed_in_test_sets=("label",),
+        ),
+        DataKind(
+            "webdataset",
+            "tar shards of image-text pairs (CC3M, CC12M, LAION, one's own)",
+            WebDataset,
+            "whyrobust.data.readers.webdataset:read_webdataset_dataset",
+        ),
+        DataKind(
+            "imagenet",
+            "ImageNet (ILSVRC-2012), training or validation images",
+            ImageNet,
+            "whyrobust.data.readers.imagenet:read_imagenet_dataset",
+            published_images=50_000,
+            published_split="validation",
+        ),
+        DataKind(
+            "imagenet_captions",
+            "ImageNet-Captions (Fang et al. 2022)",
+            ImageNetCaptions,
+            "whyrobust.data.readers.imagenet:read_imagenet_captions_dataset",
+            test_set=False,
+        ),
+        DataKind(
+            "yfcc15m",
+            "OpenAI's subset of YFCC100M",
+            Yfcc15m,
+            "whyrobust.data.readers.yfcc:read_yfcc15m_dataset",
+            test_set=False,
+            keeps_first_of_repeats=True,
+        ),
+        DataKind(
+            "imagenet_v2",
+            "ImageNet-V2 (Recht et al. 2019)",
+            Archive,
+            "whyrobust.data.readers.imagenet:read_imagenet_v2_dataset",
+            source=False,
+            published_images=10_000,
+        ),
+        DataKind(
+            "imagenet_r",
+            "ImageNet-R (Hendrycks et al. 2021)",
+            Archive,
+            "whyrobust.data.readers.imagenet:read_wnid_folders_dataset",
+            source=False,
+            covered_classes_column=True,
+            published_images=30_000,
+        ),
+        DataKind(
+            "imagenet_a",
+            "ImageNet-A (Hendrycks et al. 2021)",
+            Archive,
+            "whyrobust.data.readers.imagenet:read_wnid_folders_dataset",
+            source=False,
+            covered_classes_column=True,
+            published_images=7_500,
+        ),
+        DataKind(
+            "imagenet_sketch",
+            "ImageNet-Sketch (Wang et al. 2019)",
+            Archive,
+            "whyrobust.data.readers.imagenet:read_wnid_folders_dataset",
+            source=False,
+            published_images=50_889,
+        ),
+        DataKind(
+            "objectnet",
+            "ObjectNet (Barbu et al. 2019), of its images those of classes that ImageNet has",
+            ObjectNet,
+            "whyrobust.data.readers.imagenet:read_objectnet_dataset",
+            source=False,
+            own_classes_only=True,
+            published_images=18_574,
+            # The data set's terms ask for its red border to be cut off.
+            border_pixels=2,
+        ),
+    )
+}

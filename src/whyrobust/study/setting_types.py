@@ -1,0 +1,129 @@
+"""Types of settings: what a value of the config may be, in a form that checks, messages and docs share.
+
+A setting is a field of a frozen dataclass with one of these types, its default, and its description as the text below
+it. Pydantic reads the types when a config is checked (`whyrobust.study.config`); nothing here imports it, so that a job
+which only holds settings starts without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a text, number or truth value may be; values are never converted: 300.0 is no whole number, true no number.
+
+    Attributes:
+        ge: at least.
+        gt: above.
+        le: at most.
+        lt: below.
+        pattern: regular expression that a text matches.
+        min_length: characters of a text.
+        is_input: whether it names a file or folder that the study reads.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    pattern: str | None = None
+    min_length: int | None = None
+    is_input: bool = False
+
+    def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
+        """Return pydantic's schema of the type with these limits, strict and without NaN and infinity."""
+        limits = {name: value for name, value in vars(self).items() if value is not None and name != "is_input"}
+        finite = {"allow_inf_nan": False} if source is float else {}
+        return handler(source) | {"strict": True} | finite | limits
+
+    def words(self) -> list[str]:
+        """Return each limit in words."""
+        return [
+            *([f"at least {self.ge}"] if self.ge is not None else []),
+            *([f"above {self.gt}"] if self.gt is not None else []),
+            *([f"at most {self.le}"] if self.le is not None else []),
+            *([f"below {self.lt}"] if self.lt is not None else []),
+            *([f"matching {self.pattern}"] if self.pattern else []),
+            *(["not empty"] if self.min_length else []),
+        ]
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a list or mapping may hold, besides the type of its entries."""
+
+    min_length: int = 1
+    unique: bool = False
+
+    def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
+        """Return pydantic's schema of the list or mapping with these limits."""
+        schema = handler(source) | {"min_length": self.min_length}
+        if not self.unique:
+            return schema
+        return {"type": "function-after", "function": {"type": "no-info", "function": _each_once}, "schema": schema}
+
+    def words(self) -> list[str]:
+        """Return each limit in words."""
+        entries = f"with {self.min_length} entries or more"
+        return [entries, *(["each value once"] if self.unique else [])]
+
+
+def _each_once(values: tuple[object, ...]) -> tuple[object, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value comes twice")
+    return values
+
+
+@dataclass(frozen=True)
+class OneOrMore:
+    """Lets a list of one value be written without brackets: the value is always a tuple."""
+
+    def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
+        """Return pydantic's schema of a tuple that puts a single value in brackets first."""
+        return {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": _in_brackets},
+            "schema": handler(source),
+        }
+
+
+def _in_brackets(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Stands for a type that is made from a table in code when a config is checked, after tests may have added rows."""
+
+    make: Callable[[], Any]
+
+    def __get_pydantic_core_schema__(self, _source: type, handler: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
+        """Return pydantic's schema of the type that the table makes."""
+        schema: dict[str, Any] = handler.generate_schema(self.make())
+        return schema
+
+
+NAME_PATTERN = "^[a-z][a-z0-9_]*$"
+
+Flag = Annotated[bool, Allowed()]
+Text = Annotated[str, Allowed(min_length=1)]
+#: A name that the user gives; it becomes part of file names.
+Name = Annotated[str, Allowed(pattern=NAME_PATTERN)]
+NameOrNone = Annotated[str, Allowed(pattern=f"^({NAME_PATTERN.strip('^$')})?$")]
+#: A sentence with {class} where the class name goes.
+Sentence = Annotated[str, Allowed(pattern=r"\{class\}")]
+#: A file or folder that the study reads.
+InputPath = Annotated[str, Allowed(min_length=1, is_input=True)]
+
+Count = Annotated[int, Allowed(ge=1)]
+Seed = Annotated[int, Allowed(ge=0)]
+#: A share of something, from none to all of it.
+Share = Annotated[float, Allowed(ge=0, le=1)]
+PositiveShare = Annotated[float, Allowed(gt=0, le=1)]
+#: Strictly between none and all.
+InnerShare = Annotated[float, Allowed(gt=0, lt=1)]
+Similarity = Annotated[float, Allowed(ge=0.5, le=1)]
