@@ -11,7 +11,6 @@ import scipy.stats
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from whyrobust.analysis.effective_robustness import (
     bootstrap_band,
@@ -21,14 +20,13 @@ from whyrobust.analysis.effective_robustness import (
     fit_baseline,
     fit_multi_baseline,
     fit_two_lines,
-    from_scale,
     measure_robustness,
     multi_effective_robustness,
     multi_effective_robustness_draws,
     resample_accuracies,
     resample_counts,
-    to_scale,
 )
+from whyrobust.analysis.scales import from_scale, to_scale
 
 SCALES = ["logit", "probit", "linear"]
 inside = st.floats(0.001, 0.999)
@@ -54,28 +52,6 @@ def test_clopper_pearson_takes_arrays_and_refuses_impossible_counts():
             clopper_pearson(correct, images, 0.95)
     with pytest.raises(ValueError, match=r"0\.95"):
         clopper_pearson(1, 2, 95)
-
-
-# --- Scales -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("scale", SCALES)
-@given(values=hnp.arrays(float, st.integers(0, 5), elements=anywhere))
-def test_scales_are_undone_by_their_inverse(scale, values):
-    np.testing.assert_allclose(from_scale(to_scale(values, scale), scale), values, rtol=1e-6, atol=1e-12)
-
-
-def test_scales_have_their_textbook_values():
-    values = np.array([0, 0.2, 0.5, 1, np.nan])
-    np.testing.assert_allclose(to_scale(values, "logit"), [-np.inf, np.log(0.25), 0, np.inf, np.nan], atol=1e-15)
-    np.testing.assert_allclose(
-        to_scale(values, "probit"), [-np.inf, scipy.stats.norm.ppf(0.2), 0, np.inf, np.nan], atol=1e-15
-    )
-    with pytest.raises(ValueError, match="divide them by 100"):
-        to_scale([50.0], "logit")
-    with pytest.raises(ValueError, match="logit, probit, linear"):
-        to_scale([0.5], "log")
 
 
 # --- Lines --------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import statsmodels.formula.api as smf
 from scipy.stats import t as student
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from whyrobust.analysis.effective_robustness import from_scale, to_scale
 from whyrobust.analysis.regression import REGRESSION_COLUMNS, regress_causes
+from whyrobust.analysis.scales import from_scale, to_scale
 
 #: objective, supervision, head: with these all five causes can be told apart.
 KINDS = [

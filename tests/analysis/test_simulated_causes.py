@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from whyrobust.analysis.effective_robustness import from_scale, measure_robustness, resample_accuracies
+from whyrobust.analysis.effective_robustness import measure_robustness, resample_accuracies
 from whyrobust.analysis.effects import match_pairs, measure_effect, verdict
+from whyrobust.analysis.scales import from_scale
 
 SEEDS = (0, 1, 2)
 IMAGES = 600

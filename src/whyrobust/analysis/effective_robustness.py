@@ -12,21 +12,17 @@ Models with Different Training Data" (arXiv 2302.01381), for several in-distribu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from whyrobust.analysis.arrays import BoolArray, FloatArray
+from whyrobust.analysis.scales import POINTS_PER_UNIT, from_scale, to_scale
+
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
-Scale = Literal["logit", "probit", "linear"]
-
-SCALES: tuple[str, ...] = get_args(Scale)
-POINTS_PER_UNIT = 100.0  # percentage points in an accuracy of 1
 
 # What `measure_robustness` must be told of each model; further columns are carried to its table unchanged.
 MODEL_COLUMNS = (
@@ -80,49 +76,6 @@ def clopper_pearson(correct: ArrayLike, images: ArrayLike, confidence: float = 0
     low = np.where(k > 0, beta.ppf(tail, np.where(k > 0, k, 1.0), n - k + 1.0), 0.0)
     high = np.where(k < n, beta.ppf(1.0 - tail, k + 1.0, np.where(k < n, n - k, 1.0)), 1.0)
     return low, high
-
-
-# --- Axes ---------------------------------------------------------------------------------------------------
-
-
-def to_scale(values: ArrayLike, scale: str) -> FloatArray:
-    """Map accuracies (fractions) to an axis: ``logit``, ``probit`` or ``linear``.
-
-    0 and 1 map to minus and plus infinity on the first two; NaN stays NaN. No warning is raised for either.
-
-    Raises:
-        ValueError: for an unknown scale, or a value outside 0..1 on ``logit`` and ``probit``.
-    """
-    from scipy.special import logit, ndtri
-
-    _check_scale(scale)
-    accuracy = np.asarray(values, dtype=float)
-    if scale == "linear":
-        return accuracy.copy()
-    outside = (accuracy < 0) | (accuracy > 1)
-    if np.any(outside):
-        raise ValueError(
-            f"Found an accuracy of {accuracy[outside].flat[0]:g}: the {scale} scale takes fractions "
-            "from 0 to 1. If the accuracies are percentages, divide them by 100."
-        )
-    with np.errstate(divide="ignore"):
-        result: FloatArray = np.asarray(logit(accuracy) if scale == "logit" else ndtri(accuracy), dtype=float)
-    return result
-
-
-def from_scale(values: ArrayLike, scale: str) -> FloatArray:
-    """Map positions on an axis back to accuracies; the inverse of `to_scale`.
-
-    On the linear scale the result may lie outside 0..1: a straight line does not know where accuracies end.
-    """
-    from scipy.special import expit, ndtr
-
-    _check_scale(scale)
-    position = np.asarray(values, dtype=float)
-    if scale == "linear":
-        return position.copy()
-    result: FloatArray = np.asarray(expit(position) if scale == "logit" else ndtr(position), dtype=float)
-    return result
 
 
 # --- Baselines ----------------------------------------------------------------------------------------------
@@ -821,11 +774,6 @@ def _no_plane(test_sets: int, models: int, scale: str) -> MultiBaseline:
 
 
 # --- Shared arithmetic --------------------------------------------------------------------------------------
-
-
-def _check_scale(scale: str) -> None:
-    if scale not in SCALES:
-        raise ValueError(f"Unknown scale {scale!r}: choose one of {', '.join(SCALES)}.")
 
 
 def _check_confidence(confidence: float) -> None:

@@ -18,7 +18,7 @@ from whyrobust.study.plan import Comparison
 if TYPE_CHECKING:
     import pandas as pd
 
-    from whyrobust.analysis.effective_robustness import FloatArray
+    from whyrobust.analysis.arrays import FloatArray
 
 PAIR_COLUMNS = ("start", "end", "seed")
 CAUSE_COLUMNS = (

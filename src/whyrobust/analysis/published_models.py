@@ -24,7 +24,7 @@ from whyrobust.study.restricted_axes import restricted_name
 if TYPE_CHECKING:
     import pandas as pd
 
-    from whyrobust.analysis.effective_robustness import BoolArray, FloatArray
+    from whyrobust.analysis.arrays import BoolArray, FloatArray
 
 # The full validation set, as the name of an x axis; the part on a shift's own classes is "imagenet@<shift>".
 FULL_VALIDATION = "imagenet"

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.effective_robustness import POINTS_PER_UNIT, from_scale, to_scale
+from whyrobust.analysis.scales import POINTS_PER_UNIT, from_scale, to_scale
 from whyrobust.study.objectives_table import OBJECTIVES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from whyrobust.analysis.effective_robustness import BoolArray, FloatArray
+    from whyrobust.analysis.arrays import BoolArray, FloatArray
 
 HEADS_WITH_TEXT = frozenset({"zero_shot"})
 

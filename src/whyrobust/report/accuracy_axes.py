@@ -8,38 +8,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import altair as alt
 
+from whyrobust.analysis.scales import to_scale
 from whyrobust.report.number_format import is_missing
 
 
 def transform_accuracy(accuracy: float, scale: str) -> float:
-    """Put an accuracy on a chart's axis: its logit, its probit, or itself.
-
-    Effective robustness is read off lines in logit (or probit) accuracy: Taori et al. 2020, section 3.
+    """Return the position of one accuracy on a chart's axis, as `to_scale`.
 
     Returns:
-        The value on the axis; minus or plus infinity where accuracy 0 or 1 has no finite one, NaN for NaN.
+        The position; minus or plus infinity where accuracy 0 or 1 has no finite one, NaN where there is no accuracy.
 
     Raises:
         ValueError: The accuracy is outside 0..1, or the scale is not ``logit``, ``probit`` or ``linear``.
     """
-    if scale not in ("logit", "probit", "linear"):
-        raise ValueError(f"scale is {scale!r}: it must be 'logit', 'probit' or 'linear'")
     if is_missing(accuracy):
         return math.nan
     if not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy is {accuracy}: accuracies are fractions from 0 to 1, not percent")
-    if scale == "linear":
-        return float(accuracy)
-    if accuracy in (0, 1):
-        return -math.inf if accuracy == 0 else math.inf
-    if scale == "logit":
-        return math.log(accuracy) - math.log1p(-accuracy)
-    return NormalDist().inv_cdf(accuracy)
+    return float(to_scale(accuracy, scale))
 
 
 def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[float]:
@@ -65,10 +55,9 @@ def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[flo
     gap = (high - low) / most
     chosen: list[tuple[float, float]] = []
     for tier in tiers:
-        for accuracy in tier:
-            place = transform_accuracy(accuracy, scale)
-            if low <= place <= high and all(abs(place - other) >= gap for other, _ in chosen):
-                chosen.append((place, accuracy))
+        for accuracy, position in zip(tier, to_scale(tier, scale).tolist(), strict=True):
+            if low <= position <= high and all(abs(position - other) >= gap for other, _ in chosen):
+                chosen.append((position, accuracy))
         if len(chosen) >= (4 if most > 5 else 2):
             break
     return [accuracy for _, accuracy in sorted(chosen)]
