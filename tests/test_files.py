@@ -2,9 +2,12 @@
 
 import hashlib
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from whyrobust.files import atomic_folder, atomic_path, checksum, write_json
+from whyrobust.files import atomic_folder, atomic_path, checksum, write_json, write_table
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -39,3 +42,23 @@ def test_a_folder_is_whole_or_not_there_and_the_last_to_end_leaves_all_of_it(tmp
         (third / "c").write_text("3")
         raise ValueError("stop")
     assert sorted(path.name for path in final.iterdir()) == ["a", "b"] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_tables_are_csv_or_parquet_by_the_ending_of_their_name(tmp_path):
+    frame = pd.DataFrame({"uid": ["a", "b"], "share": [0.5, None]}, index=[7, 9])
+    write_table(tmp_path / "t.csv", frame)
+    assert (tmp_path / "t.csv").read_bytes() == b"uid,share\na,0.5\nb,\n"
+    write_table(tmp_path / "t.parquet", frame)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), frame.reset_index(drop=True))
+    assert pq.read_metadata(tmp_path / "t.parquet").row_group(0).column(0).compression == "ZSTD"
+    schema = pa.schema([("uid", pa.string()), ("share", pa.string())])
+    write_table(tmp_path / "empty.parquet", frame.assign(share=None), schema)
+    assert pq.read_schema(tmp_path / "empty.parquet").remove_metadata() == schema
+    write_table(tmp_path / "arrow.parquet", pa.table({"uid": ["a"]}))
+    assert pq.read_table(tmp_path / "arrow.parquet").to_pydict() == {"uid": ["a"]}
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"t\.xlsx is no name of a table"):
+        write_table(tmp_path / "t.xlsx", frame)
+    with pytest.raises(pa.ArrowInvalid):
+        write_table(tmp_path / "t.parquet", pd.DataFrame({"a": [1, "x"]}))
+    assert sorted(tmp_path.iterdir()) == before and len(pd.read_parquet(tmp_path / "t.parquet")) == 2

@@ -1,12 +1,13 @@
-"""Whole-or-nothing writing and checksums.
+"""Atomic writing of files, folders, text, JSON and tables; checksums.
 
-Every stage writes through this module, so that a killed job never leaves half a file under a final name.
+Every stage writes through this module, so that a killed job never leaves half a file under its final name.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -14,7 +15,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 
 @contextmanager
@@ -72,6 +77,31 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
     """Write ``value`` as indented JSON with sorted keys, so that equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path | str, table: pd.DataFrame | pa.Table, schema: pa.Schema | None = None) -> None:
+    """Write a table as CSV or as Parquet (zstd), whole or not at all.
+
+    Args:
+        path: its ending says which: ``.csv`` or ``.parquet``.
+        table: a DataFrame, without its index, or an Arrow table (Parquet only).
+        schema: of the Parquet file, where it does not follow from the values of a DataFrame.
+
+    Raises:
+        ValueError: the path ends otherwise.
+    """
+    ending = Path(path).suffix
+    if ending not in (".csv", ".parquet"):
+        raise ValueError(f"{path} is no name of a table: let it end in .csv or .parquet")
+    with atomic_path(path) as temporary:
+        if ending == ".csv":
+            table.to_csv(temporary, index=False, lineterminator="\n")
+            return
+        # Imported by name, so that Arrow counts as a package of the stages that write Parquet only (`code_version`).
+        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+        if not isinstance(table, arrow.Table):
+            table = arrow.Table.from_pandas(table, schema, preserve_index=False)
+        parquet.write_table(table, temporary, compression="zstd")
 
 
 def checksum(path: Path | str, algorithm: str = "sha256") -> str:

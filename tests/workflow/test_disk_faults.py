@@ -22,7 +22,7 @@ from whyrobust.data.img2dataset import write_pairs
 from whyrobust.data.photo_store import write_photographs
 from whyrobust.data.pixel_store import write_images
 from whyrobust.data.records import write_drawings, write_records
-from whyrobust.files import atomic_path, checksum, write_json
+from whyrobust.files import atomic_path, checksum, write_json, write_table
 from whyrobust.logs import advice
 from whyrobust.training.models import save_weights
 
@@ -38,11 +38,6 @@ def records():
 def located():
     columns = [pa.array(WORDS), pa.array(WORDS).dictionary_encode(), pa.array(range(3000)), pa.array(range(3000))]
     return pa.Table.from_arrays(columns, schema=LOCATION_SCHEMA)
-
-
-def write_table(path):
-    with atomic_path(path) as temporary:
-        pd.DataFrame({"a": WORDS}).to_csv(temporary, index=False)
 
 
 def write_array(path):
@@ -67,7 +62,8 @@ WRITERS = {
     "pairs.parquet": lambda path: write_pairs(path, (PAIR | {"title": word} for word in WORDS)),
     "model.safetensors": lambda path: save_weights(path, {"a": torch.randn(50_000)}, {"run": "x"}),
     "facts.json": lambda path: write_json(path, WORDS),
-    "table.csv": write_table,
+    "table.csv": lambda path: write_table(path, pd.DataFrame({"a": WORDS})),
+    "table.parquet": lambda path: write_table(path, pd.DataFrame({"a": WORDS})),
     "ink.npy": write_array,
     "draws.npz": write_archive,
 }

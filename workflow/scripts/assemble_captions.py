@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.captions import assemble_captions
 from whyrobust.data.records import read_record_rows
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_prompt_names
 from whyrobust.study.slices import Slice
@@ -32,5 +32,4 @@ if __name__ == "__main__":
     # Of a slice, all captions of a variant may be missing.
     schema = pa.schema([(name, pa.string()) for name in captions.columns])
     logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
-    with atomic_path(snakemake.output.captions) as temporary:
-        pq.write_table(pa.Table.from_pandas(captions, schema, preserve_index=False), temporary, compression="zstd")
+    write_table(snakemake.output.captions, captions, schema)

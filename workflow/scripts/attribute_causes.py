@@ -11,7 +11,7 @@ import pandas as pd
 
 from whyrobust.analysis.effects import attribute_causes, gap_shares, summarise_causes
 from whyrobust.analysis.regression import regress_causes
-from whyrobust.files import atomic_path, write_text
+from whyrobust.files import write_table, write_text
 from whyrobust.logs import start_log
 from whyrobust.study.plan import HEAD_FIELDS, plan_comparisons
 
@@ -42,7 +42,6 @@ if __name__ == "__main__":
     points["standard"] = measured["standard"].to_numpy(dtype=bool)
     second = regress_causes(points, snakemake.params.scale, confidence)
     for table, path in ((causes, snakemake.output.causes), (second, snakemake.output.regression)):
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False)
+        write_table(path, table)
     write_text(snakemake.output.summary, summarise_causes(causes))
     logger.info("%d comparisons of %d runs and heads", len(causes), len(evaluated))

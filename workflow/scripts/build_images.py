@@ -11,7 +11,7 @@ import numpy as np
 from whyrobust.data.near_duplicates import normalise_ink
 from whyrobust.data.pixel_store import build_images, check_failure_share, write_images
 from whyrobust.data.records import read_drawings
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -40,6 +40,5 @@ if __name__ == "__main__":
             )
     with atomic_path(snakemake.output.ink) as temporary, temporary.open("wb") as file:
         np.save(file, normalise_ink(plain))
-    with atomic_path(snakemake.output.failures) as temporary:
-        failures.to_csv(temporary, index=False)
+    write_table(snakemake.output.failures, failures)
     write_images(snakemake.output.images, uids, pixels)

@@ -14,7 +14,7 @@ from whyrobust.data.archives import Pack
 from whyrobust.data.dataset_checks import check_not_empty, check_whole, write_presence
 from whyrobust.data.readers.dispatch import read_dataset
 from whyrobust.data.record_writer import check_labels
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
 from whyrobust.study.slices import Slice, shard_names
@@ -51,6 +51,5 @@ if __name__ == "__main__":
     logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     buffer.write(dataset, snakemake.output.records, snakemake.output.locations)
     write_presence(snakemake.output.presence, presence)
-    with atomic_path(snakemake.output.counts) as temporary:
-        table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
-        table.to_csv(temporary, index=False)
+    table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
+    write_table(snakemake.output.counts, table)

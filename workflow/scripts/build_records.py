@@ -12,7 +12,7 @@ import pandas as pd
 from whyrobust.data.iconify import build_icon_records, read_sets
 from whyrobust.data.label_matcher import other_nouns, read_classes
 from whyrobust.data.records import write_drawings, write_records
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -38,5 +38,4 @@ if __name__ == "__main__":
         logger.info("%s: %d records", part, len(records))
         write_records(Path(records_path), records)
         write_drawings(Path(drawings_path), drawings)
-    with atomic_path(snakemake.output.counts) as temporary:
-        pd.DataFrame(counts).to_csv(temporary, index=False)
+    write_table(snakemake.output.counts, pd.DataFrame(counts))

@@ -7,13 +7,10 @@ puts together what the slices found.
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from whyrobust.data.fingerprints import ArrowTexts, as_test_set, read_rows, read_test_set
 from whyrobust.data.near_duplicates import TRAINING_IMAGES_A_CHUNK, decontaminate_in_chunks
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.slices import Slice
 
@@ -46,5 +43,4 @@ if __name__ == "__main__":
     for frame, path in zip(
         found, (snakemake.output.removed, snakemake.output.counts, snakemake.output.pairs), strict=True
     ):
-        with atomic_path(path) as temporary:
-            pq.write_table(pa.Table.from_pandas(pd.DataFrame(frame), preserve_index=False), temporary)
+        write_table(path, frame)

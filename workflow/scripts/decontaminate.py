@@ -26,17 +26,11 @@ from whyrobust.data.fingerprints import (
 from whyrobust.data.near_duplicates import decontaminate_in_chunks, merge_comparisons
 from whyrobust.data.photo_store import uid_column
 from whyrobust.data.records import RECORD_SCHEMA
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-
-def write_table(path: str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 KEPT_SCHEMA = pa.schema([RECORD_SCHEMA.field(name) for name in ("uid", "label", "group")])

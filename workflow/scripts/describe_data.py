@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.report.data_summary import (
     CAPTION_COLUMNS,
@@ -34,18 +34,6 @@ if TYPE_CHECKING:
 #: Pictures of each data set, and pairs of each band of similarity, that are shown.
 SAMPLES = 40
 PAIRS_PER_BAND = 20
-
-
-def write_csv(path: str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
-def write_parquet(path: str, table: pa.Table) -> None:
-    """Write a table as Parquet, whole or not at all."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 if __name__ == "__main__":
@@ -81,8 +69,8 @@ if __name__ == "__main__":
         filter_rows += [(name, *row) for row in steps.items()]
         samples[name] = choose_samples(records[name], kept["uid"], SAMPLES, seed=0)
         logger.info("%s: %s", name, ", ".join(f"{count} {step}" for step, count in steps.items()))
-    write_csv(snakemake.output.classes, pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]))
-    write_csv(snakemake.output.filters, pd.DataFrame(filter_rows, columns=["dataset", "step", "images"]))
+    write_table(snakemake.output.classes, pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]))
+    write_table(snakemake.output.filters, pd.DataFrame(filter_rows, columns=["dataset", "step", "images"]))
 
     caption_rows, captions = [], iter(files.captions)
     for name, kept_path in zip(sources, files.kept[: len(sources)], strict=True):
@@ -91,7 +79,7 @@ if __name__ == "__main__":
         for variant in pq.read_schema(paths[0]).names[1:]:
             described = describe_captions(read_captions(paths, variant, kept), matcher)
             caption_rows.append({"source": name, "caption": variant} | described)
-    write_csv(snakemake.output.captions, pd.DataFrame(caption_rows, columns=["source", "caption", *CAPTION_COLUMNS]))
+    write_table(snakemake.output.captions, pd.DataFrame(caption_rows, columns=["source", "caption", *CAPTION_COLUMNS]))
 
     pairs = sample_pairs(pd.read_csv(files.pairs), PAIRS_PER_BAND)
     wanted = defaultdict(list, {name: table["uid"].to_pylist() for name, table in samples.items()})
@@ -107,11 +95,11 @@ if __name__ == "__main__":
         )
         for name, table in samples.items()
     ]  # fmt: skip
-    write_parquet(snakemake.output.samples, pa.concat_tables(tables))
+    write_table(snakemake.output.samples, pa.concat_tables(tables))
     pair_rows = [
         row
         | {"picture": pictures[row["source"]][row["uid"]], "test_picture": pictures[row["test_set"]][row["test_uid"]]}
         for row in pairs.to_dict("records")
     ]
-    write_parquet(snakemake.output.pairs, pa.Table.from_pylist(pair_rows, PAIR_SCHEMA))
+    write_table(snakemake.output.pairs, pa.Table.from_pylist(pair_rows, PAIR_SCHEMA))
     logger.info("%d samples, %d pairs", sum(map(len, tables)), len(pair_rows))

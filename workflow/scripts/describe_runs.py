@@ -7,10 +7,8 @@ the predictions themselves.
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.report.run_summary import (
     SAMPLE_PREDICTION_SCHEMA,
@@ -33,8 +31,7 @@ CONFUSIONS = 20
 def write_csv(path: str, parts: list[pd.DataFrame], columns: list[str]) -> None:
     """Write tables of these columns below each other as CSV, whole or not at all."""
     table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-    with atomic_path(path) as temporary:
-        table[columns].to_csv(temporary, index=False)
+    write_table(path, table[columns])
 
 
 if __name__ == "__main__":
@@ -58,7 +55,5 @@ if __name__ == "__main__":
     write_csv(snakemake.output.class_accuracy, by_class, ["run", "test_set", "label", "images", "correct"])
     columns = ["run", "head", "prompts", "fitted_on", "test_set", "label", "prediction", "images", "class_images"]
     write_csv(snakemake.output.confusions, confusions, columns)
-    with atomic_path(snakemake.output.sample_predictions) as temporary:
-        table = pa.Table.from_pandas(pd.concat(of_samples), SAMPLE_PREDICTION_SCHEMA, preserve_index=False)
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(snakemake.output.sample_predictions, pd.concat(of_samples), SAMPLE_PREDICTION_SCHEMA)
     logger.info("%d curves, %d runs, %d pictures", len(curves), len(by_class), len(shown))

@@ -18,7 +18,7 @@ from whyrobust.data.subsets import (
     draw_mixture,
     matched_size,
 )
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -57,6 +57,5 @@ if __name__ == "__main__":
         raise SubsetError(
             f"config key runs has train_images {size} for source '{snakemake.wildcards.source}': {error}"
         ) from error
-    with atomic_path(snakemake.output.subset) as temporary:
-        pq.write_table(subset, temporary, compression="zstd")
+    write_table(snakemake.output.subset, subset)
     logger.info("drew %d images", len(subset))

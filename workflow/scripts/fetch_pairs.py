@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whyrobust.data.img2dataset import NO_SHARD, fetch_pairs
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -30,5 +30,4 @@ if __name__ == "__main__":
     if lost:
         logger.warning("%d pairs were not attempted: remove %s and run again to go on", lost, manifest)
     logger.info("%d of %d pairs obtained", found["obtained"].sum(), found["pairs"].sum())
-    with atomic_path(manifest) as temporary:
-        found.to_csv(temporary, index=False)
+    write_table(manifest, found)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
 from whyrobust.evaluation.heads import fit_linear_probe, fit_nearest_mean
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names
 from whyrobust.training.gpu_locks import hold_gpus
@@ -56,5 +56,4 @@ if __name__ == "__main__":
     with atomic_path(snakemake.output.heads) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
     empty = pd.DataFrame(columns=["penalty", "held_out_accuracy", "fitted_on", "chosen"])
-    with atomic_path(snakemake.output.choices) as temporary:
-        (pd.concat(choices) if choices else empty).to_csv(temporary, index=False)
+    write_table(snakemake.output.choices, pd.concat(choices) if choices else empty)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from whyrobust.data.dataset_checks import border_pixels, check_whole
 from whyrobust.data.photo_store import check_photographs, write_photographs
 from whyrobust.data.pixel_store import check_failure_share
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.slices import Slice
 
@@ -30,8 +30,7 @@ if __name__ == "__main__":
     border = border_pixels(facts["kind"])
     decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.ink)
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
-    with atomic_path(snakemake.output.failures) as temporary:
-        failures.to_csv(temporary, index=False)
+    write_table(snakemake.output.failures, failures)
     for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):
         logger.info("left out %s: %s", uid, reason)
     if part.count == 1:  # else shares are those of all slices, looked at when they are joined

@@ -20,7 +20,7 @@ from whyrobust.data.dataset_checks import (
 from whyrobust.data.merge_slices import find_repeats, join_ink, join_records, join_stores
 from whyrobust.data.pixel_store import check_failure_share
 from whyrobust.data.record_writer import REPEATED
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ if __name__ == "__main__":
             f"images that decode and {len(failures)} that do not: build its slices again"
         )
     join_ink(given.ink, given.images, repeats, decoded, made.ink)
-    with atomic_path(made.failures) as temporary:
-        failures.to_csv(temporary, index=False)
-    with atomic_path(made.counts) as temporary:
-        table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
-        table.to_csv(temporary, index=False)
+    write_table(made.failures, failures)
+    table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
+    write_table(made.counts, table)
     logger.info("%d of %d photographs decode, %d came in an earlier slice", decoded, recorded, repeated)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
 from whyrobust.data.records import read_record_rows
 from whyrobust.data.text_labels import describe_matches, match_records
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.slices import Slice
 
@@ -38,9 +38,6 @@ if __name__ == "__main__":
     nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
     matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
     matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy, snakemake.threads)
-    with atomic_path(snakemake.output.labels) as temporary:
-        pq.write_table(pa.Table.from_pandas(matched, LABEL_SCHEMA, preserve_index=False), temporary, compression="zstd")
-    described = describe_matches(records, matched)
-    with atomic_path(snakemake.output.matches) as temporary:
-        described.to_csv(temporary, index=False)
+    write_table(snakemake.output.labels, matched, LABEL_SCHEMA)
+    write_table(snakemake.output.matches, describe_matches(records, matched))
     logger.info("%d of %d records match one class", int(matched["label"].notna().sum()), len(records))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whyrobust.analysis.published_models import measure_reference, read_reference
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -23,5 +23,4 @@ if __name__ == "__main__":
         (snakemake.output.baselines, result.baselines),
         (snakemake.output.bands, result.bands),
     ):
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False)
+        write_table(path, table)

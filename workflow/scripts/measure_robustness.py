@@ -11,7 +11,7 @@ import pandas as pd
 
 from whyrobust.analysis.accuracies import outcome_matrix
 from whyrobust.analysis.effective_robustness import measure_robustness, resample_accuracies
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.plan import HEAD_FIELDS
 from whyrobust.study.restricted_axes import restricted_name
@@ -79,7 +79,6 @@ if __name__ == "__main__":
         (snakemake.output.baselines, baselines),
         (snakemake.output.bands, bands),
     ):
-        with atomic_path(path) as temporary:
-            pd.concat(parts).to_csv(temporary, index=False)
+        write_table(path, pd.concat(parts))
     with atomic_path(snakemake.output.draws) as temporary:
         np.savez_compressed(temporary, **draws)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from whyrobust.analysis.accuracies import outcome_matrix
 from whyrobust.analysis.effective_robustness import multi_effective_robustness, resample_accuracies
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.plan import HEAD_FIELDS, matches
 from whyrobust.study.restricted_axes import restricted_name
@@ -66,5 +66,4 @@ if __name__ == "__main__":
             note=measured.note,
         )
         tables.append(table)
-    with atomic_path(snakemake.output.effective_robustness) as temporary:
-        pd.concat(tables).to_csv(temporary, index=False)
+    write_table(snakemake.output.effective_robustness, pd.concat(tables))

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from whyrobust.analysis.accuracies import accuracy_table
 from whyrobust.evaluation.scoring import PREDICTION_SCHEMA, ScoredSet, add_restricted_views, score_run
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
 from whyrobust.study.plan import HEAD_FIELDS, Head
@@ -64,5 +64,4 @@ if __name__ == "__main__":
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
     logger.info("%d runs, %d accuracies", len(runs), len(accuracy))
     for table, path in ((accuracy, snakemake.output.accuracy), (runs, snakemake.output.runs)):
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False)
+        write_table(path, table)

@@ -20,9 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 
 LOCATION_SCHEMA = pa.schema(
     [
@@ -330,8 +329,7 @@ def write_locations(path: Path | str, rows: list[tuple[str, Member]]) -> None:
         pa.array([member.offset for _, member in rows], pa.int64()),
         pa.array([member.length for _, member in rows], pa.int64()),
     ]
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_arrays(columns, schema=LOCATION_SCHEMA), temporary, compression="zstd")
+    write_table(path, pa.Table.from_arrays(columns, schema=LOCATION_SCHEMA))
 
 
 def read_bytes(file: str, offset: int, length: int) -> bytes:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.files import atomic_path
+from whyrobust.files import write_table
 
 LABEL_SEPARATOR = ";"
 """Between the classes of a label that names several, any of which is right (ObjectNet)."""
@@ -125,7 +125,7 @@ def write_records(path: Path | str, records: pd.DataFrame) -> None:
     """
     table = to_table(records, RECORD_SCHEMA, f"records for {path}")
     _check_records(records, f"records for {path}")
-    _write(path, table)
+    write_table(path, table)
 
 
 def read_records(path: Path | str) -> pd.DataFrame:
@@ -164,7 +164,7 @@ def read_record_rows(path: Path | str, rows: range) -> pd.DataFrame:
 
 def write_drawings(path: Path | str, drawings: pd.DataFrame) -> None:
     """Check drawings (columns of `DRAWING_SCHEMA`) and write them as Parquet, whole or not at all."""
-    _write(path, to_table(drawings, DRAWING_SCHEMA, f"drawings for {path}"))
+    write_table(path, to_table(drawings, DRAWING_SCHEMA, f"drawings for {path}"))
 
 
 def read_drawings(path: Path | str) -> pd.DataFrame:
@@ -176,11 +176,6 @@ def read_drawings(path: Path | str) -> pd.DataFrame:
     frame = _read(path, DRAWING_SCHEMA)
     check_uids(frame["uid"], f"drawings in {path}")
     return frame
-
-
-def _write(path: Path | str, table: pa.Table) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from whyrobust.files import atomic_path, write_json, write_text
+from whyrobust.files import atomic_path, write_json, write_table, write_text
 from whyrobust.report.theme import PAGE_THEME, PNG_PIXELS_PER_INCH, configure_page
 
 
@@ -110,8 +110,7 @@ def save_figure(
     if data is None:
         sets = spec.get("datasets", {}).values()
         data = pd.concat([pd.DataFrame(rows).assign(data_set=number) for number, rows in enumerate(sets) if rows])
-    with atomic_path(csv) as temporary:
-        data.to_csv(temporary, index=False, lineterminator="\n")
+    write_table(csv, data)
     return paths
 
 
