@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.pages import find_browser
 from tests.studies import watched
-from whyrobust.study.config import with_defaults
+from whyrobust.study.checks import with_defaults
 
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()

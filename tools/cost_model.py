@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from whyrobust.data.dataset_checks import expected_images
-from whyrobust.study.class_table import read_class_names
-from whyrobust.study.config import (
+from whyrobust.study.checks import (
     DERIVED_KINDS,
     Study,
     downloadable_files,
@@ -24,6 +23,7 @@ from whyrobust.study.config import (
     read_prompts,
     used_sources,
 )
+from whyrobust.study.class_table import read_class_names
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import OWN, Head, Run

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from tools.cost_model import MEASURED_MODEL, as_table, estimate, measure_model, read_rates, size_study, wall_hours
-from whyrobust.study.config import plan_study, with_defaults
+from whyrobust.study.checks import plan_study, with_defaults
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent

@@ -7,8 +7,9 @@ import copy
 import pytest
 import yaml
 
-from whyrobust.study.config import ConfigError, plan_study, with_defaults
+from whyrobust.study.checks import plan_study, with_defaults
 from whyrobust.study.config_docs import describe_keys
+from whyrobust.study.setting_checks import ConfigError
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 

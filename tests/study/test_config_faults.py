@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workflow.test_dag import write_config
-from whyrobust.study.config import ConfigError, check_keys_once, plan_study, with_defaults
+from whyrobust.study.checks import plan_study, with_defaults
+from whyrobust.study.config import check_keys_once
+from whyrobust.study.setting_checks import ConfigError
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 

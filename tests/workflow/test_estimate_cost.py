@@ -25,7 +25,7 @@ from tools.cost_model import (
     training_flops,
     wall_hours,
 )
-from whyrobust.study.config import plan_study, with_defaults
+from whyrobust.study.checks import plan_study, with_defaults
 from whyrobust.study.plan import plan_heads, plan_runs
 
 ROOT = Path(__file__).parents[2]

@@ -21,12 +21,12 @@ from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.plan import OWN, name_pattern
 from whyrobust.study.slices import ShardError, shard_names, slices_of
 from whyrobust.study.stages import STAGES
-from whyrobust.study.config import (
+from whyrobust.study.config import check_keys_once
+from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.checks import (
     CLASS_COLUMN_KINDS,
     DERIVED_KINDS,
     ICON_PARTS,
-    ConfigError,
-    check_keys_once,
     downloadable_files,
     files_of,
     in_distribution_test_set,

@@ -1,198 +1,569 @@
-"""Checks a study's config before any work is done.
+"""The config of a study as types: `load_config` checks what a config file says and returns it as a frozen `Config`.
 
-Stands alone because it runs while the DAG is built: it may import nothing heavy, and every problem must come out
-as one line that names the key, the value found and what is allowed.
+Each section is a dataclass, each key a field with its type, its default and, as the text below it, what it means;
+docs/config.md is made from these. What the keys of a data set or an objective are is in the tables `data_kinds` and
+`objectives_table`. Whether files, sizes and comparisons fit together is checked by `whyrobust.study.checks`.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-import jsonschema
-import yaml
-
-from whyrobust.study.class_table import ClassTableError, covered_names, read_class_table
-from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
-from whyrobust.study.plan import (
-    OWN,
-    Comparison,
-    Head,
-    PlanError,
-    Run,
-    count_pairs,
-    evaluated_rows,
-    matches,
-    plan_comparisons,
-    plan_heads,
-    plan_pretrained,
-    plan_runs,
+from whyrobust.study.caption_variants import CAPTION_VARIANTS
+from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
+from whyrobust.study.heads_table import FITTED_HEADS, HEADS
+from whyrobust.study.objectives_table import OBJECTIVES, LearningRate, ObjectiveSettings
+from whyrobust.study.setting_checks import ConfigError, read_settings, spell_key
+from whyrobust.study.setting_types import (
+    Allowed,
+    Built,
+    Count,
+    Flag,
+    InnerShare,
+    InputPath,
+    Items,
+    LeftOut,
+    Listed,
+    ListedOnce,
+    Name,
+    NameOrNone,
+    OfKind,
+    OneOrMany,
+    PositiveShare,
+    Seed,
+    Sentence,
+    Settings,
+    Share,
+    Similarity,
+    Text,
 )
 
-#: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
-ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
+ObjectiveName = Annotated[str, Built(lambda: Literal[tuple(OBJECTIVES)])]
+ObjectiveOrNone = Annotated[str, Built(lambda: Literal["", *OBJECTIVES])]
+CaptionOrNone = Annotated[str, Built(lambda: Literal["", *CAPTION_VARIANTS])]
+LabelsOrNone = Literal["", "annotated", "text_match"]
+HeadName = Annotated[str, Built(lambda: Literal[tuple(HEADS)])]
+FittedHeadName = Annotated[str, Built(lambda: Literal[FITTED_HEADS])]
+AllowedShare = Annotated[float, Allowed(ge=0, le=0.9)]
 
 
-#: Sections whose keys are names that the user gives: what is there is all there is.
-NAMED_BY_USER = ("prompts", "models", "sources", "test_sets", "causes")
+@dataclass(frozen=True, kw_only=True)
+class TextMatch(Settings):
+    """How labels are found in text."""
 
-#: Kinds of data sets made of photographs: keys that they need, and keys that they may have.
-PHOTO_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "image_folder": ({"folder"}, {"class_table"}),
-    "image_table": ({"table", "image"}, {"title", "description", "tags", "label", "root"}),
-    "webdataset": ({"shards"}, {"image_endings", "text_ending", "fields", "label", "slices"}),
-    "yfcc15m": ({"subset"}, {"shards", "metadata", "shorter_side", "slices"}),
-    "imagenet": ({"split", "images"}, {"devkit"}),
-    "imagenet_captions": ({"annotations", "images"}, set()),
-    "imagenet_v2": ({"archive"}, set()),
-    "imagenet_r": ({"archive"}, set()),
-    "imagenet_a": ({"archive"}, set()),
-    "imagenet_sketch": ({"archive"}, set()),
-    "objectnet": ({"archive", "class_table"}, {"password"}),
-}
-
-#: Keys of a photograph data set that name files or folders which the build reads.
-FILE_KEYS = ("folder", "class_table", "table", "root", "shards", "subset", "metadata", "images", "devkit",
-             "annotations", "archive")  # fmt: skip
-
-#: Kinds of test sets whose classes are a column of the table of classes, named as the kind.
-CLASS_COLUMN_KINDS = ("imagenet_r", "imagenet_a")
-
-#: Kinds that are made of other sources.
-DERIVED_KINDS = ("view", "mixture")
+    fields: ListedOnce[Literal["title", "description", "tags"]] = ("title", "description", "tags")
+    """Text fields that are searched for class names."""
+    policy: Literal["single", "first"] = "single"
+    """single: exactly one class and no other noun. first: the class named first."""
 
 
-class ConfigError(ValueError):
-    """A config that cannot be carried out; the message is one line."""
+@dataclass(frozen=True, kw_only=True)
+class MatchSizes(Settings):
+    """Subsets of these sources have equal sizes, counted on images obtained, also where a source has fewer."""
+
+    across: ListedOnce[Text]
+    """Sources."""
+    allowed_shortfall_share: AllowedShare
+    """Share by which the size asked for may be missed, equally by all."""
 
 
-def _key(path: Sequence[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
-    return text or "the config"
+@dataclass(frozen=True, kw_only=True)
+class Data(Settings):
+    """Where images and names come from."""
+
+    sets: LeftOut[InputPath] = None
+    """Icons: table that assigns icon sets to parts."""
+    classes: InputPath
+    """Table of classes: class, and where wanted name, synonyms, excluded_phrases."""
+    nouns: LeftOut[InputPath] = None
+    """Table of nouns that are no class but tell that a text shows something else too; icons need it."""
+    pool: LeftOut[Literal["labelled", "all"]] = None
+    """Icons: which become training records, those whose name names one class or every icon."""
+    image_size: Annotated[int, Allowed(ge=16, le=512)]
+    """Side of the images that models see, in pixels."""
+    held_out_share: LeftOut[Annotated[float, Allowed(gt=0, le=0.9)]] = None
+    """Icons: share of the drawings of studio that is held out for testing."""
+    near_duplicate_similarity: Similarity = 0.97
+    """Correlation of 16x16 fingerprints (drawings) or grey thumbnails (photographs) from which a training image counts
+    as a copy of a test image."""
+    repeat_similarity: Similarity | None = None
+    """Correlation from which a test image counts as a repeat of another of its set and is left out; 1 leaves out exact
+    copies only, null nothing."""
+    allowed_failure_share: Share = 0.01
+    """Share of images that may fail to draw or decode before the build stops."""
+    seed: Seed = 0
+    """Decides held-out drawings, poses and shuffled captions."""
+    text_match: TextMatch = TextMatch()
+    """How labels are found in text."""
+    normalisation: Literal["white_page", "clip"] = "white_page"
+    """Mean and deviation of pixels. white_page: 1 and 0.5, so that a white page is 0. clip: those of CLIP models."""
+    shared_names: Literal["error", "ambiguous"] = "error"
+    """What a name is that two classes share: an error in the table, or a name that tells neither."""
+    match_sizes: LeftOut[MatchSizes] = None
+    """Subsets of these sources have equal sizes, counted on images obtained, also where a source has fewer than asked
+    for."""
 
 
-def allowed_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """Say in words what a schema node allows."""
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
-    parts = []
-    if "enum" in schema:
-        parts.append("one of " + ", ".join("''" if value == "" else str(value) for value in schema["enum"]))
-    if "type" in schema:
-        kinds = {"object": "a mapping", "array": "a list", "integer": "a whole number", "number": "a number",
-                 "string": "text", "boolean": "true or false", "null": "null"}  # fmt: skip
-        parts.append(kinds.get(schema["type"], schema["type"]))
-    for key, words in (
-        ("minimum", "at least {}"), ("exclusiveMinimum", "above {}"), ("maximum", "at most {}"),
-        ("exclusiveMaximum", "below {}"), ("pattern", "matching {}"), ("minItems", "with {} entries or more"),
-        ("minProperties", "with {} entries or more"), ("minLength", "not empty"),
-    ):  # fmt: skip
-        if key in schema:
-            parts.append(words.format(schema[key]))
-    if schema.get("uniqueItems"):
-        parts.append("each value once")
-    if "anyOf" in schema:
-        first, *others = schema["anyOf"]
-        options = [allowed_words(first, definitions)]
-        for other in others:
-            same = other.get("type") == "array" and other.get("items") == first
-            options.append("a list of such values" if same else allowed_words(other, definitions))
-        parts.append(", or ".join(options))
-    if "items" in schema and schema.get("type") == "array":
-        parts.append(f"of ({allowed_words(schema['items'], definitions)})")
-    return ", ".join(parts)
+@dataclass(frozen=True, kw_only=True)
+class Dataset(DatasetSettings):
+    """What training sources and test sets have in common."""
+
+    kind: str
+    """How the images are obtained."""
+
+    @property
+    def row(self) -> DataKind:
+        """What the table of data-set kinds says of it."""
+        return DATA_KINDS[self.kind]
+
+    @property
+    def slice_count(self) -> int:
+        """Jobs that prepare it."""
+        return int(getattr(self, "slices", 1))
+
+    @property
+    def fetched(self) -> bool:
+        """Whether its photographs are downloaded one by one from a list of addresses."""
+        return getattr(self, "metadata", None) is not None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of its kind as plain values, those that were left out not among them."""
+        return plain_values(self, [each.name for each in fields(self.row.settings)])
 
 
-def _explain(error: jsonschema.ValidationError, definitions: Mapping[str, Any]) -> str:
-    """Turn a schema violation into one line."""
-    key = _key(list(error.absolute_path))
-    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
-    instance: Any = error.instance
-    found = repr(instance)
-    found = found if len(found) <= 80 else found[:77] + "..."
-    if error.validator == "additionalProperties":
-        known = schema.get("properties", {})
-        unknown = sorted(str(name) for name in instance if name not in known)
-        prefix = "" if key == "the config" else key + "."
-        return f"config key {prefix}{unknown[0]} is not known: allowed here are {', '.join(known)}"
-    if error.validator == "required":
-        missing = [name for name in schema["required"] if name not in instance]
-        prefix = "" if key == "the config" else key + "."
-        allowed = allowed_words(schema["properties"][missing[0]], definitions)
-        return f"config key {prefix}{missing[0]} is missing: give {allowed}"
-    if error.absolute_path and "propertyNames" in error.absolute_schema_path:
-        return f"config key {key} has an entry named {found}: allowed is {allowed_words(schema, definitions)}"
-    return f"config key {key} is {found}: allowed is {allowed_words(schema, definitions)}"
+@dataclass(frozen=True, kw_only=True)
+class Source(Dataset):
+    """A training source."""
 
 
-def _is_whole(_checker: object, value: object) -> bool:
-    # JSON Schema takes 300.0 for a whole number; here it would end in names of runs and files.
-    return isinstance(value, int) and not isinstance(value, bool)
+@dataclass(frozen=True, kw_only=True)
+class PhotoSource(Source):
+    """A training source of photographs."""
+
+    needs: LeftOut[ListedOnce[Literal["title", "description", "tags", "label"]]] = None
+    """Records without one of these are left out."""
 
 
-def _is_finite(_checker: object, value: object) -> bool:
-    # NaN lies within every range, since no comparison with it holds.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+@dataclass(frozen=True, kw_only=True)
+class TestSet(Dataset):
+    """A test set."""
+
+    role: Literal["in_distribution", "shift"]
+    """Whether it is the x axis or a shift."""
+    classes: Literal["all", "own"]
+    """Classes that may be predicted: all, or those that the test set covers."""
 
 
-_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator,
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole).redefine(
-        "number", _is_finite
-    ),
-)
+@dataclass(frozen=True, kw_only=True)
+class IconTestSet(TestSet):
+    """A test set of icons."""
+
+    pose: Literal["plain", "posed"]
+    """plain, or posed: turned and put on a background."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoTestSet(TestSet):
+    """A test set of photographs."""
+
+    expected_images: LeftOut[Count] = None
+    """How many images the whole set has; as published where left out."""
+    allow_short: Flag = False
+    """Go on with fewer images than expected."""
 
 
 @cache
-def _read_schema(path: Path) -> dict[str, Any]:
-    # Every start of Snakemake reads it, on a cluster twice a job: libyaml's loader, where there is one, is much faster.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    return schema
+def _dataset_class(kind: DataKind, base: type[Dataset]) -> type[Dataset]:
+    """Return the class of settings of a source or test set of a kind."""
+    name = f"{kind.settings.__name__}{base.__name__}"
+    own = [("kind", Literal[kind.name])]
+    return make_dataclass(name, own, bases=(kind.settings, base), frozen=True, kw_only=True)
 
 
-def _texts(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield every text in a config with its place, keys among them."""
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, Mapping):
-        for name, value in node.items():
-            if isinstance(name, str):
-                yield path, name
-            yield from _texts(value, (*path, name))
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from _texts(value, (*path, number))
+def classes_of_sources() -> dict[str, type[Dataset]]:
+    """Return the class of settings of a training source of each kind."""
+    kinds = [kind for kind in DATA_KINDS.values() if kind.source]
+    return {kind.name: _dataset_class(kind, PhotoSource if kind.photographs else Source) for kind in kinds}
 
 
-def check_schema(config: Mapping[str, Any], schema_path: Path | str) -> None:
-    """Check a config against the schema.
+def classes_of_test_sets() -> dict[str, type[Dataset]]:
+    """Return the class of settings of a test set of each kind."""
+    kinds = [kind for kind in DATA_KINDS.values() if kind.test_set]
+    return {kind.name: _dataset_class(kind, PhotoTestSet if kind.photographs else IconTestSet) for kind in kinds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation(Settings):
+    """Augmentation of training images, the same for all objectives but those that have their own."""
+
+    max_shift_share: LeftOut[Annotated[float, Allowed(ge=0, le=0.5)]] = None
+    """Drawings: largest shift as a share of the side; none where left out."""
+    max_zoom: LeftOut[Annotated[float, Allowed(ge=1, le=2)]] = None
+    """Drawings: largest zoom factor, up or down; none where left out."""
+    flip: Flag = True
+    """Mirror half of the images."""
+    min_crop_area: PositiveShare = 0.35
+    """Photographs: smallest share of a picture that a crop shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Settings):
+    """What changes where a run starts from another."""
+
+    learning_rate: LearningRate = 0.003
+    """Peak learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Settings):
+    """How runs are trained; besides these keys one per objective, with its settings."""
+
+    samples_seen: Count
+    """Training images shown, counted with repetition."""
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    """Where runs are trained. Only for cuda a GPU is asked for on a cluster."""
+    threads: Count = 1
+    """CPU threads of a run; part of the result."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of products in training; bf16 is autocast, weights, sums and losses stay in 32 bits."""
+    compile: Flag = False
+    """Translate the image encoder with torch.compile, which takes about a minute per run and a C++ compiler."""
+    images_at_once: Count | None = None
+    """Images in one forward pass of a process, for batches that do not fit into memory; the gradient is the whole
+    batch's. null for the whole batch."""
+    augmentation: Augmentation = Augmentation()
+    """Augmentation, the same for all objectives but simclr."""
+    fine_tuning: FineTuning = FineTuning()
+    """What changes where a run starts from another."""
+    shuffle_block_images: Count = 1
+    """Photographs: images that lie side by side on the disk and are read together, for disks slow at random reads; 1
+    shuffles all freely."""
+    shuffle_window_blocks: Count = 64
+    """Photographs: blocks whose images are shuffled together."""
+
+    def settings_of(self, objective: str) -> ObjectiveSettings:
+        """Return the settings of an objective."""
+        settings: ObjectiveSettings = getattr(self, objective)
+        return settings
+
+    def hyperparameters_of(self, objective: str, fine_tuned: bool) -> dict[str, Any]:
+        """Return how a run is trained: the augmentation and the settings of its objective, which count more."""
+        later = plain_values(self.fine_tuning) if fine_tuned else {}
+        return plain_values(self.augmentation) | plain_values(self.settings_of(objective)) | later
+
+
+@cache
+def _training_class(objectives: tuple[tuple[str, type[ObjectiveSettings]], ...]) -> type[Training]:
+    own = [(name, settings, field(default=settings())) for name, settings in objectives]
+    return make_dataclass("TrainingOfObjectives", own, bases=(Training,), frozen=True, kw_only=True)
+
+
+def training_class() -> type[Training]:
+    """Return the class of the section ``training``, with a key per objective."""
+    return _training_class(tuple((objective.name, objective.settings) for objective in OBJECTIVES.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Settings):
+    """A grid of runs: every combination of the listed values is one run."""
+
+    objective: OneOrMany[ObjectiveName]
+    """What a run is trained by."""
+    caption: LeftOut[OneOrMany[CaptionOrNone]] = None
+    """Caption variant of an image-text objective; '' where a run learns from no captions."""
+    labels: LeftOut[OneOrMany[LabelsOrNone]] = None
+    """Labels of a run that learns from them (annotated where left out); '' where it does not."""
+    source: OneOrMany[Name]
+    """Training source, of sources."""
+    train_images: OneOrMany[Count]
+    """Number of training images."""
+    model: LeftOut[OneOrMany[Name]] = None
+    """Model, of models; the first where left out."""
+    samples_seen: LeftOut[OneOrMany[Count]] = None
+    """Images shown, with repetition; training.samples_seen where left out."""
+    seed: LeftOut[OneOrMany[Seed]] = None
+    """Seeds; those of seeds where left out."""
+    pretrain: LeftOut[FirstStage] = None
+    """The run that these runs start from; what it leaves out is as in the grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStage(Settings):
+    """The run that other runs start from; what it leaves out is as in their grid."""
+
+    objective: ObjectiveName
+    """What the run is trained by."""
+    caption: LeftOut[CaptionOrNone] = None
+    """Caption variant of an image-text objective; '' where the run learns from no captions."""
+    labels: LeftOut[LabelsOrNone] = None
+    """Labels of a run that learns from them (annotated where left out); '' where it does not."""
+    source: LeftOut[Name] = None
+    """Training source, of sources."""
+    train_images: LeftOut[Count] = None
+    """Number of training images."""
+    samples_seen: LeftOut[Count] = None
+    """Images shown, with repetition; training.samples_seen where left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCondition(Settings):
+    """Fields of a run, each with the value or the list of values asked for."""
+
+    objective: LeftOut[OneOrMany[ObjectiveName]] = None
+    """What a run is trained by."""
+    caption: LeftOut[OneOrMany[CaptionOrNone]] = None
+    """Caption variant; '' where a run learns from no captions."""
+    labels: LeftOut[OneOrMany[LabelsOrNone]] = None
+    """Labels of a run; '' where it does not learn from them."""
+    pretrained_by: LeftOut[OneOrMany[ObjectiveOrNone]] = None
+    """Objective of the run that it starts from; '' for random weights."""
+    source: LeftOut[OneOrMany[Name]] = None
+    """Training source, of sources."""
+    train_images: LeftOut[OneOrMany[Count]] = None
+    """Number of training images."""
+    model: LeftOut[OneOrMany[Name]] = None
+    """Model, of models."""
+    samples_seen: LeftOut[OneOrMany[Count]] = None
+    """Images shown, with repetition."""
+    seed: LeftOut[OneOrMany[Seed]] = None
+    """Seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition(RunCondition):
+    """Fields of a run or of its head, each with the value or the list of values asked for."""
+
+    head: LeftOut[OneOrMany[HeadName]] = None
+    """Head."""
+    prompts: LeftOut[OneOrMany[NameOrNone]] = None
+    """Prompt set, of prompts; '' where a head has none."""
+    fitted_on: LeftOut[OneOrMany[NameOrNone]] = None
+    """Images that a head was fitted on: own (the run's subset) or a source; '' where it is not fitted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedHead(Settings):
+    """Heads that are fitted on frozen encoders."""
+
+    head: FittedHeadName
+    """Kind of head."""
+    fitted_on: OneOrMany[NameOrNone]
+    """Images that it is fitted on: own (the run's subset) or a source."""
+    where: RunCondition = RunCondition()
+    """The runs that get the head; all where left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Settings):
+    """A second measurement beyond several in-distribution test sets at once (Shi et al. 2023)."""
+
+    test_sets: Annotated[tuple[Text, ...], Items(min_length=2, unique=True)]
+    """Test sets, of test_sets, whose accuracies together predict accuracy under shift."""
+    standard: RunCondition
+    """The runs that the plane is fitted to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSettings(Settings):
+    """The line through the standard models."""
+
+    standard: RunCondition
+    """The runs that the line is fitted to."""
+    scale: Literal["logit", "probit", "linear"] = "logit"
+    """Scale of both axes."""
+    several: LeftOut[Several] = None
+    """A second measurement beyond several in-distribution test sets at once (Shi et al. 2023)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings(Settings):
+    """Pairs of runs that differ only in from and to and lie within where."""
+
+    comparison: Text
+    """The comparison in words."""
+    start: Condition = field(metadata={"alias": "from"})
+    """One side of each pair."""
+    end: Condition = field(metadata={"alias": "to"})
+    """The other side of each pair."""
+    where: Condition = Condition()
+    """What both sides are."""
+    holds_fixed: Text
+    """What the comparison holds fixed, in words."""
+
+
+Cause = Literal[
+    "training_set_size", "training_distribution", "language_at_training", "language_at_test", "contrastive_loss"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals(Settings):
+    """Confidence intervals."""
+
+    accuracy: InnerShare = 0.995
+    """Confidence of intervals on accuracies."""
+    effect: InnerShare = 0.95
+    """Confidence of intervals on effects."""
+    resamples: Annotated[int, Allowed(ge=20)] = 1000
+    """Bootstrap resamples."""
+    seed: Seed = 0
+    """Seed of the bootstrap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(Settings):
+    """Figures."""
+
+    colours: dict[str, Annotated[str, Allowed(pattern="^#[0-9a-fA-F]{6}$")]] = field(default_factory=dict)
+    """Colours by kind of training in the words of the legend, or by verdict (raises, lowers, unclear)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(Settings):
+    """A published open_clip model that is evaluated beside the trained ones."""
+
+    name: Name
+    """Name in tables."""
+    model: Text
+    """open_clip's name of the architecture, or the path of a model description."""
+    weights: Text
+    """File of weights, or open_clip's tag of weights that it downloads."""
+    trained_on: Text
+    """Its training source, in a word, for tables and legends."""
+    train_images: Count
+    """Number of training images."""
+
+
+def _default_prompts() -> dict[str, tuple[str, ...] | str]:
+    return {"ensemble": ("{class}", "a photo of a {class}", "a picture of the {class}"), "name": ("{class}",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """A study, as its config file says."""
+
+    study: Annotated[str, Allowed(pattern="^[a-z0-9][a-z0-9_-]*$")]
+    """Name of the study; results go to results/<study>/."""
+    downloads: Text = "downloads"
+    """Folder for downloaded archives."""
+    data: Data
+    """Where images and names come from."""
+    sources: Annotated[dict[Name, Annotated[Source, OfKind(classes_of_sources)]], Items()]
+    """Training sources by name."""
+    test_sets: Annotated[dict[Name, Annotated[TestSet, OfKind(classes_of_test_sets)]], Items(min_length=2)]
+    """Test sets by name; one is in_distribution."""
+    caption_template: Sentence = "a photo of a {class}"
+    """Sentence of the caption variant template."""
+    prompts: Annotated[dict[Name, Listed[Sentence] | Text], Items()] = field(default_factory=_default_prompts)
+    """Prompt sets by name: sentences with {class} in place of the class name, or a text file with one per line. The
+    first set is the one that causes are measured with."""
+    heads: tuple[FittedHead, ...] = ()
+    """Heads fitted on frozen encoders, besides the heads that runs have anyway."""
+    models: Annotated[dict[Name, InputPath], Items()] = field(
+        default_factory=lambda: {"icon_cnn": "resources/models/icon-cnn.json"}
+    )
+    """Paths of open_clip model descriptions by name."""
+    training: Annotated[Training, Built(training_class)]
+    """How runs are trained."""
+    seeds: ListedOnce[Seed] = (0,)
+    """Seeds of every grid that names none."""
+    runs: Listed[Grid]
+    """Grids of runs: every combination of the listed values is one run."""
+    baseline: BaselineSettings
+    """The line through the standard models."""
+    causes: Annotated[dict[Cause, Listed[ComparisonSettings]], Items()]
+    """Controlled comparisons by cause; the first of a cause is its main one."""
+    intervals: Intervals = Intervals()
+    """Confidence intervals."""
+    figures: Figures = Figures()
+    """Figures."""
+    sources_table: InputPath = "resources/sources.tsv"
+    """Table of the files that can be downloaded."""
+    pretrained: tuple[Published, ...] = ()
+    """Published open_clip models that are evaluated beside the trained ones."""
+    img2dataset: Text = "img2dataset"
+    """The command img2dataset, which fetches images from the web."""
+
+
+def plain_values(settings: Settings, names: list[str] | None = None) -> dict[str, Any]:
+    """Return settings as plain values, for a rule's params: those that are None are left out, tuples are lists.
+
+    Args:
+        settings: the settings.
+        names: of the fields wanted; all where left out.
+    """
+    listed = names if names is not None else [each.name for each in fields(settings)]
+    values = {name: getattr(settings, name) for name in listed}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of a config
+    if isinstance(value, Settings):
+        return plain_values(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def chosen_values(settings: Settings) -> dict[str, Any]:
+    """Return what a grid or a condition names: a value alone as itself, several as a list."""
+    return {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in plain_values(settings).items()
+    }
+
+
+#: Keys of ``training`` that are resources of the rule train_run now, with the resource of each and what it is.
+MOVED_TO_RESOURCES = {
+    "mem_mb": ("mem_mb", "a run's memory"),
+    "runtime_minutes": ("runtime", "a run's time"),
+    "gpus_per_run": ("gpu", "the number of GPUs of a run (for device cpu `processes`)"),
+    "nodes_per_run": ("nodes", "the number of machines of a run"),
+    "checkpoint_minutes": ("checkpoint_minutes", "the time between two checkpoints"),
+    "checkpoint_steps": ("checkpoint_steps", "the number of steps between two checkpoints"),
+    "loader_threads": ("loader_threads", "the number of threads that decode photographs"),
+}
+
+
+def check_moved_keys(given: Mapping[str, Any]) -> None:
+    """Check that no key stands where it stood in earlier versions.
 
     Raises:
-        ConfigError: the first problem, as one line.
+        ConfigError: the first that does, with where it went.
     """
-    for path, text in _texts(config):
-        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
-            # A line break at the end would pass a pattern, and none of them can be part of a path.
+    training = given.get("training")
+    for key, (resource, what) in MOVED_TO_RESOURCES.items():
+        if isinstance(training, Mapping) and key in training:
             raise ConfigError(
-                f"config key {ascii(_key(path))[1:-1]} has {text[:80]!a}: allowed is text without line breaks and "
-                "control characters"
+                f"config key training.{key} has moved: {what} is a resource; use --set-resources "
+                f"train_run:{resource}=... or your profile (docs/cluster.md)"
             )
-    schema = _read_schema(Path(schema_path))
-    errors = _Validator(schema).iter_errors(dict(config))
-    first = min(errors, key=lambda error: (len(error.absolute_path), str(list(error.absolute_path))), default=None)
-    if first is not None:
-        raise ConfigError(_explain(first, schema.get("$defs", {})))
+    causes = given.get("causes")
+    for cause, entries in causes.items() if isinstance(causes, Mapping) else ():
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, Mapping) and "contrast" in entry:
+                key = spell_key(("causes", cause, number))
+                raise ConfigError(f"config key {key}.contrast has a new name: call it comparison")
+
+
+@cache
+def _config_class(*_names: tuple[str, ...]) -> type[Config]:
+    """Return the class of the config; another one where a table in code has got another row."""
+    return type(Config.__name__, (Config,), {"__doc__": Config.__doc__})
+
+
+def load_config(given: Mapping[str, Any]) -> Config:
+    """Return a config as types, with defaults for what it leaves out.
+
+    Raises:
+        ConfigError: the first problem, as one line that names key, value and what is allowed.
+    """
+    check_moved_keys(given)
+    return read_settings(_config_class(tuple(OBJECTIVES), tuple(CAPTION_VARIANTS), tuple(HEADS)), given)
 
 
 def check_keys_once(path: Path | str) -> None:
@@ -201,6 +572,8 @@ def check_keys_once(path: Path | str) -> None:
     Raises:
         ConfigError: the first such key, with its lines.
     """
+    import yaml
+
     waiting: list[tuple[tuple[str | int, ...], yaml.Node]] = []
     with Path(path).open(encoding="utf-8") as handle:
         whole = yaml.compose(handle, Loader=yaml.SafeLoader)
@@ -214,568 +587,10 @@ def check_keys_once(path: Path | str) -> None:
                 key, line = str(name.value), name.start_mark.line + 1
                 if key in lines:
                     raise ConfigError(
-                        f"config key {_key([*place, key])} comes twice in {path}, in lines {lines[key]} and {line}: "
-                        "keep one"
+                        f"config key {spell_key([*place, key])} comes twice in {path}, in lines {lines[key]} and "
+                        f"{line}: keep one"
                     )
                 lines[key] = line
                 waiting.append(((*place, key), value))
         elif isinstance(node, yaml.SequenceNode):
             waiting += [((*place, number), value) for number, value in enumerate(node.value)]
-
-
-def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill what a config leaves out; nested settings key by key, but names that the user chose are never added to."""
-    filled = dict(config)
-    for key, value in defaults.items():
-        if key not in filled:
-            filled[key] = value
-        elif isinstance(value, Mapping) and isinstance(filled[key], Mapping) and key not in NAMED_BY_USER:
-            filled[key] = with_defaults(filled[key], value)
-    return filled
-
-
-def in_distribution_test_set(test_sets: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the name of the one in-distribution test set."""
-    names = [name for name, facts in test_sets.items() if facts["role"] == "in_distribution"]
-    if len(names) != 1:
-        found = ", ".join(names) or "none"
-        raise ConfigError(
-            f"config key test_sets has {len(names)} entries with role in_distribution ({found}): allowed is one"
-        )
-    return names[0]
-
-
-def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
-    """Return the number of images of each class by part from the columns ``<part>_images`` of the class table.
-
-    Raises:
-        ConfigError: the file is no table with a column ``class``, a class comes twice or has no name, or a number is
-            none.
-    """
-    place = f"config key data.classes is '{path}'"
-    columns, rows = _read_classes(path)
-    if "class" not in columns:
-        raise ConfigError(
-            f"{place}, a table without the column 'class': allowed is a CSV with class, and name if wanted"
-        )
-    names = [row["class"] or "" for row in rows]
-    if not rows or not all(name.strip() for name in names):
-        raise ConfigError(
-            f"{place}, which {'has a class without a name' if rows else 'has no class'}: name every class"
-        )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ConfigError(f"{place}, where class '{twice[0]}' comes twice: allowed is each class once")
-    counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        for column in columns:
-            if column.endswith("_images"):
-                value = row[column] or ""
-                if not value.isdecimal():
-                    raise ConfigError(f"{place}, where {column} of '{row['class']}' is '{value}': give a whole number")
-                counts.setdefault(column.removesuffix("_images"), {})[row["class"]] = int(value)
-    return counts
-
-
-def count_covered_classes(path: Path | str) -> dict[str, int]:
-    """Return how many classes each kind of `CLASS_COLUMN_KINDS` covers by its column of the class table."""
-    _, rows = _read_classes(path)
-    return {kind: len(covered_names(rows, kind)) for kind in CLASS_COLUMN_KINDS}
-
-
-def _read_classes(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        return read_class_table(path)
-    except ClassTableError as error:
-        raise ConfigError(f"config key data.classes is '{path}': {error}") from error
-
-
-def _read_sources(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the columns and the rows of the table of sources, as `downloads.read_pinned_sources` reads it."""
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-            return list(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(
-            f"config key sources_table is '{path}', which cannot be read as a table in UTF-8 ({error}): give a table"
-        ) from error
-
-
-def photo_datasets(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the sources and test sets that are made of photographs."""
-    return {
-        name: facts
-        for section in ("sources", "test_sets")
-        for name, facts in config[section].items()
-        if facts["kind"] in PHOTO_KEYS
-    }
-
-
-def files_of(facts: Mapping[str, Any], root: Path) -> list[str]:
-    """Return the files and folders that a data set of photographs is read from; patterns of shards are looked up."""
-    found: list[str] = []
-    for key in FILE_KEYS:
-        value = facts.get(key)
-        for text in value if isinstance(value, list) else [value] if value is not None else []:
-            if any(mark in text for mark in "*?[") and not (root / text).exists():
-                base = Path(text)
-                start = Path(base.anchor) if base.is_absolute() else root
-                matched = sorted(start.glob(base.relative_to(base.anchor).as_posix()))
-                found += [
-                    path.as_posix() if base.is_absolute() else path.relative_to(root).as_posix() for path in matched
-                ]
-            else:
-                found.append(text)
-    return found
-
-
-def downloadable_files(table: Path, folder: str) -> dict[str, str]:
-    """Return, for each path under the folder for downloads that the table of sources knows, its row's name."""
-    columns, rows = _read_sources(table)
-    missing = [name for name in ("name", "file") if name not in columns]
-    if missing:
-        raise ConfigError(f"config key sources_table is '{table}', a table without the column '{missing[0]}'")
-    found: dict[str, str] = {}
-    for row in rows:
-        inside = PurePosixPath(row["file"] or "")
-        if inside.is_absolute() or not inside.parts or ".." in inside.parts:
-            raise ConfigError(
-                f"config key sources_table is '{table}', where '{row['name']}' has the file '{row['file']}': "
-                "allowed is a path inside the folder for downloads"
-            )
-        found[Path(folder, inside).as_posix()] = row["name"]
-    return found
-
-
-def read_prompts(path: Path, key: str) -> list[str]:
-    """Return the sentences of a prompt set in a file, one a line; empty lines are passed over.
-
-    Raises:
-        ConfigError: there is none, or one has no place for the class.
-    """
-    try:
-        sentences = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{key} is '{path}', which is no text in UTF-8 ({error}): give a text file") from error
-    wrong = [sentence for sentence in sentences if "{class}" not in sentence]
-    if wrong or not sentences:
-        what = f"has the line {wrong[0][:80]!a}" if wrong else "has no line"
-        raise ConfigError(f"{key} is '{path}', which {what}: allowed are sentences with {{class}}, one a line")
-    return sentences
-
-
-def _check_model(key: str, path: Path) -> None:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"{key} is '{path}', which is no JSON ({error}): give an open_clip model description"
-        ) from error
-    needed = ("embed_dim", "vision_cfg", "text_cfg")
-    missing = [name for name in needed if name not in described] if isinstance(described, dict) else needed[:1]
-    if missing:
-        raise ConfigError(f"{key} is '{path}', which lacks {missing[0]}: give an open_clip model description")
-
-
-def missing_files(how_to_get: Mapping[str, str], root: Path) -> str:
-    """Return in one line which files are not there and how to get them; nothing where all are there.
-
-    Args:
-        how_to_get: by path, of files that cannot be downloaded.
-        root: folder that relative paths start from.
-    """
-    missing = [f"{path} ({how})" for path, how in sorted(how_to_get.items()) if not (root / path).exists()]
-    number = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
-    return f"{number} must be asked for and put in place first: {'; '.join(missing)}" if missing else ""
-
-
-def check_files(config: Mapping[str, Any], root: Path, data_is_there: bool = True) -> None:
-    """Check that the files that the config names are there, or can be downloaded; those of data sets where asked."""
-    named = {f"data.{key}": config["data"][key] for key in ("sets", "classes", "nouns") if key in config["data"]}
-    named |= {f"models.{name}": path for name, path in config["models"].items()}
-    named |= {f"prompts.{name}": path for name, path in config["prompts"].items() if isinstance(path, str)}
-    named["sources_table"] = config["sources_table"]
-    for key, path in named.items():
-        if not (root / path).is_file():
-            raise ConfigError(f"config key {key} is '{path}': there is no such file")
-    for name, path in config["models"].items():
-        _check_model(f"config key models.{name}", root / path)
-    for name, value in config["prompts"].items():
-        if isinstance(value, str):
-            read_prompts(root / value, f"config key prompts.{name}")
-    known = downloadable_files(root / config["sources_table"], config["downloads"])
-    for section in ("sources", "test_sets") if data_is_there else ():
-        for name, facts in config[section].items():
-            if facts["kind"] not in PHOTO_KEYS:
-                continue
-            for key in FILE_KEYS:
-                value = facts.get(key, [])
-                for text in value if isinstance(value, list) else [value]:
-                    found = files_of({key: text}, root)
-                    if not found or any(not (root / path).exists() and path not in known for path in found):
-                        raise ConfigError(
-                            f"config key {section}.{name}.{key} is '{text}': there is no such file, and "
-                            f"{config['sources_table']} does not say how to download it"
-                        )
-
-
-@dataclass(frozen=True)
-class Study:
-    """What a valid config asks for.
-
-    Attributes:
-        runs: trained models; one that others start from comes before them.
-        heads: how each run is read off, by its name, the main head first.
-        comparisons: the comparisons.
-        components: for every training source, the sources that its images come from and that are made of no other.
-    """
-
-    runs: tuple[Run, ...]
-    heads: Mapping[str, tuple[Head, ...]]
-    comparisons: tuple[Comparison, ...]
-    components: Mapping[str, tuple[str, ...]]
-
-
-#: Keys that a source of each kind has, besides ``kind``.
-SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    **{kind: (needed, optional | {"needs"}) for kind, (needed, optional) in PHOTO_KEYS.items()},
-    "icons": ({"part"}, set()),
-    "view": ({"of"}, {"class_balanced", "match_classes_of", "labelled"}),
-    "mixture": ({"shares"}, set()),
-}
-
-
-#: Keys that a test set of each kind has, besides ``kind``.
-TEST_SET_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "icons": ({"part", "pose"}, set()),
-    **{
-        kind: (needed, optional | {"expected_images", "allow_short"}) for kind, (needed, optional) in PHOTO_KEYS.items()
-    },
-}
-
-
-def _check_keys(key: str, facts: Mapping[str, Any], needed: set[str], optional: set[str]) -> None:
-    given = set(facts) - {"kind", "role", "classes"}
-    if needed - given:
-        raise ConfigError(f"{key}.{min(needed - given)} is missing: kind '{facts['kind']}' needs it")
-    if given - needed - optional:
-        raise ConfigError(f"{key}.{min(given - needed - optional)} is not known for kind '{facts['kind']}': remove it")
-
-
-def check_test_sets(test_sets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that each test set has the keys of its kind."""
-    for name, facts in test_sets.items():
-        _check_keys(f"config key test_sets.{name}", facts, *TEST_SET_KEYS[facts["kind"]])
-        if facts["kind"] == "image_table" and "label" not in facts:
-            raise ConfigError(f"config key test_sets.{name}.label is missing: a test set needs a column with classes")
-        if facts["kind"] == "objectnet" and facts["classes"] != "own":
-            raise ConfigError(
-                f"config key test_sets.{name}.classes is '{facts['classes']}': allowed for objectnet is own"
-            )
-
-
-def check_sources(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """Check that each source has the keys of its kind and builds on sources that are made of no other.
-
-    Returns:
-        The sources that each source's images come from.
-    """
-    plain = [name for name, facts in sources.items() if facts["kind"] not in DERIVED_KINDS]
-    components: dict[str, tuple[str, ...]] = {}
-    for name, facts in sources.items():
-        key, kind, given = f"config key sources.{name}", facts["kind"], set(facts) - {"kind"}
-        needed, optional = SOURCE_KEYS[kind]
-        _check_keys(key, facts, needed, optional)
-        if kind == "yfcc15m" and len({"shards", "metadata"} & given) != 1:
-            raise ConfigError(f"{key} needs one of shards (images that are there) and metadata (to download them)")
-        if "shorter_side" in given and "metadata" not in given:
-            raise ConfigError(f"{key}.shorter_side is for photographs that are downloaded: remove it, or give metadata")
-        if kind == "view" and len(given & optional) != 1:
-            raise ConfigError(
-                f"{key} is a view with {len(given & optional)} rules: give one of {', '.join(sorted(optional))}"
-            )
-        components[name] = {
-            "view": (facts.get("of", ""),),
-            "mixture": tuple(facts.get("shares", {})),
-        }.get(kind, (name,))
-        for other in (*components[name], *([facts["match_classes_of"]] if "match_classes_of" in facts else [])):
-            if other not in plain:
-                raise ConfigError(f"{key} builds on '{other}': allowed are {', '.join(plain)}")
-        photographs = {sources[part]["kind"] in PHOTO_KEYS for part in components[name]}
-        if len(photographs) > 1:
-            raise ConfigError(f"{key} mixes icons with photographs: allowed are sources of one of the two")
-        total = sum(facts.get("shares", {"": 1.0}).values())
-        if abs(total - 1.0) > 1e-6:
-            raise ConfigError(f"{key}.shares add up to {total:g}: allowed is 1")
-    return components
-
-
-def check_data(
-    config: Mapping[str, Any],
-    counts: Mapping[str, Mapping[str, int]],
-    runs: Sequence[Run],
-    components: Mapping[str, Sequence[str]],
-    covered: Mapping[str, int],
-) -> None:
-    """Check parts, classes and sizes against the counts of the class table.
-
-    The counts are those before decontamination, so a size that is a little too large is found only when the
-    subset is drawn.
-    """
-    icon_sources = {name: facts for name, facts in config["sources"].items() if facts["kind"] == "icons"}
-    icon_tests = {name: facts for name, facts in config["test_sets"].items() if facts["kind"] == "icons"}
-    _check_dataset_names(config, bool(icon_sources or icon_tests))
-    for section, entries in (("sources", icon_sources), ("test_sets", icon_tests)):
-        for name, facts in entries.items():
-            key = f"config key {section}.{name}.part"
-            if facts["part"] not in counts:
-                raise ConfigError(f"{key} is '{facts['part']}': allowed is one of {', '.join(sorted(counts))}")
-            empty = [label for label, images in counts[facts["part"]].items() if images == 0]
-            needed = section == "sources" or facts["classes"] == "all"
-            if empty and needed:
-                raise ConfigError(
-                    f"config key data.classes is '{config['data']['classes']}': class '{empty[0]}' has no images "
-                    f"in part '{facts['part']}', allowed are classes with at least one"
-                )
-    for name, facts in config["test_sets"].items():
-        if facts["classes"] == "own" and covered.get(facts["kind"], 1) == 0:
-            raise ConfigError(
-                f"config key data.classes is '{config['data']['classes']}', which says true of no class in a column "
-                f"{facts['kind']}: test_sets.{name} needs it, true for each class that the test set covers"
-            )
-    shared = {facts["part"] for facts in icon_sources.values()} & {facts["part"] for facts in icon_tests.values()}
-    if shared:
-        raise ConfigError(
-            f"config key sources uses part '{min(shared)}', which test_sets uses too: allowed is a part once"
-        )
-    if config["data"].get("pool") == "labelled":
-        for run in runs:
-            if not set(components[run.source]) <= set(icon_sources):
-                continue
-            held = _most_images(
-                config["sources"][run.source],
-                {name: counts[icon_sources[name]["part"]] for name in icon_sources},
-                components[run.source],
-            )
-            if run.train_images > held:
-                raise ConfigError(
-                    f"config key runs has train_images {run.train_images} for source '{run.source}': "
-                    f"allowed is at most {held}"
-                )
-
-
-def _most_images(facts: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], components: Sequence[str]) -> int:
-    """Return how many images a source can have at most, from the images of each class of every plain source.
-
-    A mixture, and a view in the proportions of another source, end where the first of their parts is used up; Webster's
-    rule may give a part half an image less than its share (`subsets.draw_mixture`).
-    """
-    totals = {name: sum(counts[name].values()) for name in counts}
-    if facts["kind"] == "mixture":
-        return min(int((totals[name] + 0.5) / share) for name, share in facts["shares"].items())
-    if "match_classes_of" in facts:
-        wanted, held = counts[facts["match_classes_of"]], counts[facts["of"]]
-        total = totals[facts["match_classes_of"]]
-        return min(
-            totals[facts["of"]],
-            *(int((held[name] + 1) * total / images) for name, images in wanted.items() if images > 0),
-        )
-    return sum(totals[name] for name in components)
-
-
-def _check_dataset_names(config: Mapping[str, Any], icons: bool) -> None:
-    """Check that data sets can be told apart, and that a study of icons says how they are split."""
-    both = sorted(set(config["sources"]) & set(config["test_sets"]))
-    if both:
-        raise ConfigError(f"config key test_sets has '{both[0]}', which is a source too: give it another name")
-    if not icons:
-        return
-    for key in ("sets", "nouns", "pool", "held_out_share"):
-        if key not in config["data"]:
-            raise ConfigError(f"config key data.{key} is missing: data sets of kind icons need it")
-    taken = sorted(set(photo_datasets(config)) & set(ICON_PARTS))
-    if taken:
-        raise ConfigError(
-            f"config key sources or test_sets has '{taken[0]}', the name of a part of the icons: rename it"
-        )
-
-
-def check_sizes_matched(config: Mapping[str, Any]) -> None:
-    """Check that sizes are matched across sources that are made of no other."""
-    for name in config["data"].get("match_sizes", {}).get("across", []):
-        if config["sources"].get(name, {"kind": "view"})["kind"] in DERIVED_KINDS:
-            plain = [key for key, facts in config["sources"].items() if facts["kind"] not in DERIVED_KINDS]
-            raise ConfigError(f"config key data.match_sizes.across has '{name}': allowed is one of {', '.join(plain)}")
-
-
-def check_shuffled(config: Mapping[str, Any], runs: Sequence[Run], components: Mapping[str, Sequence[str]]) -> None:
-    """Check that captions are shuffled in sources only whose records are worked on together."""
-    for run in runs:
-        for name in components[run.source] if run.caption == "shuffled" else ():
-            if config["sources"][name].get("slices", 1) > 1:
-                raise ConfigError(
-                    f"config key sources.{name}.slices is {config['sources'][name]['slices']}: allowed is 1 where runs "
-                    "have the caption 'shuffled', which is drawn among all records of a source"
-                )
-
-
-def check_names(config: Mapping[str, Any]) -> None:
-    """Check that grids, heads and comparisons speak of sources, models and prompt sets that the config defines."""
-    places = [(f"runs[{i}]", grid) for i, grid in enumerate(config["runs"])]
-    places += [(f"runs[{i}].pretrain", grid["pretrain"]) for i, grid in enumerate(config["runs"]) if "pretrain" in grid]
-    for i, head in enumerate(config["heads"]):
-        places += [(f"heads[{i}]", {"fitted_on": head["fitted_on"]}), (f"heads[{i}].where", head.get("where", {}))]
-    places.append(("baseline.standard", config["baseline"]["standard"]))
-    for cause, entries in config["causes"].items():
-        places += [(f"causes.{cause}[{i}].{side}", entry.get(side, {}))
-                   for i, entry in enumerate(entries) for side in ("from", "to", "where")]  # fmt: skip
-    known = {
-        "source": list(config["sources"]),
-        "model": list(config["models"]),
-        "prompts": ["", *config["prompts"]],
-        "fitted_on": ["", OWN, *config["sources"]],
-    }
-    for place, values in places:
-        for field, allowed in known.items():
-            chosen = values.get(field, [])
-            for name in chosen if isinstance(chosen, list) else [chosen]:
-                if name not in allowed:
-                    words = ", ".join(word or "''" for word in allowed)
-                    raise ConfigError(f"config key {place}.{field} is '{name}': allowed is one of {words}")
-
-
-def check_several(config: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    """Check that a second measurement speaks of known test sets and has standard models enough."""
-    several = config["baseline"].get("several")
-    if several is None:
-        return
-    for name in several["test_sets"]:
-        if name not in config["test_sets"]:
-            known = ", ".join(config["test_sets"])
-            raise ConfigError(f"config key baseline.several.test_sets has '{name}': allowed is one of {known}")
-    if len(several["test_sets"]) == len(config["test_sets"]):
-        raise ConfigError(
-            "config key baseline.several.test_sets has all test sets: allowed are fewer, to leave a shift"
-        )
-    fitting = [run for run in runs if run.objective == "cross_entropy" and matches(run.as_row(), several["standard"])]
-    needed = len(several["test_sets"]) + 2
-    if len(fitting) < needed:
-        raise ConfigError(
-            f"config key baseline.several.standard fits {len(fitting)} planned cross_entropy runs: allowed is {needed} "
-            "or more, add runs or widen it"
-        )
-
-
-def check_comparisons(
-    runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], comparisons: Sequence[Comparison]
-) -> None:
-    """Check that there is a baseline to fit and that every comparison has a pair."""
-    standard = sum(run.standard for run in runs)
-    if standard < 2:
-        raise ConfigError(
-            f"config key baseline.standard fits {standard} planned runs: allowed is 2 or more, add runs or widen it"
-        )
-    other = sorted({run.objective for run in runs if run.standard} - {"cross_entropy"})
-    if other:
-        raise ConfigError(
-            f"config key baseline.standard fits runs of objective '{other[0]}': allowed are runs with a classifier, "
-            "objective cross_entropy"
-        )
-    rows = evaluated_rows(runs, heads)
-    position: Counter[str] = Counter()
-    for comparison in comparisons:
-        key = f"config key causes.{comparison.cause}[{position[comparison.cause]}] ('{comparison.name}')"
-        position[comparison.cause] += 1
-        try:
-            pairs = count_pairs(comparison, rows)
-        except PlanError as error:
-            raise ConfigError(f"{key}: {error}") from error
-        if not pairs:
-            changed = ", ".join(sorted(comparison.changed))
-            raise ConfigError(f"{key} has no pair of planned runs: add runs that differ only in {changed}")
-
-
-def check_colours(colours: Mapping[str, str], runs: Sequence[Run]) -> None:
-    """Check that colours are given for kinds of training that the study has, or for verdicts on effects."""
-    evaluated = [run for run in runs if run.evaluated]
-    kinds = dict.fromkeys(name_kind(**{name: getattr(run, name) for name in KIND_FIELDS}) for run in evaluated)
-    known = [*kinds, *VERDICTS]
-    for name in colours:
-        if name not in known:
-            raise ConfigError(f"config key figures.colours has '{name}': allowed is one of {', '.join(known)}")
-
-
-def check_shares(training: Mapping[str, Any], objectives: Iterable[str]) -> None:
-    """Check that the processes of a run can share its batches evenly, and its machines the processes."""
-    processes, nodes = training["gpus_per_run"], training["nodes_per_run"]
-    if processes % nodes:
-        raise ConfigError(
-            f"config key training.gpus_per_run: {processes} GPUs cannot be spread evenly over training.nodes_per_run: "
-            f"{nodes} machines; make it a multiple"
-        )
-    for objective in sorted(objectives):
-        batch = training[objective]["batch_size"]
-        if batch % processes:
-            raise ConfigError(
-                f"config key training.{objective}.batch_size: {batch} images cannot be shared evenly by "
-                f"training.gpus_per_run: {processes} GPUs; make it a multiple"
-            )
-
-
-def used_sources(config: Mapping[str, Any], study: Study) -> list[str]:
-    """Return the training sources that a study needs: those of runs, of fitted heads, and what they are made of."""
-    named = {run.source for run in study.runs if not run.published}
-    named |= set(config["data"].get("match_sizes", {}).get("across", []))
-    for heads in study.heads.values():
-        named |= {head.fitted_on for head in heads} - {"", OWN}
-    named |= {
-        config["sources"][name]["match_classes_of"] for name in named if "match_classes_of" in config["sources"][name]
-    }
-    return sorted(named | {part for name in named for part in study.components[name]})
-
-
-def plan_study(config: Mapping[str, Any], schema_path: Path | str, root: Path, data_is_there: bool = True) -> Study:
-    """Validate a config and return what it asks for.
-
-    Args:
-        config: the merged config.
-        schema_path: JSON schema, as YAML.
-        root: folder that relative paths in the config start from.
-        data_is_there: whether the files of data sets must be there, or be known to the table of downloads; without
-            them the cost of a study can be estimated.
-
-    Raises:
-        ConfigError: the first problem, as one line that names key, value and what is allowed.
-    """
-    check_schema(config, schema_path)
-    in_distribution_test_set(config["test_sets"])
-    components = check_sources(config["sources"])
-    check_test_sets(config["test_sets"])
-    check_sizes_matched(config)
-    check_files(config, root, data_is_there)
-    check_names(config)
-    try:
-        runs = plan_runs(
-            config["runs"],
-            config["seeds"],
-            next(iter(config["models"])),
-            config["training"]["samples_seen"],
-            config["baseline"]["standard"],
-        )
-    except PlanError as error:
-        raise ConfigError(str(error)) from error
-    check_shuffled(config, runs, components)
-    table = root / config["data"]["classes"]
-    check_data(config, read_class_counts(table), runs, components, count_covered_classes(table))
-    try:
-        runs += plan_pretrained(config["pretrained"])
-    except PlanError as error:
-        raise ConfigError(str(error)) from error
-    check_shares(config["training"], {run.objective for run in runs if not run.published})
-    check_colours(config["figures"]["colours"], runs)
-    heads = {run.run: tuple(plan_heads(run, list(config["prompts"]), config["heads"])) for run in runs}
-    comparisons = plan_comparisons(config["causes"])
-    check_comparisons(runs, heads, comparisons)
-    check_several(config, runs)
-    return Study(tuple(runs), heads, tuple(comparisons), components)

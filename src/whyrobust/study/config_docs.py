@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from whyrobust.files import write_text
-from whyrobust.study.config import allowed_words
+from whyrobust.study.checks import allowed_words
 
 SCHEMA = Path("workflow/schemas/config.schema.yaml")
 PAGE = Path("docs/config.md")

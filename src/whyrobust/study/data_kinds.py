@@ -10,7 +10,18 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from whyrobust.study.setting_types import Allowed, InnerShare, InputPath, Items, Name, OneOrMore, Text
+from whyrobust.study.setting_types import (
+    Allowed,
+    InnerShare,
+    InputPath,
+    Items,
+    LeftOut,
+    Listed,
+    Name,
+    OneOrMore,
+    Settings,
+    Text,
+)
 
 #: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
 ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
@@ -20,7 +31,7 @@ TrueOnly = Literal[True]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetSettings:
+class DatasetSettings(Settings):
     """Settings that a kind of data set has, besides those of all sources or all test sets."""
 
 
@@ -38,11 +49,11 @@ class View(DatasetSettings):
 
     of: Name
     """The source, which is no view or mixture itself."""
-    labelled: TrueOnly | None = None
+    labelled: LeftOut[TrueOnly] = None
     """Only images with a label."""
-    class_balanced: TrueOnly | None = None
+    class_balanced: LeftOut[TrueOnly] = None
     """As many images of every class as there are."""
-    match_classes_of: Name | None = None
+    match_classes_of: LeftOut[Name] = None
     """Classes in the proportions of this source."""
 
     def __post_init__(self) -> None:
@@ -73,7 +84,7 @@ class ImageFolder(DatasetSettings):
 
     folder: InputPath
     """Folder of class folders."""
-    class_table: InputPath | None = None
+    class_table: LeftOut[InputPath] = None
     """Table with columns folder and class (or classes, separated by ;), where folders are not named as the classes."""
 
 
@@ -85,27 +96,27 @@ class ImageTable(DatasetSettings):
     """CSV, TSV or Parquet file."""
     image: Text
     """Column with paths or image bytes."""
-    root: InputPath | None = None
+    root: LeftOut[InputPath] = None
     """Folder that paths start from; the folder of the table where left out."""
-    title: Text | None = None
+    title: LeftOut[Text] = None
     """Column with titles."""
-    description: Text | None = None
+    description: LeftOut[Text] = None
     """Column with descriptions."""
-    tags: Text | None = None
+    tags: LeftOut[Text] = None
     """Column with lists of tags, or text separated by commas."""
-    label: Text | None = None
+    label: LeftOut[Text] = None
     """Column with classes; a test set needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextFields:
+class TextFields(Settings):
     """Where in the JSON of a pair its texts are."""
 
-    title: Text | None = None
+    title: LeftOut[Text] = None
     """Key of the title in the JSON beside the picture."""
-    description: Text | None = None
+    description: LeftOut[Text] = None
     """Key of the description in the JSON beside the picture."""
-    tags: Text | None = None
+    tags: LeftOut[Text] = None
     """Key of the tags in the JSON beside the picture."""
 
 
@@ -115,13 +126,13 @@ class WebDataset(DatasetSettings):
 
     shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
     """Tar files, as a pattern or a list."""
-    image_endings: Annotated[tuple[Text, ...], Items()] = ("jpg", "jpeg", "png", "webp")
+    image_endings: Listed[Text] = ("jpg", "jpeg", "png", "webp")
     """Endings of pictures; the first that a pair has is taken."""
     text_ending: Text = "txt"
     """Ending of the text that becomes the title."""
     fields: TextFields = TextFields()
     """Where in the JSON the texts are."""
-    label: Text | None = None
+    label: LeftOut[Text] = None
     """Key of the JSON that holds the class."""
     slices: Slices = 1
     """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
@@ -134,11 +145,11 @@ class Yfcc15m(DatasetSettings):
 
     subset: InputPath
     """The list of the subset, yfcc100m_subset_data.tsv.bz2."""
-    shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()] | None = None
+    shards: LeftOut[Annotated[tuple[InputPath, ...], Items(), OneOrMore()]] = None
     """Tar files, as a pattern or a list, where the images are there."""
-    metadata: InputPath | None = None
+    metadata: LeftOut[InputPath] = None
     """yfcc100m_dataset.bz2; with it and without shards the photographs are downloaded."""
-    shorter_side: Annotated[int, Allowed(ge=32)] | None = None
+    shorter_side: LeftOut[Annotated[int, Allowed(ge=32)]] = None
     """With metadata: photographs with a longer shorter side are resized to it when they are downloaded; where left out
     they keep their bytes."""
     slices: Slices = 1
@@ -161,7 +172,7 @@ class ImageNet(DatasetSettings):
     """Which images."""
     images: InputPath
     """The tar as published, or a folder."""
-    devkit: InputPath | None = None
+    devkit: LeftOut[InputPath] = None
     """The devkit with the labels of the validation images, where they lie in no class folders."""
 
 
@@ -189,7 +200,7 @@ class ObjectNet(Archive):
 
     class_table: InputPath
     """Table with columns folder and class (or classes, separated by ;)."""
-    password: Text | None = None
+    password: LeftOut[Text] = None
     """The password that is published with the data set."""
 
 

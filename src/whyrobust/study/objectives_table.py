@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from whyrobust.study.setting_types import Allowed, Count, PositiveShare, Share
+from whyrobust.study.setting_types import Allowed, Count, PositiveShare, Settings, Share
 
 LearningRate = Annotated[float, Allowed(gt=0, le=1)]
 Temperature = Annotated[float, Allowed(gt=0, le=10)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveSettings:
+class ObjectiveSettings(Settings):
     """Optimisation, which every objective has."""
 
     batch_size: Annotated[int, Allowed(ge=2)] = 64

@@ -1,15 +1,25 @@
 """Types of settings: what a value of the config may be, in a form that checks, messages and docs share.
 
 A setting is a field of a frozen dataclass with one of these types, its default, and its description as the text below
-it. Pydantic reads the types when a config is checked (`whyrobust.study.config`); nothing here imports it, so that a job
-which only holds settings starts without it.
+it. Pydantic reads the types when a config is checked (`whyrobust.study.setting_checks`); nothing here imports it, so
+that a job which only holds settings starts without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all classes of settings share: a key that is no field is an error."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,16 @@ def _in_brackets(value: object) -> object:
 
 
 @dataclass(frozen=True)
+class NotNull:
+    """Lets a setting be left out, which makes it None, without `null` being a value that may be written."""
+
+    def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
+        """Return pydantic's schema of the type without None."""
+        schema: dict[str, Any] = handler(source)["schema"]
+        return schema
+
+
+@dataclass(frozen=True)
 class Built:
     """Stands for a type that is made from a table in code when a config is checked, after tests may have added rows."""
 
@@ -106,6 +126,50 @@ class Built:
         schema: dict[str, Any] = handler.generate_schema(self.make())
         return schema
 
+
+@dataclass(frozen=True)
+class OfKind:
+    """Stands for one of several classes of settings, the one that the key ``kind`` names.
+
+    Pydantic's schema of a class is built when the first config uses it: a start of the workflow needs few of them.
+    """
+
+    classes: Callable[[], Mapping[str, type[Settings]]]
+
+    def __get_pydantic_core_schema__(self, _source: type, _handler: object) -> dict[str, Any]:
+        """Return pydantic's schema of a value that `check` checks."""
+        return {"type": "function-plain", "function": {"type": "no-info", "function": self.check}}
+
+    def check(self, value: object) -> Settings:
+        """Return a mapping as the class of its kind.
+
+        Raises:
+            ValueError: it is no mapping, names no kind that is known, or pydantic finds something wrong in it.
+        """
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        if not isinstance(kind, str) or kind not in self.classes():
+            raise ValueError("it names no kind that is known")
+        chosen: Any = self.classes()[kind]
+        settings: Settings = adapter_of(chosen).validate_python(value)
+        return settings
+
+
+@cache
+def adapter_of(settings: Any) -> Any:  # noqa: ANN401 - pydantic is imported where a config is checked
+    """Return pydantic's adapter of a class of settings."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(settings)
+
+
+#: A setting that may be left out.
+LeftOut = Annotated[T | None, NotNull()]
+#: A value or a list of values, each once.
+OneOrMany = Annotated[tuple[T, ...], Items(unique=True), OneOrMore()]
+#: A list with an entry or more.
+Listed = Annotated[tuple[T, ...], Items()]
+#: A list with an entry or more, each once.
+ListedOnce = Annotated[tuple[T, ...], Items(unique=True)]
 
 NAME_PATTERN = "^[a-z][a-z0-9_]*$"
 

@@ -1,0 +1,234 @@
+"""Checks of settings against their types: `read_settings` returns typed settings or one line that names a key.
+
+Pydantic finds what is wrong; the messages are made here, from the same types (`setting_types`) that docs/config.md is
+made from: the key, the value found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import types
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from whyrobust.study.setting_types import Allowed, Built, Items, NotNull, OfKind, OneOrMore, adapter_of
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+S = TypeVar("S")
+Path = tuple[str | int, ...]
+
+#: Longest part of a value that a message shows.
+SHOWN_CHARACTERS = 80
+WORDS_OF_TYPE = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null",
+                 dict: "a mapping", tuple: "a list"}  # fmt: skip
+
+
+class ConfigError(ValueError):
+    """A config that cannot be carried out; the message is one line."""
+
+
+def spell_key(path: Sequence[str | int]) -> str:
+    """Return a place in a config as it is written in messages: ``runs[0].source``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text or "the config"
+
+
+def key_of(field: Field[Any]) -> str:
+    """Return the key of a field in the config: its name, but where that is a word of Python's."""
+    return str(field.metadata.get("alias", field.name))
+
+
+def keys_of(settings: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
+    """Return the fields of a class of settings and their types by key."""
+    hints = get_type_hints(settings, include_extras=True)
+    return {key_of(field): (field, hints[field.name]) for field in fields(settings)}
+
+
+def is_needed(field: Field[Any]) -> bool:
+    """Tell whether a setting has no default."""
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def concrete_types(hint: Any) -> Iterator[Any]:  # noqa: ANN401 - a type
+    """Yield the types that a value may be of, without what limits them."""
+    if get_origin(hint) is Annotated:
+        base, *metadata = get_args(hint)
+        of_kind = next((part.classes() for part in metadata if isinstance(part, OfKind)), None)
+        if of_kind is not None:
+            yield from of_kind.values()
+        else:
+            yield from concrete_types(next((part.make() for part in metadata if isinstance(part, Built)), base))
+    elif get_origin(hint) in (Union, types.UnionType):
+        for part in get_args(hint):
+            yield from concrete_types(part)
+    else:
+        yield hint
+
+
+def allowed_words(hint: Any) -> str:  # noqa: ANN401 - a type
+    """Return in words what values a type allows: ``a whole number, at least 1``."""
+    metadata: list[Any] = []
+    while get_origin(hint) is Annotated:
+        hint, *more = get_args(hint)
+        metadata += more
+        hint = next((part.make() for part in more if isinstance(part, Built)), hint)
+    origin = get_origin(hint)
+    if origin is Literal:
+        values = get_args(hint)
+        return "true" if values == (True,) else "one of " + ", ".join(str(value) or "''" for value in values)
+    if origin in (Union, types.UnionType):
+        parts = [part for part in get_args(hint) if part is not type(None) or not any_of(metadata, NotNull)]
+        return ", or ".join(dict.fromkeys(allowed_words(part) for part in parts))
+    limits = [word for part in metadata if isinstance(part, Allowed | Items) for word in part.words()]
+    if origin is tuple:
+        entry = allowed_words(get_args(hint)[0])
+        if any_of(metadata, OneOrMore):
+            return f"{entry}, or a list of such values"
+        return ", ".join(["a list", *limits, f"of ({entry})"])
+    return ", ".join([WORDS_OF_TYPE.get(origin or hint, "a mapping"), *limits])
+
+
+def any_of(metadata: Sequence[object], kind: type[object]) -> bool:
+    """Tell whether one of the values is of a class."""
+    return any(isinstance(part, kind) for part in metadata)
+
+
+def _kinds_of(hint: Any) -> Mapping[str, type[Any]]:  # noqa: ANN401 - a type
+    """Return the classes of settings by kind where the key ``kind`` decides between several; nothing elsewhere."""
+    metadata = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((part.classes() for part in metadata if isinstance(part, OfKind)), {})
+
+
+def _class_at(hint: Any, value: object) -> Any:  # noqa: ANN401 - types
+    """Return the class of settings that a mapping is checked against, None where there is none."""
+    if kinds := _kinds_of(hint):
+        return kinds.get(value["kind"]) if isinstance(value, Mapping) and "kind" in value else None
+    return next((part for part in concrete_types(hint) if is_dataclass(part)), None)
+
+
+def _type_at(hint: Any, path: Path, value: object) -> Any:  # noqa: ANN401 - types
+    """Return the type that the settings have for a place, None where there is none."""
+    for part in path:
+        settings = _class_at(hint, value)
+        if settings is not None:
+            found = keys_of(settings).get(str(part))
+            if found is None:
+                return None
+            hint = found[1]
+        else:
+            holders = [kind for kind in concrete_types(hint) if get_origin(kind) in (dict, tuple)]
+            if not holders:
+                return None
+            hint = get_args(holders[0])[1 if get_origin(holders[0]) is dict else 0]
+        value = _value_at(value, (part,))
+    return hint
+
+
+def _value_at(value: Any, path: Path) -> Any:  # noqa: ANN401 - a value of a config
+    for part in path:
+        held = value if isinstance(value, Mapping) else dict(enumerate(value)) if isinstance(value, list) else {}
+        value = held.get(part)
+    return value
+
+
+def _path_of(error: ErrorDetails, given: object) -> Path:
+    """Return the place of an error in the config as written: pydantic names alternatives of a type too."""
+    path: list[str | int] = []
+    for part in error["loc"]:
+        place = _value_at(given, tuple(path))
+        if (isinstance(place, Mapping) and part in place) or (
+            isinstance(place, list) and isinstance(part, int) and part < len(place)
+        ):
+            path.append(part)
+    if error["type"] == "missing":
+        path.append(error["loc"][-1])
+    return tuple(path)
+
+
+def read_settings(settings: type[S], given: Mapping[str, Any]) -> S:
+    """Return what a config says as a class of settings.
+
+    Raises:
+        ConfigError: the problem that is highest up, as one line.
+    """
+    from pydantic import ValidationError
+
+    check_texts(given)
+    whole: Any = settings
+    try:
+        read: S = adapter_of(whole).validate_python(dict(given))
+    except ValidationError as error:
+        found = [(_path_of(each, given), each) for each in error.errors(include_url=False)]
+        path, first = min(found, key=lambda entry: (len(entry[0]), str(entry[0])))
+        raise ConfigError(_explain(path, first, settings, given)) from error
+    return read
+
+
+def _explain(path: Path, error: ErrorDetails, settings: type[Any], given: Mapping[str, Any]) -> str:
+    """Return an error of pydantic's as one line."""
+    value = _value_at(given, path)
+    hint = _type_at(settings, path, given)
+    parent = _value_at(given, path[:-1])
+    kind = f"kind '{parent['kind']}'" if isinstance(parent, Mapping) and isinstance(parent.get("kind"), str) else ""
+    key = f"config key {spell_key(path)}"
+    if error["type"] == "missing":
+        return f"{key} is missing: " + (f"{kind} needs it, {allowed_words(hint)}" if kind else _give(hint))
+    if error["type"] == "value_error" and (kinds := _kinds_of(hint)) and _class_at(hint, value) is None:
+        if not isinstance(value, Mapping):
+            return f"{key} is {shown(value)}: allowed is a mapping"
+        named = f"is {shown(value['kind'])}: allowed is" if "kind" in value else "is missing: give"
+        return f"{key}.kind {named} one of {', '.join(kinds)}"
+    if error["type"] in ("unexpected_keyword_argument", "invalid_key"):
+        owner = _class_at(_type_at(settings, path[:-1], given), parent)
+        known = ", ".join(keys_of(owner)) if owner is not None else ""
+        return f"{key} is not known{' for ' * bool(kind)}{kind}: allowed here are {known}"
+    if error["loc"][-1] == "[key]":
+        names = next(part for part in concrete_types(_type_at(settings, path[:-1], given)) if get_origin(part) is dict)
+        allowed = allowed_words(get_args(names)[0])
+        return f"config key {spell_key(path[:-1])} has an entry named {shown(path[-1])}: allowed is {allowed}"
+    if error["type"] == "value_error" and is_dataclass(_class_at(hint, value)):
+        return f"{key}{error['ctx']['error']}"
+    return f"{key} is {shown(value)}: allowed is {allowed_words(hint)}"
+
+
+def _give(hint: Any) -> str:  # noqa: ANN401 - a type
+    return f"give {allowed_words(hint)}"
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+
+
+def _texts(node: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every text in a config with its place, keys among them."""
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            if isinstance(name, str):
+                yield path, name
+            yield from _texts(value, (*path, name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _texts(value, (*path, number))
+
+
+def check_texts(config: Mapping[str, Any]) -> None:
+    """Check that no text of a config has line breaks or control characters, which no name or path can hold.
+
+    Raises:
+        ConfigError: the first that has, as one line.
+    """
+    for path, text in _texts(config):
+        if not text.isprintable() and any(unicodedata.category(mark) in ("Cc", "Cs", "Zl", "Zp") for mark in text):
+            raise ConfigError(
+                f"config key {ascii(spell_key(path))[1:-1]} has {text[:SHOWN_CHARACTERS]!a}: allowed is text without "
+                "line breaks and control characters"
+            )
