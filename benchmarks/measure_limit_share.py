@@ -24,8 +24,9 @@ def flop_a_step(model: str, captions: list[str], size: int, device: str) -> floa
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from whyrobust.training.models import read_model_config, tokenize
+    from whyrobust.training.models import read_model_config
     from whyrobust.training.objectives import build_objective
+    from whyrobust.training.text_encoder import tokenize
 
     config = read_model_config(train_clip_icons.MODELS / f"{model}.json")
     objective = build_objective("clip", config, 2, 0.0, 0.1, 128).to(device).train()

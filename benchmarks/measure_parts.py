@@ -112,7 +112,8 @@ def scoring(setting: Setting) -> Iterator[Part]:
     from open_clip.tokenizer import SimpleTokenizer
 
     from benchmarks.score_zero_shot import ours, prepare
-    from whyrobust.training.models import PIXEL_MEAN, PIXEL_STD, normalise_pixels
+    from whyrobust.data.photo_store import WHITE_PAGE_MEAN, WHITE_PAGE_STD
+    from whyrobust.training.augmentation import normalise_pixels
 
     prepare(setting)
     yield "one prompt set, first call", ours(setting, 1).value, "s"
@@ -120,7 +121,7 @@ def scoring(setting: Setting) -> Iterator[Part]:
     yield "five prompt sets, later calls", statistics.median(ours(setting, 5).value for _ in range(CALLS)), "s"
     torch.set_num_threads(1)
     pixels = torch.randint(0, 256, (512, 32, 32, 3), dtype=torch.uint8)
-    mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (WHITE_PAGE_MEAN, WHITE_PAGE_STD))
 
     def by_channel() -> torch.Tensor:
         return pixels.permute(0, 3, 1, 2).float().div_(255.0).sub_(mean).div_(spread)

@@ -93,7 +93,7 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
                    "hyperparameters": {"samples_seen": 64, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.1,
                                        "warmup_share": 0.1, "flip": True},
                    "device": "cpu", "image_size": 64, "normalisation": "clip", "block": 1024, "window": 16,
-                   "processes": 1, "precision": "fp32", "compiled": False, "images_at_once": None, "code": {},
+                   "processes": 1, "precision": "fp32", "compile": False, "images_at_once": None, "code": {},
                    "checkpoint": at("checkpoint", "run.pt")},
         "config": {"training": {"loader_threads": 1, "nodes_per_run": 1, "checkpoint_minutes": None,
                                 "checkpoint_steps": None}},

@@ -45,8 +45,11 @@ from whyrobust.evaluation.load_run import open_run
 from whyrobust.files import write_json
 from whyrobust.report.provenance import machine
 from whyrobust.training.batches import ImagesInMemory
-from whyrobust.training.loop import Computing, Hyperparameters, Progress, train
-from whyrobust.training.models import read_model_config, save_weights, tokenize
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.loop import Hyperparameters, Progress, train
+from whyrobust.training.models import read_model_config
+from whyrobust.training.text_encoder import tokenize
+from whyrobust.training.weights import save_weights
 
 COMMAND = "python benchmarks/measure_rates.py"
 RESULT = Path("benchmarks/results/rates.json")
@@ -179,7 +182,7 @@ def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, fl
             classes,
             hyper,
             0,
-            Computing("cpu"),
+            ComputeSettings("cpu"),
             print_no_step,
         )
         rates[f"samples_trained_{objective}"] = rate_of(hyper.samples_seen, run, 1)

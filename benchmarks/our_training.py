@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from whyrobust.training.batches import TrainingImages
-    from whyrobust.training.loop import Computing
+    from whyrobust.training.device import ComputeSettings
 
 
 class ClockedImages:
@@ -47,7 +47,7 @@ def train_with_ours(
     samples: int,
     batch_size: int,
     seed: int,
-    computing: Computing,
+    computing: ComputeSettings,
     **hyper: Any,  # noqa: ANN401 - fields of Hyperparameters
 ) -> list[Mark]:
     """Train a run and return the time of its steps.

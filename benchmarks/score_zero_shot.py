@@ -47,7 +47,8 @@ def prepare(setting: Setting) -> None:
 
     from whyrobust.data.photo_store import study_preprocessing
     from whyrobust.data.pixel_store import write_images
-    from whyrobust.training.models import build_two_towers, open_clip_names, read_model_config, save_weights
+    from whyrobust.training.models import build_two_towers, read_model_config
+    from whyrobust.training.weights import open_clip_names, save_weights
 
     classes, count = class_names(), setting.size(20_000, 300)
     pixels = draw_icons(min(count, 2000), SIDE, seed=0)[np.arange(count) % min(count, 2000)]
@@ -67,20 +68,15 @@ def prepare(setting: Setting) -> None:
 def ours(setting: Setting, sets: int) -> Measured:
     """Embed and score as the stages do; importing and opening the model is left out on both sides."""
     from whyrobust.data.photo_store import read_images
-    from whyrobust.evaluation.embed import (
-        combine_prompts,
-        embed_images,
-        embed_prompts,
-        fill_prompts,
-        predict,
-        score_zero_shot,
-    )
+    from whyrobust.evaluation.embed import embed_images
     from whyrobust.evaluation.load_run import open_run
-    from whyrobust.training.loop import pick_device
+    from whyrobust.evaluation.scoring import predict
+    from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
+    from whyrobust.training.device import choose_device
 
     classes = class_names()
     uids = [f"{number:06d}" for number in range(setting.size(20_000, 300))]
-    device = pick_device(setting.device)
+    device = choose_device(setting.device)
     encoders = open_run(setting.folder / "ours.safetensors", MODEL, True, setting.cores, device)
     assert encoders.text is not None
     encoders.text(["warm up"])
@@ -89,7 +85,7 @@ def ours(setting: Setting, sets: int) -> Measured:
     features = embed_images(encoders.image, images, encoders.preprocessing, 512, setting.device)
     answers = []
     for templates in prompt_sets(sets).values():
-        directions = combine_prompts(embed_prompts(encoders.text, fill_prompts(classes, templates)))
+        directions = prompt_ensemble(encoders.text, classes, templates)
         answers.append(predict(score_zero_shot(features, directions)))
     took = time.perf_counter() - began
     np.save(setting.folder / "answers.npy", answers[0])
@@ -104,7 +100,8 @@ def peer(setting: Setting, sets: int) -> Measured:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from whyrobust.training.models import PIXEL_MEAN, PIXEL_STD, register_image_encoders
+    from whyrobust.data.photo_store import WHITE_PAGE_MEAN, WHITE_PAGE_STD
+    from whyrobust.training.models import register_image_encoders
 
     torch.set_num_threads(setting.cores)
     register_image_encoders()
@@ -114,7 +111,9 @@ def peer(setting: Setting, sets: int) -> Measured:
     model.eval()
     tokenizer = open_clip.get_tokenizer(MODEL.stem)
     tokenizer(["warm up"])
-    pictures = ImageFolder(str(setting.folder / "pictures"), Compose([ToTensor(), Normalize(PIXEL_MEAN, PIXEL_STD)]))
+    pictures = ImageFolder(
+        str(setting.folder / "pictures"), Compose([ToTensor(), Normalize(WHITE_PAGE_MEAN, WHITE_PAGE_STD)])
+    )
     classes = class_names()
     began = time.perf_counter()
     answers = []

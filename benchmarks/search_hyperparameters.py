@@ -23,21 +23,18 @@ import yaml
 from whyrobust.data.photo_store import study_preprocessing
 from whyrobust.data.pixel_store import read_pixels
 from whyrobust.data.subsets import draw_subset
-from whyrobust.evaluation.embed import (
-    combine_prompts,
-    embed_images,
-    embed_prompts,
-    fill_prompts,
-    predict,
-    score_classifier,
-    score_zero_shot,
-)
-from whyrobust.evaluation.heads import fit_nearest_mean, score_nearest_mean
+from whyrobust.evaluation.embed import embed_images
+from whyrobust.evaluation.heads import fit_nearest_mean, score_classifier, score_nearest_mean
 from whyrobust.evaluation.load_run import open_run
+from whyrobust.evaluation.scoring import predict
+from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
 from whyrobust.study.class_table import read_class_names
 from whyrobust.training.batches import ImagesInMemory
-from whyrobust.training.loop import Computing, Hyperparameters, train
-from whyrobust.training.models import read_model_config, save_weights, tokenize
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.loop import Hyperparameters, train
+from whyrobust.training.models import read_model_config
+from whyrobust.training.text_encoder import tokenize
+from whyrobust.training.weights import save_weights
 
 #: A seed that no study uses, so that nothing of a study is looked at.
 SEED = 7919
@@ -77,7 +74,7 @@ def held_out_accuracy(
         classes=len(classes),
         hyper=hyper,
         seed=SEED,
-        computing=Computing("cpu"),
+        computing=ComputeSettings("cpu"),
         report=lambda _: None,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -86,8 +83,8 @@ def held_out_accuracy(
         encoders = open_run(path, model, objective in ("clip", "siglip"), 1, torch.device("cpu"))
         features = embed_images(encoders.image, pixels, PAGE, 512, "cpu")
         if encoders.text is not None:
-            prompts = fill_prompts(classes, next(iter(settings["prompts"].values())))
-            scores = score_zero_shot(features[images:], combine_prompts(embed_prompts(encoders.text, prompts)))
+            templates = next(iter(settings["prompts"].values()))
+            scores = score_zero_shot(features[images:], prompt_ensemble(encoders.text, classes, templates))
         elif objective == "cross_entropy":
             scores = score_classifier(
                 features[images:], weights["classifier.weight"].numpy(), weights["classifier.bias"].numpy()

@@ -59,8 +59,9 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
     """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
     from whyrobust.data.photo_store import study_preprocessing
     from whyrobust.training.batches import ImagesInMemory
-    from whyrobust.training.loop import Computing
-    from whyrobust.training.models import read_model_config, tokenize
+    from whyrobust.training.device import ComputeSettings
+    from whyrobust.training.models import read_model_config
+    from whyrobust.training.text_encoder import tokenize
 
     description = MODELS / f"{model}.json"
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
@@ -72,7 +73,7 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
         samples=samples,
         batch_size=BATCH,
         seed=number,
-        computing=Computing(setting.device, threads=1, precision=precision),
+        computing=ComputeSettings(setting.device, threads=1, precision=precision),
     )
 
 

@@ -57,8 +57,9 @@ def ours(setting: Setting, precision: str) -> Measured:
     """Measure one run on all cores, which also decode."""
     from whyrobust.data.photo_store import study_preprocessing
     from whyrobust.training.batches import PhotographsOnDisk
-    from whyrobust.training.loop import Computing
-    from whyrobust.training.models import read_model_config, tokenize
+    from whyrobust.training.device import ComputeSettings
+    from whyrobust.training.models import read_model_config
+    from whyrobust.training.text_encoder import tokenize
 
     model, size, batch = scale(setting)
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
@@ -74,7 +75,7 @@ def ours(setting: Setting, precision: str) -> Measured:
         samples=batch * steps(setting),
         batch_size=batch,
         seed=0,
-        computing=Computing(setting.device, threads=setting.cores, precision=precision),
+        computing=ComputeSettings(setting.device, threads=setting.cores, precision=precision),
         min_crop_area=0.9,
     )
     return Measured(joint_rate([marks]))

@@ -51,7 +51,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
 
     from whyrobust.data.photo_store import study_preprocessing
     from whyrobust.training.batches import ImagesInMemory
-    from whyrobust.training.loop import Computing
+    from whyrobust.training.device import ComputeSettings
 
     return train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
@@ -61,7 +61,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
         samples=samples,
         batch_size=BATCH,
         seed=number,
-        computing=Computing(setting.device, threads=1),
+        computing=ComputeSettings(setting.device, threads=1),
     )
 
 

@@ -16,11 +16,12 @@ import torch
 from whyrobust.data.photo_store import study_preprocessing
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.checkpoints import Checkpoints, StoppedError
+from whyrobust.training.device import ComputeSettings
 from whyrobust.training.distributed import ALONE, Ranks, joined, share_batch_norms
 from whyrobust.training.grad_cache import backward
-from whyrobust.training.loop import Computing, Hyperparameters, Progress, train
-from whyrobust.training.models import tokenize
+from whyrobust.training.loop import Hyperparameters, Progress, train
 from whyrobust.training.objectives import build_objective
+from whyrobust.training.text_encoder import tokenize
 
 CLASSES = 4
 WORDS = ["a", "red fox", "house", "a big tree", "sun", "left arrow", "mail", "a cup of tea"]
@@ -97,7 +98,7 @@ def train_made_up(
     """Train on made-up targets."""
     _, targets = batch_of(name, 1, len(images), model_config)
     return train(
-        images, targets, name, model_config, CLASSES, hyper, 3, Computing("cpu"), report,
+        images, targets, name, model_config, CLASSES, hyper, 3, ComputeSettings("cpu"), report,
         checkpoints=checkpoints, ranks=ranks,
     )  # fmt: skip
 

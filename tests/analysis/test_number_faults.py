@@ -20,7 +20,7 @@ from whyrobust.analysis.effective_robustness import (
 )
 from whyrobust.analysis.effects import attribute_causes, summarise_causes, verdict
 from whyrobust.analysis.regression import regress_causes
-from whyrobust.evaluation.embed import predict
+from whyrobust.evaluation.scoring import predict
 from whyrobust.study.plan import Comparison
 from whyrobust.training.loop import TrainingError
 

@@ -39,9 +39,10 @@ from whyrobust.data.photo_store import (
 )
 from whyrobust.data.pixel_store import MissingImageError, write_images
 from whyrobust.training.batches import Augmentation, PhotographsOnDisk
-from whyrobust.training.loop import Computing, Hyperparameters, sample_order, train
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.loop import Hyperparameters, sample_order, train
 
-CPU = Computing("cpu")
+CPU = ComputeSettings("cpu")
 RNG = np.random.default_rng(0)
 
 
@@ -201,7 +202,7 @@ def test_a_border_is_cut_off_and_orientation_is_left_alone():
 def test_preprocessing_equals_open_clips_bit_for_bit(mode, interpolation, size):
     from open_clip.transform import image_transform
 
-    from whyrobust.training.models import normalise_pixels
+    from whyrobust.training.augmentation import normalise_pixels
 
     image = picture(*size)
     theirs = image_transform(

@@ -19,7 +19,7 @@ from whyrobust.data.readers.tables import TableColumns, read_image_table
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import RECORD_SCHEMA, read_records, to_table, write_records
 from whyrobust.data.text_cleaning import clean_web_text
-from whyrobust.training.models import tokenize
+from whyrobust.training.text_encoder import tokenize
 
 #: Every character there is, half ones (surrogates) too, and pieces that readers have stumbled over.
 odd = st.lists(

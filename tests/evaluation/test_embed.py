@@ -7,19 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from whyrobust.evaluation.embed import (
-    EvaluationError,
-    combine_prompts,
-    fill_prompts,
-    predict,
-    score_classifier,
-    score_zero_shot,
-)
+from whyrobust.evaluation.embed import EvaluationError
+from whyrobust.evaluation.heads import score_classifier
 from whyrobust.evaluation.scoring import (
     ScoredSet,
     add_restricted_views,
+    predict,
     score_run,
 )
+from whyrobust.evaluation.zero_shot import average_prompts, fill_templates, score_zero_shot
 from whyrobust.study.class_table import ClassTableError, read_class_names, read_covered_classes
 from whyrobust.study.plan import Head
 
@@ -29,7 +25,7 @@ RNG = np.random.default_rng(0)
 def test_zero_shot_scores_equal_a_plain_loop():
     prompts = RNG.normal(size=(4, 3, 8)).astype(np.float32)
     images = RNG.normal(size=(5, 8)).astype(np.float32)
-    scores = score_zero_shot(images, combine_prompts(prompts))
+    scores = score_zero_shot(images, average_prompts(prompts))
     for i in range(5):
         for c in range(4):
             mean = sum(p / np.linalg.norm(p) for p in prompts[c].astype(float)) / 3
@@ -67,9 +63,9 @@ def test_the_covered_classes_are_those_of_the_table_however_few_images_there_are
 
 
 def test_prompts_need_a_place_for_the_class():
-    assert fill_prompts(["cat"], ["{class}", "a {class}"]) == [["cat", "a cat"]]
+    assert fill_templates(["cat"], ["{class}", "a {class}"]) == [["cat", "a cat"]]
     with pytest.raises(EvaluationError):
-        fill_prompts(["cat"], ["a dog"])
+        fill_templates(["cat"], ["a dog"])
 
 
 def write_kept(path, labels):

@@ -7,14 +7,15 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from whyrobust.evaluation.embed import predict, score_classifier
 from whyrobust.evaluation.heads import (
     HeadError,
     fit_linear_probe,
     fit_nearest_mean,
     held_out_rows,
+    score_classifier,
     score_nearest_mean,
 )
+from whyrobust.evaluation.scoring import predict
 
 
 def blobs(images=120, dim=5, classes=4, noise=1.0, seed=0):

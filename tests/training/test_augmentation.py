@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
+from whyrobust.data.photo_store import WHITE_PAGE_MEAN, WHITE_PAGE_STD
 from whyrobust.training.augmentation import (
     blur,
     change_brightness,
@@ -79,7 +80,7 @@ def test_blur_is_torchvisions_with_one_width_an_image():
 @pytest.mark.parametrize(("side", "smoothed"), [(32, 0.0), (63, 0.0), (64, 0.5)])
 def test_half_of_large_images_are_blurred_and_none_of_small_ones(side, smoothed, monkeypatch):
     monkeypatch.setattr("whyrobust.training.augmentation.blur", lambda colours, _: torch.zeros_like(colours))
-    views = simclr_view(torch.zeros(300, 3, side, side), 0.08, True, 0.0, seeded())
+    views = simclr_view(torch.zeros(300, 3, side, side), 0.08, True, 0.0, seeded(), WHITE_PAGE_MEAN, WHITE_PAGE_STD)
     assert (views == -2.0).all(dim=3).all(dim=2).all(dim=1).float().mean() == pytest.approx(smoothed, abs=0.1)
 
 
@@ -99,6 +100,8 @@ def test_jitter_by_nothing_leaves_colours_or_makes_them_grey():
 
 def test_views_repeat_with_their_seed_and_stay_in_range():
     images = torch.rand(16, 3, 32, 32) * 2 - 2  # white is 0, black -2
-    one, two, other = (simclr_view(images, 0.08, True, 0.5, seeded(s)) for s in (1, 1, 2))
+    one, two, other = (
+        simclr_view(images, 0.08, True, 0.5, seeded(s), WHITE_PAGE_MEAN, WHITE_PAGE_STD) for s in (1, 1, 2)
+    )
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert one.min() >= -2 - 1e-5 and one.max() <= 1e-5

@@ -12,16 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from whyrobust.evaluation.load_run import open_run, read_published
-from whyrobust.training.models import (
-    ModelError,
-    build_two_towers,
-    load_image_encoder,
-    read_facts,
-    read_model_config,
-    read_weights,
-    save_weights,
-)
+from whyrobust.evaluation.load_run import open_run
+from whyrobust.training.models import ModelError, build_two_towers, read_model_config
+from whyrobust.training.weights import load_image_encoder, read_metadata, read_published, read_weights, save_weights
 
 
 class Payload:
@@ -56,7 +49,7 @@ def test_a_pickle_that_runs_code_does_not_run_it(tiny, tmp_path, kind):
         torch.save({"state_dict": weights, "extra": Payload(canary)}, path)
     with pytest.raises(ModelError, match="cannot load"):
         read_published(str(description), str(path))
-    for read in (read_weights, read_facts):
+    for read in (read_weights, read_metadata):
         with pytest.raises(ModelError, match="cannot be read as weights"):
             read(path)
     assert not canary.exists()
@@ -101,16 +94,16 @@ def test_a_damaged_file_of_weights_is_named_or_holds_what_it_says(tmp_path, at, 
     else:
         assert not cut and all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
     try:
-        facts = read_facts(path)
+        facts = read_metadata(path)
     except ModelError as error:
         assert "model.safetensors" in str(error)
     else:
         assert isinstance(json.dumps(facts), str)
 
 
-def test_facts_of_a_file_that_no_run_wrote_are_missing(tmp_path):
+def test_metadata_of_a_file_that_no_run_wrote_are_missing(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ModelError, match="no facts"):
-        read_facts(tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match="no metadata"):
+        read_metadata(tmp_path / "x.safetensors")

@@ -9,8 +9,9 @@ from clip_benchmark.models import load_clip
 
 from whyrobust.data.photo_store import study_preprocessing
 from whyrobust.files import write_json
-from whyrobust.training.models import open_clip_config, read_model_config, save_weights
+from whyrobust.training.models import read_model_config
 from whyrobust.training.objectives import ClipObjective, SiglipObjective
+from whyrobust.training.weights import open_clip_config, save_weights
 
 
 @pytest.fixture(scope="module", params=["clip", "siglip"])
@@ -24,8 +25,9 @@ def run(request, root, tmp_path_factory):
     objective = {"clip": ClipObjective, "siglip": SiglipObjective}[request.param](config)
     folder = tmp_path_factory.mktemp("run")
     save_weights(folder / "model.safetensors", objective.checkpoint_weights(), {})
-    how = study_preprocessing(64, "clip").as_dict()
-    write_json(folder / "open_clip_config.json", open_clip_config(config, how, siglip=request.param == "siglip"))
+    preprocessing = study_preprocessing(64, "clip").as_dict()
+    has_logit_bias = request.param == "siglip"
+    write_json(folder / "open_clip_config.json", open_clip_config(config, preprocessing, has_logit_bias))
     return request.param, folder, objective.eval()
 
 

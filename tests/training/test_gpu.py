@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.processes import CLASSES, HYPER, batch_of, made_up_pictures
-from whyrobust.training.loop import Computing, TrainingError, pick_device, train
+from whyrobust.training.device import ComputeSettings, DeviceError, choose_device
+from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.objectives import OBJECTIVES
 
@@ -33,7 +34,7 @@ def losses_on(computing, name, config):
 @needs_gpu
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_run_on_a_gpu_goes_the_way_of_one_on_a_processor(name, icon_cnn):
-    cpu, gpu = (losses_on(Computing(device), name, icon_cnn) for device in ("cpu", "cuda"))
+    cpu, gpu = (losses_on(ComputeSettings(device), name, icon_cnn) for device in ("cpu", "cuda"))
     # The same images and weights at first; rounding then drives them apart no further than another seed would.
     assert torch.allclose(cpu[:3], gpu[:3], rtol=1e-2)
     assert (cpu[-20:].mean() - gpu[-20:].mean()).abs() < 0.2 * cpu[0]
@@ -42,7 +43,9 @@ def test_a_run_on_a_gpu_goes_the_way_of_one_on_a_processor(name, icon_cnn):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_sixteen_bits_go_the_way_of_thirty_two(name, icon_cnn):
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    whole, half = (losses_on(Computing(device, precision=precision), name, icon_cnn) for precision in ("fp32", "bf16"))
+    whole, half = (
+        losses_on(ComputeSettings(device, precision=precision), name, icon_cnn) for precision in ("fp32", "bf16")
+    )
     assert not torch.equal(whole, half)
     assert torch.allclose(whole[:3], half[:3], rtol=5e-2)
     assert (whole[-20:].mean() - half[-20:].mean()).abs() < 0.2 * whole[0]
@@ -50,6 +53,6 @@ def test_sixteen_bits_go_the_way_of_thirty_two(name, icon_cnn):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do():
-    with pytest.raises(TrainingError, match=r"training\.device"):
-        pick_device("cuda")
-    assert pick_device("auto").type == "cpu"
+    with pytest.raises(DeviceError, match=r"training\.device"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"

@@ -20,7 +20,7 @@ from tests.processes import run_script
 from whyrobust.data.pixel_store import write_images
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
 from whyrobust.training.job import TrainingJob, torchrun_command
-from whyrobust.training.models import read_facts, read_weights
+from whyrobust.training.weights import read_metadata, read_weights
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.processes", "open_clip"])
@@ -64,7 +64,7 @@ def files(root, tmp_path):
             "params": {
                 "run": RUN, "hyperparameters": hyper, "device": "cpu", "image_size": 32, "normalisation": "white_page",
                 "block": 1, "window": 1, "checkpoint": str(made / "kept" / "r.pt"), "processes": 1,
-                "precision": "fp32", "compiled": False, "images_at_once": None, "code": {"code": "1"},
+                "precision": "fp32", "compile": False, "images_at_once": None, "code": {"code": "1"},
             } | params,
         }  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_two_processes_started_by_torchrun_learn_what_one_learns(root, files):
     assert losses(together) == pytest.approx(losses(alone), rel=2e-3)
     one, two = (read_weights(given["output"]["weights"]) for given in (alone, together))
     assert one.keys() == two.keys()
-    assert read_facts(together["output"]["weights"])["images_used"] == 23, "one has no caption"
+    assert read_metadata(together["output"]["weights"])["images_used"] == 23, "one has no caption"
     assert not list(Path(together["params"]["checkpoint"]).parent.iterdir()), "nothing is left to go on from"
 
 
@@ -145,7 +145,7 @@ def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
     known = {field.name for field in dataclasses.fields(TrainingJob)}
     values = given["params"] | given["input"] | given["output"] | {"pretrained": "", "log": "", "loader_threads": 1}
     values |= {"checkpoint_minutes": None, "checkpoint_steps": None}
-    computing = {"device": "cpu", "threads": 1, "precision": "fp32", "compiled": False, "images_at_once": None}
+    computing = {"device": "cpu", "threads": 1, "precision": "fp32", "compile": False, "images_at_once": None}
     job = TrainingJob(**{key: value for key, value in values.items() if key in known}, computing=computing)
     same = dataclasses.replace(job, loader_threads=4, checkpoint_minutes=1.0, weights="elsewhere")
     assert same.identity() == job.identity()

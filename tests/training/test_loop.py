@@ -12,19 +12,12 @@ import torch
 
 from whyrobust.data.photo_store import study_preprocessing
 from whyrobust.training.batches import ImagesInMemory
-from whyrobust.training.loop import Computing, Hyperparameters, learning_rate_at, sample_order, train
-from whyrobust.training.models import (
-    IconCnn,
-    ModelError,
-    build_image_encoder,
-    build_two_towers,
-    encode_text,
-    load_image_encoder,
-    read_model_config,
-    save_weights,
-    tokenize,
-)
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.loop import Hyperparameters, learning_rate_at, sample_order, train
+from whyrobust.training.models import IconCnn, ModelError, build_image_encoder, build_two_towers, read_model_config
 from whyrobust.training.objectives import OBJECTIVES, ClipObjective, SiglipObjective, build_objective
+from whyrobust.training.text_encoder import encode_text, tokenize
+from whyrobust.training.weights import load_image_encoder, save_weights
 
 PAGE = study_preprocessing(32, "white_page")
 HYPER = Hyperparameters(
@@ -67,7 +60,7 @@ def run(pictures, model_config, objective, targets, seed=3, initial=None, **chan
         2,
         hyper,
         seed,
-        Computing("cpu"),
+        ComputeSettings("cpu"),
         lambda p: losses.append(p.loss),
         initial,
     )
@@ -118,7 +111,7 @@ def test_short_text_gives_the_same_features_as_padded_text(model_config):
     model = build_two_towers(model_config).eval()
     tokens = tokenize(["cat", "a house with a garden"], 24)
     with torch.no_grad():
-        assert torch.allclose(encode_text(model, tokens), model.text(tokens), atol=1e-5)
+        assert torch.allclose(encode_text(model.text, tokens), model.text(tokens), atol=1e-5)
 
 
 def test_every_image_is_seen_once_before_any_is_seen_again_whatever_the_supervision():

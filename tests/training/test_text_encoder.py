@@ -1,14 +1,27 @@
-"""The short way through the text tower against open_clip's own code: features and every gradient."""
+"""The packed text tower against open_clip's own code, and training on the used part of the vocabulary against all."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from whyrobust.training.models import build_two_towers, tokenize
-from whyrobust.training.text_encoder import encode_tokens, is_plain
+from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.loop import Hyperparameters, shrinkage, train
+from whyrobust.training.models import build_two_towers, read_model_config
+from whyrobust.training.text_encoder import (
+    UsedEmbedding,
+    encode_text,
+    is_clip_tower,
+    narrow_vocabulary,
+    tokenize,
+    used_tokens,
+)
 
 CONTEXT = 16
 
@@ -30,7 +43,7 @@ def features_and_gradients(tower, encode, tokens):
 
 def assert_as_open_clip(tower, captions):
     tokens = tokenize(captions, CONTEXT).long()
-    features, gradients = features_and_gradients(tower, lambda t: encode_tokens(tower, t), tokens)
+    features, gradients = features_and_gradients(tower, lambda t: encode_text(tower, t), tokens)
     wanted, wanted_gradients = features_and_gradients(tower, tower, tokens)
     torch.testing.assert_close(features, wanted, atol=2e-5, rtol=1e-4)
     for name, gradient in wanted_gradients.items():
@@ -40,7 +53,7 @@ def assert_as_open_clip(tower, captions):
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_features_and_gradients_are_open_clips(layers):
     tower = build_tower(layers=layers)
-    assert is_plain(tower)
+    assert is_clip_tower(tower)
     assert_as_open_clip(tower, ["cat", "a house with a garden", "", "!!! wow !!", "x " * 50])
 
 
@@ -58,7 +71,7 @@ def test_any_text_has_the_features_of_open_clips_code(tower, captions):
 @pytest.mark.parametrize("changes", [{"ls_init_value": 0.1}, {"mlp_ratio": 2.0}])
 def test_other_blocks_of_the_same_build_go_the_short_way_too(changes):
     tower = build_tower(**changes)
-    assert is_plain(tower)
+    assert is_clip_tower(tower)
     assert_as_open_clip(tower, ["one", "two and three"])
 
 
@@ -68,9 +81,64 @@ def test_other_blocks_of_the_same_build_go_the_short_way_too(changes):
 )
 def test_towers_of_another_build_go_through_open_clips_code(changes):
     tower = build_tower(**changes).eval()
-    assert not is_plain(tower)
+    assert not is_clip_tower(tower)
     tokens = tokenize(
         ["a cat", "a house with a garden, and a dog that sleeps in the sun all day long, and more"], CONTEXT
     )
     with torch.no_grad():
-        torch.testing.assert_close(encode_tokens(tower, tokens), tower(tokens))
+        torch.testing.assert_close(encode_text(tower, tokens), tower(tokens))
+
+
+VOCABULARY_HYPER = Hyperparameters(
+    samples_seen=160, batch_size=16, learning_rate=3e-3, weight_decay=0.5, warmup_share=0.2, flip=True
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=8))
+def test_used_tokens_are_those_that_occur_and_have_their_rows(captions):
+    whole = nn.Embedding(10, 4)
+    tokens = torch.tensor(captions, dtype=torch.int32)
+    used = used_tokens(tokens, 10)
+    assert used.tolist() == sorted({token for caption in captions for token in caption})
+    part = UsedEmbedding(whole, used)
+    assert torch.equal(part(tokens), whole(tokens))
+    assert torch.equal(part.whole(1.0), whole.weight)
+
+
+def test_a_token_that_was_not_expected_is_an_error():
+    with pytest.raises(IndexError):
+        UsedEmbedding(nn.Embedding(10, 4), torch.tensor([1, 2]))(torch.tensor([3]))
+
+
+def test_a_vocabulary_that_is_mostly_used_stays_whole():
+    tower = nn.Module()
+    tower.token_embedding = nn.Embedding(4, 2)
+    narrow_vocabulary(tower, torch.tensor([[0, 1, 3]]))
+    assert type(tower.token_embedding) is nn.Embedding
+
+
+@pytest.mark.parametrize("objective", ["clip", "siglip"])
+def test_all_weights_are_those_of_training_on_the_whole_vocabulary(root, monkeypatch, objective):
+    config = read_model_config(root / "resources" / "models" / "icon-cnn.json")
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 32, 32, 3), dtype=np.uint8)
+    tokens = tokenize([f"a {colour} house" for colour in ("red", "blue", "green")] * 16, 24)
+
+    def weights():
+        return train(
+            ImagesInMemory(pixels, study_preprocessing(32, "white_page")),
+            tokens,
+            objective,
+            config,
+            2,
+            VOCABULARY_HYPER,
+            0,
+            ComputeSettings("cpu"),
+            lambda _: None,
+        )
+
+    part = weights()
+    monkeypatch.setattr("whyrobust.training.text_encoder.MAX_NARROWED_SHARE", 0.0)
+    whole = weights()
+    assert part.keys() == whole.keys() and shrinkage(VOCABULARY_HYPER) < 0.995
+    for name, tensor in whole.items():
+        torch.testing.assert_close(part[name], tensor, rtol=1e-5, atol=1e-7)

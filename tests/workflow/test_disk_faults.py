@@ -24,7 +24,7 @@ from whyrobust.data.pixel_store import write_images
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import atomic_path, checksum, write_json, write_table
 from whyrobust.logs import advice
-from whyrobust.training.models import save_weights
+from whyrobust.training.weights import save_weights
 
 RNG = np.random.default_rng(0)
 WORDS = ["".join(map(chr, row)) for row in RNG.integers(97, 122, (3000, 60))]
@@ -132,7 +132,7 @@ def test_a_place_that_is_no_folder_is_an_error_that_names_it(tmp_path):
 @pytest.mark.parametrize("folder", ["with space", "ümläut ñ 图", "percent %20 {brace} 'quote'"])
 def test_paths_of_any_letters_are_written_and_read(tmp_path, folder):
     from whyrobust.data.pixel_store import ImageStore
-    from whyrobust.training.models import read_weights
+    from whyrobust.training.weights import read_weights
 
     place = tmp_path / folder
     for name, write in WRITERS.items():

@@ -36,7 +36,8 @@ import importlib
 for name in {modules}:
     importlib.import_module("whyrobust." + name)
 from whyrobust.logs import start_log
-from whyrobust.training.models import build_two_towers, read_model_config, tokenize
+from whyrobust.training.models import build_two_towers, read_model_config
+from whyrobust.training.text_encoder import tokenize
 start_log("x.log")
 tokenize(["a photo of a cat"], 77)
 for name in ("icon-cnn", "icon-resnet", "rn-tiny"):

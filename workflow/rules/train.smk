@@ -40,7 +40,7 @@ rule train_run:
         checkpoint=checkpoint_of,
         processes=config["training"]["gpus_per_run"],
         precision=config["training"]["precision"],
-        compiled=config["training"]["compile"],
+        compile=config["training"]["compile"],
         images_at_once=config["training"]["images_at_once"],
         block=config["training"]["shuffle_block_images"],
         window=config["training"]["shuffle_window_blocks"],

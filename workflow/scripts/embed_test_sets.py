@@ -13,14 +13,15 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from whyrobust.data.photo_store import read_images
-from whyrobust.evaluation.embed import Floats, combine_prompts, embed_images, embed_prompts, fill_prompts
+from whyrobust.evaluation.embed import Floats, embed_images
 from whyrobust.evaluation.load_run import open_run
+from whyrobust.evaluation.zero_shot import prompt_ensemble
 from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_prompt_names
+from whyrobust.training.device import choose_device
 from whyrobust.training.gpu_locks import hold_gpus
-from whyrobust.training.loop import pick_device
-from whyrobust.training.models import read_facts
+from whyrobust.training.weights import read_metadata
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -33,7 +34,7 @@ if __name__ == "__main__":
     weights = str(snakemake.input.weights)
     device, prompts = snakemake.params.device, snakemake.params.prompts
     description = snakemake.input.model or None
-    encoders = open_run(weights, description, bool(prompts), snakemake.threads, pick_device(device))
+    encoders = open_run(weights, description, bool(prompts), snakemake.threads, choose_device(device))
     workers = max(snakemake.threads, snakemake.params.loader_threads)
 
     def embed(stores: Sequence[str], table: str) -> Floats:
@@ -52,12 +53,12 @@ if __name__ == "__main__":
     for name, templates in prompts.items():
         if encoders.text is None:
             raise ValueError(f"{weights} has no text tower: it cannot read the prompt set '{name}'")
-        arrays[f"prompts.{name}"] = combine_prompts(embed_prompts(encoders.text, fill_prompts(classes, templates)))
+        arrays[f"prompts.{name}"] = prompt_ensemble(encoders.text, classes, templates)
         logger.info("prompt set %s: %d classes, %d prompts each", name, len(classes), len(templates))
     arrays |= {name: tensor.numpy() for name, tensor in load_file(weights).items() if name.startswith("classifier.")}
     for name, subset in zip(snakemake.params.fitted_on, snakemake.input.fitting_subsets, strict=True):
         arrays[f"fitting.{name}"] = embed(snakemake.input.fitting_images, subset)
         logger.info("for heads fitted on %s: %d images", name, len(arrays[f"fitting.{name}"]))
-    facts = {"images_used": str(read_facts(weights)["images_used"])}
+    metadata = {"images_used": str(read_metadata(weights)["images_used"])}
     with atomic_path(snakemake.output.embeddings) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=facts)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=metadata)

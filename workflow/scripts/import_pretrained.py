@@ -6,10 +6,9 @@ any other, embedded and scored by the same code.
 
 from typing import TYPE_CHECKING
 
-from whyrobust.evaluation.load_run import read_published
 from whyrobust.files import write_json
 from whyrobust.logs import start_log
-from whyrobust.training.models import save_weights
+from whyrobust.training.weights import read_published, save_weights
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -19,8 +18,8 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     entry = snakemake.params.published
     published = read_published(entry["model"], entry["weights"])
-    facts = {"open_clip_model": entry["model"], "preprocessing": published.preprocessing.as_dict(),
+    metadata = {"open_clip_model": entry["model"], "preprocessing": published.preprocessing.as_dict(),
              "images_used": entry["train_images"]}  # fmt: skip
-    save_weights(snakemake.output.weights, published.weights, facts)
+    save_weights(snakemake.output.weights, published.weights, metadata)
     write_json(snakemake.output.open_clip, published.open_clip_config)
     logger.info("%s with weights %s: %d tensors", entry["model"], entry["weights"], len(published.weights))

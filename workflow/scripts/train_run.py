@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from whyrobust.logs import start_log
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError
+from whyrobust.training.device import ComputeSettings
 from whyrobust.training.gpu_locks import hold_gpus
 from whyrobust.training.job import TrainingJob, carry_out, launch
-from whyrobust.training.loop import Computing
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -23,7 +23,9 @@ if __name__ == "__main__":
     # Not by way of the rule's params: these are no part of the result, so a change must not train a run again.
     settings = snakemake.config["training"]
     hold_gpus(params.device, params.processes // settings["nodes_per_run"])
-    computing = Computing(params.device, snakemake.threads, params.precision, params.compiled, params.images_at_once)
+    computing = ComputeSettings(
+        params.device, snakemake.threads, params.precision, params.compile, params.images_at_once
+    )
     job = TrainingJob(
         run=params.run,
         hyperparameters=params.hyperparameters,

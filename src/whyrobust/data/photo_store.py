@@ -50,7 +50,7 @@ PHOTOGRAPHS_PER_TASK = 512
 #: What one picture may take to decode: far more than one of `MAXIMUM_PIXELS` does.
 DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30
 
-#: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it (`models.PIXEL_MEAN`).
+#: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it.
 WHITE_PAGE_MEAN, WHITE_PAGE_STD = (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
 
 #: Mean and deviation of pixels from 0 to 1 that CLIP models are fed with (Radford et al. 2021; open_clip's constants).

@@ -1,8 +1,7 @@
-"""Heads fitted on a frozen encoder: nearest class means and linear probes.
+"""Heads fitted on a frozen encoder: nearest class means and linear probes, and the scores of linear layers.
 
-Stands alone because language at test time is one of the five causes: these heads read the same embeddings as
-zero-shot heads do, without a word of text. They are fitted on training images only; no test image takes part in a fit
-or in the choice of a penalty. Scoring is plain numpy, as in `evaluation`.
+They use the same embeddings as zero-shot heads, without text, so that language at test time can be told apart as a
+cause. They are fitted on training images only: no test image takes part in a fit or in the choice of a penalty.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-#: Score of a class that had no image to be fitted on, so that it is never predicted. Finite, since files and
-#: averages with infinities are a trap.
+#: Score of a class without an image to fit on, so that it is never predicted. Finite, since infinities spoil averages.
 NEVER = np.float32(-1e9)
 
-#: Strengths of the L2 penalty that are tried, from weak to strong (per image, see `fit_linear_probe`).
+#: Strengths of the L2 penalty that are tried, weak to strong (per image, see `fit_linear_probe`).
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -36,7 +34,7 @@ class HeadError(ValueError):
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A linear layer for raw embeddings, and how its penalty was chosen.
+    """A linear layer for raw embeddings, and the penalties it was chosen from.
 
     Attributes:
         weight: ``[classes, dim]``.
@@ -53,18 +51,20 @@ class LinearProbe:
 
 def _check(features: Floats, labels: Ints, classes: int) -> None:
     if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise HeadError(f"features are {list(features.shape)}, labels {list(labels.shape)}: give [n, dim] and [n]")
+        raise HeadError(f"features are {list(features.shape)}, labels {list(labels.shape)}: expected [n, dim] and [n]")
     if not len(labels):
-        raise HeadError("there is no labelled image to fit a head on")
+        raise HeadError("there is no labelled image to fit a head on: fit it on a labelled source")
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features)).any(axis=1).sum())
-        raise HeadError(f"{bad} of {len(features)} embeddings hold values that are not finite: look at the run")
+        raise HeadError(
+            f"{bad} of {len(features)} embeddings have values that are not finite: check the run's weights and its log"
+        )
     if labels.min() < 0 or labels.max() >= classes:
         raise HeadError(f"labels run from {labels.min()} to {labels.max()}: allowed are 0 to {classes - 1}")
 
 
 def fit_nearest_mean(features: Floats, labels: Ints, classes: int) -> Floats:
-    """Return one direction a class: the mean of its normalised embeddings, normalised.
+    """Return one direction per class: the mean of its normalised embeddings, normalised.
 
     Args:
         features: embeddings ``[n, dim]`` of training images.
@@ -92,10 +92,15 @@ def score_nearest_mean(features: Floats, directions: Floats) -> Floats:
     return scores
 
 
-def held_out_rows(labels: Ints, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return which images are held out to choose a penalty: about ``share`` of each class, never all of it.
+def score_classifier(image_features: Floats, weight: Floats, bias: Floats) -> Floats:
+    """Return a linear layer's scores ``[images, classes]`` of features ``[images, dim]``."""
+    return image_features @ weight.T + bias
 
-    Which ones depends on their position and the seed. A class with one image keeps it.
+
+def held_out_rows(labels: Ints, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return a mask ``[n]`` of the images held out to choose a penalty: about ``share`` of each class, never all of it.
+
+    The choice depends on an image's position and the seed. A class with one image keeps it.
     """
     keys = np.array([hashlib.sha256(f"{seed}\x00{row}".encode()).digest()[:8] for row in range(len(labels))])
     chosen = np.zeros(len(labels), dtype=np.bool_)
@@ -138,7 +143,7 @@ def fit_linear_probe(
     """
     import torch
 
-    from whyrobust.training.loop import pick_device
+    from whyrobust.training.device import choose_device
 
     _check(features, labels, classes)
     if not penalties or min(penalties) <= 0:
@@ -152,19 +157,19 @@ def fit_linear_probe(
         return LinearProbe(weight, bias, float(max(penalties)), ())
 
     torch.set_num_threads(threads)
-    place = pick_device(device)
+    target = choose_device(device)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation = np.where(deviation > 1e-6 * max(1e-12, float(deviation.max())), deviation, 1.0).astype(np.float32)
-    x = torch.from_numpy(np.ascontiguousarray((features - mean) / deviation, dtype=np.float32)).to(place)
-    y = torch.from_numpy(position.astype(np.int64)).to(place)
-    held_out = torch.from_numpy(held_out_rows(labels, held_out_share, seed)).to(place)
+    x = torch.from_numpy(np.ascontiguousarray((features - mean) / deviation, dtype=np.float32)).to(target)
+    y = torch.from_numpy(position.astype(np.int64)).to(target)
+    held_out = torch.from_numpy(held_out_rows(labels, held_out_share, seed)).to(target)
 
     ordered = sorted(set(penalties), reverse=True)
     candidates: list[tuple[float, float]] = []
     if len(ordered) > 1 and bool(held_out.any()):
         layer = None
         layers = {}
-        for penalty in ordered:  # from strong to weak, each from the last: the path costs less than its parts
+        for penalty in ordered:  # strong to weak, each starting from the last: a warm start costs less
             layer = _fit_layer(x[~held_out], y[~held_out], len(present), penalty, layer)
             chosen = (x[held_out] @ layer[:-1] + layer[-1]).argmax(dim=1)
             layers[float(penalty)] = layer

@@ -17,8 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from whyrobust.data.records import LABEL_SEPARATOR
-from whyrobust.evaluation.embed import EvaluationError, predict, score_classifier, score_zero_shot
-from whyrobust.evaluation.heads import score_nearest_mean
+from whyrobust.evaluation.embed import EvaluationError, Floats
+from whyrobust.evaluation.heads import score_classifier, score_nearest_mean
+from whyrobust.evaluation.zero_shot import score_zero_shot
 from whyrobust.study.plan import Head
 from whyrobust.study.restricted_axes import restricted_name
 
@@ -41,6 +42,33 @@ PREDICTION_SCHEMA = pa.schema(
 )
 
 
+def predict(scores: Floats, answers: Sequence[Sequence[int]] | None = None) -> NDArray[np.int64]:
+    """Return the answer with the highest score of each image; of equal scores the first.
+
+    Args:
+        scores: ``[images, classes]``.
+        answers: what may be predicted: class ids per answer, which takes their highest score (so that a hit on any of
+            them counts, as ObjectNet is scored). None: every class is an answer.
+
+    Returns:
+        Positions in ``answers``, ``[images]``.
+
+    Raises:
+        EvaluationError: a score is not a number, or no class may be predicted.
+    """
+    if np.isnan(scores).any():
+        images = int(np.isnan(scores).any(axis=1).sum())
+        raise EvaluationError(f"{images} images have a score that is not a number: check the run's weights")
+    if answers is None:
+        return np.argmax(scores, axis=1).astype(np.int64)
+    if not len(answers) or not all(len(answer) for answer in answers):
+        raise EvaluationError("no class may be predicted: the test set covers none of the study's classes")
+    if all(len(answer) == 1 for answer in answers):
+        return np.argmax(scores[:, [answer[0] for answer in answers]], axis=1).astype(np.int64)
+    best = np.stack([scores[:, list(answer)].max(axis=1) for answer in answers], axis=1)
+    return np.argmax(best, axis=1).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class ScoredSet:
     """The images of a test set, in the order of their embeddings, and the classes that may be predicted.
@@ -49,9 +77,9 @@ class ScoredSet:
     restricted view shares the embeddings of the whole.
 
     Attributes:
-        labels: position in ``answers`` of what is right for each image.
-        answers: what may be predicted: each is one class, or several of which any is right (ObjectNet's classes map to
-            one ImageNet id or more). None where every class may be predicted and stands for itself.
+        labels: position in ``answers`` of the correct answer of each image.
+        answers: what may be predicted: each is one class, or several of which any is correct (ObjectNet's classes map
+            to one or more ImageNet ids). None where every class may be predicted and stands for itself.
     """
 
     name: str
@@ -127,7 +155,7 @@ class ScoredSet:
 
         The test set itself must be over all classes, each standing for itself.
         """
-        position = {number: place for place, answer in enumerate(answers) for number in answer}
+        position = {number: index for index, answer in enumerate(answers) for number in answer}
         inside = np.array([label in position for label in self.labels], dtype=np.bool_)
         return replace(
             self,
@@ -139,12 +167,12 @@ class ScoredSet:
             answers=answers,
         )
 
-    def predict(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, scores: Floats) -> NDArray[np.int64]:
         """Return the answer chosen for each image from class scores ``[n, classes]`` of the embedded test set."""
         return predict(scores[self.rows], self.answers)
 
     def answer_names(self, classes: Sequence[str]) -> NDArray[np.object_]:
-        """Return what each answer is called: its classes, joined."""
+        """Return the name of each answer: its classes, joined."""
         answers = self.answers or tuple((number,) for number in range(len(classes)))
         return np.array(
             [LABEL_SEPARATOR.join(classes[number] for number in answer) for answer in answers], dtype=object
@@ -165,15 +193,13 @@ def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: Sequen
     return views
 
 
-def score_head(
-    head: Head, features: NDArray[np.float32], arrays: Mapping[str, NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def score_head(head: Head, features: Floats, arrays: Mapping[str, Floats]) -> Floats:
     """Return a head's class scores ``[n, classes]`` of image features ``[n, dim]``.
 
     Args:
         head: the head.
         features: embeddings of images.
-        arrays: what the heads of the run are made of: ``prompts.<prompt set>`` ``[classes, dim]``,
+        arrays: weights of the run's heads: ``prompts.<prompt set>`` ``[classes, dim]``,
             ``classifier.weight`` and ``classifier.bias``, ``linear_probe.<fitted on>.weight`` and ``.bias``,
             ``nearest_mean.<fitted on>`` ``[classes, dim]``.
 
@@ -198,7 +224,7 @@ def score_head(
 def score_run(
     run: str,
     heads: Sequence[Head],
-    arrays: Mapping[str, NDArray[np.float32]],
+    arrays: Mapping[str, Floats],
     views: Sequence[ScoredSet],
     classes: Sequence[str],
 ) -> pd.DataFrame:
@@ -215,7 +241,7 @@ def score_run(
 
     parts = []
     for head in heads:
-        scores_of: dict[str, NDArray[np.float32]] = {}
+        scores_of: dict[str, Floats] = {}
         for view in views:
             if view.embedded_as not in scores_of:
                 scores_of[view.embedded_as] = score_head(head, arrays[f"images.{view.embedded_as}"], arrays)

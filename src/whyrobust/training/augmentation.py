@@ -1,7 +1,7 @@
-"""Augmentation of a batch of pictures, vectorised, from random numbers drawn on the CPU.
+"""Normalisation and augmentation of a batch of images, vectorised, with random numbers from a generator on the CPU.
 
-Stands alone because which augmentation a run sees is part of what is compared: all objectives share one, but SimCLR,
-whose published augmentations are part of the method.
+`shift_zoom_flip` is the augmentation of drawings, shared by all objectives but SimCLR, whose published augmentations
+(`simclr_view`) are part of the method. Photographs are cropped when they are decoded (`whyrobust.data.photo_store`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from whyrobust.training.models import PIXEL_MEAN, PIXEL_STD
-
-#: Weights of red, green and blue in grey (ITU-R BT.601), as torchvision has them.
+#: Weights of red, green and blue in grey (ITU-R BT.601), as in torchvision.
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
 #: Chen et al. 2020, appendix A: jitter 0.8 of the images, grey 0.2, sides of a crop from 3:4 to 4:3, blur 0.5.
@@ -30,12 +28,27 @@ BLUR_SIGMAS = (0.1, 2.0)
 BLUR_FROM_SIDE_PIXELS = 64
 
 
+def normalise_pixels(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return normalised floats ``[n, 3, size, size]`` of uint8 images ``[n, size, size, 3]``, as torchvision does.
+
+    Args:
+        pixels: uint8 images.
+        mean: of red, green and blue from 0 to 1; subtracted.
+        std: divided by.
+    """
+    # Rows of pixels, not single ones: loops over three channels are too short for SIMD registers.
+    rows = pixels.float().div_(255.0).flatten(2)
+    centre = torch.tensor(mean, device=pixels.device).repeat(pixels.shape[2])
+    spread = torch.tensor(std, device=pixels.device).repeat(pixels.shape[2])
+    return rows.sub_(centre).div_(spread).view(pixels.shape).permute(0, 3, 1, 2)
+
+
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
 def _resample(images: Tensor, matrix: Tensor) -> Tensor:
-    """Return images ``[batch, 3, side, side]`` seen through affine maps ``[batch, 2, 3]``; new page is white (0)."""
+    """Return images ``[batch, 3, side, side]`` resampled by affine maps ``[batch, 2, 3]``; the outside is 0 (white)."""
     grid = nn.functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -43,7 +56,7 @@ def _resample(images: Tensor, matrix: Tensor) -> Tensor:
 def shift_zoom_flip(
     images: Tensor, max_shift_share: float, max_zoom: float, flip: bool, generator: torch.Generator
 ) -> Tensor:
-    """Shift, zoom and mirror each image ``[batch, 3, side, side]`` by random amounts; new page is white (0).
+    """Shift, zoom and mirror each image ``[batch, 3, side, side]`` by random amounts; what is outside is 0 (white).
 
     Args:
         images: normalised images.
@@ -67,7 +80,7 @@ def shift_zoom_flip(
 
 
 def random_resized_crop(images: Tensor, min_area: float, flip: bool, generator: torch.Generator) -> Tensor:
-    """Cut out a random box of each image, stretch it to the whole side, and mirror half of the images.
+    """Crop a random box of each image, stretch it to the full size, and mirror half of the images.
 
     Area uniform from ``min_area`` to 1, aspect log-uniform from 3:4 to 4:3, as in Szegedy et al. 2015 and SimCLR. A box
     that would be wider or higher than the image is cut to it.
@@ -107,25 +120,25 @@ def turn_hue(colours: Tensor, turns: Tensor) -> Tensor:
         torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
     hue = sixth + 6 * turns.view(-1, 1, 1)
-    # Each channel is the value less the spread times a trapezoid of the hue (Smith 1978).
-    places = torch.tensor([5.0, 3.0, 1.0], device=colours.device).view(1, 3, 1, 1)
-    turn = (places + hue[:, None]) % 6
+    # Each channel is the value minus the spread times a trapezoid of the hue (Smith 1978).
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=colours.device).view(1, 3, 1, 1)
+    turn = (offsets + hue[:, None]) % 6
     return value[:, None] - spread[:, None] * torch.minimum(turn, 4 - turn).clamp(0, 1)
 
 
 def change_brightness(colours: Tensor, factors: Tensor) -> Tensor:
-    """Return colours ``[batch, 3, side, side]``, from 0 to 1, times one factor an image ``[batch]``."""
+    """Return colours ``[batch, 3, side, side]``, from 0 to 1, times one factor per image ``[batch]``."""
     return (colours * factors.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def change_contrast(colours: Tensor, factors: Tensor) -> Tensor:
-    """Return colours drawn from or towards the mean grey of their image by one factor an image ``[batch]``."""
+    """Return colours moved away from or towards the mean grey of their image by one factor per image ``[batch]``."""
     mean = to_grey(colours).mean(dim=(1, 2, 3), keepdim=True)
     return (mean + factors.view(-1, 1, 1, 1) * (colours - mean)).clamp(0, 1)
 
 
 def change_saturation(colours: Tensor, factors: Tensor) -> Tensor:
-    """Return colours drawn from or towards the grey of their pixel by one factor an image ``[batch]``."""
+    """Return colours moved away from or towards the grey of their pixel by one factor per image ``[batch]``."""
     grey = to_grey(colours)
     return (grey + factors.view(-1, 1, 1, 1) * (colours - grey)).clamp(0, 1)
 
@@ -139,24 +152,25 @@ def jitter_colours(
         colours: ``[batch, 3, side, side]`` from 0 to 1.
         strength: s of the paper: factors from 1 - 0.8 s to 1 + 0.8 s, hue by up to 0.2 s of a turn.
         generator: on the CPU.
-        batch: images of the whole batch, of which ``colours`` may be a part; numbers are drawn for all.
-        own: positions of ``colours`` in the batch; None: they are all of it.
+        batch: size of the whole batch, of which ``colours`` may be one process's share; random numbers are generated
+            for all of it.
+        own: positions of ``colours`` in the batch; None: they are the whole batch.
 
     Returns:
         The same shape, from 0 to 1. The four changes come in one order for all images: the authors' code and
-        torchvision shuffle it for each image, which would cost a pass an order.
+        torchvision shuffle it per image, which would cost one pass per order.
     """
-    place = colours.device
+    device = colours.device
 
-    def drawn(low: float, high: float) -> Tensor:
+    def uniform(low: float, high: float) -> Tensor:
         numbers = _uniform(len(colours) if batch is None else batch, low, high, generator)
-        return (numbers if own is None else numbers[own]).to(place)
+        return (numbers if own is None else numbers[own]).to(device)
 
     low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
-    brightness, contrast, saturation = (drawn(low, high) for _ in range(3))
-    turns = drawn(-0.2 * strength, 0.2 * strength)
-    jittered = (drawn(0, 1) < JITTER_PROBABILITY).view(-1, 1, 1, 1)
-    grey = (drawn(0, 1) < GREY_PROBABILITY).view(-1, 1, 1, 1)
+    brightness, contrast, saturation = (uniform(low, high) for _ in range(3))
+    turns = uniform(-0.2 * strength, 0.2 * strength)
+    jittered = (uniform(0, 1) < JITTER_PROBABILITY).view(-1, 1, 1, 1)
+    grey = (uniform(0, 1) < GREY_PROBABILITY).view(-1, 1, 1, 1)
 
     changed = change_brightness(colours, brightness)
     changed = change_contrast(changed, contrast)
@@ -169,13 +183,13 @@ def jitter_colours(
 def blur(colours: Tensor, sigmas: Tensor) -> Tensor:
     """Return colours ``[batch, 3, side, side]`` blurred by a Gaussian of ``sigmas`` ``[batch]`` pixels.
 
-    The kernel is 10 % of the side wide, made odd as in the authors' code; borders are mirrored.
+    The kernel is 10 % of the side wide, rounded to an odd width as in the authors' code; borders are mirrored.
     """
     batch, channels, side, _ = colours.shape
     radius = side // 20
     offsets = torch.arange(-radius, radius + 1, device=colours.device)
     kernels = torch.softmax(-0.5 * (offsets / sigmas.to(colours.device)[:, None]) ** 2, dim=1)
-    # One group a channel of an image, so that each image has its own kernel; rows and columns one after the other.
+    # One group per channel of an image, so that each image has its own kernel; separable: rows, then columns.
     kernels = kernels.repeat_interleave(channels, dim=0)[:, None]
     planes = nn.functional.pad(colours, [radius] * 4, mode="reflect").view(1, batch * channels, side + 2 * radius, -1)
     rows = nn.functional.conv2d(planes, kernels[:, :, None, :], groups=batch * channels)
@@ -189,8 +203,8 @@ def simclr_view(
     flip: bool,
     colour_strength: float,
     generator: torch.Generator,
-    mean: Sequence[float] = PIXEL_MEAN,
-    std: Sequence[float] = PIXEL_STD,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> Tensor:
     """Return one SimCLR view of normalised images ``[batch, 3, side, side]``: crop, flip, colour jitter, grey, blur.
 
@@ -222,7 +236,8 @@ def simclr_colours(
 ) -> Tensor:
     """Return normalised images ``[n, 3, side, side]`` after SimCLR's colour jitter, grey and blur.
 
-    Where they are a part of a batch, ``batch`` is its size and ``own`` their positions in it, as in `jitter_colours`.
+    Where they are one process's share of a batch, ``batch`` is its size and ``own`` their positions in it, as in
+    `jitter_colours`.
     """
     centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
     spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from whyrobust.data.photo_store import Preprocessing, read_picture, training_crop
 from whyrobust.data.pixel_store import Pixels
-from whyrobust.training.augmentation import shift_zoom_flip, simclr_colours, simclr_view
+from whyrobust.training.augmentation import normalise_pixels, shift_zoom_flip, simclr_colours, simclr_view
 from whyrobust.training.distributed import ALONE, Ranks
-from whyrobust.training.models import normalise_pixels
 
 #: Batches that are decoded ahead of the one that is learnt from.
 BATCHES_AHEAD = 3

@@ -36,9 +36,12 @@ from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
 from whyrobust.training.batches import ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints, StoppedError
+from whyrobust.training.device import ComputeSettings, choose_device
 from whyrobust.training.distributed import ALONE, Ranks, joined
-from whyrobust.training.loop import Computing, Hyperparameters, Progress, pick_device, train
-from whyrobust.training.models import open_clip_config, read_model_config, read_weights, save_weights, tokenize
+from whyrobust.training.loop import Hyperparameters, Progress, train
+from whyrobust.training.models import read_model_config
+from whyrobust.training.text_encoder import tokenize
+from whyrobust.training.weights import open_clip_config, read_weights, save_weights
 
 logger = logging.getLogger("whyrobust")
 
@@ -56,7 +59,7 @@ class TrainingJob:
     Attributes:
         run: facts of the run, as in runs.csv.
         hyperparameters: of `whyrobust.training.loop.Hyperparameters`.
-        computing: of `whyrobust.training.loop.Computing`.
+        computing: of `whyrobust.training.device.ComputeSettings`.
         image_size: side of the images in pixels.
         normalisation: of `whyrobust.data.photo_store.study_preprocessing`.
         loader_threads: that decode photographs, of each process.
@@ -112,7 +115,7 @@ class TrainingJob:
         told = {
             "run": self.run,
             "hyperparameters": self.hyperparameters,
-            "computing": {key: self.computing[key] for key in ("device", "threads", "precision", "compiled")},
+            "computing": {key: self.computing[key] for key in ("device", "threads", "precision", "compile")},
             "images": [self.image_size, self.normalisation, self.block, self.window],
             "files": [checksum(path) for path in files + ([self.pretrained] if self.pretrained else [])],
             "code": self.code,
@@ -210,7 +213,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = ALONE) -> None:
             classes=len(classes),
             hyper=hyper,
             seed=job.run["seed"],
-            computing=Computing(**job.computing),
+            computing=ComputeSettings(**job.computing),
             report=show,
             initial=read_weights(job.pretrained) if job.pretrained else None,
             block=job.block,
@@ -236,7 +239,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = ALONE) -> None:
     facts = job.run | {"classes": classes, "images_used": len(uids), "preprocessing": preprocessing.as_dict()}
     write_json(
         job.open_clip,
-        open_clip_config(model_config, preprocessing.as_dict(), siglip=job.run["objective"] == "siglip"),
+        open_clip_config(model_config, preprocessing.as_dict(), has_logit_bias="logit_bias" in weights),
     )
     save_weights(job.weights, weights, facts)
     checkpoints.remove()
@@ -340,7 +343,7 @@ def main(job_file: str) -> None:
     job = TrainingJob(**json.loads(Path(job_file).read_text(encoding="utf-8")))
     if os.environ["RANK"] == "0":
         start_log(job.log, go_on=True)
-    with joined(pick_device(job.computing["device"]).type) as ranks:
+    with joined(choose_device(job.computing["device"]).type) as ranks:
         try:
             carry_out(job, ranks)
         except StoppedError as stopped:

@@ -10,24 +10,23 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from whyrobust.training.batches import Augmentation, TrainingImages
 from whyrobust.training.checkpoints import Checkpoints, StoppedError, stop_requests
+from whyrobust.training.device import ComputeSettings, choose_device, make_repeatable
 from whyrobust.training.distributed import ALONE, Ranks, mean_over_ranks, share_batch_norms
 from whyrobust.training.grad_cache import backward
-from whyrobust.training.models import image_encoder_weights, load_weights
 from whyrobust.training.objectives import build_objective
+from whyrobust.training.weights import extract_encoder_weights, load_weights
 
 logger = logging.getLogger("whyrobust")
 
@@ -91,26 +90,6 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True)
-class Computing:
-    """How a run is computed: decides time, memory and rounding, not what is learnt.
-
-    Attributes:
-        device: 'cpu', 'cuda' or 'auto'.
-        threads: CPU threads; they decide the order in which sums are taken.
-        precision: 'fp32', or 'bf16' for autocast: products in 16 bits, weights, sums and losses in 32.
-        compiled: translate the image encoder with torch.compile, which takes a minute and a C++ compiler.
-        images_at_once: views that one forward pass takes, for batches that do not fit into memory, see
-            `whyrobust.training.grad_cache.backward`; None: the whole batch.
-    """
-
-    device: str
-    threads: int = 1
-    precision: str = "fp32"
-    compiled: bool = False
-    images_at_once: int | None = None
-
-
-@dataclass(frozen=True)
 class Progress:
     """What is known after a step: for the progress bar and the log."""
 
@@ -119,36 +98,6 @@ class Progress:
     loss: float
     learning_rate: float
     images_per_second: float
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that ``name`` asks for; ``auto`` is a GPU where there is one.
-
-    Raises:
-        TrainingError: a GPU is asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(
-            "training.device is cuda, and torch sees no GPU here: set it to auto or cpu, or install a build of torch "
-            "for your GPU's driver"
-        )
-    return torch.device(name)
-
-
-def make_repeatable(seed: int, threads: int) -> None:
-    """Seed every generator and forbid operations whose result can change from run to run.
-
-    The thread count is part of the result, since it decides the order in which sums are taken.
-    """
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    # A help for finding reads of memory that was never written; it takes up to a sixth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def sample_order(
@@ -218,7 +167,7 @@ def train(
     classes: int,
     hyper: Hyperparameters,
     seed: int,
-    computing: Computing,
+    computing: ComputeSettings,
     report: Callable[[Progress], None],
     initial: Mapping[str, Tensor] | None = None,
     block: int = 1,
@@ -255,13 +204,13 @@ def train(
     """
     checkpoints = checkpoints or Checkpoints()
     make_repeatable(seed, computing.threads)
-    device = pick_device(computing.device)
+    device = choose_device(computing.device)
     objective = build_objective(
         objective_name, model_config, classes, hyper.label_smoothing, hyper.temperature, hyper.projection_dim, ranks
     )
     objective.expect(targets)
     if initial is not None:
-        load_weights(objective.encoder, image_encoder_weights(initial), "the pretrained run")
+        load_weights(objective.encoder, extract_encoder_weights(initial), "the pretrained run")
     if ranks.size > 1:
         share_batch_norms(objective, device)
         # All start from the same weights; from here on, what is random within a model is random on each.
@@ -274,7 +223,7 @@ def train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    if computing.compiled:
+    if computing.compile:
         objective.encoder.compile()
     forward: nn.Module = objective
     unsynced: Callable[[], Any] = nullcontext

@@ -17,15 +17,9 @@ from torch import Tensor, nn
 
 from whyrobust.training.distributed import ALONE, Ranks, gather
 from whyrobust.training.losses import nt_xent, supervised_contrastive
-from whyrobust.training.models import (
-    build_image_encoder,
-    build_two_towers,
-    encode_text,
-    encoder_of,
-    encoder_prefix,
-    open_clip_names,
-)
-from whyrobust.training.vocabulary import UsedEmbedding, narrow_vocabulary
+from whyrobust.training.models import build_image_encoder, build_two_towers, encoder_of
+from whyrobust.training.text_encoder import UsedEmbedding, encode_text, narrow_vocabulary
+from whyrobust.training.weights import export_encoder_weights, open_clip_names
 
 #: The logit scale's ceiling of CLIP (Radford et al. 2021, section 2.5).
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -99,11 +93,6 @@ class Loss(nn.Module):
         return self.features(images, targets)
 
 
-def _encoder_weights(encoder: nn.Module, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of an image encoder under open_clip's names."""
-    return {encoder_prefix(config) + name: tensor for name, tensor in encoder.state_dict().items()}
-
-
 def _needed(targets: Tensor | None, objective: str) -> Tensor:
     if targets is None:
         raise ValueError(f"objective '{objective}' learns from targets: give one an image")
@@ -145,7 +134,7 @@ class CrossEntropyObjective(Loss):
     def checkpoint_weights(self, shrunk: float = 1.0) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names and the linear layer as ``classifier.*``."""
         layer = {f"classifier.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
-        return _encoder_weights(self.image_encoder, self.config) | layer
+        return export_encoder_weights(self.image_encoder, self.config) | layer
 
 
 class TwoTowerObjective(Loss):
@@ -171,7 +160,7 @@ class TwoTowerObjective(Loss):
         captions = _needed(targets, self.name)
         return (
             nn.functional.normalize(self.model.visual(images).float(), dim=-1),
-            nn.functional.normalize(encode_text(self.model, captions).float(), dim=-1),
+            nn.functional.normalize(encode_text(self.model.text, captions).float(), dim=-1),
         )
 
     @torch.no_grad()
@@ -258,7 +247,7 @@ class ViewsObjective(Loss):
 
     def checkpoint_weights(self, shrunk: float = 1.0) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names, without the projection head."""
-        return _encoder_weights(self.image_encoder, self.config)
+        return export_encoder_weights(self.image_encoder, self.config)
 
 
 class SupconObjective(ViewsObjective):

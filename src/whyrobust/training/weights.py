@@ -1,0 +1,264 @@
+"""Weights on disk: reading, writing and naming them, those of runs and of published models.
+
+A run's weights are a safetensors file (numbers and no code) under open_clip's names, with metadata of the run as JSON
+in its header. `open_clip_config` describes the file to open_clip; `read_published` brings a published model into this
+form.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from whyrobust.data.photo_store import Preprocessing
+from whyrobust.files import atomic_path
+from whyrobust.training.models import (
+    IMAGE_ENCODERS,
+    ModelError,
+    build_image_encoder,
+    build_two_towers,
+    is_own_encoder,
+)
+
+#: Prefixes of an image encoder's weights in a checkpoint: of `IMAGE_ENCODERS`, which open_clip wraps as a timm trunk,
+#: and of open_clip's own encoders.
+OWN_ENCODER_PREFIX, ENCODER_PREFIX = "visual.trunk.", "visual."
+
+#: Modules of the text tower that are at the top level of open_clip's CLIP class (its own conversion has the same list).
+TEXT_TOWER_MODULES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
+
+#: Key of the run's metadata in the header of a weights file.
+METADATA_KEY = "facts"
+
+
+def save_weights(path: Path | str, weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write weights as safetensors, whole or not at all, with ``metadata`` as JSON in the header."""
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+            temporary,
+            metadata={METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)},
+        )
+
+
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Read the metadata in the header of a weights file, without its tensors.
+
+    Raises:
+        ModelError: the file cannot be read, or has no metadata: this program did not write it.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            text = (handle.metadata() or {}).get(METADATA_KEY, "")
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        metadata: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(
+            f"{path} has no metadata of a run in its header: it was not written by train_run, train the run again"
+        ) from error
+    return metadata
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        ModelError: it is no safetensors file, or is truncated.
+    """
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return weights
+
+
+def _unreadable(path: Path | str, error: Exception) -> ModelError:
+    return ModelError(f"{path} cannot be read as weights ({error}): delete it and run again")
+
+
+# --- Names of weights ---------------------------------------------------------------------------------------
+
+
+def open_clip_names(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of two towers under the names of the class that open_clip builds from the description."""
+    if config.get("custom_text"):
+        return dict(weights)
+    return {name.removeprefix("text."): tensor for name, tensor in weights.items()}
+
+
+def own_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `open_clip_names`."""
+    return {
+        f"text.{name}" if name.split(".")[0] in TEXT_TOWER_MODULES else name: tensor for name, tensor in weights.items()
+    }
+
+
+def export_encoder_weights(encoder: nn.Module, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of an image encoder under open_clip's names."""
+    prefix = OWN_ENCODER_PREFIX if is_own_encoder(config) else ENCODER_PREFIX
+    return {prefix + name: tensor for name, tensor in encoder.state_dict().items()}
+
+
+def extract_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the image encoder's weights of a checkpoint of any objective, by the encoder's own names."""
+    own = any(name.startswith(OWN_ENCODER_PREFIX + "stages.") for name in weights)
+    prefix = OWN_ENCODER_PREFIX if own else ENCODER_PREFIX
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+# --- Weights into models ------------------------------------------------------------------------------------
+
+
+def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
+    """Return the image encoder of a run of any objective, in evaluation mode."""
+    encoder = build_image_encoder(config)
+    load_weights(encoder, extract_encoder_weights(read_weights(path)), f"{path}")
+    return encoder.eval()
+
+
+def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
+    """Return the open_clip model of a run trained on captions, in evaluation mode."""
+    weights = own_names(read_weights(path))
+    # SigLIP has a bias, CLIP has none; its initial value does not matter, since it is loaded.
+    bias = {"init_logit_bias": 0.0} if "logit_bias" in weights else {}
+    model = build_two_towers(dict(config) | bias)
+    load_weights(model, weights, f"{path}")
+    return model.eval()
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
+    """Load weights into a model.
+
+    Raises:
+        ModelError: they are of another architecture; the message names both, and the first weight that differs.
+    """
+    difference = _first_difference(weights, model.state_dict())
+    if difference:
+        raise ModelError(
+            f"weights of {origin} are of {_architecture(weights)} and do not fit {_architecture(model.state_dict())}: "
+            f"{difference}; use a run with the same model and embed_dim"
+        )
+    model.load_state_dict(weights)
+
+
+def _architecture(weights: Mapping[str, Tensor]) -> str:
+    """Describe the architecture that weights are of, by their names and the width of the embedding."""
+    if not weights:
+        return "no model"
+    for encoder in IMAGE_ENCODERS.values():
+        with torch.device("meta"):
+            names = encoder().state_dict().keys()
+        if weights.keys() == names:
+            return f"{encoder.__name__} with an embedding of {weights['projection.weight'].shape[0]}"
+    return f"another model with {len(weights)} weights"
+
+
+def _first_difference(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return the first weight that is missing, of another shape or not wanted; "" where all fit."""
+    for name, tensor in wanted.items():
+        if name not in found:
+            return f"'{name}' {list(tensor.shape)} is missing"
+        if found[name].shape != tensor.shape:
+            return f"'{name}' is {list(found[name].shape)} instead of {list(tensor.shape)}"
+    for name, tensor in found.items():
+        if name not in wanted:
+            return f"'{name}' {list(tensor.shape)} is not wanted"
+    return ""
+
+
+# --- open_clip's description, and published models ----------------------------------------------------------
+
+
+def open_clip_config(
+    config: Mapping[str, Any], preprocessing: Mapping[str, Any], has_logit_bias: bool
+) -> dict[str, Any]:
+    """Return the content of ``open_clip_config.json`` beside a run's weights.
+
+    With it ``open_clip.create_model_and_transforms("local-dir:<folder of the run>")`` loads model and preprocessing.
+
+    Args:
+        config: model description.
+        preprocessing: of `Preprocessing.as_dict`.
+        has_logit_bias: whether the model has a bias beside its temperature, as SigLIP's have.
+    """
+    return {
+        "model_cfg": dict(config) | ({"init_logit_bias": 0.0} if has_logit_bias else {}),
+        "preprocess_cfg": {key: preprocessing[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+    }
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A published model as it is stored: weights, preprocessing and the description that open_clip reads back."""
+
+    weights: Mapping[str, Tensor]
+    preprocessing: Preprocessing
+    open_clip_config: Mapping[str, Any]
+
+
+def open_clip_model_name(name: str) -> str:
+    """Return the name by which open_clip knows a model; a model description (.json) is registered with it first.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    import open_clip
+
+    path = Path(name)
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise ModelError(f"there is no model description {name}")
+        if open_clip.get_model_config(path.stem) is None:
+            open_clip.add_model_config(path)
+        return path.stem
+    if open_clip.get_model_config(name) is None:
+        raise ModelError(
+            f"open_clip knows no model '{name}': choose one of open_clip.list_models(), or give a description"
+        )
+    return name
+
+
+def read_published(name: str, weights: str) -> PublishedModel:
+    """Read a published open_clip model.
+
+    Args:
+        name: open_clip's name of the architecture, for example ``RN50``, or the path of a model description.
+        weights: a file, or one of open_clip's tags, which it downloads.
+
+    Raises:
+        ModelError: open_clip does not know the architecture or the tag, or the file does not fit. Pickled files are
+            read by torch's safe loader only, so a file that would run code is refused.
+    """
+    import open_clip
+
+    name = open_clip_model_name(name)
+    if not Path(weights).is_file() and weights not in open_clip.list_pretrained_tags_by_model(name):
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise ModelError(
+            f"weights '{weights}' of '{name}' are no file and no tag that open_clip knows: its tags are {known}"
+        )
+    try:
+        model = open_clip.create_model(name, pretrained=weights, weights_only=True)
+    except Exception as error:
+        raise ModelError(f"open_clip cannot load '{name}' with weights '{weights}': {error}") from error
+    given = model.visual.preprocess_cfg
+    size = given["size"][0] if isinstance(given["size"], list | tuple) else given["size"]
+    preprocessing = Preprocessing(
+        size=int(size), mean=given["mean"], std=given["std"], interpolation=given["interpolation"],
+        resize_mode=given["resize_mode"],
+    )  # fmt: skip
+    config = {"model_cfg": copy.deepcopy(open_clip.get_model_config(name)), "preprocess_cfg": preprocessing.as_dict()}
+    return PublishedModel({key: value.clone() for key, value in model.state_dict().items()}, preprocessing, config)
