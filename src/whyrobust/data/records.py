@@ -6,14 +6,26 @@ has to be brought into this form. It stands alone because it knows nothing of wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from whyrobust.files import write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A column of uids, as Python or as Arrow holds it.
+Uids = Sequence[str] | pa.Array | pa.ChunkedArray
+
+#: Rows of a table that are looked up at a time: the result of one look-up takes 8 MB.
+MINIMUM_ROWS_LOOKED_UP = 1_000_000
 
 LABEL_SEPARATOR = ";"
 """Between the classes of a label that names several, any of which is right (ObjectNet)."""
@@ -44,6 +56,94 @@ def check_uids(uids: Iterable[object], what: str) -> None:
         if uid in seen:
             raise ValueError(f"{what}: the uid {uid!r} occurs more than once (again in row {row}); make uids unique")
         seen.add(uid)
+
+
+class MissingUidError(ValueError):
+    """Uids that a table lacks; the message says which table and names some of them."""
+
+
+def rows_of_uids(table_uids: Uids, wanted: Uids) -> NDArray[np.int64]:
+    """Return the row of each wanted uid in a table: the one join by uid.
+
+    The shorter of the two columns is hashed and the longer streams past it a chunk at a time, so that a few uids are
+    found among millions with memory for the few.
+
+    Args:
+        table_uids: the table's column of uids, each once.
+        wanted: uids, in any order; one may come more than once.
+
+    Returns:
+        int64 ``[len(wanted)]``; -1 where the table lacks the uid.
+    """
+    table, asked = _uid_column(table_uids), _uid_column(wanted)
+    rows = np.full(len(asked), -1, dtype=np.int64)
+    if len(table) <= len(asked):
+        for start, stretch in _stretches(asked, len(table)):
+            rows[start : start + len(stretch)] = _index_in(stretch, table)
+        return rows
+    for start, stretch in _stretches(table, len(asked)):
+        found = _index_in(stretch, asked)
+        here = np.flatnonzero(found >= 0)
+        rows[found[here]] = start + here
+    absent = np.flatnonzero(rows < 0)
+    if len(absent):
+        # Of a uid that is wanted twice only the first is found above.
+        rows[absent] = rows[_index_in(asked.take(pa.array(absent)), asked)]
+    return rows
+
+
+def require_rows_of_uids(table_uids: Uids, wanted: Uids, table: str) -> NDArray[np.int64]:
+    """Return the row of each wanted uid in a table, see `rows_of_uids`.
+
+    Args:
+        table_uids: the table's column of uids, each once.
+        wanted: uids, in any order; one may come more than once.
+        table: what the table is, for messages, for example its path.
+
+    Raises:
+        MissingUidError: the table lacks some.
+    """
+    rows = rows_of_uids(table_uids, wanted)
+    absent = np.flatnonzero(rows < 0)
+    if len(absent):
+        examples = ", ".join(f"'{wanted[int(row)]}'" for row in absent[:5])
+        raise MissingUidError(
+            f"{table} lacks {len(absent)} of {len(rows)} uids, for example {examples}: build it again, or keep to its "
+            "uids"
+        )
+    return rows
+
+
+def has_uids(table_uids: Uids, asked: Uids) -> NDArray[np.bool_]:
+    """Return which of the asked uids a table has, bool ``[len(asked)]``."""
+    table, uids = _uid_column(table_uids), _uid_column(asked)
+    return np.asarray(pc.is_in(uids, value_set=table).to_numpy(), dtype=np.bool_)
+
+
+def _uid_column(uids: Uids) -> pa.ChunkedArray:
+    """Return uids as an Arrow column of strings, without copying what Arrow holds."""
+    if not isinstance(uids, (pa.Array, pa.ChunkedArray)):
+        uids = pa.array(uids, pa.string())
+    column = uids if isinstance(uids, pa.ChunkedArray) else pa.chunked_array([uids])
+    return column if column.type == pa.string() else column.cast(pa.string())
+
+
+def _stretches(column: pa.ChunkedArray, hashed: int) -> Iterator[tuple[int, pa.ChunkedArray]]:
+    """Yield (first row, rows) of a column that is looked up among ``hashed`` uids.
+
+    Arrow hashes those uids anew for each stretch, so that at least as many rows are looked up at a time: hashing then
+    takes less time than the look-ups, and a stretch's result less memory than the hash table.
+    """
+    count = max(1, len(column) // max(hashed, MINIMUM_ROWS_LOOKED_UP))
+    length = -(-len(column) // count)
+    for start in range(0, len(column), max(1, length)):
+        yield start, column.slice(start, length)
+
+
+def _index_in(column: pa.ChunkedArray, values: pa.ChunkedArray) -> NDArray[np.int32]:
+    """Return the index of each of a column's uids among ``values``, -1 where it is none of them."""
+    found: NDArray[np.int32] = pc.fill_null(pc.index_in(column, value_set=values), -1).to_numpy()
+    return found
 
 
 def to_table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
@@ -94,7 +194,7 @@ def _plain(value: object) -> object:
     """Return a value as Arrow takes it: None for any kind of missing, a list for any kind of sequence."""
     if isinstance(value, str):
         return value
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value):
         return None
     if hasattr(value, "tolist"):
         value = value.tolist()
