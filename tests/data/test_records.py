@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whyrobust.data import records
 from whyrobust.data.records import (
     DRAWING_SCHEMA,
     RECORD_SCHEMA,
+    MissingUidError,
     check_uids,
+    has_uids,
     read_drawings,
     read_records,
+    read_rows_of_uids,
+    require_rows_of_uids,
+    rows_of_uids,
     write_drawings,
     write_records,
 )
@@ -143,3 +149,59 @@ def test_check_uids_accepts_unique_text():
     check_uids(["a", "b"], "table")
     with pytest.raises(ValueError, match="table"):
         check_uids(["a", "a"], "table")
+
+
+def rows_by_a_loop(table, wanted):
+    row_of = {uid: row for row, uid in enumerate(table)}
+    return [row_of.get(uid, -1) for uid in wanted]
+
+
+def as_chunks(uids, length):
+    chunks = [pa.array(uids[start : start + length], pa.string()) for start in range(0, len(uids), length)]
+    return pa.chunked_array(chunks, pa.string())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    table=st.lists(st.integers(0, 30).map(str), unique=True),
+    wanted=st.lists(st.integers(0, 30).map(str), max_size=60),
+    chunk=st.integers(1, 7),
+    at_a_time=st.integers(1, 7),
+)
+def test_rows_of_uids_are_those_of_a_plain_loop_whatever_is_longer_and_however_it_is_cut(
+    table, wanted, chunk, at_a_time
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "MINIMUM_ROWS_LOOKED_UP", at_a_time)
+        expected = rows_by_a_loop(table, wanted)
+        assert rows_of_uids(table, wanted).tolist() == expected
+        found = rows_of_uids(as_chunks(table, chunk), as_chunks(wanted, chunk))
+        assert found.tolist() == expected and found.dtype == np.int64
+        assert has_uids(as_chunks(table, chunk), wanted).tolist() == [row >= 0 for row in expected]
+
+
+def test_uids_of_any_arrow_type_are_joined():
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        table = pa.array(["a", "b", "c"], pa.string()).cast(kind)
+        assert rows_of_uids(table, ["c", "x", "c"]).tolist() == [2, -1, 2]
+        assert rows_of_uids(["c", "a"], table).tolist() == [1, -1, 0]
+
+
+def test_a_uid_that_a_table_lacks_is_named_with_the_table():
+    assert require_rows_of_uids(["a", "b"], ["b", "a"], "records").tolist() == [1, 0]
+    for wanted in (["a", "x", "y"], pa.array(["a", "x", "y"]), as_chunks(["a", "x", "y"], 2)):
+        with pytest.raises(MissingUidError, match=r"^here\.parquet lacks 2 of 3 uids, for example 'x', 'y': build"):
+            require_rows_of_uids(["a", "b"], wanted, "here.parquet")
+
+
+def test_rows_of_several_files_are_read_in_the_order_of_the_uids(tmp_path):
+    paths = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    for number, path in enumerate(paths):
+        uids = [f"u{number}{row}" for row in range(3)]
+        pq.write_table(pa.table({"label": ["cat", None, "dog"], "uid": uids, "other": [1, 2, 3]}), path)
+    found = read_rows_of_uids(paths, ["label"], ["u12", "u01", "u00", "u12"])
+    assert found.to_pydict() == {"label": ["dog", None, "cat", "dog"]}
+    assert read_rows_of_uids(paths, ["uid", "label"], ["u10"]).to_pydict() == {"uid": ["u10"], "label": ["cat"]}
+    assert len(read_rows_of_uids(paths, ["uid"], [])) == 0
+    with pytest.raises(MissingUidError, match=r"1\.parquet lacks 1 of 2 uids, for example 'u20'"):
+        read_rows_of_uids(paths, ["label"], ["u10", "u20"])

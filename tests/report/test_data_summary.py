@@ -21,7 +21,7 @@ from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.label_matcher import LabelMatcher
 from whyrobust.data.photo_store import Preprocessing, preprocess, write_photographs
 from whyrobust.data.pixel_store import MissingImageError, write_images
-from whyrobust.data.records import write_records
+from whyrobust.data.records import MissingUidError, write_records
 from whyrobust.data.subsets import draw_subset
 from whyrobust.report import data_summary
 from whyrobust.report.data_summary import (
@@ -201,7 +201,7 @@ def test_samples_are_kept_records_in_the_order_of_the_draw(tmp_path):
     assert again["uid"].to_pylist() == [record["uid"] for record in chosen]
     assert len(choose_samples(tmp_path / "a.parquet", kept[:3], 8, seed=0)) == 3
     assert len(choose_samples(tmp_path / "a.parquet", [], 8, seed=0)) == 0
-    with pytest.raises(DescriptionError, match="no record of 'lost'"):
+    with pytest.raises(MissingUidError, match=r"lacks 1 of .* 'lost'"):
         choose_samples(tmp_path / "a.parquet", ["lost"], 8, seed=0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: A column of uids, as Python or as Arrow holds it.
-Uids = Sequence[str] | pa.Array | pa.ChunkedArray
+Uids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
 #: Rows of a table that are looked up at a time: the result of one look-up takes 8 MB.
 MINIMUM_ROWS_LOOKED_UP = 1_000_000
@@ -118,6 +118,28 @@ def has_uids(table_uids: Uids, asked: Uids) -> NDArray[np.bool_]:
     """Return which of the asked uids a table has, bool ``[len(asked)]``."""
     table, uids = _uid_column(table_uids), _uid_column(asked)
     return np.asarray(pc.is_in(uids, value_set=table).to_numpy(), dtype=np.bool_)
+
+
+def read_rows_of_uids(paths: Sequence[Path | str], columns: Sequence[str], uids: Uids) -> pa.Table:
+    """Return some columns of Parquet tables with a column ``uid``: a row for each of ``uids``, in their order.
+
+    Rows of other uids are left out while the tables are read, so that memory grows with ``uids`` and not with tables of
+    millions of rows.
+
+    Args:
+        paths: the tables, read as one.
+        columns: the columns wanted.
+        uids: uids, in any order; one may come more than once.
+
+    Raises:
+        MissingUidError: the tables lack some.
+    """
+    wanted = _uid_column(uids)
+    only = pc.field("uid").isin(wanted.combine_chunks())
+    read = list(dict.fromkeys(["uid", *columns]))
+    table = pa.concat_tables(pq.read_table(path, columns=read, filters=only) for path in paths)
+    rows = require_rows_of_uids(table["uid"], wanted, ", ".join(map(str, paths)))
+    return table.select(list(columns)).take(pa.array(rows))
 
 
 def _uid_column(uids: Uids) -> pa.ChunkedArray:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
 from whyrobust.data.photo_store import Preprocessing, holds_photographs, read_images
 from whyrobust.data.pixel_store import Pixels
-from whyrobust.data.records import LABEL_SEPARATOR
+from whyrobust.data.records import LABEL_SEPARATOR, read_rows_of_uids, rows_of_uids
 from whyrobust.data.subsets import draw_subset
 
 if TYPE_CHECKING:
@@ -117,16 +116,16 @@ def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> 
     """
     labels, start = kept["label"].combine_chunks(), 0
     uids = pa.concat_tables(pq.read_table(path, columns=["uid"]) for path in paths)["uid"]
-    row_of = pc.index_in(uids, value_set=kept["uid"]).combine_chunks()
-    if len(row_of) - row_of.null_count != len(kept):
-        raise DescriptionError(
-            f"{paths[0]} has captions of {len(row_of) - row_of.null_count} of {len(kept)} images: assemble them again"
-        )
+    row_of = rows_of_uids(kept["uid"], uids)
+    held = int((row_of >= 0).sum())
+    if held != len(kept):
+        raise DescriptionError(f"{paths[0]} has captions of {held} of {len(kept)} images: assemble them again")
     for path in paths:
         for batch in pq.ParquetFile(path).iter_batches(columns=[variant]):
-            rows = row_of.slice(start, len(batch))
-            texts = batch.column(0).filter(pc.is_valid(rows))
-            yield from zip(texts.to_pylist(), labels.take(rows.drop_null()).to_pylist(), strict=True)
+            rows = row_of[start : start + len(batch)]
+            kept_here = rows >= 0
+            texts = batch.column(0).filter(pa.array(kept_here))
+            yield from zip(texts.to_pylist(), labels.take(pa.array(rows[kept_here])).to_pylist(), strict=True)
             start += len(batch)
 
 
@@ -225,20 +224,12 @@ def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int
         ``uid, title, description, tags, label``.
 
     Raises:
-        DescriptionError: a kept uid has no record.
+        MissingUidError: a kept uid has no record.
     """
     # A chunk at a time, and filtered while they are read: 15 million records do not become Python objects for forty.
     uids = (uid for chunk in kept.chunks for uid in chunk.to_pylist())
     shown = draw_subset(uids, min(size, len(kept)), seed) if len(kept) else []
-    columns = ["uid", "title", "description", "tags", "label"]
-    table = pq.read_table(path, columns=columns, filters=pc.field("uid").isin(pa.array(shown, pa.string())))
-    row_of = {uid: row for row, uid in enumerate(table["uid"].to_pylist())}
-    missing = [uid for uid in shown if uid not in row_of]
-    if missing:
-        raise DescriptionError(
-            f"{path} has no record of '{missing[0]}' ({len(missing)} of {len(shown)}): build it again"
-        )
-    return table.take(pa.array([row_of[uid] for uid in shown], pa.int64()))
+    return read_rows_of_uids([path], ["uid", "title", "description", "tags", "label"], shown)
 
 
 def sample_pairs(pairs: pd.DataFrame, per_band: int) -> pd.DataFrame:

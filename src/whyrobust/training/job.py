@@ -22,8 +22,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -31,6 +29,7 @@ from tqdm import tqdm
 
 from whyrobust.data.photo_store import Preprocessing, holds_photographs, open_locations, study_preprocessing
 from whyrobust.data.pixel_store import read_pixels
+from whyrobust.data.records import read_rows_of_uids
 from whyrobust.files import atomic_path, checksum, write_json
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
@@ -124,17 +123,6 @@ class TrainingJob:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def look_up(paths: Sequence[str], column: str, uids: Sequence[str]) -> list[str | None]:
-    """Return what a column of several tables with a ``uid`` says of each uid."""
-    value_of: dict[str, str | None] = {}
-    wanted = pc.field("uid").isin(pa.array(uids, pa.string()))
-    for path in paths:
-        # Only the rows of the subset, of what may be millions.
-        table = pq.read_table(path, columns=["uid", column], filters=wanted)
-        value_of |= dict(zip(table["uid"].to_pylist(), table[column].to_pylist(), strict=True))
-    return [value_of[uid] for uid in uids]
-
-
 def read_targets(
     job: TrainingJob, classes: Sequence[str], model_config: Mapping[str, Any]
 ) -> tuple[list[str], Tensor | None]:
@@ -153,14 +141,16 @@ def read_targets(
     targets: Tensor | None = None
     supervision = job.run["supervision"]
     if supervision == "captions":
-        found = look_up(job.captions, job.run["caption"], uids)
+        variant = job.run["caption"]
+        found = read_rows_of_uids(job.captions, [variant], uids)[variant].to_pylist()
         uids = [uid for uid, text in zip(uids, found, strict=True) if text is not None]
         captions = [text for text in found if text is not None]
         targets = tokenize(captions, model_config["text_cfg"]["context_length"])
         logger.info("first captions: %s", captions[:5])
     elif supervision == "labels":
         by_text = job.run["labels"] == "text_match"
-        labels = look_up(job.matched_labels, "label", uids) if by_text else subset["label"].to_pylist()
+        labelled = read_rows_of_uids(job.matched_labels, ["label"], uids) if by_text else subset
+        labels = labelled["label"].to_pylist()
         uids = [uid for uid, label in zip(uids, labels, strict=True) if label is not None]
         id_of = {name: number for number, name in enumerate(classes)}
         targets = torch.tensor([id_of[label] for label in labels if label is not None])
