@@ -11,7 +11,8 @@ import pandas as pd
 from PIL import Image
 
 from whyrobust.analysis.effective_robustness import fit_baseline
-from whyrobust.report.page import DataTables, Making, ReferenceTables, RunTables, StudyTables, render_report
+from whyrobust.report.page import PageSettings, render_report
+from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.study.plan import RUN_COLUMNS
 from whyrobust.study.stages import STAGES
 
@@ -401,23 +402,29 @@ def make_making():
     )
 
 
-def make_page(baseline=True, names=str, **changes):
+SETTINGS = PageSettings(
+    name="made up",
+    test_kinds={},
+    similarity=0.97,
+    text_fields=["title", "tags"],
+    scale="logit",
+    colours={},
+    accuracy_confidence=0.995,
+    effect_confidence=0.95,
+)
+
+
+def make_page(baseline=True, names=str, test_kinds=None, **changes):
     """Return the page of a made-up study as HTML; ``changes`` replace arguments of ``render_report``."""
     study = make_study(make_runs(names=names), baseline)
     data = make_data(names)
     given = {
-        "name": "made up",
+        "settings": replace(SETTINGS, test_kinds=test_kinds or {}),
         "study": study,
         "data": data,
         "details": make_details(study, data),
         "reference": make_reference(),
         "making": make_making(),
-        "test_kinds": {},
-        "similarity": 0.97,
-        "text_fields": ["title", "tags"],
-        "scale": "logit",
-        "colours": {},
-        "confidence": (0.995, 0.95),
     } | changes
     return render_report(**given)
 

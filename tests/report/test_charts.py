@@ -18,10 +18,18 @@ from scipy.special import logit
 from scipy.stats import norm
 
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
-from whyrobust.report.cause_charts import causes_chart, causes_panel, first_comparisons
+from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
+from whyrobust.report.charts.points import note_points
+from whyrobust.report.charts.robustness import (
+    PrintLayout,
+    RobustnessData,
+    choose_published_styles,
+    robustness_chart,
+    robustness_panel,
+)
+from whyrobust.report.findings import main_comparisons
 from whyrobust.report.number_format import judge_effect
 from whyrobust.report.render import measure_chart, save_figure
-from whyrobust.report.robustness_charts import choose_reference_styles, note_points, robustness_chart, robustness_panel
 from whyrobust.report.theme import (
     DOUBLE_COLUMN_POINTS,
     FILE_THEME,
@@ -127,7 +135,7 @@ def test_kinds_are_told_apart_by_colour_and_shape():
     few = choose_styles(kinds[: len(PALETTE)]).values()
     assert len({colour for colour, _ in few}) == len({shape for _, shape in few}) == len(PALETTE)
     assert choose_styles(kinds, {"kind 3": "#123456"})["kind 3"][0] == "#123456"
-    assert choose_reference_styles(["standard models", "CLIP"])["standard models"] == (NEUTRAL, "circle")
+    assert choose_published_styles(["standard models", "CLIP"])["standard models"] == (NEUTRAL, "circle")
 
 
 def test_colours_are_told_apart_by_lightness_or_hue_in_every_kind_of_colour_blindness():
@@ -161,7 +169,9 @@ def test_colours_are_told_apart_by_lightness_or_hue_in_every_kind_of_colour_blin
 )
 def test_every_point_is_drawn_or_noted(accuracies, scale):
     points = draw_points(accuracies)
-    panel = robustness_panel(points, *draw_lines(), "v2", choose_styles(["CLIP on web titles"]), scale)
+    panel = robustness_panel(
+        RobustnessData(points, *draw_lines(), scale), "v2", choose_styles(["CLIP on web titles"]), PrintLayout()
+    )
     drawn = {row["words"]: row for row in drawn_rows(panel) if "words" in row}
     notes = " ".join(note_points(points, "v2", scale))
     absent = [row.words for row in points.itertuples() if math.isnan(row.id_accuracy) or math.isnan(row.shift_accuracy)]
@@ -191,7 +201,7 @@ def test_wrapped_text_loses_no_letter_and_fits(text, width):
 
 
 def test_the_first_contrast_of_each_cause():
-    chosen = first_comparisons(draw_causes())
+    chosen = main_comparisons(draw_causes())
     assert len(chosen) == 5 * 4 and chosen["comparison"].str.startswith("0:").all()
 
 
@@ -214,7 +224,7 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
     if figure == "causes":
         chart = causes_chart(causes, total=total, columns=2 if total == DOUBLE_COLUMN_POINTS else 1)
     else:
-        chart = robustness_chart(points, *draw_lines(shifts), total=total)
+        chart = robustness_chart(RobustnessData(points, *draw_lines(shifts)), total=total)
     svg, pdf, png, spec, csv = save_figure(chart, tmp_path, figure, points)
     assert measure_chart(chart)[0] == total
     # A PDF says its size in points of 1/72 inch.
@@ -237,7 +247,7 @@ def test_a_verdict_has_a_shape_of_its_own():
         [("loss", "a", f"shift {effect}", 1, 3, effect, effect - 1, effect + 1) for effect in (5, -5, 0)],
         columns=CAUSE_COLUMNS,
     )
-    (panel,) = (causes_panel(rows, "loss", total=DOUBLE_COLUMN_POINTS),)
+    panel = causes_panel(rows, "loss", print_layout(rows))
     (shapes,) = (
         layer.encoding.shape.to_dict()["scale"] for layer in panel.layer if "shape" in layer.encoding.to_dict()
     )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pages import emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
-from whyrobust.report.page import embed_json, pack_rows
+from whyrobust.report.page_parts import embed_json, pack_rows
 
 WIDTHS = (390, 1280, 2560)
 POINTS = ".mark-symbol path[d]:not([d=''])"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.workflow.test_environments import rule_texts
-from whyrobust.report.explorer import stage_graph
+from whyrobust.study.stages import stages_before
 
 SHARED_STAGES = {
     "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
@@ -100,16 +100,17 @@ def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakem
 
 @pytest.mark.parametrize("name", ["config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"])
 def test_the_stages_shown_are_those_of_the_workflow(root, workspace, snakemake, name):
-    """The graph that Snakemake makes of the rules is the one that the page draws."""
+    """The graph that Snakemake makes of the rules is the one that the page shows."""
     done = snakemake(workspace, "--rulegraph", "--configfile", str(root / name))
     assert done.returncode == 0, done.stderr
     rules = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', done.stdout, re.MULTILINE))
     edges = re.findall(r"^\s*(\d+) -> (\d+)", done.stdout, re.MULTILINE)
     graph = nx.DiGraph([(rules[a], rules[b]) for a, b in edges if a != b and "all" not in (rules[a], rules[b])])
     graph.add_nodes_from(set(rules.values()) - {"all"})
-    drawn = stage_graph(graph.nodes)
-    assert set(drawn.nodes) == set(graph.nodes)
-    assert set(nx.transitive_reduction(graph).edges) == set(drawn.edges)
+    before = stages_before(graph.nodes)
+    assert set(before) == set(graph.nodes)
+    shown = {(need, stage) for stage, needs in before.items() for need in needs}
+    assert shown == set(nx.transitive_reduction(graph).edges)
 
 
 def test_rule_script_log_and_benchmark_names_agree(root):

@@ -1,6 +1,6 @@
-"""Axes of accuracy: logit, probit or linear, with round ticks labelled in percent.
+"""Axes of accuracy on a logit, probit or linear scale, with round ticks labelled in percent.
 
-Stands alone because Vega-Lite has no logit scale: accuracies are transformed here and the ticks are labelled back.
+Vega-Lite has no logit scale: accuracies are transformed here, and tick labels turn them back into percent.
 """
 
 from __future__ import annotations
@@ -64,32 +64,42 @@ def choose_ticks(low: float, high: float, scale: str, most: int = 7) -> list[flo
 
 
 def accuracy_axis(
-    low: float,
-    high: float,
+    span: tuple[float, float],
     scale: str,
     title: str | list[str],
     theme: Mapping[str, str],
     most: int = 7,
     margin: float = 0.0,
-    **look: Any,  # noqa: ANN401 - properties of an axis
+    **properties: Any,  # noqa: ANN401 - properties of an axis
 ) -> alt.Axis:
-    """An axis in transformed accuracy with labels in percent, none of them in the margin, a share of the axis."""
+    """Return an axis in transformed accuracy with labels in percent.
+
+    Args:
+        span: ends of the axis on the transformed scale.
+        scale: ``logit``, ``probit`` or ``linear``.
+        title: of the axis; a list is shown as lines.
+        theme: colours.
+        most: about how many labels there is room for.
+        margin: share of the axis at either end that has no label.
+        properties: further properties of the axis.
+    """
+    low, high = span
     edge = margin * (high - low)
     ticks = choose_ticks(low + edge, high - edge, scale, most)
-    places = [transform_accuracy(tick, scale) for tick in ticks]
+    values = [transform_accuracy(tick, scale) for tick in ticks]
     # Looked up by value: the same expression serves every scale, and no rounding of an inverse shows.
     # Shifted by 100, since d3 writes negative numbers with a typographic minus.
-    lookup = {f"{place + 100:.4f}": f"{100 * tick:.4g}%" for place, tick in zip(places, ticks, strict=True)}
+    lookup = {f"{value + 100:.4f}": f"{100 * tick:.4g}%" for value, tick in zip(values, ticks, strict=True)}
     return alt.Axis(
-        values=places,
+        values=values,
         labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
         title=title,
-        **(axis_look(theme) | look),
+        **(axis_style(theme) | properties),
     )
 
 
-def axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
-    """Return how every axis looks in a theme, as arguments of ``alt.Axis``."""
+def axis_style(theme: Mapping[str, str]) -> dict[str, Any]:
+    """Return the style of every axis in a theme, as arguments of ``alt.Axis``."""
     return {
         "gridColor": theme["grid"],
         "labelColor": theme["muted"],
@@ -105,7 +115,14 @@ def axis_look(theme: Mapping[str, str]) -> dict[str, Any]:
 def accuracy_domain(
     points: Sequence[Mapping[str, Any]], line: Sequence[Mapping[str, Any]], axis: str, scale: str
 ) -> tuple[float, float]:
-    """The span of an axis: every point, its bars within reason, and a margin; the line where there is no point."""
+    """Return the span of an axis on the transformed scale: every point, its interval within reason, and a margin.
+
+    Args:
+        points: rows of `position_points`.
+        line: rows of `position_line`, which give the span where there is no point.
+        axis: ``x`` or ``y``.
+        scale: ``logit``, ``probit`` or ``linear``.
+    """
     values = [row[axis] for row in points if math.isfinite(row[axis])] or [row[axis] for row in line]
     if not values:
         return (0.0, 1.0) if scale == "linear" else (-2.0, 2.0)

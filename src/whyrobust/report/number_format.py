@@ -43,9 +43,9 @@ def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers,
     """Say how much an effect rests on: ``6 pairs of runs, 3 seeds``."""
     parts = []
     if not is_missing(pairs):
-        parts.append(count_words(int(pairs), "pair") + " of runs")
+        parts.append(count_noun(int(pairs), "pair") + " of runs")
     if not is_missing(seeds):
-        parts.append(count_words(int(seeds), "seed"))
+        parts.append(count_noun(int(seeds), "seed"))
     return ", ".join(parts)
 
 
@@ -54,7 +54,7 @@ def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell of a table
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def count_words(number: int, noun: str) -> str:
+def count_noun(number: int, noun: str) -> str:
     """Write a number of things: ``1 point``, ``2 points``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 

@@ -1,13 +1,117 @@
-"""The record of a finished study: commit, machine, times of its stages, and its config without passwords."""
+"""The record of a finished study: code, machine, inputs, outputs, times of its stages, licences, and its config.
+
+Passwords of the config are left out.
+"""
 
 from __future__ import annotations
 
 import csv
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from whyrobust.files import checksum
+from whyrobust.study.code_version import PACKAGE_FOLDER, package_versions
+
+if TYPE_CHECKING:
+    from whyrobust.data.downloads import PinnedSource
+
+PACKAGES: Final = (
+    "torch",
+    "open_clip_torch",
+    "timm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "altair",
+    "resvg-py",
+    "snakemake",
+)
+"""Packages whose versions are on record."""
+
+
+def record_study(
+    study: str,
+    config: Mapping[str, Any],
+    downloads: Sequence[PinnedSource],
+    sizes: pd.DataFrame,
+    removed: pd.DataFrame,
+    tables: Sequence[Path | str],
+    inputs: Sequence[Path | str],
+    benchmarks: Path,
+) -> dict[str, Any]:
+    """Return the record of a finished study, as ``provenance.json`` holds it.
+
+    Args:
+        study: its name.
+        config: its config.
+        downloads: the downloaded files that it used.
+        sizes: ``decontaminated/sizes.csv``.
+        removed: ``decontaminated/counts.csv``.
+        tables: its main tables, whose checksums are recorded by file name.
+        inputs: the files of the repository that it read, whose checksums are recorded by path.
+        benchmarks: folder of Snakemake's benchmark files.
+    """
+    return {
+        "study": study,
+        "commit": git_commit(PACKAGE_FOLDER),
+        "machine": machine(),
+        "packages": package_versions(PACKAGES),
+        "downloads": {row.name: {"version": row.version, "checksum": row.checksum} for row in downloads},
+        "images": sizes.to_dict("records"),
+        "training_images_removed": removed.to_dict("records"),
+        "checksums_sha256": {Path(path).name: checksum(path) for path in tables},
+        "seconds_by_stage": stage_times(benchmarks),
+        "inputs_sha256": {str(path): checksum(path) for path in inputs},
+        "config": without_secrets(config),
+    }
+
+
+def count_images(
+    samples_seen: int, accuracy: pd.DataFrame, test_sets: Sequence[str], sizes: pd.DataFrame, evaluated_runs: int
+) -> dict[str, int]:
+    """Return how many images each stage that processes images went through.
+
+    Args:
+        samples_seen: training images shown to all runs together, repeats included.
+        accuracy: ``accuracy.csv``.
+        test_sets: the test sets that every run is evaluated on.
+        sizes: ``decontaminated/sizes.csv``.
+        evaluated_runs: number of runs.
+    """
+    test_images = accuracy.drop_duplicates("test_set").set_index("test_set")["images"]
+    decoded = int(sizes["drawn"].sum())
+    return {
+        "train_run": samples_seen,
+        "embed_test_sets": int(test_images[list(test_sets)].sum()) * evaluated_runs,
+        "build_images": decoded,
+        "index_images": decoded,
+        "decontaminate": decoded,
+    }
+
+
+def list_licences(downloads: Sequence[PinnedSource], icon_sets: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the licence of everything that a study uses.
+
+    Args:
+        downloads: the downloaded files that it used.
+        icon_sets: the table of icon sets (``set, team, part, licence``), where it uses icons.
+
+    Returns:
+        ``name, by, part, licence``.
+    """
+    columns = ["name", "by", "part", "licence"]
+    files = [(row.name, row.citation, "downloaded", row.licence) for row in downloads]
+    tables = [pd.DataFrame(files, columns=columns)] if files else []
+    if icon_sets is not None:
+        used = icon_sets[icon_sets["part"] != "excluded"]
+        tables.append(used.rename(columns={"set": "name", "team": "by"}))
+    return pd.concat(tables) if tables else pd.DataFrame(columns=columns)
 
 
 def without_secrets(config: Any) -> Any:  # noqa: ANN401 - a config value

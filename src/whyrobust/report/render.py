@@ -27,6 +27,11 @@ def page_spec(chart: alt.LayerChart) -> dict[str, Any]:
     return spec
 
 
+def with_data(spec: dict[str, Any], name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add a named data set to those of a spec."""
+    return spec | {"datasets": spec.get("datasets", {}) | {name: rows}}
+
+
 def render_svg(spec: Mapping[str, Any], width: int | None = None) -> str:
     """Render a Vega-Lite spec to SVG without a browser and without a network.
 
@@ -99,7 +104,7 @@ def save_figure(
 
     spec = chart.to_dict()
     base = Path(folder)
-    svg, pdf, png, json_path, csv = paths = [base / f"{name}.{ending}" for ending in _FIGURE_ENDINGS]
+    svg, pdf, png, json_path, csv = paths = [base / f"{name}.{ending}" for ending in FIGURE_ENDINGS]
     write_text(svg, _in_points(render_svg(spec)))
     with atomic_path(pdf) as temporary:
         temporary.write_bytes(vl_convert.vegalite_to_pdf(spec, vl_version=vega_lite_version()))
@@ -114,7 +119,7 @@ def save_figure(
     return paths
 
 
-_FIGURE_ENDINGS: Final = ("svg", "pdf", "png", "json", "csv")
+FIGURE_ENDINGS: Final = ("svg", "pdf", "png", "json", "csv")
 
 
 def vega_lite_version() -> str:

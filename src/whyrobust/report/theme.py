@@ -210,7 +210,7 @@ def configure_page(chart: AnyChart, theme: Mapping[str, str]) -> AnyChart:
 
 _LEGEND_INDENT_POINTS: Final = 46
 
-_PRINT_AXIS: Final[dict[str, Any]] = {"labelPadding": 3, "titlePadding": 3}
+PRINT_AXIS: Final[dict[str, Any]] = {"labelPadding": 3, "titlePadding": 3}
 
 
 def print_legend(entries: Sequence[str], width: float, columns: int, font: float, **words: str) -> alt.Legend:

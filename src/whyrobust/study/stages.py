@@ -6,6 +6,7 @@ A test holds the two together: the graph that Snakemake makes of the rules must 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,3 +56,18 @@ STAGES: Final = (
     Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
     Stage("write_report", "this page", ("draw_figures", "describe_runs", "measure_several", "match_text")),
 )
+
+
+def stages_before(used: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return what each stage that a study uses waits for, in the order of `STAGES`.
+
+    A stage that is not used is replaced by what it waits for itself, and what another of them waits for is left out (a
+    transitive reduction).
+    """
+    names, before, reduced = set(used), dict[str, set[str]](), dict[str, tuple[str, ...]]()
+    for stage in STAGES:
+        before[stage.name] = set(stage.needs).union(*(before[need] for need in stage.needs))
+        if stage.name in names:
+            found = [other.name for other in STAGES if other.name in before[stage.name] & names]
+            reduced[stage.name] = tuple(name for name in found if not any(name in before[other] for other in found))
+    return reduced

@@ -68,11 +68,11 @@
 
   function controls(place) {
     const key = place.dataset.controls;
-    const facts = page.explorers[key];
-    if (!facts) return;
+    const settings = page.explorers[key];
+    if (!settings) return;
     const initial = () => ({
-      by: facts.choices[0].name,
-      hidden: Object.fromEntries(facts.choices.map((choice) => [choice.name, [...(facts.hidden[choice.name] || [])]])),
+      by: settings.choices[0].name,
+      hidden: Object.fromEntries(settings.choices.map((choice) => [choice.name, [...(settings.hidden[choice.name] || [])]])),
       behind: true,
     });
     const state = initial();
@@ -84,7 +84,7 @@
     const points = {};
     document.querySelectorAll(`[data-explorer="${key}"]`).forEach((chart) => {
       readSpec(chart.dataset.spec).datasets.points.forEach((point) => {
-        if (!point.behind) points[facts.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;
+        if (!point.behind) points[settings.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;
       });
     });
     const all = Object.values(points);
@@ -96,7 +96,7 @@
     }
 
     function refresh() {
-      const choice = facts.choices.find((other) => other.name === state.by);
+      const choice = settings.choices.find((other) => other.name === state.by);
       const focused = [...legend.querySelectorAll("button")].indexOf(document.activeElement);
       legend.replaceChildren(...choice.values.filter((entry) => state.behind || !entry.layer).map((entry) => {
         const mark = element("span", { class: "mark", "aria-hidden": "true", style: `color:${entry.colour}`, text: entry.mark });
@@ -106,23 +106,23 @@
       }));
       if (focused >= 0) legend.querySelectorAll("button")[focused]?.focus();
       filters.querySelectorAll("input").forEach((box) => { box.checked = !state.hidden[box.dataset.field].includes(box.value); });
-      const shown = all.filter((point) => facts.choices.every((other) => !state.hidden[other.name].includes(point[other.name])));
+      const shown = all.filter((point) => settings.choices.every((other) => !state.hidden[other.name].includes(point[other.name])));
       count.textContent = `${shown.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} models and heads shown.`;
       steerAll(key);
     }
 
-    facts.choices.forEach((choice) => {
+    settings.choices.forEach((choice) => {
       const values = choice.values.filter((entry) => !entry.layer);
       if (values.length < 2) return;
-      filters.append(element("fieldset", {}, element("legend", { text: choice.words }), ...values.map((entry) =>
+      filters.append(element("fieldset", {}, element("legend", { text: choice.label }), ...values.map((entry) =>
         element("label", {}, element("input", { type: "checkbox", "data-field": choice.name, value: entry.value, onchange: () => toggle(choice.name, entry.value) }), entry.value))));
     });
     const row = element("div", { class: "row" });
     const select = element("select", { onchange: (event) => { state.by = event.target.value; refresh(); } },
-      ...facts.choices.filter((choice) => choice.colours).map((choice) => element("option", { value: choice.name, text: choice.words })));
+      ...settings.choices.filter((choice) => choice.colours).map((choice) => element("option", { value: choice.name, text: choice.label })));
     row.append(element("label", {}, "Colour and shape by", select));
     const behind = element("input", { type: "checkbox", checked: true, onchange: (event) => { state.behind = event.target.checked; refresh(); } });
-    if (facts.background) row.append(element("label", {}, behind, "published models behind"));
+    if (settings.background) row.append(element("label", {}, behind, "published models behind"));
     if (key === "study") row.append(element("label", {}, "Highlight", runSelect()));
     row.append(element("button", { type: "button", text: "Reset", onclick: () => {
       Object.assign(state, initial());
@@ -143,7 +143,7 @@
     const made = select || element("select", {});
     made.classList.add("run-select");
     made.append(element("option", { value: "", text: "no run" }),
-      ...Object.entries(page.runs).map(([run, facts]) => element("option", { value: run, text: facts.words })));
+      ...Object.entries(page.runs).map(([run, details]) => element("option", { value: run, text: details.label })));
     made.addEventListener("change", (event) => choose(event.target.value));
     return made;
   }
@@ -193,10 +193,10 @@
   function describe(run) {
     const place = document.getElementById("chosen");
     const shown = run || page.default;
-    const facts = page.runs[shown];
-    if (!facts) { place.replaceChildren(element("p", { class: "missing", text: "No run was evaluated." })); return; }
-    const parts = [element("p", {}, element("b", { text: facts.words }), run ? "" : " (shown as an example: the run with the highest mean effective robustness)")];
-    parts.push(simpleTable("Results of the run", ["Shift", "In-distribution", "On the shift", "The line predicts", "Effective robustness, points"], facts.results, 1));
+    const details = page.runs[shown];
+    if (!details) { place.replaceChildren(element("p", { class: "missing", text: "No run was evaluated." })); return; }
+    const parts = [element("p", {}, element("b", { text: details.label }), run ? "" : " (shown as an example: the run with the highest mean effective robustness)")];
+    parts.push(simpleTable("Results of the run", ["Shift", "In-distribution", "On the shift", "The line predicts", "Effective robustness, points"], details.results, 1));
     const sets = Object.keys(page.test_sets).filter((name) => (page.answers[shown] || {})[name] || (page.confusions[shown] || {})[name]);
     if (sets.length) {
       const body = element("div", {});

@@ -1,0 +1,326 @@
+"""The effect of each cause on effective robustness, with its interval: a panel per cause, in print and on the page."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import altair as alt
+import pandas as pd
+
+from whyrobust.report.accuracy_axes import axis_style
+from whyrobust.report.number_format import describe_evidence, format_points, is_missing, judge_effect
+from whyrobust.report.render import fit_width, page_spec
+from whyrobust.report.theme import (
+    DOUBLE_COLUMN_POINTS,
+    FILE_THEME,
+    PAGE_THEME,
+    PRINT_AXIS,
+    PRINT_FONT_POINTS,
+    SINGLE_COLUMN_POINTS,
+    VERDICT_COLOURS,
+    VERDICT_SHAPES,
+    VERDICT_WORDS,
+    chart_of,
+    configure_print,
+    lookup_labels,
+    print_legend,
+    share_legend,
+    text_width,
+    wrap_text,
+)
+from whyrobust.study.display_names import VERDICTS, capital, name_cause, name_test_set
+
+_ROW_POINTS: Final = 10.5
+
+
+@dataclass(frozen=True)
+class CausesLayout:
+    """What print and page set differently in a panel of a cause.
+
+    Attributes:
+        theme: `FILE_THEME` or `PAGE_THEME`.
+        width: of the panel, not counting the names of the shifts.
+        font: size of the text.
+        row_height: height of a row.
+        gutter: room for the names of the shifts, left of the panel.
+        wrap_heading: breaks the name of a comparison into lines.
+        wrap_label: breaks the name of a shift into lines.
+        effect_axis: properties of the axis of effects.
+        label_limit: width at which the name of a shift is cut off; 0 for none.
+        legend: legend of the verdicts, or None.
+        titled: whether the panel has the name of its cause as title; the page sets its own.
+    """
+
+    theme: Mapping[str, str]
+    width: int
+    font: float
+    row_height: float
+    gutter: int
+    wrap_heading: Callable[[str], list[str]]
+    wrap_label: Callable[[str], list[str]]
+    effect_axis: Mapping[str, Any]
+    label_limit: int = 0
+    legend: alt.Legend | None = None
+    titled: bool = False
+
+
+def _shift_names(causes: pd.DataFrame, names: Mapping[str, str] | None) -> list[str]:
+    return [name_test_set(shift, names) for shift in dict.fromkeys(causes["shift"])]
+
+
+def print_layout(
+    causes: pd.DataFrame, names: Mapping[str, str] | None = None, *, width: int = 300, total: int = DOUBLE_COLUMN_POINTS
+) -> CausesLayout:
+    """Return the layout of a panel ``width`` points wide in a figure of ``total`` points, with a legend."""
+    font = PRINT_FONT_POINTS
+    # As wide as the widest name, but never more than half of the panel; what is wider is wrapped.
+    widest = max((text_width(name, font) for name in _shift_names(causes, names)), default=20)
+    gutter = math.ceil(min(9 + widest, width))
+    title = wrap_text("effect on effective robustness (percentage points)", width, font)
+    columns = 3 if total > SINGLE_COLUMN_POINTS else 1
+    return CausesLayout(
+        theme=FILE_THEME,
+        width=width,
+        font=font,
+        row_height=_ROW_POINTS,
+        gutter=gutter,
+        wrap_heading=partial(wrap_text, width=width + gutter, size=font * 1.06),  # bold letters are wider
+        wrap_label=partial(wrap_text, width=gutter - 8, size=font),
+        effect_axis={"title": title, "tickCount": max(2, width // 30), **axis_style(FILE_THEME), **PRINT_AXIS},
+        legend=print_legend(list(VERDICTS), total, columns, font, **VERDICT_WORDS),
+        titled=True,
+    )
+
+
+def page_layout(causes: pd.DataFrame, letters: int = 46) -> CausesLayout:
+    """Return the layout of a panel on the page, the names of comparisons broken after so many letters."""
+    gutter = min(8 + 7 * max((len(name) for name in _shift_names(causes, None)), default=4), 130)
+    return CausesLayout(
+        theme=PAGE_THEME,
+        width=300,
+        font=12,
+        row_height=19,
+        gutter=gutter,
+        wrap_heading=partial(textwrap.wrap, width=letters),
+        wrap_label=lambda text: [text],
+        effect_axis={"title": "points of effective robustness", "tickCount": 6, **axis_style(PAGE_THEME)},
+        label_limit=gutter,
+    )
+
+
+def causes_panel(
+    causes: pd.DataFrame,
+    cause: str,
+    layout: CausesLayout,
+    colours: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> alt.LayerChart:
+    """Draw the comparisons of one cause: one interval per shift, on an axis that all causes share.
+
+    Args:
+        causes: all of ``causes.csv``, so that panels of one study have one axis. Effects are in percentage points.
+        cause: the cause to draw.
+        layout: `print_layout` or `page_layout`.
+        colours: colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
+        names: display names of the shifts.
+
+    Returns:
+        The panel. Filled points have an interval that excludes zero; a missing effect says "not measured".
+    """
+    theme, font = layout.theme, layout.font
+    rows = _position_rows(causes[causes["cause"] == cause], names, layout)
+    x_channel, y_channel = _effect_channel(causes, layout), _row_channel(rows, layout)
+    x, y = alt.X("effect:Q", **x_channel), alt.Y("row:Q", **y_channel)
+    colour, shape, fill = _verdict_channels({**VERDICT_COLOURS, **(colours or {})}, layout)
+    tooltip = [
+        alt.Tooltip("comparison:N", title="comparison"),
+        alt.Tooltip("shift:N", title="shift"),
+        alt.Tooltip("words:N", title="effect"),
+        alt.Tooltip("verdict:N", title="verdict"),
+        alt.Tooltip("evidence:N", title="evidence"),
+    ]
+    measured = chart_of([row for row in rows.effects if row["verdict"] != "not measured"])
+    unmeasured = [row for row in rows.effects if row["verdict"] == "not measured"]
+    headings = chart_of(rows.headings)
+    layers = [
+        chart_of([{"effect": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
+        measured.mark_rule(strokeWidth=0.2 * font, strokeCap="round", clip=True).encode(
+            x=alt.X("low:Q", **x_channel), x2="high:Q", y=y, color=colour
+        ),
+        measured.mark_point(filled=False, size=4.7 * font, opacity=1, strokeWidth=0.14 * font).encode(
+            x=x, y=y, color=colour, shape=shape, fill=fill, tooltip=tooltip
+        ),
+        # A ground behind the headings, so that no line of the grid strikes them through.
+        headings.mark_rect(color=theme["paper"], opacity=1).encode(
+            x=alt.value(0), x2=alt.value("width"), y=alt.Y("top:Q", **y_channel), y2="end:Q"
+        ),
+        headings.mark_text(
+            align="left", baseline="middle", dx=-layout.gutter, color=theme["ink"], fontSize=font, fontWeight=600
+        ).encode(x=alt.value(0), y=y, text="text:N"),
+    ]
+    if unmeasured:
+        layers.append(
+            chart_of(unmeasured)
+            .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=min(font, 11))
+            .encode(x=alt.XDatum(0), y=y, text=alt.value("not measured"), tooltip=tooltip)
+        )
+    panel = alt.layer(*layers).properties(width=layout.width, height=round(layout.row_height * rows.height))
+    return panel.properties(title=alt.TitleParams(capital(name_cause(cause)), offset=0)) if layout.titled else panel
+
+
+def causes_spec(
+    causes: pd.DataFrame, cause: str, colours: Mapping[str, str] | None = None, letters: int = 46
+) -> dict[str, Any]:
+    """Return the panel of a cause as the page embeds it."""
+    return page_spec(causes_panel(causes, cause, page_layout(causes, letters), colours))
+
+
+def _effect_channel(causes: pd.DataFrame, layout: CausesLayout) -> dict[str, Any]:
+    """Return scale and axis of the effects, the same for all causes."""
+    low, high = _effect_domain(causes)
+    signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
+    return {
+        "scale": alt.Scale(domain=[low, high], nice=False, zero=False),
+        "axis": alt.Axis(labelExpr=signed, **layout.effect_axis),
+    }
+
+
+def _row_channel(rows: PositionedRows, layout: CausesLayout) -> dict[str, Any]:
+    """Return scale and axis of the rows, each labelled by its shift; names may repeat, so labels go by row."""
+    return {
+        "scale": alt.Scale(domain=[rows.height, 0], nice=False, zero=False),
+        "axis": alt.Axis(
+            title=None,
+            values=[float(row) for row in rows.labels],
+            labelExpr=lookup_labels(rows.labels, "format(datum.value, '.2f')"),
+            grid=False,
+            domain=False,
+            ticks=False,
+            labelPadding=8,
+            labelColor=layout.theme["muted"],
+            labelLimit=layout.label_limit,
+            labelOverlap=False,
+            minExtent=layout.gutter,
+            maxExtent=layout.gutter,
+        ),
+    }
+
+
+def _verdict_channels(colours: Mapping[str, str], layout: CausesLayout) -> tuple[alt.Color, alt.Shape, alt.Fill]:
+    """Return colour, shape and fill by verdict; hollow where the interval includes zero."""
+    verdicts = list(VERDICTS)
+    stroke = [colours[name] for name in verdicts]
+    shapes = [VERDICT_SHAPES[name] for name in verdicts]
+    fills = [layout.theme["paper"] if name == "unclear" else colours[name] for name in verdicts]
+    colour, shape, fill = (
+        channel("verdict:N", scale=alt.Scale(domain=verdicts, range=values), legend=layout.legend)
+        for channel, values in ((alt.Color, stroke), (alt.Shape, shapes), (alt.Fill, fills))
+    )
+    return colour, shape, fill
+
+
+def causes_chart(
+    causes: pd.DataFrame,
+    colours: Mapping[str, str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    total: int = DOUBLE_COLUMN_POINTS,
+    columns: int = 2,
+) -> alt.HConcatChart:
+    """Draw the effect of each cause with its interval: a panel per cause, a block per comparison, a row per shift.
+
+    Args:
+        causes: ``causes.csv``, drawn in the order of its rows.
+        colours: colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
+        names: display names of the shifts.
+        total: width of the whole figure in points.
+        columns: stacks of panels side by side; the next panel goes to the stack that is shortest.
+
+    Raises:
+        ValueError: the table has no row.
+    """
+    if causes.empty:
+        raise ValueError("the table of causes has no row: attribute at least one cause before drawing it")
+    found = list(dict.fromkeys(causes["cause"]))
+    across = min(columns, len(found))
+
+    def draw(width: int, spare: float = 0.0) -> alt.HConcatChart:
+        layout = print_layout(causes, names, width=width, total=total)
+        stacks: list[list[alt.LayerChart]] = [[] for _ in range(across)]
+        heights = [0.0] * across
+        for cause in found:
+            panel = causes_panel(causes, cause, layout, colours, names)
+            shortest = heights.index(min(heights))
+            stacks[shortest].append(panel)
+            heights[shortest] += panel.height + 4 * _ROW_POINTS  # its title and axis
+        chart = alt.hconcat(*(_stack(panels) for panels in stacks), spacing=14)
+        return configure_print(share_legend(chart), spare)
+
+    return draw(*fit_width(draw, total, across))
+
+
+def _stack(panels: Sequence[alt.LayerChart]) -> alt.VConcatChart:
+    chart: alt.VConcatChart = share_legend(alt.vconcat(*panels, spacing=10))
+    return chart
+
+
+@dataclass(frozen=True)
+class PositionedRows:
+    """The rows of one cause from the top: effects, names of shifts by row, lines of headings, and height in rows."""
+
+    effects: Sequence[Mapping[str, Any]]
+    labels: Mapping[str, str | list[str]]
+    headings: Sequence[Mapping[str, Any]]
+    height: float
+
+
+def _position_rows(rows: pd.DataFrame, names: Mapping[str, str] | None, layout: CausesLayout) -> PositionedRows:
+    """Stack the rows of one cause from the top: a heading per comparison, then its shifts."""
+    effects: list[dict[str, Any]] = []
+    labels: dict[str, str | list[str]] = {}
+    headings: list[dict[str, Any]] = []
+    top = 0.0
+    for comparison in dict.fromkeys(rows["comparison"]):
+        for text in layout.wrap_heading(comparison) or [""]:
+            headings.append({"row": top + 0.6, "top": top - 0.1, "end": top + 0.95, "text": text})
+            top += 0.85
+        top += 0.15
+        for row in rows[rows["comparison"] == comparison].to_dict("records"):
+            lines = layout.wrap_label(name_test_set(row["shift"], names))
+            centre = round(top + 0.5, 2)  # beside the first line of its name
+            labels[f"{centre:.2f}"] = lines
+            effects.append(_effect_row(row, centre, name_test_set(row["shift"], names)))
+            top = centre + len(lines) - 0.5
+        top = round(top + 0.4, 2)
+    return PositionedRows(effects, labels, headings, top)
+
+
+def _effect_row(row: Mapping[Any, Any], centre: float, shift: str) -> dict[str, Any]:
+    """Return what the marks of one effect need; an effect without an interval has one of no length."""
+    effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
+    values = {
+        "row": centre,
+        "comparison": row["comparison"],
+        "shift": shift,
+        "effect": effect,
+        "low": effect if is_missing(low) else low,
+        "high": effect if is_missing(high) else high,
+        "verdict": judge_effect(effect, low, high),
+        "words": f"{format_points(effect)} points ({format_points(low)} to {format_points(high)})",
+        "evidence": describe_evidence(row.get("pairs"), row.get("seeds")),
+    }
+    return {name: None if is_missing(value) else value for name, value in values.items()}
+
+
+def _effect_domain(causes: pd.DataFrame) -> tuple[float, float]:
+    """Return the span of the effects and their intervals, zero and a margin included."""
+    values = causes[["effect_points", "low_points", "high_points"]].to_numpy(dtype=float).ravel()
+    finite = [float(value) for value in values if math.isfinite(value)] + [0.0]
+    low, high = min(finite), max(finite)
+    margin = max(0.06 * (high - low), 0.5)
+    return low - margin, high + margin

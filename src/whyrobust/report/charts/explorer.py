@@ -1,0 +1,269 @@
+"""The charts of effective robustness on the page, whose colours and filters the reader picks.
+
+A panel is that of `robustness` with its data in one named data set. Which field gives colour and shape, which values
+are left out and which run is highlighted are parameters of the Vega-Lite spec, which the page's script sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import altair as alt
+import pandas as pd
+
+from whyrobust.report.accuracy_axes import accuracy_axis
+from whyrobust.report.charts.robustness import (
+    EDGE_ANGLES,
+    Mark,
+    PointCharts,
+    PointMarks,
+    RobustnessData,
+    ShiftPanel,
+    panel_axes,
+    panel_layers,
+    point_tooltip,
+    shift_panel,
+)
+from whyrobust.report.render import page_spec, with_data
+from whyrobust.report.theme import NEUTRAL, PAGE_THEME, choose_styles
+from whyrobust.study.display_names import name_head, name_objective, name_supervision, spaced
+
+#: From few to many: colours of viridis (van der Walt and Smith 2015), less its ends, which vanish on one ground.
+SEQUENCE: Final = ("#472D7B", "#3B528B", "#2C728E", "#21918C", "#28AE80", "#5EC962", "#ADBC2B")
+
+#: What a reader may colour the points of a study by.
+STUDY_FIELDS: Final = {
+    "kind": "kind of training",
+    "source": "training source",
+    "objective": "objective",
+    "supervision": "supervision",
+    "head": "head",
+    "images": "training images",
+    "model": "architecture",
+}
+#: What a reader may leave out, beyond those.
+STUDY_FILTERS: Final = {"seed": "seed", "reading": "reading"}
+MAIN_READING, OTHER_READING = "main head of a run", "its other heads"
+
+PUBLISHED_FIELDS: Final = {"kind": "collection", "training": "training data or type"}
+
+#: Begins the values of published models behind the runs of a study, in every field.
+LAYER_PREFIX: Final = "published: "
+
+#: Points above which only the main heads are shown, so that the page stays small.
+MOST_POINTS: Final = 6_000
+
+
+USUAL_WIDTH_PIXELS: Final = 400
+"""About how wide a panel is, which decides where a label has room."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A field of the points that a reader can filter by and, where ``colours``, colour by.
+
+    ``styles`` is ``{"colour": ..., "shape": ...}`` by value.
+    """
+
+    name: str
+    label: str
+    styles: Mapping[str, Mapping[str, str]]
+    colours: bool = True
+
+
+@dataclass(frozen=True)
+class ExplorerOptions:
+    """What a reader can choose in the panels of an explorer, and how they start.
+
+    Attributes:
+        choices: fields to colour by and to filter by; the first gives the colours at the start.
+        hidden: values left out at the start, by field.
+        intervals: whether the intervals of both accuracies are drawn.
+        sizes: area in square pixels of the smallest and the largest training set.
+        height: of a panel in pixels; it is as wide as its container.
+    """
+
+    choices: Sequence[Choice]
+    hidden: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    intervals: bool = True
+    sizes: tuple[float, float] = (40, 125)
+    height: int = 320
+
+
+def _ordered(values: pd.Series) -> list[str]:
+    """Return the values in the order of the table; numbers with separators in their own order."""
+    unique = [str(value) for value in dict.fromkeys(values)]
+    numbers = [value.replace(",", "") for value in unique]
+    return sorted(unique, key=lambda value: int(value.replace(",", ""))) if all(map(str.isdigit, numbers)) else unique
+
+
+def choose_value_styles(points: pd.DataFrame, field: str, colours: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Give every value of a field a colour and a shape: greys to the background, dark to light to sizes.
+
+    Args:
+        points: a row a point, with the field and with ``background``: whether it is shown to compare with.
+        field: the column.
+        colours: colours that replace the default ones, by value.
+
+    Returns:
+        Value to ``{"colour": ..., "shape": ...}``; no two of the first 36 values in the foreground have the same.
+    """
+    values = _ordered(points.loc[~points["background"], field])
+    styles = choose_styles(values, colours)
+    if field == "images" and len(values) > 1:
+        steps = [SEQUENCE[round(number * (len(SEQUENCE) - 1) / (len(values) - 1))] for number in range(len(values))]
+        styles = {value: (colour, styles[value][1]) for value, colour in zip(values, steps, strict=True)}
+    chosen = {value: {"colour": colour, "shape": shape} for value, (colour, shape) in styles.items()}
+    behind = [value for value in _ordered(points.loc[points["background"], field]) if value not in chosen]
+    greys = choose_styles(behind, {value: colours.get(value, NEUTRAL) for value in behind})
+    return chosen | {value: {"colour": colour, "shape": shape} for value, (colour, shape) in greys.items()}
+
+
+def study_points(points: pd.DataFrame) -> pd.DataFrame:
+    """Add the fields that a reader can choose to the described points of a study (see `describe_points`).
+
+    Beyond ``MOST_POINTS`` rows only main heads are kept.
+    """
+    table = points if len(points) <= MOST_POINTS else points[points["main"]]
+    rows = table.to_dict("records")
+    return table.assign(
+        background=False,
+        layer=False,
+        objective=[name_objective(str(row["objective"])) for row in rows],
+        source=[spaced(str(row["source"])) for row in rows],
+        supervision=[name_supervision(row["supervision"], row["caption"], row["labels"]) for row in rows],
+        head=[name_head(str(row["head"]), row["prompts"], row.get("fitted_on")) for row in rows],
+        images=[f"{int(row['train_images']):,}" for row in rows],
+        model=[spaced(str(row["model"])) for row in rows],
+        seed=[str(row["seed"]) for row in rows],
+        reading=[MAIN_READING if row["main"] else OTHER_READING for row in rows],
+    )
+
+
+def published_points(points: pd.DataFrame, fields: Sequence[str], background: bool) -> pd.DataFrame:
+    """Give described published models (see `describe_published`) the fields of a chart.
+
+    Args:
+        points: the models.
+        fields: the fields that the chart's other points have; a model's own are ``kind`` and ``training``.
+        background: whether they are a layer behind the runs of a study; else the standard ones are behind the rest.
+    """
+    table = points.assign(training=[spaced(str(value)) for value in points["training"].fillna("not stated")])
+    # Behind a study they fit no line of it.
+    kinds = [f"{LAYER_PREFIX}{kind.partition(' (')[0]}" if background else kind for kind in table["kind"]]
+    missing = {field: kinds for field in fields if field not in PUBLISHED_FIELDS}
+    grey = [background or bool(standard) for standard in table["standard"]]
+    return table.assign(background=grey, layer=background, **(missing | {"kind": kinds}))
+
+
+def list_choices(
+    points: pd.DataFrame, fields: Mapping[str, str], filters: Mapping[str, str], colours: Mapping[str, str]
+) -> list[Choice]:
+    """Return what a reader may choose: fields with more than one value, first those that give colours.
+
+    A field of one value tells nothing apart; the first field is always there, so that there is a legend.
+    """
+    choices = []
+    for number, (name, label) in enumerate((dict(fields) | dict(filters)).items()):
+        styles = choose_value_styles(points, name, colours if number == 0 else {})
+        if number == 0 or len(styles) > 1:
+            choices.append(Choice(name, label, styles, colours=name in fields))
+    return choices
+
+
+def explorer_panel(data: RobustnessData, shift: str, options: ExplorerOptions) -> dict[str, Any]:
+    """Return one shift as a Vega-Lite spec that the page's script can steer.
+
+    Args:
+        data: described points with the fields of the choices and with ``layer``: whether it is a published model
+            behind the runs of a study; baselines and bands.
+        shift: the shift to draw.
+        options: what the reader can choose.
+
+    Returns:
+        The spec, with the parameters ``by`` (name of the field that gives colour and shape), ``styles`` (field to
+        value to colour and shape), ``hidden`` (field to values left out), ``chosen`` (name of the highlighted run or
+        "") and ``behind`` (whether published models in the background are shown).
+    """
+    fields = [choice.name for choice in options.choices]
+    panel = shift_panel(data, shift, options.sizes)
+    rows = _explorer_rows(panel, fields, options.intervals)
+    x_axis = accuracy_axis(panel.x_span, data.scale, panel.x_title, PAGE_THEME)
+    y_axis = accuracy_axis(panel.y_span, data.scale, panel.y_title, PAGE_THEME)
+    axes = panel_axes(panel, x_axis, y_axis, (USUAL_WIDTH_PIXELS, options.height))
+    filters = " && ".join(f"indexof(hidden['{name}'], datum['{name}']) < 0" for name in fields)
+    models = (
+        alt.Chart(alt.NamedData("points"))
+        .transform_filter(f"datum.behind ? behind : ({filters})")
+        .transform_calculate(style="styles[by][isValid(datum[by]) ? datum[by] : datum.kind]")
+    )
+    edges = [edge for edge in EDGE_ANGLES if any(row["edge"] == edge for row in rows)]
+    charts = PointCharts(
+        inside=models.transform_filter("datum.edge === ''"),
+        beyond={edge: models.transform_filter(f"datum.edge === '{edge}'") for edge in edges},
+        with_bars=models.transform_filter("datum.edge === '' && !datum.behind"),
+    )
+    layers = panel_layers(panel, axes, charts, _steered_marks(options.intervals), PAGE_THEME, 11)
+    layers.append(
+        models.transform_filter("datum.run === chosen")
+        .mark_point(shape="circle", size=300, filled=False, strokeWidth=2, color=PAGE_THEME["ink"], tooltip=False)
+        .encode(x=axes.x(), y=axes.y())
+    )
+    parameters = {
+        "by": fields[0],
+        "styles": {choice.name: choice.styles for choice in options.choices},
+        "hidden": {name: list(options.hidden.get(name, ())) for name in fields},
+        "chosen": "",
+        "behind": True,
+    }
+    chart = alt.layer(*layers).properties(height=options.height)
+    for name, value in parameters.items():
+        chart = chart.add_params(alt.param(name=name, value=value))
+    return with_data(page_spec(chart), "points", rows)
+
+
+def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) -> list[dict[str, Any]]:
+    """Return the rows of a panel with the fields to choose from; published models have the first field only."""
+    unused = {"x_name", "kind"} | (set() if intervals else {"x_low", "x_high", "y_low", "y_high"})
+    return [
+        {name: value for name, value in positioned.items() if name not in unused}
+        | {name: str(row[name]) for name in (fields[:1] if row["layer"] else fields)}
+        | {"run": row["run"], "behind": bool(row["layer"])}
+        | ({"baseline_words": f"{positioned['baseline_words']} (their own line)"} if row["layer"] else {})
+        for positioned, row in zip(panel.rows, panel.points.to_dict("records"), strict=True)
+    ]
+
+
+def _steered_marks(intervals: bool) -> PointMarks:
+    """Return marks whose colour and shape follow the field that the reader picks, all but the chosen run faded."""
+    clear = "chosen === '' || datum.run === chosen"
+    paper, tooltip = PAGE_THEME["paper"], point_tooltip()
+    colour = alt.Color("style.colour:N", scale=None, legend=None)
+    opacity = alt.condition(clear, alt.value(0.9), alt.value(0.12))
+    channels = {
+        "shape": alt.Shape("style.shape:N", scale=None, legend=None),
+        "size": alt.Size("size:Q", scale=None, legend=None),
+        "opacity": opacity,
+        "tooltip": tooltip,
+    }
+    bar = Mark(
+        {"strokeWidth": 1, "clip": True},
+        {"color": colour, "opacity": alt.condition(clear, alt.value(0.45), alt.value(0.06))},
+    )
+    return PointMarks(
+        filled=Mark(
+            {"filled": True, "stroke": paper, "strokeWidth": 0.5, "cursor": "pointer"},
+            {"fill": alt.Fill("style.colour:N", scale=None, legend=None), **channels},
+        ),
+        hollow=Mark(
+            {"filled": False, "fill": paper, "strokeWidth": 1.5, "cursor": "pointer"},
+            {"stroke": alt.Stroke("style.colour:N", scale=None, legend=None), **channels},
+        ),
+        triangle=Mark(
+            {"size": 150, "strokeWidth": 2, "cursor": "pointer"},
+            {"color": colour, "opacity": opacity, "tooltip": tooltip},
+        ),
+        bar=bar if intervals else None,
+    )

@@ -1,0 +1,81 @@
+"""What the sections on a study's runs and on published models share: panels that the reader steers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from whyrobust.report.charts.baseline import describe_baseline
+from whyrobust.report.charts.explorer import LAYER_PREFIX, ExplorerOptions, explorer_panel
+from whyrobust.report.charts.points import note_points
+from whyrobust.report.charts.robustness import RobustnessData
+from whyrobust.report.number_format import format_points
+from whyrobust.report.page_parts import Explorer, Panel, embed_spec
+from whyrobust.report.render import render_svg
+from whyrobust.study.display_names import capital, name_test_set
+
+#: Characters of the legend, by the names that Vega has for shapes.
+MARKS = {
+    "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
+}  # fmt: skip
+#: Below either, or with a falling line, the page warns of a baseline: a rule of thumb of our own; nothing is left out.
+FEWEST_MODELS, LEAST_R_SQUARED = 5, 0.5
+#: Points above which a panel has no drawing for readers without scripts, who get a sentence: it would be too large.
+MOST_DRAWN = 500
+
+
+def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Panel]:
+    """Make one panel per shift, in the order of the points, with a description and notes."""
+    first = data.points
+    for name, values in options.hidden.items():
+        first = first[~first[name].isin(values)]
+    panels = []
+    for shift in data.shifts:
+        spec = explorer_panel(data, shift, options)
+        shown = first[first["shift"] == shift]
+        mean = shown.groupby("kind", sort=False)["effective_robustness_points"].mean()
+        title = name_test_set(shift, data.names)
+        description = (
+            f"Scatter of accuracy on {title} against in-distribution accuracy. Mean effective "
+            "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
+        )
+        notes = note_baseline(data.baselines, shift) + note_points(shown[~shown["layer"]], shift, data.scale)
+        svg = render_svg(spec, 360) if (data.points["shift"] == shift).sum() <= MOST_DRAWN else ""
+        panels.append(Panel(title, embed_spec(spec), svg, description, notes))
+    return panels
+
+
+def note_baseline(baselines: pd.DataFrame, shift: str) -> list[str]:
+    """Say how the line of a shift was fitted, and warn where it predicts poorly: few models, falling, or a poor fit."""
+    line = describe_baseline(baselines, shift)
+    if not line:
+        return [
+            "No baseline: there are not two standard models with different accuracies "
+            "here, so effective robustness is not measured."
+        ]
+    rows = baselines[baselines["shift"] == shift]
+    weak = (rows["models"] < FEWEST_MODELS) | (rows["slope"] <= 0) | (rows["r_squared"] < LEAST_R_SQUARED)
+    warning = ["The line predicts poorly here, so effective robustness says little."] if weak.any() else []
+    return [f"{capital(line)}.", *warning]
+
+
+def explorer_settings(explorer: Explorer) -> dict[str, Any]:
+    """Return what the page's script needs to steer an explorer: choices with their legend, and how it starts."""
+    return {
+        "choices": [
+            {
+                "name": choice.name,
+                "label": choice.label,
+                "colours": choice.colours,
+                "values": [
+                    {"value": value, "colour": style["colour"], "mark": MARKS[style["shape"]]}
+                    | ({"layer": True} if value.startswith(LAYER_PREFIX) else {})
+                    for value, style in choice.styles.items()
+                ],
+            }
+            for choice in explorer.choices
+        ],
+        "hidden": {name: list(values) for name, values in explorer.hidden.items()},
+        "background": explorer.background,
+    }

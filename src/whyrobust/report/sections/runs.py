@@ -1,0 +1,162 @@
+"""The runs: accuracies by test set, training curves, and what the page's script shows of a chosen run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from whyrobust.report.charts.curves import curves_panel
+from whyrobust.report.number_format import format_percent, format_points
+from whyrobust.report.page_parts import Panel, attempt, cell_text, embed_spec, table_rows
+from whyrobust.report.render import render_svg
+from whyrobust.report.tables import RunTables, StudyTables
+from whyrobust.report.theme import PALETTE
+from whyrobust.study.display_names import (
+    KIND_FIELDS,
+    capital,
+    name_head,
+    name_kind,
+    name_objective,
+    name_run,
+    name_test_set,
+    spaced,
+)
+from whyrobust.study.plan import HEAD_FIELDS
+
+
+def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
+    """Return the values of the section: the table of accuracies and the training curves."""
+    return {
+        "test_sets": list(dict.fromkeys(study.accuracy["test_set"])),
+        "rows": run_rows(study.accuracy),
+        "count": study.runs["run"].nunique(),
+        "curves": attempt("The training curves", lambda: curve_panels(details.curves, details.trained)),
+        "has_details": bool(len(details.confusions) or len(details.sample_predictions)),
+    }
+
+
+def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of the table of runs, one per run and head, with a cell per test set."""
+    rows = []
+    texts = ("prompts", "fitted_on", "caption", "labels", "pretrained_by")
+    for (run, head, prompts, fitted_on), part in accuracy.fillna(dict.fromkeys(texts, "")).groupby(
+        ["run", *HEAD_FIELDS], sort=False
+    ):
+        first = part.iloc[0]
+        cells = {
+            row["test_set"]: {
+                "value": f"{row['accuracy']:.4f}",
+                "text": format_percent(row["accuracy"]),
+                "interval": f"{format_percent(row['low'])} to {format_percent(row['high'])}, {row['images']:,} images",
+            }
+            for row in table_rows(part)
+        }
+        rows.append(
+            {
+                "run": str(run),
+                "main": bool(first["main"]),
+                "kind": name_kind(**{name: first[name] for name in KIND_FIELDS}),
+                "images": int(first["train_images"]),
+                "seed": int(first["seed"]),
+                "head": name_head(str(head), str(prompts), str(fitted_on)),
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
+    """Make one panel per objective, since losses of different objectives cannot be compared."""
+    if runs.empty or curves.empty:
+        return []
+    named = runs.assign(
+        words=[
+            name_run(name_kind(**{name: row[name] for name in KIND_FIELDS}), row["train_images"], row["seed"])
+            for row in table_rows(runs)
+        ],
+        source=[spaced(str(source)) for source in runs["source"]],
+    )
+    sources = dict.fromkeys(named["source"])
+    colours = {source: PALETTE[number % len(PALETTE)] for number, source in enumerate(sources)}
+    panels = []
+    for objective in dict.fromkeys(named["objective"]):
+        of_objective = named[named["objective"] == objective]
+        part = curves[curves["run"].isin(of_objective["run"])]
+        if part.empty:
+            continue
+        spec = curves_panel(part, of_objective, colours)
+        last = part.groupby("run").tail(1)["loss"]
+        title = capital(name_objective(str(objective)))
+        description = (
+            f"Training loss of {part['run'].nunique()} runs by {title}: last values from {last.min():.3g} to "
+            f"{last.max():.3g}."
+        )
+        panels.append(Panel(title, embed_spec(spec), render_svg(spec, 360), description))
+    return panels
+
+
+def run_details(points: pd.DataFrame, details: RunTables, samples: pd.DataFrame) -> dict[str, Any]:
+    """Return what the page's script shows of a chosen run: its name, results, confusions and answers.
+
+    Args:
+        points: effective robustness of every run by its main head (see `describe_points`).
+        details: confusions and answers to sample images of each run.
+        samples: the sample images, whose order the answers have.
+
+    Returns:
+        ``runs``: run to ``label`` and ``results`` (main head, a row per shift); ``names``: labels and answers;
+        ``confusions``: run to test set to ``[label, answer, images, images of the class]`` with indices into
+        ``names``; ``answers``: run to test set to ``[answer, right]`` for each sample image, None where there is none;
+        ``default``: the run to show first, the one with the highest mean effective robustness.
+    """
+    runs: dict[str, dict[str, Any]] = {}
+    for row in table_rows(points):
+        entry = runs.setdefault(row["run"], {"label": row["words"], "results": []})
+        entry["results"].append(
+            [name_test_set(row["shift"])]
+            + [format_percent(row[name]) for name in ("id_accuracy", "shift_accuracy", "baseline_accuracy")]
+            + [format_points(row["effective_robustness_points"])]
+        )
+    means = points.groupby("run")["effective_robustness_points"].mean().dropna()
+    names: dict[str, int] = {}  # name -> its index; filled by the two functions below
+    return {
+        "runs": runs,
+        "confusions": _confusions_by_run(details.confusions, names),
+        "answers": _answers_by_run(details.sample_predictions, samples, names),
+        "names": list(names),
+        "test_sets": {name: name_test_set(name) for name in dict.fromkeys(details.sample_predictions["test_set"])},
+        "default": str(means.idxmax()) if len(means) else next(iter(runs), ""),
+    }
+
+
+def _index_of(name: object, names: dict[str, int]) -> int:
+    """Return the index of a display name, a new one where it is not known yet."""
+    return names.setdefault(spaced(cell_text(name)), len(names))
+
+
+def _confusions_by_run(confusions: pd.DataFrame, names: dict[str, int]) -> dict[str, dict[str, list[list[int]]]]:
+    by_run: dict[str, dict[str, list[list[int]]]] = {}
+    for row in table_rows(confusions):
+        label, prediction = (_index_of(row[name], names) for name in ("label", "prediction"))
+        by_run.setdefault(row["run"], {}).setdefault(row["test_set"], []).append(
+            [label, prediction, int(row["images"]), int(row["class_images"])]
+        )
+    return by_run
+
+
+def _answers_by_run(
+    predictions: pd.DataFrame, samples: pd.DataFrame, names: dict[str, int]
+) -> dict[str, dict[str, list[list[int] | None]]]:
+    order = {
+        (row["dataset"], row["uid"]): number
+        for _, rows in samples.groupby("dataset", sort=False)
+        for number, row in enumerate(table_rows(rows))
+    }
+    sizes = samples.groupby("dataset").size()
+    by_run: dict[str, dict[str, list[list[int] | None]]] = {}
+    for row in table_rows(predictions):
+        of_run = by_run.setdefault(row["run"], {})
+        answers = of_run.setdefault(row["test_set"], [None] * int(sizes[row["test_set"]]))
+        answers[order[row["test_set"], row["uid"]]] = [_index_of(row["prediction"], names), int(bool(row["correct"]))]
+    return by_run
