@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from whyrobust.analysis.effective_robustness import fit_baseline
+from whyrobust.analysis.baselines import fit_baseline
 from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.study.plan import RUN_COLUMNS
@@ -98,8 +98,8 @@ def make_study(runs, baseline=True):
         x, y = wide["studio_test"].to_numpy(), wide[shift].to_numpy()
         expected = np.full(len(x), np.nan)
         if baseline and standard.sum() >= 2:
-            line = fit_baseline(x[standard], y[standard], "logit")
-            expected = line.predict(x)
+            line = fit_baseline(x[standard, None], y[standard], "logit")
+            expected = line.predict(x[:, None])
             ends = np.linspace(x.min(), x.max(), 20)
             bands += [
                 {
@@ -111,19 +111,19 @@ def make_study(runs, baseline=True):
                     "high": here * 1.05,
                     "line": "all",
                 }
-                for at, here in zip(ends, line.predict(ends), strict=True)
+                for at, here in zip(ends, line.predict(ends[:, None]), strict=True)
             ]
             lines.append(
                 {
                     "shift": shift,
                     "x_test_set": "studio_test",
                     "models": int(standard.sum()),
-                    "slope": line.slope,
+                    "slope": line.slopes[0],
                     "intercept": line.intercept,
                     "r_squared": line.r_squared,
                     "scale": "logit",
-                    "x_low": line.x_low,
-                    "x_high": line.x_high,
+                    "x_low": line.x_low[0],
+                    "x_high": line.x_high[0],
                     "excluded": 0,
                     "line": "all",
                 }

@@ -9,12 +9,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from whyrobust.analysis.effective_robustness import (
-    effective_robustness_draws,
-    effective_robustness_points,
-    fit_baseline,
-    resample_accuracies,
-)
+from whyrobust.analysis.accuracies import ShiftAccuracies
+from whyrobust.analysis.bootstrap import resample_accuracies
+from whyrobust.analysis.effective_robustness import measure_effective_robustness
 from whyrobust.analysis.effects import (
     SHARE_COLUMNS,
     Comparison,
@@ -204,18 +201,18 @@ def simulate(seeds: int, effect: float, seed_noise: float, rng: np.random.Genera
     id_correct, shift_correct = correct
     standard = np.arange(ability.size) < STANDARD_MODELS
     x, y = id_correct.mean(axis=1), shift_correct.mean(axis=1)
-    points = effective_robustness_points(x, y, fit_baseline(x[standard], y[standard], "linear"))
     first, second, third = rng.integers(0, 2**31, 3)
-    draws = effective_robustness_draws(
-        resample_accuracies(id_correct, np.arange(IMAGES), DRAWS, first),
+    accuracies = ShiftAccuracies(
+        x[:, None],
+        y,
+        resample_accuracies(id_correct, np.arange(IMAGES), DRAWS, first)[:, :, None],
         resample_accuracies(shift_correct, np.arange(IMAGES), DRAWS, second),
         standard,
-        "linear",
-        third,
     )
+    measured = measure_effective_robustness(accuracies, scale="linear", seed=third)
     start = STANDARD_MODELS + np.arange(seeds)
     pairs = pd.DataFrame({"start": start, "end": start + seeds, "seed": np.arange(seeds)})
-    return pairs, points, draws
+    return pairs, measured.points, measured.draws
 
 
 def percentile_over_seeds(pairs, points, draws, rng):

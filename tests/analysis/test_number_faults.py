@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.analysis.test_baselines import fit_line
+from tests.analysis.test_baselines import predict as predict_line
 from tests.analysis.test_effective_robustness import make_models
 from tests.analysis.test_regression import make_points
 from tests.training.test_loop import model_config, pictures, run  # noqa: F401 - fixtures
-from whyrobust.analysis.effective_robustness import (
-    fit_baseline,
-    measure_robustness,
-    multi_effective_robustness,
-    resample_counts,
-)
+from whyrobust.analysis.accuracies import ShiftAccuracies
+from whyrobust.analysis.bootstrap import resample_counts
+from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness, measure_shift
 from whyrobust.analysis.effects import attribute_causes, summarise_causes, verdict
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.evaluation.scoring import predict
@@ -29,7 +28,7 @@ accuracies = st.sampled_from([0.0, 1.0, 0.5, 0.5, float("nan")]) | st.integers(0
 model_rows = st.lists(st.tuples(accuracies, accuracies, st.booleans()), min_size=1, max_size=7)
 
 
-def measured(rows, scale="logit", **options):
+def measured(rows, scale="logit", pivot=None):
     x, y, standard = (list(column) for column in zip(*rows, strict=True))
     models = make_models(x, y, standard)
     draws = [
@@ -38,9 +37,8 @@ def measured(rows, scale="logit", **options):
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return models, measure_robustness(
-            models, "sketch", "studio_test", *draws, scale=scale, band_resamples=30, **options
-        )
+        settings = MeasurementSettings(scale=scale, resamples=30)
+        return models, measure_shift(models, "sketch", "studio_test", *draws, settings, pivot)
 
 
 @settings(max_examples=120, deadline=None)
@@ -50,7 +48,7 @@ def test_any_accuracies_are_measured_without_a_crash_an_infinity_or_a_lost_row(r
     table = result.effective_robustness
     assert table["run"].tolist() == models["run"].tolist()
     assert not np.isinf(table.select_dtypes("number").to_numpy(dtype=float)).any()
-    assert not np.isinf(result.draws).any()
+    assert not np.isinf(result.measurement.draws).any()
     known = table["id_accuracy"].notna() & table["shift_accuracy"].notna() & table["baseline_accuracy"].notna()
     # What is not known has its reason in words; what is known has a number.
     assert (table["effective_robustness_points"].notna() == known).all()
@@ -77,7 +75,9 @@ def test_causes_of_any_accuracies_are_a_number_or_not_measured(rows):
     comparison = Comparison("training_distribution", "web", {"source": "studio"}, {"source": "web"}, {}, "x")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        causes = attribute_causes([comparison], runs, {"sketch": (result.points[keep], result.draws[:, keep])})
+        causes = attribute_causes(
+            [comparison], runs, {"sketch": (result.measurement.points[keep], result.measurement.draws[:, keep])}
+        )
     assert len(causes) == 1 and causes["pairs"][0] == half
     row = causes.iloc[0]
     assert not np.isinf(row[["effect_points", "low_points", "high_points"]].to_numpy(dtype=float)).any()
@@ -103,11 +103,11 @@ def test_a_regression_of_any_accuracies_says_what_it_leaves_out(pairs):
 
 @pytest.mark.parametrize("scale", ["logit", "probit", "linear"])
 def test_a_baseline_of_two_points_goes_through_them_and_one_of_one_point_is_none(scale):
-    two = fit_baseline([0.4, 0.6], [0.2, 0.3], scale)
-    np.testing.assert_allclose(two.predict([0.4, 0.6]), [0.2, 0.3])
+    two = fit_line([0.4, 0.6], [0.2, 0.3], scale)
+    np.testing.assert_allclose(predict_line(two, [0.4, 0.6]), [0.2, 0.3])
     assert two.models == 2
-    one = fit_baseline([0.4], [0.2], scale)
-    assert np.isnan(one.slope) and np.isnan(one.predict(0.4)) and one.models == 1
+    one = fit_line([0.4], [0.2], scale)
+    assert np.isnan(one.slopes[0]) and np.isnan(predict_line(one, 0.4)) and one.models == 1
 
 
 def test_a_shift_with_one_model_has_its_accuracy_and_says_that_there_is_no_line():
@@ -133,17 +133,17 @@ def test_several_test_sets_with_accuracies_at_the_ends_have_stated_results():
     draws = np.repeat(x[None], 30, axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        measurement = multi_effective_robustness(x, y, np.arange(7) < 5, draws, np.repeat(y[None], 30, axis=0))
+        accuracies = ShiftAccuracies(x, y, draws, np.repeat(y[None], 30, axis=0), np.arange(7) < 5)
+        measurement = measure_effective_robustness(accuracies)
     assert not np.isinf(measurement.points).any()
 
 
 def test_several_test_sets_without_a_fit_leave_a_note_and_no_crash():
     x, y = np.full((6, 2), 0.5), np.zeros(6)
-    result = multi_effective_robustness(
-        x, y, np.ones(6, dtype=bool), np.repeat(x[None], 9, axis=0), np.repeat(y[None], 9, axis=0)
-    )
+    draws = (np.repeat(x[None], 9, axis=0), np.repeat(y[None], 9, axis=0))
+    result = measure_effective_robustness(ShiftAccuracies(x, y, *draws, np.ones(6, dtype=bool)))
     assert np.isnan(result.points).all() and np.isnan(result.low_points).all() and result.extrapolated.all()
-    assert "Found 0 standard models with finite accuracies" in result.note
+    assert "Found 0 standard models with finite accuracies" in result.baseline.note
 
 
 def test_a_step_that_ruins_the_weights_stops_the_run_even_if_it_is_the_last(pictures, model_config):  # noqa: F811

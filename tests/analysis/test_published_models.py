@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from whyrobust.analysis.effective_robustness import MeasurementSettings
 from whyrobust.analysis.published_models import (
     ACCURACY_COLUMNS,
     TESTBED_OBJECTNET_IMAGES,
@@ -33,7 +34,7 @@ def accuracies() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def tables(accuracies):
-    return measure_reference(accuracies, resamples=200)
+    return measure_reference(accuracies, MeasurementSettings(resamples=200))
 
 
 # --- Readers ------------------------------------------------------------------------------------------------
@@ -227,4 +228,4 @@ def test_intervals_hold_their_estimate_and_zero_on_imagenet_a_is_said(tables):
 def test_imagenet_a_needs_its_pivot(accuracies):
     part = accuracies[(accuracies["shift"] == "imagenet-a") & (accuracies["model"] != "resnet50")]
     with pytest.raises(ValueError, match="resnet50"):
-        measure_reference(part, resamples=5)
+        measure_reference(part, MeasurementSettings(resamples=5))

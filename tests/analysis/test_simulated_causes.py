@@ -1,7 +1,7 @@
 """A study of known truth: one of five causes is real, and the pipeline must find that one and clear the others.
 
 Whether each image is right is simulated, and all after that is the package's own: accuracies and their draws
-(`resample_accuracies`), the line and effective robustness (`measure_robustness`), pairs (`match_pairs`) and intervals
+(`resample_accuracies`), the line and effective robustness (`measure_shift`), pairs (`match_pairs`) and intervals
 (`measure_effect`). Cut for speed, with no part in an effect: the band of the line has 2 resamples and 2 points, and
 pairs are matched once, since the table of runs is the same in all simulations. Draws are 100 rather than 1,000, which
 adds a little noise to the variance that test images cause. Each simulation has one real cause, the five in turn: so
@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from whyrobust.analysis.effective_robustness import measure_robustness, resample_accuracies
+from whyrobust.analysis.bootstrap import resample_accuracies
+from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_shift
 from whyrobust.analysis.effects import match_pairs, measure_effect, verdict
 from whyrobust.analysis.scales import from_scale
 
@@ -146,17 +147,15 @@ def simulate(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         shift_images=IMAGES,
     )
     first, second, third = (int(seed) for seed in rng.integers(0, 2**31, 3))
-    result = measure_robustness(
+    result = measure_shift(
         models,
         "sketch",
         "studio_test",
         resample_accuracies(right, np.arange(IMAGES), RESAMPLES, first),
         resample_accuracies(right_shifted, np.arange(IMAGES), RESAMPLES, second),
-        band_resamples=2,
-        band_points=2,
-        seed=third,
+        MeasurementSettings(resamples=2, band_points=2, seed=third),
     )
-    return result.points, result.draws
+    return result.measurement.points, result.measurement.draws
 
 
 def interval_of_draws_alone(pairs: pd.DataFrame, draws: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whyrobust.analysis.effective_robustness import Measurement, measure_robustness, resample_counts
+from whyrobust.analysis.bootstrap import Seed, resample_counts, seed_of
+from whyrobust.analysis.effective_robustness import MeasurementSettings, ShiftTables, measure_shift
 from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
@@ -226,25 +227,16 @@ class ReferenceTables:
 
 def measure_reference(
     accuracies: pd.DataFrame,
-    *,
-    scale: str = "logit",
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    point_confidence: float = 0.995,
-    seed: int = 0,
+    settings: MeasurementSettings = MeasurementSettings(),  # noqa: B008 - frozen
 ) -> ReferenceTables:
     """Measure the effective robustness of published models, shift by shift and x axis by x axis.
 
-    Models are only ever compared with a line on their own x axis. Counts are all that is known of them, so
-    their images are drawn by `resample_counts`. ImageNet-A has one line below ResNet-50 and one above.
+    Models are only ever compared with a line on their own x axis. Counts are all that is known of them, so their
+    accuracies are drawn by `resample_counts`. ImageNet-A has one line below ResNet-50 and one above.
 
     Args:
         accuracies: as `read_reference` gives them, or a part of it that holds the standard models.
-        scale: the axis of the fit.
-        resamples: draws, and resamples of the band.
-        confidence: coverage of the intervals of effective robustness and of the band.
-        point_confidence: coverage of the intervals of accuracies.
-        seed: of all draws.
+        settings: of the measurement.
 
     Returns:
         The tables. ``run`` is the model's name, unique within its collection.
@@ -257,27 +249,18 @@ def measure_reference(
     missing = [column for column in ACCURACY_COLUMNS if column not in accuracies.columns]
     if missing:
         raise ValueError(f"The table of published accuracies lacks the columns {missing}: add them.")
-    measured: list[Measurement] = []
+    measured: list[ShiftTables] = []
     for (shift, x_test_set), group in accuracies.groupby(["shift", "x_test_set"], sort=False):
         models = group.rename(columns={"model": "run", "images_id": "id_images", "images_shift": "shift_images"}).drop(
             columns=["shift", "x_test_set"]
         )
-        id_seed, shift_seed, line_seed = np.random.SeedSequence([seed, len(measured)]).generate_state(3)
-        measured.append(
-            measure_robustness(
-                models,
-                str(shift),
-                str(x_test_set),
-                _draw(models, "id", resamples, int(id_seed)),
-                _draw(models, "shift", resamples, int(shift_seed)),
-                scale=scale,
-                pivot=_pivot_accuracy(group) if shift == PIVOT_SHIFT else None,
-                confidence=confidence,
-                point_confidence=point_confidence,
-                band_resamples=resamples,
-                seed=int(line_seed),
-            )
+        names = (str(shift), str(x_test_set))
+        id_draws, shift_draws = (
+            _draw_counts(models, axis, settings.resamples, seed_of(settings.seed, "counts", axis, *names))
+            for axis in ("id", "shift")
         )
+        pivot = _pivot_accuracy(group) if shift == PIVOT_SHIFT else None
+        measured.append(measure_shift(models, *names, id_draws, shift_draws, settings, pivot))
     return ReferenceTables(
         effective_robustness=pd.concat([one.effective_robustness for one in measured], ignore_index=True),
         baselines=pd.concat([one.baselines for one in measured], ignore_index=True),
@@ -355,7 +338,7 @@ def _is_standard(table: pd.DataFrame) -> BoolArray:
     return (standard & (table["id_accuracy"] >= threshold)).to_numpy(dtype=bool)
 
 
-def _draw(models: pd.DataFrame, axis: str, resamples: int, seed: int) -> FloatArray:
+def _draw_counts(models: pd.DataFrame, axis: str, resamples: int, seed: Seed) -> FloatArray:
     """Draw accuracies; the published ones are rounded, so the nearest whole number of images is meant."""
     images = models[f"{axis}_images"].to_numpy(dtype=np.int64)
     correct = np.rint(models[f"{axis}_accuracy"].to_numpy(dtype=float) * images)

@@ -1,0 +1,110 @@
+"""Confidence intervals: Clopper-Pearson for accuracies, percentiles of draws, and Fieller's interval for a ratio.
+
+Sources: Clopper and Pearson 1934; Fieller 1954. Student's t intervals of effects, with their degrees of freedom, are in
+`whyrobust.analysis.effects`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from whyrobust.analysis.arrays import FloatArray
+
+
+def clopper_pearson(correct: ArrayLike, images: ArrayLike, confidence: float = 0.995) -> tuple[FloatArray, FloatArray]:
+    """Return the exact binomial interval of accuracies (Clopper and Pearson 1934).
+
+    ``statsmodels`` has the same interval, but answers impossible counts with NaN and takes two seconds to import.
+
+    Args:
+        correct: number of correct images, any shape.
+        images: number of images, broadcast against ``correct``.
+        confidence: coverage, between 0 and 1.
+
+    Returns:
+        ``(low, high)``, fractions in the broadcast shape. No image correct gives low 0, all correct high 1.
+
+    Raises:
+        ValueError: where a test set has no images, or counts are not in 0..images.
+    """
+    from scipy.stats import beta
+
+    check_confidence(confidence)
+    k, n = np.broadcast_arrays(np.asarray(correct, dtype=float), np.asarray(images, dtype=float))
+    if np.any(~(n > 0)):
+        raise ValueError(
+            f"A test set has {n[~(n > 0)].flat[0]:g} images: an accuracy needs at least one. "
+            "Leave empty test sets out before asking for intervals."
+        )
+    if np.any(~((k >= 0) & (k <= n))):
+        at = ~((k >= 0) & (k <= n))
+        raise ValueError(
+            f"Found {k[at].flat[0]:g} correct of {n[at].flat[0]:g} images: give counts from 0 to the number of images."
+        )
+    tail = (1.0 - confidence) / 2.0
+    # The beta quantile is not defined at the two ends, where the bound is known: 0 and 1.
+    low = np.where(k > 0, beta.ppf(tail, np.where(k > 0, k, 1.0), n - k + 1.0), 0.0)
+    high = np.where(k < n, beta.ppf(1.0 - tail, k + 1.0, np.where(k < n, n - k, 1.0)), 1.0)
+    return low, high
+
+
+def accuracy_interval(accuracy: FloatArray, images: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+    """Return Clopper-Pearson intervals of accuracies (fractions, [models]), NaN where the accuracy is missing.
+
+    Raises:
+        ValueError: as `clopper_pearson`.
+    """
+    low, high = np.full(accuracy.shape, np.nan), np.full(accuracy.shape, np.nan)
+    known = np.isfinite(accuracy)
+    # Published accuracies are rounded, so the count is the nearest whole number of images.
+    low[known], high[known] = clopper_pearson(np.rint(accuracy[known] * images[known]), images[known], confidence)
+    return low, high
+
+
+def percentile_interval(draws: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+    """Return percentiles over the first axis of bootstrap draws, in the shape of the other axes.
+
+    Draws that are not a number are left out; where all are, the interval is NaN.
+    """
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.full(draws.shape[1:], np.nan), np.full(draws.shape[1:], np.nan)
+    some = np.isfinite(draws).any(axis=0)
+    if some.any():
+        low[some], high[some] = np.nanquantile(draws[:, some], [tail, 1.0 - tail], axis=0)
+    return low, high
+
+
+def fieller_interval(
+    numerator: float, denominator: float, covariance: FloatArray, quantile: float
+) -> tuple[float, float]:
+    """Return the interval of a ratio of two estimates (Fieller 1954), NaN where it is not bounded.
+
+    The interval is the set of ratios r for which numerator - r * denominator is not significantly different from 0:
+    (a - r b)^2 <= t^2 var(a - r b), a quadratic in r.
+
+    Args:
+        numerator: estimate a.
+        denominator: estimate b.
+        covariance: of a and b, [2, 2].
+        quantile: of Student's t at the wanted confidence and the degrees of freedom of a - (a / b) b.
+    """
+    scaled = quantile**2 * covariance
+    square = denominator**2 - scaled[1, 1]
+    mixed = numerator * denominator - scaled[0, 1]
+    constant = numerator**2 - scaled[0, 0]
+    # The measured ratio always lies in the set, so the roots are real but for rounding.
+    root = max(0.0, mixed**2 - square * constant) ** 0.5
+    if square <= 0:
+        return np.nan, np.nan
+    return float((mixed - root) / square), float((mixed + root) / square)
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence that is no fraction.
+
+    Raises:
+        ValueError: where it does not lie between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"A confidence of {confidence} is not between 0 and 1: give 0.95 for 95 %.")
