@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import runpy
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.pages import find_browser
 from tests.studies import watched
-from whyrobust.study.checks import with_defaults
 
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
@@ -48,15 +46,10 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture(scope="session")
-def defaults() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "workflow" / "schemas" / "defaults.yaml").read_text(encoding="utf-8"))
-
-
 @pytest.fixture
-def config(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the default config, complete: what it leaves out is filled."""
-    return with_defaults(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), copy.deepcopy(defaults))
+def config() -> dict[str, Any]:
+    """Return the default config, as it is written."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -11,22 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from whyrobust.data.dataset_checks import expected_images
-from whyrobust.study.checks import (
-    DERIVED_KINDS,
-    Study,
-    downloadable_files,
-    files_of,
-    read_class_counts,
-    read_prompts,
-    used_sources,
-)
+from whyrobust.study.checks import used_sources
 from whyrobust.study.class_table import read_class_names
+from whyrobust.study.config import Config, Dataset, PhotoTestSet
+from whyrobust.study.data_kinds import Icons
 from whyrobust.study.heads_table import FITTED_HEADS
+from whyrobust.study.input_files import downloadable_files, files_of, read_class_counts, read_prompt_sets
 from whyrobust.study.objectives_table import OBJECTIVES
-from whyrobust.study.plan import OWN, Head, Run
+from whyrobust.study.plan import OWN, Head, Plan, Run
 
 SECONDS_AN_HOUR = 3600
 GIGABYTE = 1e9
@@ -144,13 +137,13 @@ class Cost:
 
 
 def size_study(
-    config: Mapping[str, Any], study: Study, models: Mapping[str, ModelSize], rates: Rates, given: Mapping[str, int],
+    config: Config, study: Plan, models: Mapping[str, ModelSize], rates: Rates, given: Mapping[str, int],
     root: Path, gpus: int,
 ) -> StudySize:  # fmt: skip
     """Return what the cost of a study follows from.
 
     Args:
-        config: its config, with defaults filled in.
+        config: its config.
         study: its plan.
         models: size of each model, by the name that runs have for it.
         rates: for the bytes of pictures that the table of downloads does not know.
@@ -161,57 +154,54 @@ def size_study(
     Raises:
         CostError: nobody knows how large a data set is.
     """
-    with (root / config["sources_table"]).open(encoding="utf-8", newline="") as handle:
+    with (root / config.sources_table).open(encoding="utf-8", newline="") as handle:
         rows = {row["name"]: row for row in csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)}
     known = {
-        path: rows[name]
-        for path, name in downloadable_files(root / config["sources_table"], config["downloads"]).items()
+        path: rows[name] for path, name in downloadable_files(root / config.sources_table, config.downloads).items()
     }
-    sources = [name for name in used_sources(config, study) if config["sources"][name]["kind"] not in DERIVED_KINDS]
-    used = {name: config["sources"][name] for name in sources} | config["test_sets"]
-    counts = read_class_counts(root / config["data"]["classes"])
+    sources = [name for name in used_sources(config, study) if not config.sources[name].row.derived]
+    used: dict[str, Dataset] = {name: config.sources[name] for name in sources} | dict(config.test_sets)
+    counts = read_class_counts(root / config.data.classes)
     datasets, downloads = {}, dict[str, float]()
-    if any(facts["kind"] == "icons" for facts in used.values()):
-        archive = Path(config["downloads"], "iconify.tgz").as_posix()
+    if any(isinstance(dataset, Icons) for dataset in used.values()):
+        archive = Path(config.downloads, "iconify.tgz").as_posix()
         downloads[archive] = float(known[archive]["bytes"])
-    for name, facts in used.items():
-        files = {Path(path).as_posix() for path in files_of(facts, root)} & set(known)
-        images = _images_of(name, facts, given, [known[path] for path in files], counts, study)
-        photographs = facts["kind"] != "icons"
-        fetched = "metadata" in facts
-        a_picture = rates.bytes_a_photograph(facts["kind"])
+    for name, dataset in used.items():
+        files = {Path(path).as_posix() for path in files_of(dataset, root)} & set(known)
+        images = _images_of(name, dataset, given, [known[path] for path in files], counts, study)
+        photographs = dataset.row.photographs
+        a_picture = rates.bytes_a_photograph(dataset.kind)
         for path in files:
-            holds_pictures = path in (facts.get("archive"), facts.get("images"))
+            holds_pictures = path in (getattr(dataset, "archive", None), getattr(dataset, "images", None))
             downloads[path] = float(known[path]["bytes"] or (images * a_picture if holds_pictures else 0))
-        elsewhere = photographs and not fetched and not files
+        elsewhere = photographs and not dataset.fetched and not files
         datasets[name] = DatasetSize(
-            images, photographs, name in sources, facts.get("slices", 1),
-            images * a_picture if fetched else 0.0, images * a_picture if elsewhere else 0.0,
+            images, photographs, name in sources, dataset.slice_count,
+            images * a_picture if dataset.fetched else 0.0, images * a_picture if elsewhere else 0.0,
         )  # fmt: skip
-    training, prompts = config["training"], config["prompts"].items()
-    sentences = [read_prompts(root / value, name) if isinstance(value, str) else value for name, value in prompts]
+    training, prompts = config.training, read_prompt_sets(config.prompts, root)
     return StudySize(
         study.runs, study.heads, study.components, datasets, downloads, models,
-        classes=len(read_class_names(root / config["data"]["classes"])),
-        prompts=sum(map(len, sentences)),
-        on_gpu=training["device"] == "cuda" or (training["device"] == "auto" and gpus > 0),
-        threads=training["threads"],
-        loader_threads=training["loader_threads"],
-        image_size=config["data"]["image_size"],
-        gpus_per_run=training.get("gpus_per_run", 1),
+        classes=len(read_class_names(root / config.data.classes)),
+        prompts=sum(map(len, prompts.values())),
+        on_gpu=training.device == "cuda" or (training.device == "auto" and gpus > 0),
+        threads=training.threads,
+        loader_threads=1,
+        image_size=config.data.image_size,
+        gpus_per_run=1,
     )  # fmt: skip
 
 
 def _images_of(
-    name: str, facts: Mapping[str, Any], given: Mapping[str, int], files: Sequence[Mapping[str, str]],
-    counts: Mapping[str, Mapping[str, int]], study: Study,
+    name: str, dataset: Dataset, given: Mapping[str, int], files: Sequence[Mapping[str, str]],
+    counts: Mapping[str, Mapping[str, int]], study: Plan,
 ) -> int:  # fmt: skip
     """Return how many images a data set has: as given, published, counted or, at least, as many as runs ask for."""
     if name in given:
         return given[name]
-    if facts["kind"] == "icons":
-        return sum(counts[facts["part"]].values())
-    expected = expected_images(facts)
+    if isinstance(dataset, Icons):
+        return sum(counts[dataset.part].values())
+    expected = dataset.whole_images if isinstance(dataset, PhotoTestSet) else None
     if expected is not None:
         return expected
     listed = [int(row["images"]) for row in files if row["images"]]

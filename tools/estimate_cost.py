@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 
 from tools.cost_model import MEASURED_MODEL, as_table, estimate, measure_model, read_rates, size_study, wall_hours
-from whyrobust.study.checks import plan_study, with_defaults
+from whyrobust.study.checks import plan_study
+from whyrobust.study.config import load_config
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -30,11 +31,9 @@ def named_number(text: str) -> tuple[str, int]:
 
 def describe(config_path: Path, gpu: str, gpus: int, cores: int, images: dict[str, int]) -> str:
     """Return the table of a study, and what it rests on, as Markdown."""
-    schemas = ROOT / "workflow" / "schemas"
-    defaults = yaml.safe_load((schemas / "defaults.yaml").read_text(encoding="utf-8"))
-    config = with_defaults(yaml.safe_load(config_path.read_text(encoding="utf-8")), defaults)
-    study = plan_study(config, schemas / "config.schema.yaml", ROOT, data_is_there=False)
-    descriptions = {name: ROOT / path for name, path in config["models"].items()}
+    config = load_config(yaml.safe_load(config_path.read_text(encoding="utf-8")))
+    study = plan_study(config, ROOT, data_is_there=False)
+    descriptions = {name: ROOT / path for name, path in config.models.items()}
     models = {name: measure_model(path) for name, path in descriptions.items()}
     # A published model is counted as the study's first, the one that its runs have where they name none.
     models |= {run.model: models[next(iter(models))] for run in study.runs if run.published}

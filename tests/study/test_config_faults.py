@@ -11,11 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workflow.test_dag import write_config
-from whyrobust.study.checks import plan_study, with_defaults
-from whyrobust.study.config import check_keys_once
+from whyrobust.study.checks import plan_study
+from whyrobust.study.config import check_keys_once, load_config
 from whyrobust.study.setting_checks import ConfigError
-
-SCHEMA = "workflow/schemas/config.schema.yaml"
 
 #: Sections, or entries of sections, whose keys are the user's own names: another name is no misspelt key.
 OWN_NAMES = {"sources", "test_sets", "prompts", "models", "causes", "shares", "colours", "fields"}
@@ -80,7 +78,7 @@ def smoke_config(root):
     return yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
 
 
-def test_each_of_hundreds_of_mutations_is_one_line_that_names_a_key(smoke_config, root, defaults):
+def test_each_of_hundreds_of_mutations_is_one_line_that_names_a_key(smoke_config, root):
     """Every key of the smoke study misspelt, of another type, empty, not a number, out of range; each 17th here."""
     tried = mutations(smoke_config)
     assert len(tried) > 1000
@@ -88,7 +86,7 @@ def test_each_of_hundreds_of_mutations_is_one_line_that_names_a_key(smoke_config
     assert len(kept) >= 100
     for what, altered, words in kept:
         with pytest.raises(ConfigError) as caught:
-            plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+            plan_study(load_config(altered), root)
         message = str(caught.value)
         assert message.startswith("config key ") and "\n" not in message, (what, message)
         assert all(word in message for word in words), (what, message)
@@ -103,12 +101,12 @@ wild = st.recursive(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_anywhere_is_a_plan_or_one_line(smoke_config, root, defaults, data):
+def test_any_value_anywhere_is_a_plan_or_one_line(smoke_config, root, data):
     path, _ = data.draw(st.sampled_from(list(places(smoke_config))))
     value = data.draw(wild)
     altered = changed(smoke_config, path, lambda node, name: _put(node, name, value))
     try:
-        study = plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+        study = plan_study(load_config(altered), root)
     except ConfigError as error:
         assert str(error).startswith("config key ") and len(str(error).splitlines()) == 1
     else:
@@ -138,11 +136,11 @@ def test_any_value_anywhere_is_a_plan_or_one_line(smoke_config, root, defaults, 
         (lambda c: c["prompts"].update(photo="resources"), ["prompts.photo", "no such file"]),
     ],
 )  # fmt: skip
-def test_what_would_be_found_days_later_is_found_first(smoke_config, root, defaults, change, words):
+def test_what_would_be_found_days_later_is_found_first(smoke_config, root, change, words):
     altered = copy.deepcopy(smoke_config)
     change(altered)
     with pytest.raises(ConfigError) as caught:
-        plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+        plan_study(load_config(altered), root)
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -161,23 +159,23 @@ def test_what_would_be_found_days_later_is_found_first(smoke_config, root, defau
         (b"class\n\xff\n", "UTF-8"),
     ],
 )
-def test_a_wrong_table_of_classes_is_one_line(smoke_config, root, defaults, tmp_path, text, words):
+def test_a_wrong_table_of_classes_is_one_line(smoke_config, root, tmp_path, text, words):
     table = tmp_path / "classes.csv"
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     altered = copy.deepcopy(smoke_config)
     altered["data"]["classes"] = str(table)
     with pytest.raises(ConfigError, match=words) as caught:
-        plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+        plan_study(load_config(altered), root)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("file", ["../outside.tar", "/outside.tar", "a/../../b", ""])
-def test_a_download_never_leaves_its_folder(smoke_config, root, defaults, tmp_path, file):
+def test_a_download_never_leaves_its_folder(smoke_config, root, tmp_path, file):
     table = tmp_path / "sources.tsv"
     table.write_text(f"name\tfile\nx\t{file}\n")
     altered = copy.deepcopy(smoke_config) | {"sources_table": str(table)}
     with pytest.raises(ConfigError, match="inside the folder for downloads"):
-        plan_study(with_defaults(altered, copy.deepcopy(defaults)), root / SCHEMA, root)
+        plan_study(load_config(altered), root)
 
 
 def test_a_key_given_twice_is_named_with_its_lines(tmp_path, root):
@@ -201,7 +199,7 @@ def test_a_file_that_is_no_config_stops_before_any_work(workspace, snakemake, te
     assert not (workspace / "results").exists()
 
 
-def test_a_config_of_another_study_is_valid_after_the_round_trip(workspace, smoke_config, root, defaults):
+def test_a_config_of_another_study_is_valid_after_the_round_trip(workspace, smoke_config, root):
     write_config(workspace, smoke_config)
     read = yaml.safe_load((workspace / "config.yaml").read_text(encoding="utf-8"))
-    assert plan_study(with_defaults(read, copy.deepcopy(defaults)), root / SCHEMA, root).runs
+    assert plan_study(load_config(read), root).runs

@@ -25,7 +25,8 @@ from tools.cost_model import (
     training_flops,
     wall_hours,
 )
-from whyrobust.study.checks import plan_study, with_defaults
+from whyrobust.study.checks import plan_study
+from whyrobust.study.config import load_config
 from whyrobust.study.plan import plan_heads, plan_runs
 
 ROOT = Path(__file__).parents[2]
@@ -131,10 +132,9 @@ def test_operations_are_those_that_are_published():
 
 def sized(config_path, gpus=8, **images):
     """Return the size of a study of a config, and its rates."""
-    defaults = yaml.safe_load((ROOT / "workflow" / "schemas" / "defaults.yaml").read_text(encoding="utf-8"))
-    config = with_defaults(yaml.safe_load((ROOT / config_path).read_text(encoding="utf-8")), defaults)
-    study = plan_study(config, ROOT / "workflow" / "schemas" / "config.schema.yaml", ROOT, data_is_there=False)
-    models = dict.fromkeys([*config["models"], *(run.model for run in study.runs)], MODEL)
+    config = load_config(yaml.safe_load((ROOT / config_path).read_text(encoding="utf-8")))
+    study = plan_study(config, ROOT, data_is_there=False)
+    models = dict.fromkeys([*config.models, *(run.model for run in study.runs)], MODEL)
     rates = read_rates(MEASURED, ASSUMED, "A100")
     return size_study(config, study, models, rates, images, ROOT, gpus), rates
 

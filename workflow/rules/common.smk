@@ -9,8 +9,6 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-import yaml
-
 from whyrobust.data.downloads import DownloadError, read_pinned_sources
 from whyrobust.study.code_version import (
     code_version,
@@ -21,49 +19,48 @@ from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.plan import OWN, name_pattern
 from whyrobust.study.slices import ShardError, shard_names, slices_of
 from whyrobust.study.stages import STAGES
-from whyrobust.study.config import check_keys_once
-from whyrobust.study.setting_checks import ConfigError
-from whyrobust.study.checks import (
-    CLASS_COLUMN_KINDS,
-    DERIVED_KINDS,
-    ICON_PARTS,
+from whyrobust.study.checks import in_distribution_test_set, plan_study, used_sources
+from whyrobust.study.config import check_keys_once, load_config, plain_values
+from whyrobust.study.data_kinds import DATA_KINDS, ICON_PARTS
+from whyrobust.study.input_files import (
     downloadable_files,
     files_of,
-    in_distribution_test_set,
+    matching_files,
     missing_files,
-    photo_datasets,
-    plan_study,
-    read_prompts,
-    used_sources,
-    with_defaults,
+    read_prompt_sets,
 )
+from whyrobust.study.setting_checks import ConfigError
 
 
-def planned(config_to_check):
-    """Return what a valid config asks for; stop with one line where it is not valid."""
+def load_study():
+    """Return the config as types and what it asks for; stop with one line where it is not valid."""
     try:
         for path in workflow.configfiles:
             check_keys_once(path)
-        return plan_study(
-            config_to_check,
-            workflow.source_path("../schemas/config.schema.yaml"),
-            Path.cwd(),
-        )
+        loaded = load_config(config)
+        return loaded, plan_study(loaded, Path.cwd())
     except ConfigError as error:
         raise WorkflowError(str(error)) from error
 
 
-config.update(
-    with_defaults(
-        config,
-        yaml.safe_load(
-            Path(workflow.source_path("../schemas/defaults.yaml")).read_text(
-                encoding="utf-8"
-            )
-        ),
-    )
-)
-PLAN = planned(config)
+# How runs use the machine, until these are resources of the rule train_run.
+MACHINE = {
+    "mem_mb": 2500,
+    "runtime_minutes": 120,
+    "gpus_per_run": 1,
+    "nodes_per_run": 1,
+    "checkpoint_minutes": 10,
+    "checkpoint_steps": None,
+    "loader_threads": 1,
+}
+MACHINE |= {
+    key: config["training"][key] for key in MACHINE if key in config["training"]
+}
+CONFIG, PLAN = load_study()
+# The same as plain values, for the params of rules.
+config.update(plain_values(CONFIG))
+config["data"].setdefault("repeat_similarity", None)
+config["training"] |= {"images_at_once": CONFIG.training.images_at_once} | MACHINE
 RUNS = PLAN.runs
 RUN_BY_NAME = {run.run: run for run in RUNS}
 STUDY = config["study"]
@@ -79,15 +76,13 @@ ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
 # Files that can be downloaded: path -> name in the table of sources.
 DOWNLOADS = downloadable_files(Path(config["sources_table"]), config["downloads"])
 TEST_SETS = list(config["test_sets"])
-IN_DISTRIBUTION = in_distribution_test_set(config["test_sets"])
+IN_DISTRIBUTION = in_distribution_test_set(CONFIG.test_sets)
 
 
 # Only what is used is built: a source without a run costs nothing.
-SOURCES = used_sources(config, PLAN)
+SOURCES = used_sources(CONFIG, PLAN)
 # Sources that are made of no other: all images come from these.
-PLAIN_SOURCES = [
-    name for name in SOURCES if config["sources"][name]["kind"] not in DERIVED_KINDS
-]
+PLAIN_SOURCES = [name for name in SOURCES if not CONFIG.sources[name].row.derived]
 DATASETS = {
     name: {"pose": "plain"} | facts
     for name, facts in (
@@ -95,7 +90,9 @@ DATASETS = {
     ).items()
 }
 USED_DATASETS = [*PLAIN_SOURCES, *TEST_SETS]
-PHOTO_DATASETS = [name for name in USED_DATASETS if name in photo_datasets(config)]
+PHOTO_DATASETS = [
+    name for name in USED_DATASETS if DATA_KINDS[DATASETS[name]["kind"]].photographs
+]
 ICON_DATASETS = [name for name in USED_DATASETS if name not in PHOTO_DATASETS]
 # Lists of addresses, whose images are fetched from the web.
 FETCHED_DATASETS = [
@@ -136,6 +133,11 @@ EVALUATED = [run for run in RUNS if run.evaluated]
 SOURCES_OF_SIZE = {}
 for trained in TRAINED:
     SOURCES_OF_SIZE.setdefault(trained.train_images, set()).add(trained.source)
+
+
+def dataset_of(name):
+    """Return the settings of a source or test set."""
+    return CONFIG.sources.get(name) or CONFIG.test_sets[name]
 
 
 def alternatives(values):
@@ -199,7 +201,7 @@ def shards_of(dataset):
     facts = DATASETS[dataset]
     if dataset in FETCHED_DATASETS or "shards" not in facts:
         return [], []
-    shards = files_of({"shards": facts["shards"]}, Path.cwd())
+    shards = matching_files(facts["shards"], Path.cwd())
     try:
         return shards, shard_names(shards)
     except ShardError as error:
@@ -243,7 +245,8 @@ def covered_classes():
             "classes": facts["classes"],
             "covered": (
                 facts["kind"]
-                if facts["classes"] == "own" and facts["kind"] in CLASS_COLUMN_KINDS
+                if facts["classes"] == "own"
+                and DATA_KINDS[facts["kind"]].covered_classes_column
                 else ""
             ),
         }
@@ -264,9 +267,9 @@ def photo_files_of(wildcards):
     if part.dataset in FETCHED_DATASETS:
         return [facts["subset"], f"<results>/pairs/{part.dataset}.csv"]
     if part.count == 1:
-        return files_of(facts, Path.cwd())
-    others = {key: value for key, value in facts.items() if key != "shards"}
-    return [*files_of(others, Path.cwd()), *part.share_of(shards_of(part.dataset)[0])]
+        return files_of(dataset_of(part.dataset), Path.cwd())
+    others = files_of(dataset_of(part.dataset), Path.cwd(), leave_out=["shards"])
+    return [*others, *part.share_of(shards_of(part.dataset)[0])]
 
 
 def download_name(wildcards):
@@ -304,18 +307,6 @@ def evaluation_minutes():
     return max(60, config["training"]["runtime_minutes"] // 20)
 
 
-def prompt_sets():
-    """Return the sentences of each prompt set; those in files are read."""
-    return {
-        name: (
-            value
-            if isinstance(value, list)
-            else read_prompts(Path(value), f"config key prompts.{name}")
-        )
-        for name, value in config["prompts"].items()
-    }
-
-
 def published_of(wildcards):
     """Return what the config says of a published model."""
     return next(
@@ -328,14 +319,8 @@ def published_of(wildcards):
 def hyperparameters_of(wildcards):
     """Return how a run is trained: the settings of its objective, the augmentation and the samples seen."""
     run = RUN_BY_NAME[wildcards.run]
-    training = config["training"]
-    later = training["fine_tuning"] if run.pretrained_run else {}
-    return (
-        training["augmentation"]
-        | training[run.objective]
-        | later
-        | {"samples_seen": run.samples_seen}
-    )
+    chosen = CONFIG.training.hyperparameters_of(run.objective, bool(run.pretrained_run))
+    return chosen | {"samples_seen": run.samples_seen}
 
 
 def checkpoint_of(wildcards):
@@ -443,7 +428,7 @@ def model_of(wildcards):
     return [] if run.published else config["models"][run.model]
 
 
-PROMPTS = prompt_sets()
+PROMPTS = read_prompt_sets(CONFIG.prompts, Path.cwd())
 
 
 def downloads_used():
@@ -451,7 +436,7 @@ def downloads_used():
     paths = {ARCHIVE} if ICON_DATASETS else set()
     for name in PHOTO_DATASETS:
         paths |= {
-            Path(path).as_posix() for path in files_of(DATASETS[name], Path.cwd())
+            Path(path).as_posix() for path in files_of(dataset_of(name), Path.cwd())
         }
     return sorted(path for path in paths if path in DOWNLOADS)
 

@@ -198,7 +198,7 @@ rule attribute_causes:
         mem_mb=2000,
         runtime=30,
     params:
-        causes=lambda wildcards: config["causes"],
+        comparisons=lambda wildcards: list(map(asdict, PLAN.comparisons)),
         scale=config["baseline"]["scale"],
         confidence=config["intervals"]["effect"],
         code=code_of("attribute_causes"),

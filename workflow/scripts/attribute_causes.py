@@ -13,7 +13,7 @@ from whyrobust.analysis.effects import attribute_causes, gap_shares, summarise_c
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.files import write_table, write_text
 from whyrobust.logs import start_log
-from whyrobust.study.plan import HEAD_FIELDS, plan_comparisons
+from whyrobust.study.plan import HEAD_FIELDS, Comparison
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -31,7 +31,7 @@ if __name__ == "__main__":
         rows = measured[measured["shift"] == shift].reset_index(drop=True)
         evaluated = rows[["run", *HEAD_FIELDS, "main"]].merge(runs, on="run", validate="many_to_one")
         measurements[shift] = (rows["effective_robustness_points"].to_numpy(dtype=float), draws[shift].astype(float))
-    comparisons = plan_comparisons(snakemake.params.causes)
+    comparisons = [Comparison(**planned) for planned in snakemake.params.comparisons]
     causes = attribute_causes(comparisons, evaluated, measurements, confidence)
     shares = gap_shares(causes, comparisons, evaluated, measurements, confidence)
     keys = ["cause", "comparison", "shift"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from whyrobust.data.iconify import build_icon_records, read_sets
 from whyrobust.data.label_matcher import choose_classes, other_nouns, read_classes, write_classes
 from whyrobust.logs import start_log
-from whyrobust.study.checks import ICON_PARTS
+from whyrobust.study.data_kinds import ICON_PARTS
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -47,6 +47,7 @@ ObjectiveOrNone = Annotated[str, Built(lambda: Literal["", *OBJECTIVES])]
 CaptionOrNone = Annotated[str, Built(lambda: Literal["", *CAPTION_VARIANTS])]
 LabelsOrNone = Literal["", "annotated", "text_match"]
 HeadName = Annotated[str, Built(lambda: Literal[tuple(HEADS)])]
+Sentences = Listed[Sentence]
 FittedHeadName = Annotated[str, Built(lambda: Literal[FITTED_HEADS])]
 AllowedShare = Annotated[float, Allowed(ge=0, le=0.9)]
 
@@ -174,6 +175,13 @@ class PhotoTestSet(TestSet):
     """How many images the whole set has; as published where left out."""
     allow_short: Flag = False
     """Go on with fewer images than expected."""
+
+    @property
+    def whole_images(self) -> int | None:
+        """How many images the whole set has, as given or as published; None where nobody says."""
+        if self.expected_images is not None:
+            return self.expected_images
+        return self.row.expected_images(getattr(self, "split", ""))
 
 
 @cache
@@ -458,7 +466,7 @@ class Config(Settings):
     """Test sets by name; one is in_distribution."""
     caption_template: Sentence = "a photo of a {class}"
     """Sentence of the caption variant template."""
-    prompts: Annotated[dict[Name, Listed[Sentence] | Text], Items()] = field(default_factory=_default_prompts)
+    prompts: Annotated[dict[Name, Sentences | Text], Items()] = field(default_factory=_default_prompts)
     """Prompt sets by name: sentences with {class} in place of the class name, or a text file with one per line. The
     first set is the one that causes are measured with."""
     heads: tuple[FittedHead, ...] = ()
@@ -550,6 +558,14 @@ def check_moved_keys(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"config key {key}.contrast has a new name: call it comparison")
 
 
+def _without_machine_settings(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Until the rule train_run has them as resources; then `check_moved_keys` says where they went.
+    training = given.get("training")
+    if not isinstance(training, Mapping):
+        return given
+    return {**given, "training": {key: value for key, value in training.items() if key not in MOVED_TO_RESOURCES}}
+
+
 @cache
 def _config_class(*_names: tuple[str, ...]) -> type[Config]:
     """Return the class of the config; another one where a table in code has got another row."""
@@ -562,6 +578,7 @@ def load_config(given: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the first problem, as one line that names key, value and what is allowed.
     """
+    given = _without_machine_settings(given)
     check_moved_keys(given)
     return read_settings(_config_class(tuple(OBJECTIVES), tuple(CAPTION_VARIANTS), tuple(HEADS)), given)
 

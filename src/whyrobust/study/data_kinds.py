@@ -34,6 +34,10 @@ TrueOnly = Literal[True]
 class DatasetSettings(Settings):
     """Settings that a kind of data set has, besides those of all sources or all test sets."""
 
+    def made_of(self) -> tuple[str, ...]:
+        """Return the sources that its images come from, where it is made of others."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Icons(DatasetSettings):
@@ -56,6 +60,10 @@ class View(DatasetSettings):
     match_classes_of: LeftOut[Name] = None
     """Classes in the proportions of this source."""
 
+    def made_of(self) -> tuple[str, ...]:
+        """Return the source that it is a view of."""
+        return (self.of,)
+
     def __post_init__(self) -> None:
         """Check that there is one rule."""
         rules = ("class_balanced", "labelled", "match_classes_of")
@@ -70,6 +78,10 @@ class Mixture(DatasetSettings):
 
     shares: Annotated[dict[Name, InnerShare], Items(min_length=2)]
     """Share of each source; they add up to 1."""
+
+    def made_of(self) -> tuple[str, ...]:
+        """Return the sources that are mixed."""
+        return tuple(self.shares)
 
     def __post_init__(self) -> None:
         """Check that the shares are a whole."""

@@ -313,20 +313,21 @@ class Comparison:
         return tuple(name for name in fields_of_row if name not in self.changed)
 
 
-def plan_comparisons(causes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Comparison]:
-    """Return the comparisons of every cause, in the order written."""
-    return [
-        Comparison(
-            cause=cause,
-            name=entry["comparison"],
-            start=entry["from"],
-            end=entry["to"],
-            where=entry.get("where", {}),
-            holds_fixed=entry["holds_fixed"],
-        )
-        for cause, entries in causes.items()
-        for entry in entries
-    ]
+@dataclass(frozen=True)
+class Plan:
+    """What a study does.
+
+    Attributes:
+        runs: trained and published models; one that others start from comes before them.
+        heads: the heads that each run is evaluated with, by its name, the main head first.
+        comparisons: the comparisons.
+        components: for every training source, the sources that its images come from and that are made of no other.
+    """
+
+    runs: tuple[Run, ...]
+    heads: Mapping[str, tuple[Head, ...]]
+    comparisons: tuple[Comparison, ...]
+    components: Mapping[str, tuple[str, ...]]
 
 
 def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> list[dict[str, Any]]:

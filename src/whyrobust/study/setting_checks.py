@@ -107,7 +107,8 @@ def _kinds_of(hint: Any) -> Mapping[str, type[Any]]:  # noqa: ANN401 - a type
 def _class_at(hint: Any, value: object) -> Any:  # noqa: ANN401 - types
     """Return the class of settings that a mapping is checked against, None where there is none."""
     if kinds := _kinds_of(hint):
-        return kinds.get(value["kind"]) if isinstance(value, Mapping) and "kind" in value else None
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        return kinds.get(kind) if isinstance(kind, str) else None
     return next((part for part in concrete_types(hint) if is_dataclass(part)), None)
 
 
@@ -163,8 +164,13 @@ def read_settings(settings: type[S], given: Mapping[str, Any]) -> S:
     try:
         read: S = adapter_of(whole).validate_python(dict(given))
     except ValidationError as error:
-        found = [(_path_of(each, given), each) for each in error.errors(include_url=False)]
-        path, first = min(found, key=lambda entry: (len(entry[0]), str(entry[0])))
+        # Pydantic calls a list too short as well where a wrong entry is all it has.
+        found = [
+            (_path_of(each, given), each)
+            for each in error.errors(include_url=False)
+            if each["type"] != "too_short" or len(each["input"]) < each["ctx"]["min_length"]
+        ]
+        path, first = min(found, key=lambda entry: (len(entry[0]), entry[1]["type"] != "missing", str(entry[0])))
         raise ConfigError(_explain(path, first, settings, given)) from error
     return read
 

@@ -78,7 +78,7 @@ class Items:
 
     def words(self) -> list[str]:
         """Return each limit in words."""
-        entries = f"with {self.min_length} entries or more"
+        entries = f"with {self.min_length} {'entry' if self.min_length == 1 else 'entries'} or more"
         return [entries, *(["each value once"] if self.unique else [])]
 
 

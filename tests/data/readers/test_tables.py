@@ -14,8 +14,8 @@ from whyrobust.data.label_matcher import read_classes
 from whyrobust.data.readers.folders import read_image_folder
 from whyrobust.data.readers.tables import TableColumns, read_image_table
 from whyrobust.data.records import read_records, write_records
-from whyrobust.study.checks import count_covered_classes, read_class_counts
 from whyrobust.study.class_table import read_class_names, read_covered_classes, read_prompt_names
+from whyrobust.study.input_files import count_covered_classes, read_class_counts
 
 
 def test_a_table_of_paths_keeps_texts_with_their_pictures(tmp_path, pack):

@@ -1,0 +1,211 @@
+"""The files that a config names: the table of classes, prompts, model descriptions, downloads and files of data sets.
+
+Every function says in one line which key names a file that is missing or wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from whyrobust.study.class_table import ClassTableError, covered_names, read_class_table
+from whyrobust.study.config import Config, Dataset, Sentences
+from whyrobust.study.data_kinds import DATA_KINDS
+from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError
+
+
+def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
+    """Return the number of images of each class by part from the columns ``<part>_images`` of the class table.
+
+    Raises:
+        ConfigError: the file is no table with a column ``class``, a class comes twice or has no name, or a number is
+            none.
+    """
+    found = f"config key data.classes is '{path}'"
+    columns, rows = _read_classes(path)
+    if "class" not in columns:
+        raise ConfigError(
+            f"{found}, a table without the column 'class': allowed is a CSV with class, and name if wanted"
+        )
+    names = [row["class"] or "" for row in rows]
+    if not rows or not all(name.strip() for name in names):
+        raise ConfigError(
+            f"{found}, which {'has a class without a name' if rows else 'has no class'}: name every class"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{found}, where class '{twice[0]}' comes twice: allowed is each class once")
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for column in columns:
+            if column.endswith("_images"):
+                value = row[column] or ""
+                if not value.isdecimal():
+                    raise ConfigError(f"{found}, where {column} of '{row['class']}' is '{value}': give a whole number")
+                counts.setdefault(column.removesuffix("_images"), {})[row["class"]] = int(value)
+    return counts
+
+
+def count_covered_classes(path: Path | str) -> dict[str, int]:
+    """Return how many classes each kind of data set covers that has a column of its own in the class table."""
+    _, rows = _read_classes(path)
+    kinds = [kind.name for kind in DATA_KINDS.values() if kind.covered_classes_column]
+    return {name: len(covered_names(rows, name)) for name in kinds}
+
+
+def _read_classes(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        return read_class_table(path)
+    except ClassTableError as error:
+        raise ConfigError(f"config key data.classes is '{path}': {error}") from error
+
+
+def matching_files(patterns: Sequence[str], root: Path) -> list[str]:
+    """Return the files and folders of a list, in which patterns are replaced by what they match, sorted."""
+    found: list[str] = []
+    for text in patterns:
+        if any(mark in text for mark in "*?[") and not (root / text).exists():
+            base = Path(text)
+            start = Path(base.anchor) if base.is_absolute() else root
+            matched = sorted(start.glob(base.relative_to(base.anchor).as_posix()))
+            found += [path.as_posix() if base.is_absolute() else path.relative_to(root).as_posix() for path in matched]
+        else:
+            found.append(text)
+    return found
+
+
+def named_inputs(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the files and folders that a data set's settings name, as written, by key."""
+    named = {key: getattr(dataset, key) for key in dataset.row.input_keys}
+    return {key: value if isinstance(value, tuple) else (value,) for key, value in named.items() if value is not None}
+
+
+def files_of(dataset: Dataset, root: Path, leave_out: Sequence[str] = ()) -> list[str]:
+    """Return the files and folders that a data set is read from; patterns of shards are looked up.
+
+    Args:
+        dataset: its settings.
+        root: folder that relative paths start from.
+        leave_out: keys that are not asked for.
+    """
+    named = named_inputs(dataset)
+    return [path for key, texts in named.items() if key not in leave_out for path in matching_files(texts, root)]
+
+
+def downloadable_files(table: Path, folder: str) -> dict[str, str]:
+    """Return, for each path under the folder for downloads that the table of sources knows, its row's name.
+
+    Raises:
+        ConfigError: it is no table, lacks a column, or a file would leave the folder.
+    """
+    key = f"config key sources_table is '{table}'"
+    try:
+        with table.open(encoding="utf-8", newline="") as handle:
+            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{key}, which cannot be read as a table in UTF-8 ({error}): give a table") from error
+    missing = [name for name in ("name", "file") if name not in columns]
+    if missing:
+        raise ConfigError(f"{key}, a table without the column '{missing[0]}'")
+    found: dict[str, str] = {}
+    for row in rows:
+        inside = PurePosixPath(row["file"] or "")
+        if inside.is_absolute() or not inside.parts or ".." in inside.parts:
+            raise ConfigError(
+                f"{key}, where '{row['name']}' has the file '{row['file']}': allowed is a path inside the folder for "
+                "downloads"
+            )
+        found[Path(folder, inside).as_posix()] = row["name"]
+    return found
+
+
+def read_prompts(path: Path, key: str) -> list[str]:
+    """Return the sentences of a prompt set in a file, one per line; empty lines are passed over.
+
+    Raises:
+        ConfigError: there is none, or one has no place for the class.
+    """
+    try:
+        sentences = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{key} is '{path}', which is no text in UTF-8 ({error}): give a text file") from error
+    wrong = [sentence for sentence in sentences if "{class}" not in sentence]
+    if wrong or not sentences:
+        what = f"has the line {wrong[0][:SHOWN_CHARACTERS]!a}" if wrong else "has no line"
+        raise ConfigError(f"{key} is '{path}', which {what}: allowed are sentences with {{class}}, one per line")
+    return sentences
+
+
+def read_prompt_sets(prompts: Mapping[str, Sentences | str], root: Path) -> dict[str, list[str]]:
+    """Return the sentences of each prompt set, those in files among them.
+
+    Raises:
+        ConfigError: see `read_prompts`.
+    """
+    return {
+        name: read_prompts(root / value, f"config key prompts.{name}") if isinstance(value, str) else list(value)
+        for name, value in prompts.items()
+    }
+
+
+def missing_files(how_to_get: Mapping[str, str], root: Path) -> str:
+    """Return in one line which files are not there and how to get them; nothing where all are there.
+
+    Args:
+        how_to_get: by path, of files that cannot be downloaded.
+        root: folder that relative paths start from.
+    """
+    missing = [f"{path} ({how})" for path, how in sorted(how_to_get.items()) if not (root / path).exists()]
+    number = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
+    return f"{number} must be asked for and put in place first: {'; '.join(missing)}" if missing else ""
+
+
+def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
+    """Check that the files that a config names are there, or can be downloaded; those of data sets where asked.
+
+    Raises:
+        ConfigError: one is not, or a model description or prompt set is wrong.
+    """
+    data = {"sets": config.data.sets, "classes": config.data.classes, "nouns": config.data.nouns}
+    named = {f"data.{key}": path for key, path in data.items() if path is not None}
+    named |= {f"models.{name}": path for name, path in config.models.items()}
+    named |= {f"prompts.{name}": path for name, path in config.prompts.items() if isinstance(path, str)}
+    named["sources_table"] = config.sources_table
+    for key, path in named.items():
+        if not (root / path).is_file():
+            raise ConfigError(f"config key {key} is '{path}': there is no such file")
+    for name, path in config.models.items():
+        _check_model(f"config key models.{name}", root / path)
+    read_prompt_sets(config.prompts, root)
+    known = downloadable_files(root / config.sources_table, config.downloads)
+    if data_is_there:
+        for section, datasets in (("sources", config.sources), ("test_sets", config.test_sets)):
+            for name, dataset in datasets.items():
+                _check_dataset_files(f"config key {section}.{name}", dataset, root, known, config.sources_table)
+
+
+def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Mapping[str, str], table: str) -> None:
+    for name, texts in named_inputs(dataset).items():
+        for text in texts:
+            found = matching_files([text], root)
+            if not found or any(not (root / path).exists() and path not in known for path in found):
+                raise ConfigError(
+                    f"{key}.{name} is '{text}': there is no such file, and {table} does not say how to download it"
+                )
+
+
+def _check_model(key: str, path: Path) -> None:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{key} is '{path}', which is no JSON ({error}): give an open_clip model description"
+        ) from error
+    needed = ("embed_dim", "vision_cfg", "text_cfg")
+    missing = [name for name in needed if name not in described] if isinstance(described, dict) else needed[:1]
+    if missing:
+        raise ConfigError(f"{key} is '{path}', which lacks {missing[0]}: give an open_clip model description")
