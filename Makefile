@@ -7,10 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate cluster test-slurm
+.PHONY: help study published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
+	@echo "make published  the five questions on ImageNet, from published models, in seconds (results/published/)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
@@ -70,6 +71,10 @@ estimate: $(VENV)/study-installed
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES)
+
+# Needs the committed tables only: no download, no training, no study.
+published: $(VENV)/study-installed
+	$(BIN)/snakemake --cores 1 --quiet all -- published
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -1,0 +1,331 @@
+"""Effects of the natural experiments, with intervals that treat an architecture as the unit.
+
+Offers `estimate_effects`, one row per comparison, shift and line; `claims_by_line`, which says where the answer depends
+on whose line is used; `leave_out_families`, how far an effect moves without one family; and `indirect_effects`, two
+treatments compared through the control that both have, where no architecture has both.
+
+The pairs of one architecture are averaged first: they share models, and ten recipes of ResNet-50 are no ten
+replications. The interval is Student's t over architectures. Most comparisons have two or three, whose own variance
+says next to nothing, so that variances are moderated over all comparisons of a shift and line (Smyth 2004, Statistical
+Applications in Genetics and Molecular Biology 3(1), section 6.2): each becomes the mean of its own and a prior's,
+weighted by degrees of freedom. A comparison of one architecture has an effect and no interval. The intervals
+are about other architectures, not about other data sets: every model of a data set shares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whyrobust.analysis.arrays import FloatArray
+    from whyrobust.analysis.published_lines import LineSet
+
+CONFIDENCE = 0.95
+# The smallest effect of interest, in points at the reference accuracy.
+EQUIVALENCE_POINTS = 2.0
+# The mean over `MAIN_SHIFTS`, beside the shifts themselves.
+MEAN = "mean"
+COMPARISON = ("question", "control", "treatment", "prediction", "basis")
+RAISES, LOWERS, SMALL, UNDECIDED, ONE_UNIT = "raises", "lowers", "within ±2", "undecided", "one architecture"
+
+
+def estimate_effects(measured: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
+    """Estimate the effect of every comparison, per shift and line.
+
+    Args:
+        measured: as `whyrobust.analysis.natural_experiments.measure_pairs` gives it.
+        lines: as `whyrobust.analysis.published_lines.fit_lines` gives them.
+
+    Returns:
+        One row per comparison (`COMPARISON`), line and shift, with `MEAN` over `MAIN_SHIFTS` as a further shift:
+        ``pairs, architectures, families, exact_share`` (pairs of one architecture in name), ``extrapolated_share``,
+        ``raw_id_points, raw_shift_points``, ``effect_logits, low_logits, high_logits`` and the same in points at the
+        reference accuracy, ``low_plain_logits, high_plain_logits`` (without moderation), ``sd_logits`` between
+        architectures, ``degrees_of_freedom`` of the moderated variance, ``p``, ``q`` (Benjamini and Hochberg 1995 over
+        the comparisons of a line and shift), ``detectable_points`` (an effect that would be found four times out of
+        five) and ``verdict``.
+    """
+    import pandas as pd
+
+    units = _unit_effects(measured)
+    keys = [*COMPARISON, "line", "shift"]
+    rows = [_estimate(dict(zip(keys, key, strict=True)), group) for key, group in units.groupby(keys, sort=False)]
+    table = pd.DataFrame(rows)
+    parts = []
+    for _, group in table.groupby(["line", "shift"], sort=False):
+        parts.append(_add_intervals(group.copy(), lines))
+    result = pd.concat(parts, ignore_index=True)
+    order = {key: number for number, key in enumerate(dict.fromkeys(map(tuple, units[list(COMPARISON)].to_numpy())))}
+    result["order"] = [order[tuple(key)] for key in result[list(COMPARISON)].to_numpy()]
+    return result.sort_values(["order", "line", "shift"], ignore_index=True).drop(columns=["order", "axes"])
+
+
+def moderate_variances(variances: FloatArray, degrees: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return moderated variances and their degrees of freedom (Smyth 2004, section 6.2).
+
+    Args:
+        variances: of each comparison, greater than 0, [comparisons].
+        degrees: their degrees of freedom.
+
+    Returns:
+        Both arrays in the same order. Degrees of freedom are infinite where the variances scatter no more than chance
+        would have it, so that one common variance fits them all. Fewer than three variances are returned as they are.
+    """
+    from scipy.special import digamma, polygamma
+
+    if len(variances) < 3:
+        return variances, degrees
+    centred = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
+    excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, degrees / 2)))
+    if excess <= 0:
+        return np.full(len(variances), np.exp(centred.mean())), np.full(len(variances), np.inf)
+    prior_degrees = 2.0 * _inverse_trigamma(excess)
+    prior = np.exp(centred.mean() + digamma(prior_degrees / 2) - np.log(prior_degrees / 2))
+    moderated: FloatArray = (prior_degrees * prior + degrees * variances) / (prior_degrees + degrees)
+    return moderated, degrees + prior_degrees
+
+
+def claims_by_line(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return, per comparison and shift, the verdicts by both lines and whether the answer depends on the line."""
+    first, second = (effects[effects["line"] == line] for line in LINES)
+    keep = [*COMPARISON, "shift", "effect_points", "low_points", "high_points", "verdict"]
+    both = first[[*keep, "architectures"]].merge(
+        second[keep], on=[*COMPARISON, "shift"], suffixes=(f"_{LINES[0]}", f"_{LINES[1]}")
+    )
+    one, other = (both[f"verdict_{line}"] for line in LINES)
+    effect, other_effect = (both[f"effect_points_{line}"] for line in LINES)
+    both["depends_on_line"] = (one != other) | (
+        (np.sign(effect) != np.sign(other_effect)) & (one != SMALL) & (np.abs(effect - other_effect) > 1.0)
+    )
+    return both
+
+
+def leave_out_families(measured: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
+    """Return how far the effects move where one family of architectures is left out.
+
+    Returns:
+        One row per comparison of two or more families, line and shift: ``effect_points``, ``lowest_points`` and
+        ``highest_points`` over the families left out, ``without_lowest`` and ``without_highest`` (the families), and
+        ``sign_holds``.
+    """
+    import pandas as pd
+
+    units = _unit_effects(measured)
+    keys = [*COMPARISON, "line", "shift"]
+    rows = []
+    for key, group in units.groupby(keys, sort=False):
+        families = sorted(group["family"].unique())
+        if len(families) < 2:
+            continue
+        left = {family: group[group["family"] != family]["effect_logits"].mean() for family in families}
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        axes = str(group["axes"].iloc[0])
+        points = _to_points(row, axes, np.array([group["effect_logits"].mean(), *left.values()]), lines)
+        lowest, highest = int(np.argmin(points[1:])), int(np.argmax(points[1:]))
+        row |= {"families": len(families), "effect_points": points[0]}
+        row |= {"lowest_points": points[1:].min(), "without_lowest": families[lowest]}
+        row |= {"highest_points": points[1:].max(), "without_highest": families[highest]}
+        row["sign_holds"] = bool((np.sign(points) == np.sign(points[0])).all())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
+    """Compare two treatments through their common control, as in a network of trials.
+
+    The effect of B against A is that of B against the control, less that of A against it. Both sets of architectures
+    are independent, so that variances add (Bucher et al. 1997, Journal of Clinical Epidemiology 50); Welch's degrees of
+    freedom. It rests on the control's being the same thing in both sets.
+
+    Returns:
+        One row per question, control, two treatments, line and shift, for treatments that no architecture has both of
+        and that two or more have each: ``first, second``, ``effect_logits`` (second against first) with an interval,
+        the same in points, ``verdict``.
+    """
+    import pandas as pd
+    from scipy.stats import t
+
+    usable = effects[effects["se_logits"].notna() & (effects["question"] == "language_training")]
+    direct = set(zip(effects["control"], effects["treatment"], strict=True))
+    rows = []
+    for (question, control, line, shift), group in usable.groupby(["question", "control", "line", "shift"], sort=False):
+        found = group.to_dict("records")
+        for number, one in enumerate(found):
+            for other in found[number + 1 :]:
+                if (one["treatment"], other["treatment"]) in direct:
+                    continue
+                variances = np.array([row["se_logits"] ** 2 for row in (one, other)])
+                degrees = np.array([row["degrees_of_freedom"] for row in (one, other)])
+                welch = variances.sum() ** 2 / np.sum(variances**2 / degrees) if np.isfinite(degrees).any() else np.inf
+                effect = other["effect_logits"] - one["effect_logits"]
+                half = {c: float(t.ppf(0.5 + c / 2, welch) * np.sqrt(variances.sum())) for c in (CONFIDENCE, 0.9)}
+                row = {
+                    "question": question,
+                    "control": control,
+                    "first": one["treatment"],
+                    "second": other["treatment"],
+                }
+                row |= {"line": line, "shift": shift}
+                row |= {"architectures_first": one["architectures"], "architectures_second": other["architectures"]}
+                row |= {"effect_logits": effect, "low_logits": effect - half[CONFIDENCE]}
+                row["high_logits"] = effect + half[CONFIDENCE]
+                ends = [
+                    effect,
+                    effect - half[CONFIDENCE],
+                    effect + half[CONFIDENCE],
+                    effect - half[0.9],
+                    effect + half[0.9],
+                ]
+                points = _to_points(row, _own_axes(lines), np.array(ends), lines)
+                row |= dict(zip(("effect_points", "low_points", "high_points"), points[:3], strict=True))
+                rows.append(row | {"verdict": verdict_of(*points[1:])})
+    return pd.DataFrame(rows)
+
+
+def verdict_of(low: float, high: float, low_90: float, high_90: float) -> str:
+    """Say what an effect's interval shows, in points: raises, lowers, within `EQUIVALENCE_POINTS`, or undecided.
+
+    An effect is within them where two one-sided tests at 5 % say so, which is where its 90 % interval is (Lakens 2017,
+    Social Psychological and Personality Science 8).
+    """
+    if np.isnan(low) or np.isnan(high):
+        return ONE_UNIT
+    if low > 0:
+        return RAISES
+    if high < 0:
+        return LOWERS
+    return SMALL if low_90 > -EQUIVALENCE_POINTS and high_90 < EQUIVALENCE_POINTS else UNDECIDED
+
+
+# --- Parts --------------------------------------------------------------------------------------------------
+
+
+def _unit_effects(measured: pd.DataFrame) -> pd.DataFrame:
+    """Average the pairs of an architecture; add the mean over the main shifts, of architectures that have them all."""
+    import pandas as pd
+
+    keys = [*COMPARISON, "line", "shift", "architecture_class", "family"]
+    units = (
+        measured.assign(axes=measured["shift"] + "=" + measured["x_test_set"])
+        .groupby(keys, sort=False)
+        .agg(
+            pairs=("effect_logits", "size"),
+            exact=("exact_architecture", "sum"),
+            extrapolated=("extrapolated", "sum"),
+            raw_id_points=("raw_id_points", "mean"),
+            raw_shift_points=("raw_shift_points", "mean"),
+            effect_logits=("effect_logits", "mean"),
+            axes=("axes", "first"),
+        )
+        .reset_index()
+    )
+    main = units[units["shift"].isin(MAIN_SHIFTS)]
+    grouped = main.groupby([key for key in keys if key != "shift"], sort=False)
+    mean = grouped[["pairs", "exact", "extrapolated"]].sum()
+    mean[["raw_id_points", "raw_shift_points", "effect_logits"]] = grouped[
+        ["raw_id_points", "raw_shift_points", "effect_logits"]
+    ].mean()
+    mean["axes"] = grouped["axes"].agg(";".join)
+    # Each pair once, however many shifts it has.
+    mean[["pairs", "exact", "extrapolated"]] /= len(MAIN_SHIFTS)
+    mean = mean[grouped.size() == len(MAIN_SHIFTS)].reset_index().assign(shift=MEAN)
+    return pd.concat([units, mean], ignore_index=True)
+
+
+def _estimate(row: dict[str, Any], group: pd.DataFrame) -> dict[str, Any]:
+    """Return the means over architectures of one comparison, line and shift."""
+    pairs = float(group["pairs"].sum())
+    return row | {
+        "pairs": round(pairs),
+        "architectures": len(group),
+        "families": group["family"].nunique(),
+        "exact_share": float(group["exact"].sum()) / pairs,
+        "extrapolated_share": float(group["extrapolated"].sum()) / pairs,
+        "raw_id_points": group["raw_id_points"].mean(),
+        "raw_shift_points": group["raw_shift_points"].mean(),
+        "effect_logits": group["effect_logits"].mean(),
+        "sd_logits": group["effect_logits"].std(ddof=1),
+        "axes": group["axes"].iloc[0],
+    }
+
+
+def _add_intervals(table: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
+    """Add intervals, p, q and verdicts to the comparisons of one line and shift."""
+    from scipy.stats import false_discovery_control, t
+
+    count = table["architectures"].to_numpy(dtype=float)
+    several = (count >= 2) & (table["sd_logits"].to_numpy(dtype=float) > 0)
+    plain = table["sd_logits"].to_numpy(dtype=float) / np.sqrt(count)
+    moderated, degrees = np.full(len(table), np.nan), np.full(len(table), np.nan)
+    if several.any():
+        own = table["sd_logits"].to_numpy(dtype=float)[several] ** 2
+        moderated[several], degrees[several] = moderate_variances(own, count[several] - 1)
+    error = np.sqrt(moderated / count)
+    effect = table["effect_logits"].to_numpy(dtype=float)
+    quantile = t.ppf(0.5 + CONFIDENCE / 2, degrees)
+    own_quantile = np.where(several, t.ppf(0.5 + CONFIDENCE / 2, np.maximum(count - 1, 1)), np.nan)
+    narrow = t.ppf(0.95, degrees)
+    table["se_logits"], table["degrees_of_freedom"] = error, degrees
+    table["low_logits"], table["high_logits"] = effect - quantile * error, effect + quantile * error
+    table["low_plain_logits"], table["high_plain_logits"] = effect - own_quantile * plain, effect + own_quantile * plain
+    table["p"] = 2 * t.sf(np.abs(effect) / error, degrees)
+    table["q"] = np.nan
+    if several.any():
+        table.loc[several, "q"] = false_discovery_control(table.loc[several, "p"].to_numpy(dtype=float))
+    ends = np.stack(
+        [effect, table["low_logits"], table["high_logits"], effect - narrow * error, effect + narrow * error]
+    )
+    # 80 % power of the two-sided test, by the normal approximation to the noncentral t.
+    detectable = (quantile + t.ppf(0.8, degrees)) * error
+    rows = table.to_dict("records")
+    points = np.array(
+        [
+            _to_points({str(key): value for key, value in row.items()}, row["axes"], values, lines)
+            for row, values in zip(rows, np.vstack([ends, detectable]).T, strict=True)
+        ]
+    )
+    table["effect_points"], table["low_points"], table["high_points"] = points[:, 0], points[:, 1], points[:, 2]
+    table["detectable_points"] = points[:, 5]
+    table["verdict"] = [verdict_of(*row[1:5]) for row in points]
+    return table
+
+
+def _to_points(
+    row: Mapping[str, Any], axes: str, logits: FloatArray, lines: Mapping[tuple[str, str], LineSet]
+) -> FloatArray:
+    """Convert logits of a row's line to points at the reference accuracy; for the mean, the mean over its shifts.
+
+    ``axes`` says on which x axis each shift was measured: ``shift=x_test_set``, separated by semicolons.
+    """
+    pairs = [pair.split("=") for pair in axes.split(";")]
+    wanted = [pair for pair in pairs if pair[0] == row["shift"] or (row["shift"] == MEAN and pair[0] in MAIN_SHIFTS)]
+    parts = [lines[shift, x_test_set].points_at_reference(row["line"], logits) for shift, x_test_set in wanted]
+    result: FloatArray = np.mean(parts, axis=0)
+    return result
+
+
+def _own_axes(lines: Mapping[tuple[str, str], LineSet]) -> str:
+    """Return every shift on the axis of its own classes, where it has one, else on full validation."""
+    last = dict(sorted(lines))
+    return ";".join(f"{shift}={x_test_set}" for shift, x_test_set in last.items())
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Return x with trigamma(x) = ``value`` > 0, by Newton's method (Smyth 2004, appendix)."""
+    from scipy.special import polygamma
+
+    x = 0.5 + 1.0 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x

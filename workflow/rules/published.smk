@@ -1,0 +1,46 @@
+# Published models: what needs the committed tables only, and no study.
+
+
+rule measure_published:
+    input:
+        testbed="resources/reference/imagenet_testbed_top1.csv",
+        open_clip="resources/reference/open_clip_zeroshot_top1.csv",
+        other_test_sets="resources/reference/open_clip_other_test_sets.csv",
+        vlhub="resources/reference/vlhub_top1.csv",
+        timm="resources/reference/timm_top1.csv",
+        pretraining="resources/reference/pretraining.csv",
+        names="resources/reference/published_model_names.csv",
+    output:
+        models="results/published/models.csv",
+        effective_robustness="results/published/effective_robustness.csv",
+        lines="results/published/lines.csv",
+        line_differences="results/published/line_differences.csv",
+        pairs="results/published/pairs.csv",
+        effects="results/published/effects.csv",
+        claims_by_line="results/published/claims_by_line.csv",
+        indirect="results/published/indirect.csv",
+        families="results/published/families.csv",
+        regression="results/published/regression.csv",
+        regression_contrasts="results/published/regression_contrasts.csv",
+        second_axis_fits="results/published/second_axis_fits.csv",
+        second_axis_residuals="results/published/second_axis_residuals.csv",
+        disagreements="results/published/disagreements.csv",
+        left_out="results/published/left_out.csv",
+        undocumented="results/published/undocumented.csv",
+    log:
+        "results/published/logs/measure_published.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_of("measure_published"),
+    script:
+        "../scripts/measure_published.py"
+
+
+# Asked for by name (make published): no study has it as its result.
+rule published:
+    input:
+        rules.measure_published.output,
