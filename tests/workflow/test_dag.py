@@ -117,9 +117,9 @@ def test_rule_script_log_and_benchmark_names_agree(root):
     """Rule, script, log and benchmark have one name, so that each is found from any other."""
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     texts = rule_texts(root)
-    asked_for = {"measure_several", "choose_classes"}
+    asked_for = {"measure_several", "choose_classes", "measure_published"}
     assert set(texts) == scripts == SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | asked_for
     for name, text in texts.items():
         assert f'"../scripts/{name}.py"' in text and f'code_of("{name}")' in text, name
-        assert re.search(rf'"(<logs>|results/reference/logs)/{name}(\.log|/)', text), name
+        assert re.search(rf'"(<logs>|results/(reference|published)/logs)/{name}(\.log|/)', text), name
         assert "    benchmark:" not in text or re.search(rf'"<benchmarks>/{name}(\.tsv|/)', text), name

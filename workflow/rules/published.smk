@@ -1,4 +1,4 @@
-# Published models: what needs the committed tables only, and no study.
+# Published models: from committed tables only. No study has this as its result; ask for it by name (make published).
 
 
 rule measure_published:
@@ -38,9 +38,3 @@ rule measure_published:
         code=code_of("measure_published"),
     script:
         "../scripts/measure_published.py"
-
-
-# Asked for by name (make published): no study has it as its result.
-rule published:
-    input:
-        rules.measure_published.output,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whyrobust.analysis.effective_robustness import fit_baseline, fit_two_lines
+from whyrobust.analysis.baselines import fit_baseline, fit_two_lines
 from whyrobust.analysis.pretraining import IMAGENET, NONE
 from whyrobust.analysis.published_models import (
     FULL_VALIDATION,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from whyrobust.analysis.arrays import BoolArray, FloatArray
-    from whyrobust.analysis.effective_robustness import Baseline, BaselinePredictor
+    from whyrobust.analysis.baselines import Baseline, TwoLineBaseline
 
 SCALE = "logit"
 TESTBED_LINE, TIMM_LINE = "testbed", "timm_in1k"
@@ -56,14 +56,14 @@ class LineSet:
 
     shift: str
     x_test_set: str
-    baselines: Mapping[str, BaselinePredictor]
+    baselines: Mapping[str, Baseline | TwoLineBaseline]
     models: Mapping[str, int]
     residual_sd: Mapping[str, float]
     reference: float
 
     def points_at_reference(self, line: str, logits: FloatArray) -> FloatArray:
         """Convert effects in logits, any shape, to percentage points of a model at the reference accuracy."""
-        base = to_scale(self.baselines[line].predict(self.reference), SCALE)
+        base = to_scale(self.baselines[line].predict([self.reference]), SCALE)
         points: FloatArray = (from_scale(base + logits, SCALE) - from_scale(base, SCALE)) * 100.0
         return points
 
@@ -108,11 +108,11 @@ def fit_lines(folder: Path, models: pd.DataFrame, accuracies: pd.DataFrame) -> d
         pivot = group.loc[group["model"] == PIVOT_MODEL, "id_accuracy"]
         here = own[(own["shift"] == shift) & (own["x_test_set"] == x_test_set)]
         standard = {TESTBED_LINE: group[group["standard"]], TIMM_LINE: here[_strong_enough(here, shift, x_test_set)]}
-        baselines: dict[str, BaselinePredictor] = {}
+        baselines: dict[str, Baseline | TwoLineBaseline] = {}
         spread = {}
         for line, table in standard.items():
             if len(table):
-                x, y = table["id_accuracy"].to_numpy(dtype=float), table["shift_accuracy"].to_numpy(dtype=float)
+                x, y = table[["id_accuracy"]].to_numpy(dtype=float), table["shift_accuracy"].to_numpy(dtype=float)
                 two = shift == PIVOT_SHIFT
                 baselines[line] = fit_two_lines(x, y, float(pivot.iloc[0]), SCALE) if two else fit_baseline(x, y, SCALE)
                 residuals = to_scale(y, SCALE) - to_scale(baselines[line].predict(x), SCALE)
@@ -142,7 +142,7 @@ def measure_models(accuracies: pd.DataFrame, lines: Mapping[tuple[str, str], Lin
     for (shift, x_test_set), group in accuracies.groupby(["shift", "x_test_set"]):
         one = lines[str(shift), str(x_test_set)]
         for line, baseline in one.baselines.items():
-            x, y = group["id_accuracy"].to_numpy(dtype=float), group["shift_accuracy"].to_numpy(dtype=float)
+            x, y = group[["id_accuracy"]].to_numpy(dtype=float), group["shift_accuracy"].to_numpy(dtype=float)
             expected = baseline.predict(x)
             parts.append(
                 group.assign(
@@ -150,7 +150,7 @@ def measure_models(accuracies: pd.DataFrame, lines: Mapping[tuple[str, str], Lin
                     expected=expected,
                     er_points=(y - expected) * 100.0,
                     residual_logits=to_scale(y, SCALE) - to_scale(expected, SCALE),
-                    extrapolated=(x < baseline.x_low) | (x > baseline.x_high),
+                    extrapolated=~baseline.covers(x),
                 )
             )
     return pd.concat(parts, ignore_index=True)
@@ -189,12 +189,7 @@ def table_of_lines(lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
     rows = []
     for (shift, x_test_set), one in lines.items():
         for line, baseline in one.baselines.items():
-            parts: dict[str, Baseline] = (
-                {"below": baseline.below, "above": baseline.above}  # type: ignore[attr-defined]
-                if shift == PIVOT_SHIFT
-                else {"all": baseline}  # type: ignore[dict-item]
-            )
-            for part, fitted in parts.items():
+            for part, fitted in baseline.lines.items():
                 rows.append(
                     {
                         "shift": shift,
@@ -202,14 +197,14 @@ def table_of_lines(lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
                         "line": line,
                         "part": part,
                         "models": fitted.models,
-                        "slope": fitted.slope,
+                        "slope": fitted.slopes[0],
                         "intercept": fitted.intercept,
                         "r_squared": fitted.r_squared,
                         "residual_sd": one.residual_sd[line],
-                        "x_low": fitted.x_low,
-                        "x_high": fitted.x_high,
+                        "x_low": fitted.x_low[0],
+                        "x_high": fitted.x_high[0],
                         "reference_accuracy": one.reference,
-                        "reference_shift_accuracy": float(np.asarray(baseline.predict(one.reference))),
+                        "reference_shift_accuracy": float(baseline.predict([one.reference])),
                     }
                 )
     return pd.DataFrame(rows)
@@ -224,7 +219,7 @@ def compare_lines(lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
         if TIMM_LINE not in one.baselines:
             continue
         for x in COMPARED_AT if x_test_set == FULL_VALIDATION else (*COMPARED_AT, 0.9, 0.95):
-            testbed, timm = (float(np.asarray(one.baselines[line].predict(x))) for line in LINES)
+            testbed, timm = (float(one.baselines[line].predict([x])) for line in LINES)
             rows.append(
                 {
                     "shift": shift,
