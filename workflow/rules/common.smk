@@ -20,7 +20,7 @@ from whyrobust.study.plan import OWN, name_pattern
 from whyrobust.study.slices import ShardError, shard_names, slices_of
 from whyrobust.study.stages import STAGES
 from whyrobust.study.checks import in_distribution_test_set, plan_study, used_sources
-from whyrobust.study.config import check_keys_once, load_config, plain_values
+from whyrobust.study.config import check_keys_once, load_config
 from whyrobust.study.data_kinds import DATA_KINDS, ICON_PARTS
 from whyrobust.study.input_files import (
     downloadable_files,
@@ -30,6 +30,7 @@ from whyrobust.study.input_files import (
     read_prompt_sets,
 )
 from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.setting_types import plain_values
 
 
 def load_study():
@@ -390,23 +391,6 @@ def text_files(pattern, sources):
         for source in sources
         for part in text_slices_of(source)
     ]
-
-
-def named(key, names):
-    """Return a parameter: the files of an input, one per name and in the order of the names, by name."""
-    return lambda wildcards, input: dict(zip(names, input.get(key), strict=True))
-
-
-def named_slices(key):
-    """Return a parameter: the files of an input that lists all slices of texts (see `text_files`), by source."""
-    return lambda wildcards, input: {
-        source: [
-            path
-            for part, path in zip(TEXT_SLICES.values(), input.get(key), strict=True)
-            if part.dataset == source
-        ]
-        for source in PLAIN_SOURCES
-    }
 
 
 def subset_threads(wildcards):

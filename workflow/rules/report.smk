@@ -32,12 +32,9 @@ rule describe_data:
         runtime=120,
     params:
         roles=ROLES,
-        records=named("records", USED_DATASETS),
-        failures=named("failures", USED_DATASETS),
-        kept=named("kept", USED_DATASETS),
-        images=named("images", USED_DATASETS),
-        fetched=named("fetched", FETCHED_DATASETS),
-        captions=named_slices("captions"),
+        sources=PLAIN_SOURCES,
+        text_slices={name: len(text_slices_of(name)) for name in PLAIN_SOURCES},
+        fetched=FETCHED_DATASETS,
         shared=config["data"]["shared_names"],
         code=code_of("describe_data"),
     script:
@@ -67,7 +64,7 @@ rule describe_runs:
         mem_mb=4000,
         runtime=60,
     params:
-        progress=named("progress", [run.run for run in TRAINED]),
+        trained=[run.run for run in TRAINED],
         test_sets=TEST_SETS,
         code=code_of("describe_runs"),
     script:
@@ -152,6 +149,7 @@ rule write_report:
     params:
         study=STUDY,
         config=lambda wildcards: config,
+        text_slices={name: len(text_slices_of(name)) for name in PLAIN_SOURCES},
         test_sets=config["test_sets"],
         trained=lambda wildcards: [run.as_row() for run in TRAINED],
         stages=STAGES_USED,

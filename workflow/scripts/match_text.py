@@ -39,7 +39,5 @@ if __name__ == "__main__":
     matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
     matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy, snakemake.threads)
     write_table(snakemake.output.labels, matched, LABEL_SCHEMA)
-    matches = describe_matches(records, matched)
-    matches.insert(0, "source", part.dataset)
-    write_table(snakemake.output.matches, matches)
+    write_table(snakemake.output.matches, describe_matches(records, matched))
     logger.info("%d of %d records match one class", int(matched["label"].notna().sum()), len(records))

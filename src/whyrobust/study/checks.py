@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-from whyrobust.study.config import Config, Source, TestSet, chosen_values
+from whyrobust.study.config import Config
 from whyrobust.study.data_kinds import ICON_PARTS, Icons, Mixture, View
+from whyrobust.study.dataset_settings import Source, TestSet
 from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.input_files import check_files, count_covered_classes, read_class_counts
 from whyrobust.study.plan import (
@@ -30,7 +31,7 @@ from whyrobust.study.plan import (
     plan_runs,
 )
 from whyrobust.study.setting_checks import ConfigError
-from whyrobust.study.setting_types import Settings
+from whyrobust.study.setting_types import Settings, chosen_values
 
 
 def in_distribution_test_set(test_sets: Mapping[str, TestSet]) -> str:

@@ -1,20 +1,20 @@
 """The config of a study as types: `load_config` checks what a config file says and returns it as a frozen `Config`.
 
 Each section is a dataclass, each key a field with its type, its default and, as the text below it, what it means;
-docs/config.md is made from these. What the keys of a data set or an objective are is in the tables `data_kinds` and
+docs/config.md is made from these. The keys of a data set or an objective come from the tables `data_kinds` and
 `objectives_table`. Whether files, sizes and comparisons fit together is checked by `whyrobust.study.checks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
+from whyrobust.study.dataset_settings import Source, TestSet, classes_of_sources, classes_of_test_sets
 from whyrobust.study.heads_table import FITTED_HEADS, HEADS
 from whyrobust.study.objectives_table import OBJECTIVES, LearningRate, ObjectiveSettings
 from whyrobust.study.setting_checks import ConfigError, read_settings, spell_key
@@ -40,6 +40,7 @@ from whyrobust.study.setting_types import (
     Share,
     Similarity,
     Text,
+    plain_values,
 )
 
 ObjectiveName = Annotated[str, Built(lambda: Literal[tuple(OBJECTIVES)])]
@@ -107,101 +108,6 @@ class Data(Settings):
     match_sizes: LeftOut[MatchSizes] = None
     """Subsets of these sources have equal sizes, counted on images obtained, also where a source has fewer than asked
     for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset(DatasetSettings):
-    """What training sources and test sets have in common."""
-
-    kind: str
-    """How the images are obtained."""
-
-    @property
-    def row(self) -> DataKind:
-        """What the table of data-set kinds says of it."""
-        return DATA_KINDS[self.kind]
-
-    @property
-    def slice_count(self) -> int:
-        """Jobs that prepare it."""
-        return int(getattr(self, "slices", 1))
-
-    @property
-    def fetched(self) -> bool:
-        """Whether its photographs are downloaded one by one from a list of addresses."""
-        return getattr(self, "metadata", None) is not None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of its kind as plain values, those that were left out not among them."""
-        return plain_values(self, [each.name for each in fields(self.row.settings)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Dataset):
-    """A training source."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoSource(Source):
-    """A training source of photographs."""
-
-    needs: LeftOut[ListedOnce[Literal["title", "description", "tags", "label"]]] = None
-    """Records without one of these are left out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestSet(Dataset):
-    """A test set."""
-
-    role: Literal["in_distribution", "shift"]
-    """Whether it is the x axis or a shift."""
-    classes: Literal["all", "own"]
-    """Classes that may be predicted: all, or those that the test set covers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IconTestSet(TestSet):
-    """A test set of icons."""
-
-    pose: Literal["plain", "posed"]
-    """plain, or posed: turned and put on a background."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoTestSet(TestSet):
-    """A test set of photographs."""
-
-    expected_images: LeftOut[Count] = None
-    """How many images the whole set has; as published where left out."""
-    allow_short: Flag = False
-    """Go on with fewer images than expected."""
-
-    @property
-    def whole_images(self) -> int | None:
-        """How many images the whole set has, as given or as published; None where nobody says."""
-        if self.expected_images is not None:
-            return self.expected_images
-        return self.row.expected_images(getattr(self, "split", ""))
-
-
-@cache
-def _dataset_class(kind: DataKind, base: type[Dataset]) -> type[Dataset]:
-    """Return the class of settings of a source or test set of a kind."""
-    name = f"{kind.settings.__name__}{base.__name__}"
-    own = [("kind", Literal[kind.name])]
-    return make_dataclass(name, own, bases=(kind.settings, base), frozen=True, kw_only=True)
-
-
-def classes_of_sources() -> dict[str, type[Dataset]]:
-    """Return the class of settings of a training source of each kind."""
-    kinds = [kind for kind in DATA_KINDS.values() if kind.source]
-    return {kind.name: _dataset_class(kind, PhotoSource if kind.photographs else Source) for kind in kinds}
-
-
-def classes_of_test_sets() -> dict[str, type[Dataset]]:
-    """Return the class of settings of a test set of each kind."""
-    kinds = [kind for kind in DATA_KINDS.values() if kind.test_set]
-    return {kind.name: _dataset_class(kind, PhotoTestSet if kind.photographs else IconTestSet) for kind in kinds}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -495,34 +401,6 @@ class Config(Settings):
     """Published open_clip models that are evaluated beside the trained ones."""
     img2dataset: Text = "img2dataset"
     """The command img2dataset, which fetches images from the web."""
-
-
-def plain_values(settings: Settings, names: list[str] | None = None) -> dict[str, Any]:
-    """Return settings as plain values, for a rule's params: those that are None are left out, tuples are lists.
-
-    Args:
-        settings: the settings.
-        names: of the fields wanted; all where left out.
-    """
-    listed = names if names is not None else [each.name for each in fields(settings)]
-    values = {name: getattr(settings, name) for name in listed}
-    return {name: _plain(value) for name, value in values.items() if value is not None}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of a config
-    if isinstance(value, Settings):
-        return plain_values(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
-
-
-def chosen_values(settings: Settings) -> dict[str, Any]:
-    """Return what a grid or a condition names: a value alone as itself, several as a list."""
-    return {
-        name: value[0] if isinstance(value, list) and len(value) == 1 else value
-        for name, value in plain_values(settings).items()
-    }
 
 
 #: Keys of ``training`` that are resources of the rule train_run now, with the resource of each and what it is.

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from whyrobust.study.class_table import ClassTableError, covered_names, read_class_table
-from whyrobust.study.config import Config, Dataset, Sentences
+from whyrobust.study.config import Config, Sentences
 from whyrobust.study.data_kinds import DATA_KINDS
+from whyrobust.study.dataset_settings import Dataset
 from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError
 
 

@@ -85,11 +85,13 @@ def allowed_words(hint: Any) -> str:  # noqa: ANN401 - a type
         parts = [part for part in get_args(hint) if part is not type(None) or not any_of(metadata, NotNull)]
         return ", or ".join(dict.fromkeys(allowed_words(part) for part in parts))
     limits = [word for part in metadata if isinstance(part, Allowed | Items) for word in part.words()]
+    entries = [allowed_words(part) for part in get_args(hint) if part is not ...]
     if origin is tuple:
-        entry = allowed_words(get_args(hint)[0])
         if any_of(metadata, OneOrMore):
-            return f"{entry}, or a list of such values"
-        return ", ".join(["a list", *limits, f"of ({entry})"])
+            return f"{entries[0]}, or a list of such values"
+        limits.append(f"of ({entries[0]})")
+    if origin is dict:
+        limits.append(f"from ({entries[0]}) to ({entries[1]})")
     return ", ".join([WORDS_OF_TYPE.get(origin or hint, "a mapping"), *limits])
 
 

@@ -8,7 +8,7 @@ that a job which only holds settings starts without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -191,3 +191,31 @@ PositiveShare = Annotated[float, Allowed(gt=0, le=1)]
 #: Strictly between none and all.
 InnerShare = Annotated[float, Allowed(gt=0, lt=1)]
 Similarity = Annotated[float, Allowed(ge=0.5, le=1)]
+
+
+def plain_values(settings: Settings, names: list[str] | None = None) -> dict[str, Any]:
+    """Return settings as plain values, for a rule's params: those that are None are left out, tuples are lists.
+
+    Args:
+        settings: the settings.
+        names: of the fields wanted; all where left out.
+    """
+    listed = names if names is not None else [field.name for field in fields(settings)]
+    values = {name: getattr(settings, name) for name in listed}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of a config
+    if isinstance(value, Settings):
+        return plain_values(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def chosen_values(settings: Settings) -> dict[str, Any]:
+    """Return what a grid or a condition names: a value alone as itself, several as a list."""
+    return {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in plain_values(settings).items()
+    }

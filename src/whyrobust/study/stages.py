@@ -16,14 +16,14 @@ class Stage:
     """A stage: its rule's name, what it does, and the stages whose results it waits for (not theirs in turn)."""
 
     name: str
-    words: str
+    description: str
     needs: tuple[str, ...] = ()
 
 
 STAGES: Final = (
     Stage("download_source", "fetch the pinned archive and verify it"),
     Stage("list_pairs", "addresses of image-text pairs", ("download_source",)),
-    Stage("fetch_pairs", "their images from the web", ("list_pairs",)),
+    Stage("fetch_pairs", "their images from the web, with img2dataset", ("list_pairs",)),
     Stage("build_records", "icon sets to records: title, description, tags, label, group", ("download_source",)),
     Stage("build_photo_records", "photographs of any layout to records", ("download_source", "fetch_pairs")),
     Stage("build_images", "draw every icon", ("build_records",)),
@@ -31,30 +31,46 @@ STAGES: Final = (
     Stage("join_slices", "join the slices that a data set was built in", ("index_images",)),
     Stage(
         "compare_images",
-        "compare a slice of a source with the test images",
+        "compare slices of large sources with all test images",
         ("build_images", "index_images", "join_slices"),
     ),
-    Stage("assemble_captions", "one caption a variant", ("build_records", "build_photo_records", "join_slices")),
+    Stage(
+        "assemble_captions",
+        "one caption per record and variant",
+        ("build_records", "build_photo_records", "join_slices"),
+    ),
     Stage(
         "decontaminate",
         "remove training images that repeat a test image",
         ("build_images", "index_images", "join_slices", "compare_images"),
     ),
     Stage("match_text", "labels found in text, and how good they are", ("decontaminate",)),
-    Stage("describe_data", "samples, class counts and caption statistics", ("decontaminate", "assemble_captions")),
-    Stage("draw_subset", "seeded, nested subsets of a given size", ("decontaminate",)),
+    Stage(
+        "describe_data", "classes, captions, what filters removed, and samples", ("decontaminate", "assemble_captions")
+    ),
+    Stage("draw_subset", "seeded, nested subsets of a given size, of sources, views and mixtures", ("decontaminate",)),
     Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions")),
     Stage("import_pretrained", "take in a published model"),
-    Stage("embed_test_sets", "embed all test images and prompts", ("train_run", "import_pretrained")),
+    Stage(
+        "embed_test_sets",
+        "embed test images, prompts and the training images that heads are fitted on",
+        ("train_run", "import_pretrained"),
+    ),
     Stage("fit_heads", "class means and linear probes on frozen embeddings", ("embed_test_sets",)),
     Stage("score_heads", "predictions and accuracies", ("fit_heads",)),
-    Stage("describe_runs", "training curves and confusions", ("score_heads", "describe_data")),
+    Stage(
+        "describe_runs",
+        "training curves, confusions and accuracy by class of single runs",
+        ("score_heads", "describe_data"),
+    ),
     Stage("measure_robustness", "baseline and effective robustness with intervals", ("score_heads",)),
     Stage("measure_several", "the same beyond several in-distribution test sets", ("score_heads",)),
-    Stage("attribute_causes", "controlled comparisons and a regression", ("measure_robustness",)),
+    Stage(
+        "attribute_causes", "controlled comparisons, and one regression as a second opinion", ("measure_robustness",)
+    ),
     Stage("measure_reference", "the same for published models"),
     Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
-    Stage("write_report", "this page", ("draw_figures", "describe_runs", "measure_several", "match_text")),
+    Stage("write_report", "the report, one page", ("draw_figures", "describe_runs", "measure_several", "match_text")),
 )
 
 

@@ -51,7 +51,7 @@ def stage_rows(
             {
                 "number": str(number),
                 "stage": spaced(stage.name),
-                "description": stage.words,
+                "description": stage.description,
                 "after": ", ".join(spaced(name) for name in before.get(stage.name, ())),
                 "jobs": f"{int(cost['jobs']):,}" if cost else "",
                 "seconds": f"{seconds:,.1f}" if cost else "",

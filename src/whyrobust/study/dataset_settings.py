@@ -1,0 +1,110 @@
+"""Settings of training sources and test sets: those of their kind (`data_kinds`), and those that all have.
+
+The class of a source of a kind is made from the settings of the kind and those of all sources; test sets likewise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
+from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce, plain_values
+
+KindName = Annotated[str, Built(lambda: Literal[tuple(DATA_KINDS)])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(DatasetSettings):
+    """What training sources and test sets have in common."""
+
+    kind: KindName
+    """How the images are obtained: one of the kinds that may be a source, or a test set."""
+
+    @property
+    def row(self) -> DataKind:
+        """What the table of data-set kinds says of it."""
+        return DATA_KINDS[self.kind]
+
+    @property
+    def slice_count(self) -> int:
+        """Jobs that prepare it."""
+        return int(getattr(self, "slices", 1))
+
+    @property
+    def fetched(self) -> bool:
+        """Whether its photographs are downloaded one by one from a list of addresses."""
+        return getattr(self, "metadata", None) is not None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of its kind as plain values, those that were left out not among them."""
+        return plain_values(self, [each.name for each in fields(self.row.settings)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Dataset):
+    """A training source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSource(Source):
+    """A training source of photographs."""
+
+    needs: LeftOut[ListedOnce[Literal["title", "description", "tags", "label"]]] = None
+    """Records without one of these are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSet(Dataset):
+    """A test set."""
+
+    role: Literal["in_distribution", "shift"]
+    """Whether it is the x axis or a shift."""
+    classes: Literal["all", "own"]
+    """Classes that may be predicted: all, or those that the test set covers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IconTestSet(TestSet):
+    """A test set of icons."""
+
+    pose: Literal["plain", "posed"]
+    """plain, or posed: turned and put on a background."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoTestSet(TestSet):
+    """A test set of photographs."""
+
+    expected_images: LeftOut[Count] = None
+    """How many images the whole set has; as published where left out."""
+    allow_short: Flag = False
+    """Go on with fewer images than expected."""
+
+    @property
+    def whole_images(self) -> int | None:
+        """How many images the whole set has, as given or as published; None where nobody says."""
+        if self.expected_images is not None:
+            return self.expected_images
+        return self.row.expected_images(getattr(self, "split", ""))
+
+
+@cache
+def _dataset_class(kind: DataKind, base: type[Dataset]) -> type[Dataset]:
+    """Return the class of settings of a source or test set of a kind."""
+    name = f"{kind.settings.__name__}{base.__name__}"
+    own = [("kind", Literal[kind.name])]
+    return make_dataclass(name, own, bases=(kind.settings, base), frozen=True, kw_only=True)
+
+
+def classes_of_sources() -> dict[str, type[Dataset]]:
+    """Return the class of settings of a training source of each kind."""
+    kinds = [kind for kind in DATA_KINDS.values() if kind.source]
+    return {kind.name: _dataset_class(kind, PhotoSource if kind.photographs else Source) for kind in kinds}
+
+
+def classes_of_test_sets() -> dict[str, type[Dataset]]:
+    """Return the class of settings of a test set of each kind."""
+    kinds = [kind for kind in DATA_KINDS.values() if kind.test_set]
+    return {kind.name: _dataset_class(kind, PhotoTestSet if kind.photographs else IconTestSet) for kind in kinds}
