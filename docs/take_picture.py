@@ -1,6 +1,6 @@
-"""Take the README's pictures of a report page: ``python docs/take_picture.py <report.html> <folder>``.
+"""Make the README's screenshots of a report page: ``python docs/take_picture.py <report.html> <folder>``.
 
-The answer goes to ``report_answer.png``, the explorer of effective robustness to ``report_explorer.png``.
+``report_answer.png`` shows the answer, ``report_explorer.png`` the explorer of effective robustness.
 """
 
 import argparse
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     named = parser.parse_args()
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
-        raise SystemExit(f"none of {', '.join(BROWSERS)} is there: install one of them")
+        raise SystemExit(f"no browser found ({', '.join(BROWSERS)}): install one, for example with `make browser`")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")

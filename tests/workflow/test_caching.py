@@ -108,7 +108,7 @@ def test_a_changed_script_runs_its_stage_and_what_depends_on_it_again(finished, 
     assert finished.planned() == finished.after(stage)
 
 
-@pytest.mark.parametrize("module", ["evaluation.embed", "report.robustness_charts"])
+@pytest.mark.parametrize("module", ["evaluation.embed", "report.charts.robustness"])
 def test_a_changed_module_runs_the_stages_that_use_it_again(finished, changed_file, module):
     changed_file(finished.code / "src" / "whyrobust" / f"{module.replace('.', '/')}.py", "# changed\n")
     scripts = finished.code / "workflow" / "scripts"

@@ -393,6 +393,23 @@ def text_files(pattern, sources):
     ]
 
 
+def named(key, names):
+    """Return a parameter: the files of an input, one per name and in the order of the names, by name."""
+    return lambda wildcards, input: dict(zip(names, input.get(key), strict=True))
+
+
+def named_slices(key):
+    """Return a parameter: the files of an input that lists all slices of texts (see `text_files`), by source."""
+    return lambda wildcards, input: {
+        source: [
+            path
+            for part, path in zip(TEXT_SLICES.values(), input.get(key), strict=True)
+            if part.dataset == source
+        ]
+        for source in PLAIN_SOURCES
+    }
+
+
 def subset_threads(wildcards):
     """Return how many processes a subset is drawn by: photographs may be millions, icons are not."""
     return 2 if set(PLAN.components[wildcards.source]) & set(PHOTO_DATASETS) else 1

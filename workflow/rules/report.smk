@@ -32,9 +32,12 @@ rule describe_data:
         runtime=120,
     params:
         roles=ROLES,
-        sources=PLAIN_SOURCES,
-        text_slices={name: len(text_slices_of(name)) for name in PLAIN_SOURCES},
-        fetched=FETCHED_DATASETS,
+        records=named("records", USED_DATASETS),
+        failures=named("failures", USED_DATASETS),
+        kept=named("kept", USED_DATASETS),
+        images=named("images", USED_DATASETS),
+        fetched=named("fetched", FETCHED_DATASETS),
+        captions=named_slices("captions"),
         shared=config["data"]["shared_names"],
         code=code_of("describe_data"),
     script:
@@ -64,7 +67,7 @@ rule describe_runs:
         mem_mb=4000,
         runtime=60,
     params:
-        trained=[run.run for run in TRAINED],
+        progress=named("progress", [run.run for run in TRAINED]),
         test_sets=TEST_SETS,
         code=code_of("describe_runs"),
     script:
@@ -149,7 +152,6 @@ rule write_report:
     params:
         study=STUDY,
         config=lambda wildcards: config,
-        text_slices={name: len(text_slices_of(name)) for name in PLAIN_SOURCES},
         test_sets=config["test_sets"],
         trained=lambda wildcards: [run.as_row() for run in TRAINED],
         stages=STAGES_USED,

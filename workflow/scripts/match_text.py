@@ -39,5 +39,7 @@ if __name__ == "__main__":
     matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
     matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy, snakemake.threads)
     write_table(snakemake.output.labels, matched, LABEL_SCHEMA)
-    write_table(snakemake.output.matches, describe_matches(records, matched))
+    matches = describe_matches(records, matched)
+    matches.insert(0, "source", part.dataset)
+    write_table(snakemake.output.matches, matches)
     logger.info("%d of %d records match one class", int(matched["label"].notna().sum()), len(records))

@@ -3,7 +3,6 @@
 Stands alone because it only shows what other stages wrote; it measures nothing.
 """
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +24,6 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
     config = params.config
-    # The row without a class is that of all classes.
-    matches = iter(pd.read_csv(path, keep_default_na=False, na_values=["nan"]) for path in files.text_matches)
-    text_matches = pd.concat(
-        sum_matches([table[table["class"] == ""] for table in islice(matches, count)]).assign(source=name)
-        for name, count in params.text_slices.items()
-    )
     study = StudyTables(
         accuracy=pd.read_csv(files.accuracy),
         effective=pd.read_csv(files.effective_robustness),
@@ -41,6 +34,8 @@ if __name__ == "__main__":
         regression=pd.read_csv(files.regression),
         several=pd.read_csv(files.several) if files.several else None,
     )
+    # The row without a class is that of all classes.
+    matches = sum_matches(pd.read_csv(path, keep_default_na=False) for path in files.text_matches)
     data = DataTables(
         classes=pd.read_csv(files.class_counts, keep_default_na=False),
         captions=pd.read_csv(files.captions),
@@ -48,7 +43,7 @@ if __name__ == "__main__":
         samples=pd.read_parquet(files.samples),
         pairs=pd.read_parquet(files.pairs),
         removed=pd.read_csv(files.removed),
-        text_matches=text_matches,
+        text_matches=matches[matches["class"] == ""],
     )
     details = RunTables(
         trained=pd.DataFrame(params.trained),

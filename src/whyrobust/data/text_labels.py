@@ -6,7 +6,7 @@ records match and how often the match is right. What counts as a match is decide
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -98,8 +98,18 @@ def _rates(counts: Mapping[Any, Any]) -> dict[str, float | None]:
     }
 
 
-def sum_matches(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return what `describe_matches` would say of all records from what it says of their parts."""
-    counts = pd.concat(parts).groupby("class", as_index=False)[["records", "matched", "known", "right"]].sum()
+def sum_matches(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Add up tables of matches, one per slice of a source.
+
+    Args:
+        parts: ``source`` and `MATCH_COLUMNS` (see `describe_matches`).
+
+    Returns:
+        The same columns for all records of each source: sources in the order of the parts, classes by name.
+    """
+    both = pd.concat(parts)
+    both["source"] = pd.Categorical(both["source"], list(dict.fromkeys(both["source"])))
+    groups = both.groupby(["source", "class"], as_index=False, observed=True)
+    counts = groups[["records", "matched", "known", "right"]].sum()
     rows = [row | _rates(row) for row in counts.to_dict("records")]
-    return pd.DataFrame(rows, columns=list(MATCH_COLUMNS)).astype({"precision": float, "recall": float})
+    return pd.DataFrame(rows, columns=["source", *MATCH_COLUMNS]).astype({"precision": float, "recall": float})

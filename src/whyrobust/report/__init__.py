@@ -1,1 +1,11 @@
-"""Figures, tables and the report page."""
+"""Figures, LaTeX tables, the report page and the provenance of a study; it measures nothing, and nothing imports it.
+
+Read first what all of it shares: `theme` (colours, fonts, widths), `number_format` (numbers as text), `accuracy_axes`
+(axes with percent labels) and `render` (charts to files and specs). `charts` holds the charts of both.
+
+- In print: `figures` draws and saves, `latex` writes tables.
+- The page: `tables` (what it is given), `findings` (what the tables say, in sentences), `page_parts`, `sections` (one
+  module per template) and `page`.
+- Descriptions that are stages of their own: `data_summary` (the data) and `run_summary` (single runs).
+- `provenance`: the record of how a study was made.
+"""

@@ -1,19 +1,23 @@
-"""What the data of a study look like: classes, captions, filters, and pictures to look at.
+"""A description of the data of a study: images per class and after each filter, captions, samples and near-duplicates.
 
-Stands alone because a reader judges the data before the numbers that rest on them: everything here is counted on what
-other stages kept, nothing is measured on a model. Only the pictures that are shown are decoded, and of records only
-those rows are read.
+Everything is counted on what other stages kept; nothing is measured on a model. `describe_datasets`,
+`describe_all_captions` and `show_pictures` make the tables of the stage ``describe_data``; only the pictures that are
+shown are decoded, and of records only those rows are read.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -24,13 +28,14 @@ from whyrobust.data.records import LABEL_SEPARATOR, read_rows_of_uids, rows_of_u
 from whyrobust.data.subsets import draw_subset
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from whyrobust.data.label_matcher import LabelMatcher
 
 #: Side at which photographs are shown: people recognise things, and ten data sets fit into a page of a few megabytes.
 PHOTOGRAPH_SIDE_PIXELS = 96
 WEBP_QUALITY = 80
+#: Pictures of each data set, and pairs of each band of similarity, that are shown.
+SAMPLES = 40
+PAIRS_PER_BAND = 20
 
 SAMPLE_SCHEMA = pa.schema(
     [
@@ -44,7 +49,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("picture", pa.binary(), nullable=False),
     ]
 )
-"""One row a picture that is shown; ``picture`` is a whole PNG file (drawings) or WebP file (photographs)."""
+"""One row per picture that is shown; ``picture`` is a whole PNG file (drawings) or WebP file (photographs)."""
 
 PAIR_SCHEMA = pa.schema(
     [
@@ -60,7 +65,7 @@ PAIR_SCHEMA = pa.schema(
         pa.field("test_picture", pa.binary(), nullable=False),
     ]
 )
-"""One row a pair of a training image and its most similar test image, with both pictures as in `SAMPLE_SCHEMA`."""
+"""One row per pair of a training image and its most similar test image, with both pictures as in `SAMPLE_SCHEMA`."""
 
 CAPTION_COLUMNS = (
     "records", "captions", "empty_share", "words_mean", "words_median", "words_p95", "characters_mean", "labelled",
@@ -68,15 +73,137 @@ CAPTION_COLUMNS = (
 )  # fmt: skip
 
 
+logger = logging.getLogger("whyrobust")
+
+
 class DescriptionError(ValueError):
     """Counts of two stages that contradict each other; the message names both."""
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """A data set of a study and its files.
+
+    Attributes:
+        name: of the data set.
+        role: ``training_source``, ``in_distribution`` or ``shift``.
+        records: its records.
+        failures: the images that could not be decoded.
+        kept: ``uid, label`` of the images that no filter removed.
+        images: its image store.
+        fetched: counts of the addresses that its images were fetched from, where they were.
+    """
+
+    name: str
+    role: str
+    records: Path | str
+    failures: Path | str
+    kept: Path | str
+    images: Path | str
+    fetched: Path | str | None = None
+
+
+def describe_datasets(
+    datasets: Sequence[DatasetFiles], classes: Sequence[str], sizes: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pa.Table]]:
+    """Count the images of each data set and choose those to show.
+
+    Args:
+        datasets: the data sets.
+        classes: classes of the study, in order.
+        sizes: ``decontaminated/sizes.csv``.
+
+    Returns:
+        ``dataset, role, class, images`` (see `count_classes`); ``dataset, step, images`` (see `list_filters`); and the
+        chosen records by data set (see `choose_samples`).
+    """
+    sizes_of = {
+        str(row["dataset"]): {str(column): int(count) for column, count in row.items() if column != "dataset"}
+        for row in sizes.to_dict("records")
+    }
+    class_rows, filter_rows, samples = [], [], {}
+    for dataset in datasets:
+        kept = pq.read_table(dataset.kept, columns=["uid", "label"])
+        images = {item["values"]: item["counts"] for item in kept["label"].drop_null().value_counts().to_pylist()}
+        class_rows += [(dataset.name, dataset.role, *row) for row in count_classes(images, classes).items()]
+        addresses = pd.read_csv(dataset.fetched) if dataset.fetched else None
+        steps = list_filters(
+            dataset.name,
+            recorded=pq.read_metadata(dataset.records).num_rows,
+            failures=len(pd.read_csv(dataset.failures)),
+            sizes=sizes_of[dataset.name],
+            is_test_set=dataset.role != "training_source",
+            fetched=None if addresses is None else (int(addresses["pairs"].sum()), int(addresses["obtained"].sum())),
+        )
+        filter_rows += [(dataset.name, *row) for row in steps.items()]
+        samples[dataset.name] = choose_samples(dataset.records, kept["uid"], SAMPLES, seed=0)
+        logger.info("%s: %s", dataset.name, ", ".join(f"{count} {step}" for step, count in steps.items()))
+    return (
+        pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]),
+        pd.DataFrame(filter_rows, columns=["dataset", "step", "images"]),
+        samples,
+    )
+
+
+def describe_all_captions(
+    captions: Mapping[str, Sequence[Path | str]], kept: Mapping[str, Path | str], matcher: LabelMatcher
+) -> pd.DataFrame:
+    """Describe every variant of the captions of every source.
+
+    Args:
+        captions: captions of each source, one file or one per slice: ``uid`` and a column per variant.
+        kept: ``uid, label`` of the images of each source that no filter removed.
+        matcher: finds classes in text.
+
+    Returns:
+        ``source, caption`` (the variant) and `CAPTION_COLUMNS`.
+    """
+    rows: list[dict[str, Any]] = []
+    for source, paths in captions.items():
+        known = pq.read_table(kept[source], columns=["uid", "label"])
+        for variant in pq.read_schema(paths[0]).names[1:]:
+            described = describe_captions(read_captions(paths, variant, known), matcher)
+            rows.append({"source": source, "caption": variant} | described)
+    return pd.DataFrame(rows, columns=["source", "caption", *CAPTION_COLUMNS])
+
+
+def show_pictures(
+    datasets: Sequence[DatasetFiles], samples: Mapping[str, pa.Table], pairs: pd.DataFrame
+) -> tuple[pa.Table, pa.Table]:
+    """Read the pictures of samples and of pairs of near-duplicates, those of a data set together.
+
+    Args:
+        datasets: the data sets.
+        samples: the records to show of each (see `describe_datasets`).
+        pairs: the pairs to show (see `sample_pairs`).
+
+    Returns:
+        The samples (`SAMPLE_SCHEMA`) and the pairs (`PAIR_SCHEMA`).
+    """
+    wanted = defaultdict(list, {name: table["uid"].to_pylist() for name, table in samples.items()})
+    for column, uids in ("source", "uid"), ("test_set", "test_uid"):
+        for name, rows in pairs.groupby(column):
+            wanted[str(name)] += rows[uids].tolist()
+    pictures = {dataset.name: read_pictures(dataset.images, wanted[dataset.name]) for dataset in datasets}
+    sample_rows = [
+        row | {"dataset": dataset.name, "role": dataset.role, "picture": pictures[dataset.name][row["uid"]]}
+        for dataset in datasets
+        for row in samples[dataset.name].to_pylist()
+    ]
+    pair_rows = [
+        row
+        | {"picture": pictures[row["source"]][row["uid"]], "test_picture": pictures[row["test_set"]][row["test_uid"]]}
+        for row in pairs.to_dict("records")
+    ]
+    logger.info("%d samples, %d pairs", len(sample_rows), len(pair_rows))
+    return pa.Table.from_pylist(sample_rows, SAMPLE_SCHEMA), pa.Table.from_pylist(pair_rows, PAIR_SCHEMA)
 
 
 def count_classes(labels: Mapping[str, int], classes: Sequence[str]) -> dict[str, int]:
     """Return how many images each class has, in the order of the study's classes; classes without images have 0.
 
     A label that names several classes, any of which is right (ObjectNet), counts once, under the label as it is
-    written, in the place of the first class that it names. The counts so add up to the labelled images.
+    written, at the position of the first class that it names. So the counts add up to the labelled images.
 
     Args:
         labels: label -> number of images.
@@ -99,15 +226,15 @@ def count_classes(labels: Mapping[str, int], classes: Sequence[str]) -> dict[str
         first[label] = min(position[name] for name in members)
         named.update(members)
     empty = {name: number for name, number in position.items() if name not in named}
-    places = first | empty
-    return {label: labels.get(label, 0) for label in sorted(places, key=lambda label: (places[label], label))}
+    positions = first | empty
+    return {label: labels.get(label, 0) for label in sorted(positions, key=lambda label: (positions[label], label))}
 
 
 def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> Iterator[tuple[str | None, str | None]]:
     """Yield (caption, label) of each kept record, in the order of the captions and a batch of them at a time.
 
     Args:
-        paths: captions of a source, ``uid`` and a column a variant; one file, or one a slice.
+        paths: captions of a source, ``uid`` and a column per variant; one file, or one per slice.
         variant: the column.
         kept: ``uid, label`` of the images that no filter removed.
 
@@ -136,7 +263,7 @@ def describe_captions(
 
     Args:
         records: (caption, label) of each; None, or an empty caption, where it has none.
-        matcher: finds classes in text, as labels are found in text (`text_match`).
+        matcher: finds classes in text, as for labels found in text.
 
     Returns:
         `CAPTION_COLUMNS`: the number of records and of captions; ``empty_share``: share of records without a caption;
@@ -226,7 +353,7 @@ def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int
     Raises:
         MissingUidError: a kept uid has no record.
     """
-    # A chunk at a time, and filtered while they are read: 15 million records do not become Python objects for forty.
+    # One chunk at a time: 15 million uids need not be Python objects at once.
     uids = (uid for chunk in kept.chunks for uid in chunk.to_pylist())
     shown = draw_subset(uids, min(size, len(kept)), seed) if len(kept) else []
     return read_rows_of_uids([path], ["uid", "title", "description", "tags", "label"], shown)
@@ -242,8 +369,6 @@ def sample_pairs(pairs: pd.DataFrame, per_band: int) -> pd.DataFrame:
     Returns:
         The same columns, by rising band; ``in_band`` counts the pairs of all sources, those not shown among them.
     """
-    import pandas as pd
-
     parts = [
         _head_of_sources(band, per_band).assign(in_band=int(band.drop_duplicates("source")["in_band"].sum()))
         for _, band in pairs.groupby(["low", "high"])

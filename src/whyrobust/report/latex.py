@@ -1,8 +1,4 @@
-"""The main results as LaTeX tables that a paper takes in as they are.
-
-Stands alone because it knows LaTeX and nothing else does: it takes the tables that the figures show and returns
-text. The tables need the packages array and booktabs, and nothing more.
-"""
+"""The main results as LaTeX tables that a paper can include unchanged; they need the packages array and booktabs."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Final
 
 import pandas as pd
 
-from whyrobust.study.display_names import name_cause, name_test_set
+from whyrobust.study.display_names import capital, name_cause, name_test_set
 
 _ESCAPES: Final = str.maketrans(
     {
@@ -42,9 +38,9 @@ _ESCAPES: Final = str.maketrans(
 )
 
 MISSING: Final = "--"
-"""What a cell without a value says."""
+"""Text of a cell without a value."""
 
-#: An effect above its interval: a row stays one row, and a page takes about seven shifts.
+#: An effect above its interval, so that a page has room for about seven shifts.
 _EFFECT_COMMAND: Final = (
     r"\providecommand{\robustnesseffect}[2]"
     r"{\begin{tabular}[t]{@{}c@{}}#1\\[-2pt]{\scriptsize #2}\end{tabular}}"
@@ -72,7 +68,7 @@ def format_interval(low: float, high: float) -> str:
 
 
 def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
-    """Return the effects of all causes: a row a comparison, grouped by cause, and a column a shift.
+    """Return the effects of all causes: one row per comparison, grouped by cause, and one column per shift.
 
     Args:
         causes: ``causes.csv``, in the order of its rows. Effects are in percentage points.
@@ -80,8 +76,8 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
         confidence: Coverage of the intervals.
 
     Returns:
-        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the interval leaves out zero;
-        one without an interval (a single seed) stands alone.
+        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the interval excludes zero;
+        one without an interval (a single seed) has none below it.
 
     Raises:
         ValueError: The table has no row, or a comparison has two rows for one shift.
@@ -98,7 +94,7 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
     lines: list[str] = []
     for cause in dict.fromkeys(causes["cause"]):
         words = name_cause(cause)
-        heading = rf"\multicolumn{{{len(shifts) + 1}}}{{@{{}}l}}{{\textit{{{escape_latex(_capital(words))}}}}} \\"
+        heading = rf"\multicolumn{{{len(shifts) + 1}}}{{@{{}}l}}{{\textit{{{escape_latex(capital(words))}}}}} \\"
         lines += [r"\addlinespace", heading] if lines else [heading]
         of_cause = causes[causes["cause"] == cause]
         for comparison in dict.fromkeys(of_cause["comparison"]):
@@ -113,7 +109,7 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
     share = max(0.25, 0.62 - 0.08 * len(shifts))
     return _table(
         lines,
-        ["Comparison", *(_capital(name_test_set(shift)) for shift in shifts)],
+        ["Comparison", *(capital(name_test_set(shift)) for shift in shifts)],
         rf"@{{}}>{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}" + "c" * len(shifts) + "@{}",
         caption,
         "tab:causes",
@@ -121,11 +117,11 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
 
 
 def effective_robustness_table(points: pd.DataFrame, study: str) -> str:
-    """Return the mean effective robustness: a row a kind of training, a column a shift.
+    """Return the mean effective robustness: one row per kind of training, one column per shift.
 
     Args:
-        points: Rows of ``effective_robustness.csv``, one a run and shift, with the column ``kind``, the kind of
-            training in words. Points without an effective robustness are left out of the mean.
+        points: Rows of ``effective_robustness.csv``, one per run and shift, with the column ``kind``, the kind of
+            training in plain words. Points without an effective robustness are left out of the mean.
         study: Name of the study, for the caption.
 
     Returns:
@@ -150,7 +146,7 @@ def effective_robustness_table(points: pd.DataFrame, study: str) -> str:
     )
     return _table(
         lines,
-        ["Training", "Runs", *(_capital(name_test_set(shift)) for shift in shifts)],
+        ["Training", "Runs", *(capital(name_test_set(shift)) for shift in shifts)],
         r"@{}>{\raggedright\arraybackslash}p{0.36\linewidth}r" + "c" * len(shifts) + "@{}",
         caption,
         "tab:effective-robustness",
@@ -170,7 +166,7 @@ def _effect_cell(rows: pd.DataFrame, shift: str) -> str:
 
 
 def _table(lines: Sequence[str], head: Sequence[str], columns: str, caption: str, label: str) -> str:
-    """Set rows into a table across both columns of a page."""
+    """Return rows as a table across both columns of a page."""
     return "\n".join(
         [
             r"% Needs \usepackage{array,booktabs}. Written by the workflow: copy it before you change it.",
@@ -191,7 +187,3 @@ def _table(lines: Sequence[str], head: Sequence[str], columns: str, caption: str
             "",
         ]
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,7 +1,4 @@
-"""Charts to specs, drawings and files, at exactly the width that is asked for.
-
-Stands alone because it is the only module that draws: the others say what is to be drawn.
-"""
+"""Rendering: charts to specs of the page, to SVG and to files, at exactly the width that is asked for."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from whyrobust.report.theme import PAGE_THEME, PNG_PIXELS_PER_INCH, configure_pa
 
 
 def page_spec(chart: alt.LayerChart) -> dict[str, Any]:
-    """Return a panel's Vega-Lite spec as the report page embeds it: as wide as its place, in CSS colours."""
+    """Return a panel's Vega-Lite spec as the report page embeds it: as wide as its container, in CSS colours."""
     spec: dict[str, Any] = configure_page(chart, PAGE_THEME).to_dict()
     spec["width"] = "container"
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    spec["config"]["aria"] = False  # the page describes the whole figure in a sentence
+    spec["config"]["aria"] = False  # the page describes the whole figure
     return spec
 
 
@@ -52,7 +49,7 @@ def measure_chart(chart: alt.TopLevelMixin) -> tuple[float, float]:
     """Return the width and height that a chart has when it is drawn, in points."""
     size = re.search(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"', render_svg(chart.to_dict(validate=False)))
     if size is None:
-        raise ValueError("the drawing of a chart says no width and height: has vl-convert changed its SVG?")
+        raise ValueError("the SVG of a chart has no width and height: check that vl-convert still writes both")
     return float(size[1]), float(size[2])
 
 
@@ -65,16 +62,16 @@ def fit_width(draw: Callable[[int], alt.TopLevelMixin], total: int, across: int)
         across: Panels side by side.
 
     Returns:
-        The width of a panel and what is then left over, to be added as padding. Nothing is left, and the chart is
-        wider than asked, only where even the narrowest panels are too wide.
+        The width of a panel, and what is left over, to be added as padding. The chart is wider than asked, with nothing
+        left over, only where even the narrowest panels are too wide.
     """
     width, tried = max(_LEAST_PANEL_POINTS, total // across - 40), dict[int, float]()
-    # What is beside the panels hardly depends on their width, so that two drawings are enough but for a label that
-    # comes or goes with a point of width.
+    # What stands beside the panels hardly depends on their width: two drawings are enough unless a label comes or goes
+    # with a point of width.
     while width not in tried and len(tried) < 6:
         tried[width] = total - measure_chart(draw(width))[0]
         width = max(_LEAST_PANEL_POINTS, width + math.floor(tried[width] / across))
-    best = max((place for place in tried if tried[place] >= 0), default=min(tried))
+    best = max((panel for panel in tried if tried[panel] >= 0), default=min(tried))
     return best, max(0.0, tried[best])
 
 
@@ -89,7 +86,7 @@ def _in_points(svg: str) -> str:
 def save_figure(
     chart: alt.TopLevelMixin, folder: Path | str, name: str, data: pd.DataFrame | None = None
 ) -> list[Path]:
-    """Write a chart as SVG, PDF, PNG (300 pixels an inch), Vega-Lite JSON, and its data as CSV, each whole.
+    """Write a chart as SVG, PDF, PNG (300 pixels per inch), Vega-Lite JSON, and its data as CSV.
 
     Args:
         chart: The chart.
@@ -123,6 +120,6 @@ FIGURE_ENDINGS: Final = ("svg", "pdf", "png", "json", "csv")
 
 
 def vega_lite_version() -> str:
-    """The Vega-Lite version that Altair writes, as vl-convert names it: ``6.4``."""
+    """Return the Vega-Lite version that Altair writes, as vl-convert names it: ``6.4``."""
     major, minor = str(alt.SCHEMA_VERSION).removeprefix("v").split(".")[:2]
     return f"{major}.{minor}"

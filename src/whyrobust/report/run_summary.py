@@ -1,25 +1,26 @@
-"""What single runs did: their training curves, what they confuse, and which classes they get right.
+"""A description of single runs: training curves, accuracy per class, confusions, and answers to the pictures shown.
 
-Stands alone because it adds nothing to the answer of a study and everything to the trust in it: the same predictions
-that the accuracies are counted from, looked at a class and a picture at a time. Each run is read by its main head, on
-the test sets themselves, not on their restricted views.
+`describe_runs` makes the tables of the stage ``describe_runs`` from the predictions that the accuracies are counted
+from. Each run is described by its main head, on the whole test sets, not on their restricted views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.study.plan import HEAD_FIELDS
 
-if TYPE_CHECKING:
-    import pandas as pd
+#: Points of a training curve, and confusions listed of each test set.
+CURVE_BINS = 60
+CONFUSIONS = 20
 
 SAMPLE_PREDICTION_SCHEMA = pa.schema(
     [
@@ -31,26 +32,72 @@ SAMPLE_PREDICTION_SCHEMA = pa.schema(
         pa.field("correct", pa.bool_(), nullable=False),
     ]
 )
-"""What each run says of each picture that is shown of a test set."""
+"""The prediction of each run for each picture of a test set that is shown."""
 
 
 class RunDetailError(ValueError):
     """Predictions that are not what the accuracies say."""
 
 
+@dataclass(frozen=True)
+class RunDetails:
+    """Tables about single runs: as `count_by_class`, `count_confusions` and `pick_samples`, with a column ``run``."""
+
+    class_accuracy: pd.DataFrame
+    confusions: pd.DataFrame
+    sample_predictions: pd.DataFrame
+
+
+def average_curves(progress: Mapping[str, Path | str]) -> pd.DataFrame:
+    """Return the training curves of runs, averaged within bins (see `smooth_curve`).
+
+    Args:
+        progress: ``progress.csv`` of each trained run.
+
+    Returns:
+        ``run, samples, loss, learning_rate``.
+    """
+    columns = ["run", "samples", "loss", "learning_rate"]
+    curves = [smooth_curve(pd.read_csv(path), CURVE_BINS).assign(run=run) for run, path in progress.items()]
+    return (pd.concat(curves) if curves else pd.DataFrame(columns=columns))[columns]
+
+
+def describe_runs(
+    accuracy: pd.DataFrame, predictions: PredictionFile, samples: pd.DataFrame, test_sets: Sequence[str]
+) -> RunDetails:
+    """Describe every run by its main head on the test sets.
+
+    Args:
+        accuracy: ``accuracy.csv``.
+        predictions: of all runs.
+        samples: ``test_set, uid`` of the pictures that are shown.
+        test_sets: their names.
+    """
+    by_class, confusions, of_samples = [], [], []
+    for run, head in main_heads(accuracy).items():
+        answers = predictions.read(run, head, test_sets)
+        by_class.append(count_by_class(answers, test_sets).assign(run=run))
+        confusions.append(count_confusions(answers, test_sets, CONFUSIONS).assign(run=run, **head))
+        of_samples.append(pick_samples(answers, samples).assign(run=run))
+    confusion_columns = ["run", *HEAD_FIELDS, "test_set", "label", "prediction", "images", "class_images"]
+    return RunDetails(
+        pd.concat(by_class)[["run", "test_set", "label", "images", "correct"]],
+        pd.concat(confusions)[confusion_columns],
+        pd.concat(of_samples),
+    )
+
+
 def smooth_curve(progress: pd.DataFrame, bins: int) -> pd.DataFrame:
     """Average a training curve within bins of equally many steps (one more in the first where they do not divide).
 
     Args:
-        progress: ``samples, loss, learning_rate``, a row a step in the order of training.
+        progress: ``samples, loss, learning_rate``, one row per step in the order of training.
         bins: at most so many; fewer steps stay as they are.
 
     Returns:
-        The same columns, a row a bin: the samples seen at the bin's last step, and the means over its steps. Every
+        The same columns, one row per bin: the samples seen at the bin's last step, and the means over its steps. Every
         step is in one bin, and the last row is at the last step.
     """
-    import pandas as pd
-
     parts = np.array_split(np.arange(len(progress)), min(bins, len(progress)) or 1)
     return pd.DataFrame(
         {
@@ -77,10 +124,10 @@ def main_heads(accuracy: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 
 class PredictionFile:
-    """The predictions of a study, read a run and head at a time.
+    """The predictions of a study, read one run and head at a time.
 
-    The file is written a run after the other, so that the statistics of its row groups tell which few of them hold a
-    run: memory grows with the predictions of one run, not with the file.
+    The file is written run by run, so that the statistics of its row groups tell which few of them hold a run: memory
+    grows with the predictions of one run, not with the file.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -138,7 +185,7 @@ def count_confusions(predictions: pd.DataFrame, test_sets: Sequence[str], most: 
     Args:
         predictions: of one head of one run, with ``test_set, label, prediction, correct``.
         test_sets: their names.
-        most: at most so many a test set; of equally frequent ones the first by label and prediction.
+        most: at most so many per test set; of equally frequent ones the first by label and prediction.
 
     Returns:
         ``test_set, label, prediction, images, class_images``: images of the label with this answer, and all images
@@ -153,9 +200,9 @@ def count_confusions(predictions: pd.DataFrame, test_sets: Sequence[str], most: 
 
 
 def _in_order(table: pd.DataFrame, test_sets: Sequence[str], columns: list[str]) -> pd.DataFrame:
-    place = {name: number for number, name in enumerate(test_sets)}
-    ordered = table.assign(_place=table["test_set"].map(place)).sort_values(["_place", *columns])
-    return ordered.drop(columns="_place").reset_index(drop=True)
+    position = {name: number for number, name in enumerate(test_sets)}
+    ordered = table.assign(_position=table["test_set"].map(position)).sort_values(["_position", *columns])
+    return ordered.drop(columns="_position").reset_index(drop=True)
 
 
 def pick_samples(predictions: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:

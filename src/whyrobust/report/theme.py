@@ -1,7 +1,6 @@
-"""What every chart looks like: colours, shapes, themes, fonts and legends, for print and for the page.
+"""The style of every chart: colours, shapes, themes, fonts, widths and legends, in print and on the page.
 
-Stands alone so that a colour or a width is changed in one place. In print one unit of Vega is one point of the PDF
-(1/72 inch) and all text is 8 points.
+In print one unit of Vega is one point of the PDF (1/72 inch) and all text is 8 points.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from whyrobust.study.display_names import VERDICTS
 alt.data_transformers.disable_max_rows()
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours (Color Universal Design, 2008), less black and yellow, which vanish on one ground."""
+"""Okabe and Ito's colours (Color Universal Design, 2008), without black and yellow: both vanish on one theme."""
 
 NEUTRAL: Final = "#8A9099"
-"""For what is shown as a background to compare with: models that fit the line, effects that are not clear."""
+"""For what others are compared with: models that fit the line, effects that are not clear."""
 
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 VERDICT_COLOURS: Final = dict(zip(VERDICTS, ("#0072B2", "#D55E00", NEUTRAL), strict=True))
 
 VERDICT_SHAPES: Final = dict(zip(VERDICTS, ("triangle-right", "triangle-left", "circle"), strict=True))
-"""Pointing the way the effect goes, so that colour is not needed to read the verdict."""
+"""Pointing in the direction of the effect, so that colour is not needed to read the verdict."""
 
 VERDICT_WORDS: Final = dict(
     zip(
@@ -49,10 +48,10 @@ SINGLE_COLUMN_POINTS: Final = 240
 """Width of a figure in one column: 85 mm."""
 
 PAGE_HEIGHT_POINTS: Final = 648
-"""Most height a page has for a figure: 9 inches."""
+"""Greatest height of a figure on a page: 9 inches."""
 
 PRINT_FONT_POINTS: Final = 8
-"""Size of all text in print: the least that journals ask for, so that nothing has to be scaled."""
+"""Size of all text in print: the smallest that journals accept, so that nothing has to be scaled."""
 
 PNG_PIXELS_PER_INCH: Final = 300
 
@@ -74,7 +73,7 @@ PAGE_THEME: Final = {
     "band": "var(--band)",
     "background": "transparent",
 }
-"""CSS variables, which an SVG inside a page resolves: one drawing serves light, dark and print."""
+"""CSS variables, which an SVG inside a page resolves: one drawing serves the light and the dark theme and print."""
 
 PRINT_FONT: Final = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 """Vega lays text out, and the PDF sets it, in Liberation Sans, which is as wide as Arial letter by letter."""
@@ -99,29 +98,29 @@ def wrap_text(text: str, width: float, size: float) -> list[str]:
     """Break a text into lines that fit into ``width``; a word that is wider is broken too, nothing is cut off.
 
     Args:
-        text: The text; white space is a place to break at.
-        width: The most width of a line, in the unit of ``size``.
-        size: The font's size.
+        text: the text; lines break at white space.
+        width: greatest width of a line, in the unit of ``size``.
+        size: size of the font.
 
     Returns:
         At least one line.
     """
     lines: list[str] = []
-    here = ""
-    for word in re.split(r"[ \t\n]+", text.strip()):  # a no-break space holds a number to its name
-        joined = f"{here} {word}" if here else word
+    line = ""
+    for word in re.split(r"[ \t\n]+", text.strip()):  # not at a no-break space, which joins a number and its name
+        joined = f"{line} {word}" if line else word
         if text_width(joined, size) <= width:
-            here = joined
+            line = joined
             continue
-        if here:
-            lines.append(here)
-        here = ""
+        if line:
+            lines.append(line)
+        line = ""
         for letter in word:
-            if here and text_width(here + letter, size) > width:
-                lines.append(here)
-                here = ""
-            here += letter
-    return [*lines, here] if here or not lines else lines
+            if line and text_width(line + letter, size) > width:
+                lines.append(line)
+                line = ""
+            line += letter
+    return [*lines, line] if line or not lines else lines
 
 
 def lookup_labels(labels: Mapping[str, str | list[str]], key: str = "datum.label") -> str:
@@ -133,32 +132,34 @@ AnyChart = TypeVar("AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """Begin a chart of these rows; as a data frame, which Altair does not copy each time charts are put together."""
+    """Start a chart of these rows; as a data frame, which Altair does not copy each time charts are combined."""
     return alt.Chart(pd.DataFrame(list(rows)))
 
 
 def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
-    """Give each kind a colour and a shape of its own, so that neither is needed to tell two kinds apart.
+    """Give each kind its own colour and shape, so that two kinds differ without colour and without shape.
 
     Args:
-        kinds: The kinds in the order of the legend.
-        colours: Colours that replace the default ones, by kind.
+        kinds: the kinds in the order of the legend.
+        colours: colours that replace the default ones, by kind.
 
     Returns:
-        Kind to (colour, shape); no two of the first 36 kinds are alike in both unless ``colours`` says so.
+        Kind to (colour, shape); no two of the first 36 kinds have both in common unless ``colours`` says so.
     """
     given = colours or {}
     styles = {}
-    for place, kind in enumerate(dict.fromkeys(kinds)):
-        turn, slot = divmod(place, len(PALETTE))
+    for number, kind in enumerate(dict.fromkeys(kinds)):
+        turn, slot = divmod(number, len(PALETTE))
         styles[kind] = (given.get(kind, PALETTE[slot]), SHAPES[(slot + turn) % len(SHAPES)])
     return styles
 
 
 def configure_print(chart: AnyChart, spare: float = 0.0) -> AnyChart:
-    """Set fonts and grounds once for a chart in print; little padding, since the page has margins of its own.
+    """Set fonts and background of a whole chart in print, with little padding, since the page has margins of its own.
 
-    ``spare`` is what the chart lacks to the width that it shall have, in points.
+    Args:
+        chart: the chart.
+        spare: padding on the right, in points, that brings it to the width it is asked to have.
     """
     size, ink = PRINT_FONT_POINTS, FILE_THEME["ink"]
     padding = {"left": 2, "top": 2, "right": 2 + spare, "bottom": 2}
@@ -191,7 +192,7 @@ def configure_print(chart: AnyChart, spare: float = 0.0) -> AnyChart:
 
 
 def configure_page(chart: AnyChart, theme: Mapping[str, str]) -> AnyChart:
-    """Set fonts and grounds once for a whole chart."""
+    """Set fonts and background of a whole chart on the page."""
     configured = chart.configure(font=FONT, background=theme["background"])
     configured = configured.configure_view(stroke=None).configure_axis(
         labelFontSize=11, titleFontSize=12, titleFontWeight="normal"
@@ -213,14 +214,19 @@ _LEGEND_INDENT_POINTS: Final = 46
 PRINT_AXIS: Final[dict[str, Any]] = {"labelPadding": 3, "titlePadding": 3}
 
 
-def print_legend(entries: Sequence[str], width: float, columns: int, font: float, **words: str) -> alt.Legend:
-    """A legend below a chart, its entries wrapped so that ``columns`` of them fit into ``width``.
+def print_legend(entries: Sequence[str], width: float, columns: int, font: float, **labels: str) -> alt.Legend:
+    """Return a legend below a chart, its entries wrapped so that ``columns`` of them fit into ``width``.
 
-    ``words`` are what entries are shown as, where that is not their name.
+    Args:
+        entries: names of the entries.
+        width: of the chart.
+        columns: entries side by side.
+        font: size of the text.
+        labels: what entries are shown as, where that is not their name.
     """
-    # A legend begins where the data do; left of an entry stands its symbol; between two columns there is a gap.
+    # A legend starts where the data do; left of an entry stands its symbol; between two columns there is a gap.
     room = (width - _LEGEND_INDENT_POINTS) / columns - 3 * font
-    lines: dict[str, str | list[str]] = {entry: wrap_text(words.get(entry, entry), room, font) for entry in entries}
+    lines: dict[str, str | list[str]] = {entry: wrap_text(labels.get(entry, entry), room, font) for entry in entries}
     return alt.Legend(
         title=None, orient="bottom", columns=columns, direction="vertical", labelExpr=lookup_labels(lines)
     )
