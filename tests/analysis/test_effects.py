@@ -20,8 +20,8 @@ from whyrobust.analysis.effects import (
     match_pairs,
     measure_effect,
     measure_gaps,
-    verdict,
 )
+from whyrobust.analysis.verdicts import judge_effect
 
 
 def make_runs() -> pd.DataFrame:
@@ -292,30 +292,12 @@ def test_every_contrast_has_a_row_for_every_shift_even_without_pairs():
     assert table["effect_points"][:2].tolist() == [5.0, 5.0]
     assert table["pairs"].tolist() == [6, 6, 0, 0] and table["seeds"].tolist() == [3, 3, 0, 0]
     assert table.loc[2:, ["effect_points", "low_points", "high_points"]].isna().all(axis=None)
-    assert verdict(table["low_points"][0], table["high_points"][0]) == "raises"
+    first = table.iloc[0]
+    assert judge_effect(first["effect_points"], first["low_points"], first["high_points"]) == "raises"
     with pytest.raises(ValueError, match="v2"):
         attribute_causes([], runs.iloc[1:], measurements)
     with pytest.raises(ValueError, match="web - studio"):
         attribute_causes([make_comparison("web - studio", "web")], runs.drop(columns="source"), measurements)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (0.1, 2, "raises"),
-        (-2, -0.1, "lowers"),
-        (-1, 1, "no effect shown"),
-        (0, 1, "no effect shown"),
-        (np.nan, np.nan, "not measured"),
-    ],
-)
-def test_verdict(low, high, words):
-    assert verdict(low, high) == words
-
-
-def test_verdict_refuses_an_interval_the_wrong_way_round():
-    with pytest.raises(ValueError):
-        verdict(1, -1)
 
 
 # --- Shares of the gap --------------------------------------------------------------------------------------

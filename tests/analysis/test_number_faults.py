@@ -17,8 +17,9 @@ from tests.training.test_loop import model_config, pictures, run  # noqa: F401 -
 from whyrobust.analysis.accuracies import ShiftAccuracies
 from whyrobust.analysis.bootstrap import resample_counts
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness, measure_shift
-from whyrobust.analysis.effects import attribute_causes, summarise_causes, verdict
+from whyrobust.analysis.effects import attribute_causes, summarise_causes
 from whyrobust.analysis.regression import regress_causes
+from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.evaluation.scoring import predict
 from whyrobust.study.plan import Comparison
 from whyrobust.training.loop import TrainingError
@@ -82,7 +83,8 @@ def test_causes_of_any_accuracies_are_a_number_or_not_measured(rows):
     row = causes.iloc[0]
     assert not np.isinf(row[["effect_points", "low_points", "high_points"]].to_numpy(dtype=float)).any()
     if np.isnan(row["low_points"]):
-        assert verdict(row["low_points"], row["high_points"]) == "not measured"
+        judged = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
+        assert judged == ("not measured" if np.isnan(row["effect_points"]) else "unclear")
     else:
         assert row["low_points"] <= row["effect_points"] <= row["high_points"]
     assert "nan" not in summarise_causes(causes).lower()

@@ -19,8 +19,9 @@ from scipy.special import ndtri
 
 from whyrobust.analysis.bootstrap import resample_accuracies
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_shift
-from whyrobust.analysis.effects import match_pairs, measure_effect, verdict
+from whyrobust.analysis.effects import match_pairs, measure_effect
 from whyrobust.analysis.scales import from_scale
+from whyrobust.analysis.verdicts import judge_effect
 
 SEEDS = (0, 1, 2)
 IMAGES = 600
@@ -181,7 +182,7 @@ def run_simulations() -> pd.DataFrame:
                     "is_real": cause == real,
                     "error": effect.effect_points - truth,
                     "covered": effect.low_points <= truth <= effect.high_points,
-                    "found": verdict(effect.low_points, effect.high_points) == "raises",
+                    "found": judge_effect(effect.effect_points, effect.low_points, effect.high_points) == "raises",
                     "covered_by_broken": low <= truth <= high,
                 }
             )

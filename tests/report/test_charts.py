@@ -28,7 +28,6 @@ from whyrobust.report.charts.robustness import (
     robustness_panel,
 )
 from whyrobust.report.findings import main_comparisons
-from whyrobust.report.number_format import judge_effect
 from whyrobust.report.render import measure_chart, save_figure
 from whyrobust.report.theme import (
     DOUBLE_COLUMN_POINTS,
@@ -179,18 +178,6 @@ def test_every_point_is_drawn_or_noted(accuracies, scale):
     assert ("Not drawn" in notes) == bool(absent)
     assert ("Triangles" in notes) == any(row["edge"] for row in drawn.values())
     assert all(math.isfinite(row["x"]) and math.isfinite(row["y"]) for row in drawn.values())
-
-
-@pytest.mark.parametrize(
-    ("interval", "verdict"),
-    [
-        ((2.0, 1.0, 3.0), "raises"), ((-2.0, -3.0, -1.0), "lowers"), ((2.0, -1.0, 5.0), "unclear"),
-        ((2.0, 0.0, 4.0), "unclear"), ((2.0, math.nan, math.nan), "unclear"),
-        ((math.nan, math.nan, math.nan), "not measured"),
-    ],
-)  # fmt: skip
-def test_verdicts_follow_the_interval(interval, verdict):
-    assert judge_effect(*interval) == verdict
 
 
 @given(text=st.text(max_size=80), width=st.floats(20, 200))

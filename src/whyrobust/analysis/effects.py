@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyrobust.analysis.verdicts import judge_effect
+from whyrobust.study.display_names import KIND_FIELDS as FIELDS_OF_KIND
 from whyrobust.study.plan import Comparison
 
 if TYPE_CHECKING:
@@ -252,27 +254,6 @@ def attribute_causes(
     return pd.DataFrame(rows, columns=list(CAUSE_COLUMNS))
 
 
-def verdict(low: float, high: float) -> str:
-    """Say what an interval of an effect on effective robustness shows.
-
-    Returns:
-        ``raises`` where the whole interval is above 0, ``lowers`` where it is below, ``no effect shown``
-        where it holds 0, ``not measured`` where there is no interval.
-
-    Raises:
-        ValueError: where low is above high.
-    """
-    if np.isnan(low) or np.isnan(high):
-        return "not measured"
-    if low > high:
-        raise ValueError(f"The interval runs from {low} to {high}: give its lower end first.")
-    if low > 0:
-        return "raises"
-    if high < 0:
-        return "lowers"
-    return "no effect shown"
-
-
 def _selected(runs: pd.DataFrame, conditions: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which rows have an allowed value in each of the columns, [rows]."""
     chosen = np.ones(len(runs), dtype=bool)
@@ -318,7 +299,7 @@ def summarise_causes(causes: pd.DataFrame) -> str:
             low, high = row["low_points"], row["high_points"]
             interval = "no interval" if np.isnan(low) or np.isnan(high) else f"{low:+.1f} to {high:+.1f}"
             found = "" if np.isnan(row["effect_points"]) else f"{row['effect_points']:+6.1f} ({interval})"
-            judged = verdict(low, high)
+            judged = judge_effect(row["effect_points"], low, high)
             lines.append(f"  {row['shift']:<14} {found}  {judged}, {row['pairs']} pairs")
     return "\n".join(lines) + "\n"
 
@@ -326,7 +307,7 @@ def summarise_causes(causes: pd.DataFrame) -> str:
 # --- How much of the gap a cause closes ---------------------------------------------------------------------
 
 #: What makes a kind of training, where the table of runs has these columns; a kind is read off by its main head.
-KIND_FIELDS = ("objective", "supervision", "caption", "labels", "pretrained_by", "source", "model")
+KIND_FIELDS = (*FIELDS_OF_KIND, "model")
 SHARE_COLUMNS = (
     "cause",
     "comparison",

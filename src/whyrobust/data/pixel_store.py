@@ -24,6 +24,7 @@ from PIL import Image
 
 from whyrobust.data.worker_pool import Death, map_isolated
 from whyrobust.files import atomic_path
+from whyrobust.study.table_cells import cell_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -343,7 +344,7 @@ def build_images(
         raise ValueError(f"the drawings table lacks {sorted(missing)}; it has {list(drawings.columns)}")
     uids = [str(uid) for uid in drawings["uid"]]
     _check_unique(uids, "the drawings table")
-    pairs = list(zip(uids, ("" if pd.isna(svg) else str(svg) for svg in drawings["svg"]), strict=True))
+    pairs = list(zip(uids, (cell_text(svg) for svg in drawings["svg"]), strict=True))
     tasks = [(uid, svg, size, pose, seed) for uid, svg in pairs]
     pixels = np.empty((len(pairs), size, size, 3), dtype=np.uint8)
     kept: list[str] = []

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +24,7 @@ from whyrobust.data.archives import LOCATION_SCHEMA, Member
 from whyrobust.data.dataset_checks import DatasetError, Presence
 from whyrobust.data.records import LABEL_SEPARATOR, RECORD_SCHEMA
 from whyrobust.files import atomic_path
+from whyrobust.study.table_cells import is_missing
 
 #: Rows held in memory: about 100 MB with texts as long as Flickr's.
 ROWS_PER_BATCH = 50_000
@@ -199,7 +199,7 @@ def _has_value(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:
 
 def label_text(value: object) -> str:
     """Return a label as text: numbers as a table of classes writes them, "" for a missing value."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if is_missing(value):
         return ""
     if isinstance(value, float) and value.is_integer():  # a column of whole numbers with gaps holds floats
         value = int(value)

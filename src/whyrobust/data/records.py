@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from whyrobust.files import write_table
+from whyrobust.study.table_cells import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,7 +217,7 @@ def _plain(value: object) -> object:
     """Return a value as Arrow takes it: None for any kind of missing, a list for any kind of sequence."""
     if isinstance(value, str):
         return value
-    if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value):
+    if is_missing(value):
         return None
     if hasattr(value, "tolist"):
         value = value.tolist()

@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 
 from whyrobust.analysis.scales import to_scale
-from whyrobust.report.number_format import is_missing
+from whyrobust.study.table_cells import is_missing
 
 
 def transform_accuracy(accuracy: float, scale: str) -> float:

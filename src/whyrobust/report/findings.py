@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whyrobust.report.number_format import describe_evidence, format_points, judge_effect
-from whyrobust.study.display_names import capital, name_cause, name_test_set
+from whyrobust.analysis.verdicts import judge_effect
+from whyrobust.report.number_format import describe_evidence, format_points
+from whyrobust.study.display_names import (
+    LOWERS,
+    NOT_MEASURED,
+    RAISES,
+    UNCLEAR,
+    capital,
+    name_cause,
+    name_test_set,
+)
+from whyrobust.study.table_cells import is_missing
 
 NO_INTERVAL = "no interval"
-
-
-def judge_interval(effect: float, low: float, high: float) -> str:
-    """Judge one effect as `judge_effect` does, and tell one whose interval holds zero from one that has none."""
-    found = judge_effect(effect, low, high)
-    return NO_INTERVAL if found == "unclear" and (pd.isna(low) or pd.isna(high)) else found
 
 
 def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
@@ -37,17 +41,18 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         by_verdict: dict[str, list[str]] = {}
         for row in rows.to_dict("records"):
-            found = judge_interval(row["effect_points"], row["low_points"], row["high_points"])
-            by_verdict.setdefault(found, []).append(name_test_set(str(row["shift"])))
+            found = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
+            group = NO_INTERVAL if found == UNCLEAR and is_missing(row["low_points"]) else found
+            by_verdict.setdefault(group, []).append(name_test_set(str(row["shift"])))
         phrases = (
-            ("raises", "raises it on"), ("lowers", "lowers it on"), ("unclear", "unclear on"),
-            (NO_INTERVAL, "without an interval on"), ("not measured", "not measured on"),
+            (RAISES, "raises it on"), (LOWERS, "lowers it on"), (UNCLEAR, "unclear on"),
+            (NO_INTERVAL, "without an interval on"), (NOT_MEASURED, "not measured on"),
         )  # fmt: skip
         parts = [f"{words} {', '.join(by_verdict[key])}" for key, words in phrases if key in by_verdict]
         average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
         said = sentences.setdefault(capital(name_cause(str(cause))), [])
-        measured = set(by_verdict) != {"not measured"}
-        said.append(f"{comparison}, {average + '; '.join(parts) if measured else 'not measured'}.")
+        measured = set(by_verdict) != {NOT_MEASURED}
+        said.append(f"{comparison}, {average + '; '.join(parts) if measured else NOT_MEASURED}.")
     return sentences
 
 
@@ -101,14 +106,18 @@ def headline(causes: pd.DataFrame) -> str:
 
 def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
     """Return what a table says of one effect on each shift: the effect in ``column``, its interval and the verdict."""
-    return {
-        row["shift"]: {
-            "effect": format_points(row[column]),
-            "interval": f"{format_points(row['low_points'])} to {format_points(row['high_points'])}",
-            "verdict": judge_interval(row[column], row["low_points"], row["high_points"]),
+    cells = {}
+    for row in part.to_dict("records"):
+        effect, low, high = row[column], row["low_points"], row["high_points"]
+        interval = (
+            NO_INTERVAL if is_missing(low) or is_missing(high) else f"{format_points(low)} to {format_points(high)}"
+        )
+        cells[row["shift"]] = {
+            "effect": format_points(effect),
+            "interval": "" if is_missing(effect) else interval,
+            "verdict": judge_effect(effect, low, high),
         }
-        for row in part.to_dict("records")
-    }
+    return cells
 
 
 def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:

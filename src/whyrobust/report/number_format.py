@@ -5,11 +5,10 @@ Stands alone, with nothing of charts in it, since tables of text need it too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
+from whyrobust.study.table_cells import is_missing
 
 
 def format_percent(rate: float) -> str:
@@ -25,20 +24,6 @@ def format_points(points: float) -> str:
     return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
 
 
-def judge_effect(effect: float, low: float, high: float) -> str:
-    """Judge one effect by its interval.
-
-    Returns:
-        ``raises`` where the interval lies above zero, ``lowers`` where below, ``unclear`` where it includes
-        zero or is missing, ``not measured`` where there is no effect.
-    """
-    if is_missing(effect):
-        return "not measured"
-    if is_missing(low) or is_missing(high):
-        return "unclear"
-    return "raises" if low > 0 else "lowers" if high < 0 else "unclear"
-
-
 def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers, or what pandas has for missing ones
     """Say how much an effect rests on: ``6 pairs of runs, 3 seeds``."""
     parts = []
@@ -47,11 +32,6 @@ def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers,
     if not is_missing(seeds):
         parts.append(count_noun(int(seeds), "seed"))
     return ", ".join(parts)
-
-
-def is_missing(value: Any) -> bool:  # noqa: ANN401 - a cell of a table
-    """Tell whether a cell of a table holds nothing."""
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def count_noun(number: int, noun: str) -> str:

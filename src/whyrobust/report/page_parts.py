@@ -99,11 +99,6 @@ def picture_uri(data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def cell_text(value: object) -> str:
-    """Return a cell as text, nothing where it is missing."""
-    return "" if value is None or value != value else str(value)
-
-
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries by column."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

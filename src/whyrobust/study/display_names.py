@@ -13,9 +13,15 @@ from whyrobust.study.caption_variants import CAPTION_VARIANTS
 from whyrobust.study.heads_table import HEADS
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.restricted_axes import split_restricted_name
+from whyrobust.study.table_cells import is_empty
 
-VERDICTS: Final = ("raises", "lowers", "unclear")
-"""What an effect's interval says: all above zero, all below zero, or zero inside."""
+RAISES: Final = "raises"
+LOWERS: Final = "lowers"
+UNCLEAR: Final = "unclear"
+NOT_MEASURED: Final = "not measured"
+VERDICTS: Final = (RAISES, LOWERS, UNCLEAR)
+"""Verdicts on a measured effect, as `whyrobust.analysis.verdicts.judge_effect` gives them: its interval lies above
+zero, below zero, or includes zero (or is missing)."""
 
 _CAUSE_WORDS: Final = {
     "training_set_size": "training set size",
@@ -57,12 +63,7 @@ def spaced(name: str) -> str:
     return name if " " in name else name.replace("_", " ")
 
 
-def _empty(value: object) -> bool:
-    """Tell whether a table's cell is empty: None, no text, or not a number, which alone does not equal itself."""
-    return value is None or value == "" or value != value
-
-
-KIND_FIELDS: Final = ("objective", "supervision", "caption", "source", "labels", "pretrained_by")
+KIND_FIELDS: Final = ("objective", "supervision", "caption", "labels", "pretrained_by", "source")
 """Fields of a run that make its kind of training."""
 
 
@@ -85,7 +86,7 @@ def name_kind(
         pretrained_by: Objective of the run that it starts from; empty or missing for random weights.
     """
     words = f"{name_objective(objective)} on {spaced(source)} {name_supervision(supervision, caption, labels)}"
-    if not _empty(pretrained_by):
+    if not is_empty(pretrained_by):
         words += f", after {name_objective(str(pretrained_by))}"
     return words
 
@@ -97,7 +98,7 @@ def name_objective(objective: str) -> str:
 
 def name_supervision(supervision: str, caption: str | None = None, labels: str | None = None) -> str:
     """Return what a run learns from, in words: ``titles``, ``labels``, ``labels found in text``, ``images``."""
-    if supervision == "captions" and not _empty(caption):
+    if supervision == "captions" and not is_empty(caption):
         variant = CAPTION_VARIANTS.get(str(caption))
         return variant.label if variant else f"{spaced(str(caption))} captions"
     return "labels found in text" if labels == "text_match" else spaced(supervision)
@@ -131,8 +132,8 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
 def name_head(head: str, prompts: str | None, fitted_on: str | None = None) -> str:
     """Return how a run was read off, in words: ``zero-shot (ensemble)``, ``linear probe (own images)``."""
     words = HEADS[head].label if head in HEADS else spaced(head)
-    if not _empty(prompts):
+    if not is_empty(prompts):
         words += f" ({spaced(str(prompts))})"
-    if not _empty(fitted_on):
+    if not is_empty(fitted_on):
         words += f" ({spaced(str(fitted_on))} images)"
     return words

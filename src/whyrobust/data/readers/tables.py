@@ -15,6 +15,7 @@ from whyrobust.data.archives import Member, Pack
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
+from whyrobust.study.table_cells import is_missing
 
 #: Longest cell of a CSV or TSV table.
 MAXIMUM_FIELD_CHARACTERS = 16 * 2**20
@@ -117,7 +118,7 @@ def _checked_cells(path: Path, rows: pd.DataFrame, columns: TableColumns) -> dic
             )
     cells = {key: rows[column].tolist() for key, column in named.items() if column is not None}
     for key, types, what in (("title", str, "text"), ("description", str, "text"), ("label", _LABEL_TYPES, "classes")):
-        first = next((value for value in cells.get(key, ()) if not _is_missing(value)), "")
+        first = next((value for value in cells.get(key, ()) if not is_missing(value)), "")
         if not isinstance(first, types):
             raise DatasetError(f"{path}: column '{named[key]}' (key '{key}') holds {first!r}: give a column of {what}")
     return cells
@@ -141,10 +142,6 @@ def _image_path(value: str, folder: Path, row: str) -> Path:
 
 def _plain_list(value: Any) -> Any:  # noqa: ANN401 - a cell of a user's table
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
 
 
 def _is_file(path: Path) -> bool:

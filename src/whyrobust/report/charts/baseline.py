@@ -12,8 +12,8 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.report.accuracy_axes import transform_accuracy
-from whyrobust.report.number_format import is_missing
 from whyrobust.report.theme import chart_of
+from whyrobust.study.table_cells import is_missing
 
 
 def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:

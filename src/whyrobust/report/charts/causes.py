@@ -12,8 +12,9 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
+from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.report.accuracy_axes import axis_style
-from whyrobust.report.number_format import describe_evidence, format_points, is_missing, judge_effect
+from whyrobust.report.number_format import describe_evidence, format_points
 from whyrobust.report.render import fit_width, page_spec
 from whyrobust.report.theme import (
     DOUBLE_COLUMN_POINTS,
@@ -33,7 +34,8 @@ from whyrobust.report.theme import (
     text_width,
     wrap_text,
 )
-from whyrobust.study.display_names import VERDICTS, capital, name_cause, name_test_set
+from whyrobust.study.display_names import NOT_MEASURED, UNCLEAR, VERDICTS, capital, name_cause, name_test_set
+from whyrobust.study.table_cells import is_missing
 
 _ROW_POINTS: Final = 10.5
 
@@ -144,8 +146,8 @@ def causes_panel(
         alt.Tooltip("verdict:N", title="verdict"),
         alt.Tooltip("evidence:N", title="evidence"),
     ]
-    measured = chart_of([row for row in rows.effects if row["verdict"] != "not measured"])
-    unmeasured = [row for row in rows.effects if row["verdict"] == "not measured"]
+    measured = chart_of([row for row in rows.effects if row["verdict"] != NOT_MEASURED])
+    unmeasured = [row for row in rows.effects if row["verdict"] == NOT_MEASURED]
     headings = chart_of(rows.headings)
     layers = [
         chart_of([{"effect": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
@@ -167,7 +169,7 @@ def causes_panel(
         layers.append(
             chart_of(unmeasured)
             .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=min(font, 11))
-            .encode(x=alt.XDatum(0), y=y, text=alt.value("not measured"), tooltip=tooltip)
+            .encode(x=alt.XDatum(0), y=y, text=alt.value(NOT_MEASURED), tooltip=tooltip)
         )
     panel = alt.layer(*layers).properties(width=layout.width, height=round(layout.row_height * rows.height))
     return panel.properties(title=alt.TitleParams(capital(name_cause(cause)), offset=0)) if layout.titled else panel
@@ -216,7 +218,7 @@ def _verdict_channels(colours: Mapping[str, str], layout: CausesLayout) -> tuple
     verdicts = list(VERDICTS)
     stroke = [colours[name] for name in verdicts]
     shapes = [VERDICT_SHAPES[name] for name in verdicts]
-    fills = [layout.theme["paper"] if name == "unclear" else colours[name] for name in verdicts]
+    fills = [layout.theme["paper"] if name == UNCLEAR else colours[name] for name in verdicts]
     colour, shape, fill = (
         channel("verdict:N", scale=alt.Scale(domain=verdicts, range=values), legend=layout.legend)
         for channel, values in ((alt.Color, stroke), (alt.Shape, shapes), (alt.Fill, fills))

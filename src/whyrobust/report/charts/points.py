@@ -12,7 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from whyrobust.report.accuracy_axes import transform_accuracy
-from whyrobust.report.number_format import count_noun, format_percent, format_points, is_missing, list_some
+from whyrobust.report.number_format import count_noun, format_percent, format_points, list_some
 from whyrobust.study.display_names import (
     COLLECTION_WORDS,
     KIND_FIELDS,
@@ -21,6 +21,7 @@ from whyrobust.study.display_names import (
     name_kind,
     spaced,
 )
+from whyrobust.study.table_cells import is_missing
 
 POINT_TOOLTIPS: Final = {
     "words": "model",

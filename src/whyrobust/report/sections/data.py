@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.report.charts.histogram import by_falling_size, histogram_panel
-from whyrobust.report.page_parts import Panel, cell_text, embed_spec, picture_uri, table_rows
+from whyrobust.report.page_parts import Panel, embed_spec, picture_uri, table_rows
 from whyrobust.report.tables import DataTables
 from whyrobust.report.theme import PALETTE
 from whyrobust.study.display_names import spaced
+from whyrobust.study.table_cells import cell_text
 
 
 def data_section(data: DataTables, similarity: float, text_fields: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from whyrobust.report.charts.curves import curves_panel
 from whyrobust.report.number_format import format_percent, format_points
-from whyrobust.report.page_parts import Panel, attempt, cell_text, embed_spec, table_rows
+from whyrobust.report.page_parts import Panel, attempt, embed_spec, table_rows
 from whyrobust.report.render import render_svg
 from whyrobust.report.tables import RunTables, StudyTables
 from whyrobust.report.theme import PALETTE
@@ -23,6 +23,7 @@ from whyrobust.study.display_names import (
     spaced,
 )
 from whyrobust.study.plan import HEAD_FIELDS
+from whyrobust.study.table_cells import cell_text
 
 
 def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:

@@ -1,0 +1,23 @@
+"""Cells of tables: which hold nothing, and a cell as text. Light, so that planning needs no pandas for it."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a cell holds no value: None, NaN, or pandas' NA and NaT."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    # Only NaN differs from itself; an array compares element by element and is a value.
+    return isinstance(value, Real) and value != value
+
+
+def is_empty(value: object) -> bool:
+    """Tell whether a cell holds nothing to show: no value, or empty text."""
+    return value == "" if isinstance(value, str) else is_missing(value)
+
+
+def cell_text(value: object) -> str:
+    """Return a cell as text, "" where it is missing."""
+    return "" if is_missing(value) else str(value)
