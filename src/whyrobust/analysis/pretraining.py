@@ -120,9 +120,7 @@ def _row_of(model: str, rows: Sequence[tuple[list[str], int]]) -> int | None:
         if any(pattern != "*" and fnmatchcase(name, pattern) for pattern in patterns)
     ]
     if len(fitting) > 1:
-        raise ValueError(
-            f"Two rows of pretraining.csv fit the model {model!r}: make their patterns exclude each other."
-        )
+        raise ValueError(f"Two rows of {PRETRAINING_FILE} fit {model!r}: make their patterns exclude each other.")
     rest = [position for patterns, position in rows if patterns == ["*"]]
     return fitting[0] if fitting else rest[0] if rest else None
 

@@ -153,13 +153,13 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
     from scipy.stats import t
 
     usable = effects[effects["se_logits"].notna() & (effects["question"] == "language_training")]
-    direct = set(zip(effects["control"], effects["treatment"], strict=True))
+    direct = {frozenset(pair) for pair in zip(effects["control"], effects["treatment"], strict=True)}
     rows = []
     for (question, control, line, shift), group in usable.groupby(["question", "control", "line", "shift"], sort=False):
         found = group.to_dict("records")
         for number, one in enumerate(found):
             for other in found[number + 1 :]:
-                if (one["treatment"], other["treatment"]) in direct:
+                if frozenset((one["treatment"], other["treatment"])) in direct:
                     continue
                 variances = np.array([row["se_logits"] ** 2 for row in (one, other)])
                 degrees = np.array([row["degrees_of_freedom"] for row in (one, other)])

@@ -53,8 +53,8 @@ MODEL_COLUMNS = (
     "also_in",
 )
 
-# Input sizes that end the name of an architecture. Not 200, 300 and 320, which are widths of RegNet and ReXNet.
-_SIZES = "196|224|240|256|336|378|384|408|448|512|560"
+# Input sizes that end the name of an architecture; what ends the names of RegNet and ReXNet are widths.
+_SIZES = "196|224|240|256|320|336|378|384|408|448|512|560"
 _VIT = re.compile(r"(?:vit|deit|deit3|beit|beitv2|beit3)_(tiny|small|base|large|huge)_patch(\d+)(?:_clip)?")
 _VIT_SIZE = {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
 _OPEN_CLIP_VIT = re.compile(r"ViT-([BLH])-(\d+)")

@@ -1,0 +1,196 @@
+"""Effects over architectures: against plain means and t intervals, moderation by simulation, verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from whyrobust.analysis.published_effects import (
+    LOWERS,
+    MEAN,
+    ONE_UNIT,
+    RAISES,
+    SMALL,
+    UNDECIDED,
+    moderate_variances,
+    verdict_of,
+)
+from whyrobust.analysis.published_study import TABLES, make_tables
+
+ROOT = Path(__file__).parents[2]
+SWSL = "pseudo-labels of Instagram hashtags (IG-1B) (teacher: Instagram hashtags)"
+SSL = "pseudo-labels of YFCC-100M (teacher: ImageNet-1k labels)"
+IN1K = "labels of ImageNet-1k"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return make_tables(ROOT / "resources" / "reference")
+
+
+def effect(tables, question, control, treatment, shift=MEAN, line="testbed"):
+    table = tables["effects"]
+    chosen = (table["question"] == question) & (table["control"] == control) & (table["treatment"] == treatment)
+    rows = table[chosen & (table["shift"] == shift) & (table["line"] == line)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_the_rule_writes_every_table(tables):
+    text = (ROOT / "workflow" / "rules" / "published.smk").read_text(encoding="utf-8")
+    assert set(tables) == set(TABLES)
+    for name, table in tables.items():
+        assert f'{name}="results/published/{name}.csv"' in text and len(table), name
+
+
+def test_means_and_plain_intervals_are_those_of_the_pairs(tables):
+    """An architecture is one unit, however many pairs it has."""
+    pairs = tables["pairs"]
+    for shift in ("imagenet-v2", "imagenet-r"):
+        for control, treatment in ((IN1K, SWSL), (IN1K, "labels of ImageNet-21k")):
+            chosen = (pairs["control"] == control) & (pairs["treatment"] == treatment) & (pairs["shift"] == shift)
+            mine = pairs[chosen & (pairs["line"] == "testbed")]
+            units = [group["effect_logits"].mean() for _, group in mine.groupby("architecture_class")]
+            row = effect(tables, "language_training", control, treatment, shift)
+            assert (row["pairs"], row["architectures"]) == (len(mine), len(units))
+            assert row["effect_logits"] == pytest.approx(np.mean(units))
+            half = stats.t.ppf(0.975, len(units) - 1) * np.std(units, ddof=1) / np.sqrt(len(units))
+            assert row["high_plain_logits"] - row["effect_logits"] == pytest.approx(half)
+            assert row["extrapolated_share"] == pytest.approx(mine["extrapolated"].mean())
+
+
+def test_the_mean_is_over_three_shifts_of_one_architecture(tables):
+    parts = [
+        effect(tables, "language_training", IN1K, SWSL, shift)
+        for shift in ("imagenet-v2", "imagenet-sketch", "imagenet-r")
+    ]
+    row = effect(tables, "language_training", IN1K, SWSL)
+    assert row["effect_logits"] == pytest.approx(np.mean([part["effect_logits"] for part in parts]))
+    assert row["raw_shift_points"] == pytest.approx(np.mean([part["raw_shift_points"] for part in parts]))
+    assert row["pairs"] == parts[0]["pairs"]
+
+
+def test_one_architecture_has_no_interval(tables):
+    row = effect(tables, "distribution", "YFCC-15M", "CC-12M")
+    assert row["architectures"] == 1 and row["verdict"] == ONE_UNIT
+    assert np.isnan(row[["low_points", "high_points", "p", "q", "detectable_points"]].astype(float)).all()
+    several = tables["effects"][tables["effects"]["architectures"] >= 2]
+    assert several["low_points"].notna().all() and (several["low_points"] <= several["effect_points"]).all()
+
+
+def test_hashtags_are_as_robust_as_captions_and_yfcc_is_not(tables):
+    """The claim of the issue, on pairs that the rule picked."""
+    hashtags = effect(tables, "language_training", IN1K, SWSL)
+    captions = effect(tables, "language_training", IN1K, "captions")
+    yfcc = effect(tables, "language_training", IN1K, SSL)
+    assert hashtags["verdict"] == captions["verdict"] == RAISES and yfcc["verdict"] == SMALL
+    assert hashtags["effect_points"] == pytest.approx(12.7, abs=0.1)
+    assert captions["effect_points"] == pytest.approx(10.3, abs=0.1)
+    assert yfcc["effect_points"] == pytest.approx(0.7, abs=0.1)
+    direct = effect(tables, "distribution", "YFCC-100M", "Instagram hashtags (IG-1B)")
+    assert direct["verdict"] == RAISES and direct["architectures"] == 6
+    indirect = tables["indirect"]
+    rows = indirect[(indirect["shift"] == MEAN) & (indirect["line"] == "testbed") & (indirect["control"] == IN1K)]
+    row = rows[(rows["first"] == "captions") & (rows["second"] == SWSL)].iloc[0]
+    assert row["effect_logits"] == pytest.approx(hashtags["effect_logits"] - captions["effect_logits"])
+    assert row["low_points"] < 0 < row["high_points"] and row["verdict"] == UNDECIDED
+    variance = hashtags["se_logits"] ** 2 + captions["se_logits"] ** 2
+    degrees = variance**2 / (
+        hashtags["se_logits"] ** 4 / hashtags["degrees_of_freedom"]
+        + captions["se_logits"] ** 4 / captions["degrees_of_freedom"]
+    )
+    half = stats.t.ppf(0.975, degrees) * np.sqrt(variance)
+    assert row["high_logits"] == pytest.approx(row["effect_logits"] + half)
+
+
+def test_treatments_with_a_common_architecture_are_not_compared_indirectly(tables):
+    rows = tables["indirect"]
+    assert rows[(rows["first"] == SWSL) & (rows["second"] == SSL)].empty
+    assert rows[(rows["first"] == SSL) & (rows["second"] == SWSL)].empty
+
+
+def test_claims_stand_side_by_side(tables):
+    claims = tables["claims_by_line"]
+    row = claims[(claims["control"] == IN1K) & (claims["treatment"] == SWSL) & (claims["shift"] == MEAN)].iloc[0]
+    assert (row["verdict_testbed"], row["verdict_timm_in1k"], row["depends_on_line"]) == (RAISES, RAISES, False)
+    changed = claims["verdict_testbed"] != claims["verdict_timm_in1k"]
+    assert claims.loc[changed, "depends_on_line"].all()
+    effects = tables["effects"]
+    timm = effects[(effects["line"] == "timm_in1k")]
+    assert len(claims) == len(timm) and "objectnet" not in set(claims["shift"])
+
+
+def test_families_left_out(tables):
+    pairs, rows = tables["pairs"], tables["families"]
+    row = rows[(rows["control"] == IN1K) & (rows["treatment"] == SWSL) & (rows["line"] == "testbed")]
+    row = row[row["shift"] == "imagenet-r"].iloc[0]
+    chosen = (pairs["control"] == IN1K) & (pairs["treatment"] == SWSL) & (pairs["shift"] == "imagenet-r")
+    mine = pairs[chosen & (pairs["line"] == "testbed")]
+    assert set(mine["family"]) == {"resnet", "resnext"} and row["sign_holds"]
+    kept = mine[mine["family"] != row["without_lowest"]].groupby("architecture_class")["effect_logits"].mean().mean()
+    assert kept < mine.groupby("architecture_class")["effect_logits"].mean().mean()
+    assert row["lowest_points"] < row["effect_points"] < row["highest_points"]
+
+
+def test_moderation_finds_the_prior_that_variances_were_drawn_from():
+    """Smyth's model: s2 given sigma2 is chi square, sigma2 is scaled inverse chi square."""
+    rng = np.random.default_rng(0)
+    prior_degrees, prior = 6.0, 0.04
+    sigma2 = prior_degrees * prior / rng.chisquare(prior_degrees, 200_000)
+    degrees = rng.integers(1, 8, 200_000).astype(float)
+    variances = sigma2 * rng.chisquare(degrees) / degrees
+    moderated, total = moderate_variances(variances, degrees)
+    found = total - degrees
+    assert np.allclose(found, found[0]) and found[0] == pytest.approx(prior_degrees, rel=0.1)
+    shares = (moderated * total - degrees * variances) / found
+    assert np.allclose(shares, shares[0]) and shares[0] == pytest.approx(prior, rel=0.05)
+
+
+def test_moderated_intervals_cover_and_plain_ones_of_two_units_are_useless():
+    rng = np.random.default_rng(1)
+    covered, narrower = [], []
+    for _ in range(300):
+        counts = rng.choice([2, 3, 4, 6], 40)
+        sd = np.sqrt(4 * 0.01 / rng.chisquare(4, 40))
+        values = [rng.normal(0, spread, count) for spread, count in zip(sd, counts, strict=True)]
+        variances = np.array([np.var(value, ddof=1) for value in values])
+        moderated, total = moderate_variances(variances, counts - 1.0)
+        half = stats.t.ppf(0.975, total) * np.sqrt(moderated / counts)
+        plain = stats.t.ppf(0.975, counts - 1) * np.sqrt(variances / counts)
+        covered.extend(np.abs([value.mean() for value in values]) <= half)
+        narrower.extend((half < plain)[counts == 2])
+    assert 0.94 < np.mean(covered) < 0.96 and np.mean(narrower) > 0.7
+
+
+def test_equal_variances_are_pooled_and_two_are_left_alone():
+    moderated, total = moderate_variances(np.full(50, 0.3), np.full(50, 3.0))
+    assert np.isinf(total).all() and np.allclose(moderated, moderated[0])
+    variances, degrees = np.array([1.0, 2.0]), np.array([1.0, 1.0])
+    assert [list(part) for part in moderate_variances(variances, degrees)] == [[1.0, 2.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "ends, verdict",
+    [
+        ((0.1, 5.0, 0.5, 4.6), RAISES),
+        ((-5.0, -0.1, -4.6, -0.5), LOWERS),
+        ((-2.2, 1.0, -1.9, 0.7), SMALL),
+        ((-2.2, 1.0, -2.1, 0.7), UNDECIDED),
+        ((np.nan, np.nan, np.nan, np.nan), ONE_UNIT),
+    ],
+)
+def test_verdicts(ends, verdict):
+    assert verdict_of(*ends) == verdict
+
+
+def test_undocumented_models_and_their_fields(tables):
+    table = tables["undocumented"].set_index("model")
+    assert "teacher" in table.loc["hgnetv2_b0.ssld_stage2_ft_in1k", "empty"]
+    assert table.loc["nextvit_small.bd_ssld_6m_in1k", "empty"] == "data, teacher"
+    assert "resnet50.fb_swsl_ig1b_ft_in1k" not in table.index
+    used = pd.concat([tables["pairs"]["model_control"], tables["pairs"]["model_treatment"]])
+    assert not set(used) & set(table.index)
