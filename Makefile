@@ -15,7 +15,7 @@ help:
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
-	@echo "make estimate CONFIG=config/paper.yaml  what a study will cost: time, memory, disk, GPU hours"
+	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  what a study will cost: time, memory, disk, GPU hours"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
 	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
@@ -65,9 +65,9 @@ img2dataset: $(VENV)/img2dataset/installed
 paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile config/paper-check.yaml
 
-# What a study would cost: make estimate CONFIG=config/paper.yaml GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
+# What a study would cost: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
 estimate: $(VENV)/study-installed
-	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
+	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) $(addprefix --profile ,$(PROFILE)) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES)

@@ -93,10 +93,10 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
                    "hyperparameters": {"samples_seen": 64, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.1,
                                        "warmup_share": 0.1, "flip": True},
                    "device": "cpu", "image_size": 64, "normalisation": "clip", "block": 1024, "window": 16,
-                   "processes": 1, "precision": "fp32", "compile": False, "images_at_once": None, "code": {},
+                   "precision": "fp32", "compile": False, "images_at_once": None, "code": {},
                    "checkpoint": at("checkpoint", "run.pt")},
-        "config": {"training": {"loader_threads": 1, "nodes_per_run": 1, "checkpoint_minutes": None,
-                                "checkpoint_steps": None}},
+        "resources": {"gpu": 0, "processes": 1, "nodes": 1, "loader_threads": 1, "checkpoint_minutes": 0,
+                      "checkpoint_steps": 0},
     }))  # fmt: skip
     return calls
 
@@ -110,14 +110,15 @@ def write_captions(records: str, captions: str) -> None:
 
 def run_stage(script: str, given: dict[str, Any], log: str) -> None:
     """Run a script in this process and print the most memory it held, in MB, and before the work began."""
-    spaces = {key: SimpleNamespace(**given[key]) for key in ("wildcards", "input", "output", "params")}
+    names = ("wildcards", "input", "output", "params", "resources")
+    spaces = {name: SimpleNamespace(**given.get(name, {})) for name in names}
     import pandas  # noqa: F401 - what every stage imports is no part of its work
     import pyarrow.parquet  # noqa: F401
 
     if script == "train_run":
         import open_clip  # noqa: F401
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    snakemake = SimpleNamespace(**spaces, log=[log], threads=2, config=given.get("config", {}), resources={})
+    snakemake = SimpleNamespace(**spaces, log=[log], threads=2)
     runpy.run_path(str(SCRIPTS / f"{script}.py"), init_globals={"snakemake": snakemake}, run_name="__main__")
     print(json.dumps([before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
 

@@ -136,6 +136,6 @@ def samples_shown(ranks: Ranks, images: Any, order: Sequence[Any]) -> list[Any]:
 
 def run_script(script: str, given: dict[str, Any]) -> None:
     """Run a stage's script as Snakemake does, with the values that its rule gives."""
-    names = ("input", "output", "params")
+    names = ("input", "output", "params", "resources")
     values = {key: SimpleNamespace(**value) if key in names else value for key, value in given.items()}
     runpy.run_path(script, init_globals={"snakemake": SimpleNamespace(**values)}, run_name="__main__")

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from whyrobust.study.checks import used_sources
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import Config
@@ -137,9 +139,38 @@ class Cost:
     longest_hours: float = 0.0
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a study runs on.
+
+    Attributes:
+        gpus: how many there are.
+        gpus_per_run: GPUs that train one run together, the resource `gpu` of the rule `train_run`.
+        loader_threads: threads that decode photographs for a run, the resource of the same name and rule.
+    """
+
+    gpus: int
+    gpus_per_run: int = 1
+    loader_threads: int = 1
+
+
+def read_machine(profile: Path | None, gpus: int) -> Machine:
+    """Return the machine that a profile of Snakemake describes by the resources of `train_run`.
+
+    Args:
+        profile: a profile's file or folder; None for the defaults of the rule.
+        gpus: how many GPUs there are.
+    """
+    if profile is None:
+        return Machine(gpus)
+    path = profile / "config.yaml" if profile.is_dir() else profile
+    resources = yaml.safe_load(path.read_text(encoding="utf-8")).get("set-resources", {}).get("train_run", {})
+    return Machine(gpus, resources.get("gpu", 1), resources.get("loader_threads", 1))
+
+
 def size_study(
     config: Config, study: Plan, models: Mapping[str, ModelSize], rates: Rates, given: Mapping[str, int],
-    root: Path, gpus: int,
+    root: Path, machine: Machine,
 ) -> StudySize:  # fmt: skip
     """Return what the cost of a study follows from.
 
@@ -150,7 +181,8 @@ def size_study(
         rates: for the bytes of pictures that the table of downloads does not know.
         given: images of data sets whose size is known to the caller alone.
         root: folder that relative paths in the config start from.
-        gpus: how many there are; decides where models are trained that may be trained anywhere (`device: auto`).
+        machine: what the study runs on; without a GPU, models that may be trained anywhere (`device: auto`) are trained
+            on processors.
 
     Raises:
         CostError: nobody knows how large a data set is.
@@ -185,11 +217,11 @@ def size_study(
         study.runs, study.heads, study.components, datasets, downloads, models,
         classes=len(read_class_names(root / config.data.classes)),
         prompts=sum(map(len, prompts.values())),
-        on_gpu=training.device == "cuda" or (training.device == "auto" and gpus > 0),
+        on_gpu=training.device == "cuda" or (training.device == "auto" and machine.gpus > 0),
         threads=training.threads,
-        loader_threads=1,
+        loader_threads=machine.loader_threads,
         image_size=config.data.image_size,
-        gpus_per_run=1,
+        gpus_per_run=machine.gpus_per_run,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What a study will cost, before anyone spends it: one table from its config and the rates of docs/scaling.md.
 
-    python -m tools.estimate_cost config/paper.yaml --gpus 8 --gpu A100 --cores 64
+    python -m tools.estimate_cost config/paper.yaml --profile profiles/paper --gpus 8 --gpu A100 --cores 64
 
 The data need not be there. Sizes of data sets are those published, those of the class table, or as many as runs ask for
 at least; --images NAME=NUMBER says better.
@@ -14,7 +14,17 @@ from pathlib import Path
 
 import yaml
 
-from tools.cost_model import MEASURED_MODEL, as_table, estimate, measure_model, read_rates, size_study, wall_hours
+from tools.cost_model import (
+    MEASURED_MODEL,
+    Machine,
+    as_table,
+    estimate,
+    measure_model,
+    read_machine,
+    read_rates,
+    size_study,
+    wall_hours,
+)
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 
@@ -29,7 +39,7 @@ def named_number(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def describe(config_path: Path, gpu: str, gpus: int, cores: int, images: dict[str, int]) -> str:
+def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: dict[str, int]) -> str:
     """Return the table of a study, and what it rests on, as Markdown."""
     config = load_config(yaml.safe_load(config_path.read_text(encoding="utf-8")))
     study = plan_study(config, ROOT, data_is_there=False)
@@ -38,17 +48,17 @@ def describe(config_path: Path, gpu: str, gpus: int, cores: int, images: dict[st
     # A published model is counted as the study's first, the one that its runs have where they name none.
     models |= {run.model: models[next(iter(models))] for run in study.runs if run.published}
     rates = read_rates(MEASURED, ASSUMED, gpu)
-    size = size_study(config, study, models, rates, images, ROOT, gpus)
+    size = size_study(config, study, models, rates, images, ROOT, machine)
     costs = estimate(size, rates, measure_model(ROOT / MEASURED_MODEL))
-    machine = json.loads(MEASURED.read_text(encoding="utf-8"))["machine"]
-    hours = wall_hours(costs, cores, max(1, gpus))
+    measured_on = json.loads(MEASURED.read_text(encoding="utf-8"))["machine"]
+    hours = wall_hours(costs, cores, max(1, machine.gpus))
     listed = ", ".join(f"{name} {facts.images:,}" for name, facts in size.datasets.items())
     lines = [
         as_table(costs),
         "",
-        f"On {cores} cores and {gpus} x {gpu}: {hours:,.1f} hours, {hours / 24:,.1f} days, stage after stage.",
+        f"On {cores} cores and {machine.gpus} x {gpu}: {hours:,.1f} hours, {hours / 24:,.1f} days, stage after stage.",
         f"Images: {listed}.",
-        f"A second of one core: measured on {machine['processor']}. A GPU: {rates['gpu_utilisation']:.0%} of "
+        f"A second of one core: measured on {measured_on['processor']}. A GPU: {rates['gpu_utilisation']:.0%} of "
         f"{rates.peak_flops / 1e12:,.0f} TFLOP/s, not measured here (tools/assumed_rates.json).",
     ]
     return "\n".join(lines)
@@ -58,12 +68,13 @@ def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
+    parser.add_argument("--profile", type=Path, help="Snakemake profile with the resources of train_run")
     parser.add_argument("--gpu", default="A100", help="name in tools/assumed_rates.json")
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--cores", type=int, default=64)
     parser.add_argument("--images", type=named_number, nargs="*", default=[], metavar="NAME=NUMBER")
     given = parser.parse_args()
-    print(describe(given.config, given.gpu, given.gpus, given.cores, dict(given.images)))
+    print(describe(given.config, read_machine(given.profile, given.gpus), given.gpu, given.cores, dict(given.images)))
 
 
 if __name__ == "__main__":

@@ -124,5 +124,5 @@ def test_a_run_by_two_processes_ends_where_a_run_by_one_does(name, icon_cnn, in_
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(ShareError, match="gpus_per_run"):
+    with pytest.raises(ShareError, match="resource gpu"):
         Ranks(0, 3, 0).own(8)

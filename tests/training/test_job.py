@@ -39,17 +39,16 @@ def files(root, tmp_path):
     pq.write_table(pa.table({"uid": uids, "title": titles}), tmp_path / "captions.parquet")
     (tmp_path / "classes.csv").write_text("class\ncat\ndog\n", encoding="utf-8")
 
-    def give(name="r", steps=12, **params):
+    def give(name="r", steps=12, processes=1, **params):
         made = tmp_path / name
         hyper = {"samples_seen": steps * 8, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.1}
         hyper |= {"warmup_share": 0.1, "flip": True}
         return {
             "log": [str(made / "log.txt")],
             "threads": 1,
-            "config": {
-                "training": {
-                    "loader_threads": 1, "checkpoint_minutes": 10, "checkpoint_steps": None, "nodes_per_run": 1,
-                }
+            "resources": {
+                "gpu": 0, "processes": processes, "nodes": 1, "checkpoint_minutes": 10, "checkpoint_steps": 0,
+                "loader_threads": 1,
             },
             "input": {
                 "subset": str(tmp_path / "subset.parquet"), "images": [str(tmp_path / "images.arrow")],
@@ -63,7 +62,7 @@ def files(root, tmp_path):
             },
             "params": {
                 "run": RUN, "hyperparameters": hyper, "device": "cpu", "image_size": 32, "normalisation": "white_page",
-                "block": 1, "window": 1, "checkpoint": str(made / "kept" / "r.pt"), "processes": 1,
+                "block": 1, "window": 1, "checkpoint": str(made / "kept" / "r.pt"),
                 "precision": "fp32", "compile": False, "images_at_once": None, "code": {"code": "1"},
             } | params,
         }  # fmt: skip
@@ -114,6 +113,8 @@ def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, file
     second.join()
     assert second.exitcode == STOPPED_EXIT_CODE
     assert kept.exists() and not Path(stopped["output"]["weights"]).exists()
+    # Another machine: what a job takes of it is no part of a run.
+    stopped["resources"] |= {"checkpoint_minutes": 1, "checkpoint_steps": 40, "loader_threads": 3}
     third = run(root, stopped)
     third.join()
     assert third.exitcode == 0 and not kept.exists()
@@ -173,7 +174,7 @@ def test_the_command_for_one_machine_and_for_several(monkeypatch, tmp_path):
     two = torchrun_command(8, 2, "job.json", {"SLURM_JOB_ID": "123"})
     assert two[0] == "srun" and "--nodes=2" in two and "--nproc-per-node=4" in two
     assert any(part.startswith("--rdzv-endpoint=node7:") for part in two)
-    with pytest.raises(ValueError, match="nodes_per_run"):
+    with pytest.raises(ValueError, match="resource nodes"):
         torchrun_command(3, 2, "job.json", {"SLURM_JOB_ID": "1"})
     with pytest.raises(ValueError, match="slurm"):
         torchrun_command(4, 2, "job.json", {})

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.workflow.test_dag import ICON_STAGES, SHARED_STAGES, planned_jobs
+from tests.workflow.test_environments import rule_texts
 from whyrobust.study.code_version import all_modules, environment_version, script_modules
 
 STAGES = sorted(SHARED_STAGES | ICON_STAGES | {"measure_several"})
@@ -60,9 +61,9 @@ class Finished:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout + done.stderr
 
-    def planned(self, path: str = "") -> set[str]:
+    def planned(self, *arguments: str, path: str = "") -> set[str]:
         """Return the stages that would run."""
-        return set(planned_jobs(self.call("--dry-run", path=path))) - {"all"}
+        return set(planned_jobs(self.call("--dry-run", *arguments, path=path))) - {"all"}
 
     def after(self, *stages: str) -> set[str]:
         """Return these stages and all that depend on them."""
@@ -147,6 +148,28 @@ def test_what_changes_no_result_runs_nothing_again(finished, changed_file):
         "# a comment\n" + (finished.study / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8"
     )
     assert finished.planned() == set()
+
+
+@pytest.mark.parametrize(
+    "rule, values",
+    [
+        (
+            "train_run",
+            {
+                "mem_mb": 9000, "runtime": 999, "processes": 2, "gpu": 2, "nodes": 2, "checkpoint_minutes": 1,
+                "checkpoint_steps": 5, "loader_threads": 4,
+            },
+        ),
+        ("embed_test_sets", {"mem_mb": 9000, "runtime": 999, "gpu": 2, "loader_threads": 4}),
+        ("fit_heads", {"mem_mb": 9000, "runtime": 999, "gpu": 2}),
+    ],
+)  # fmt: skip
+def test_what_a_job_takes_of_a_machine_runs_nothing_again(root, finished, rule, values):
+    """Memory, time, GPUs, checkpoints and threads that read are resources: no part of a result."""
+    named = rule_texts(root)[rule].split("    resources:\n")[1].split("    params:")[0]
+    assert set(re.findall(r"^        (\w+)=", named, re.MULTILINE)) == set(values)
+    given = [f"{rule}:{name}={value}" for name, value in values.items()]
+    assert finished.planned("--set-resources", *given) == set()
 
 
 def rooms_of(modules: set[str]) -> set[str]:

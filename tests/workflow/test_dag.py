@@ -44,7 +44,8 @@ def test_every_config_plans_every_stage(root, workspace, snakemake, name):
 def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     """Nothing of it is here: what can be downloaded is, the rest is asked for when its turn comes."""
     # --quiet host: each job with its resources, which the default profile does not show.
-    done = snakemake(workspace, "--dry-run", "--quiet", "host", "--configfile", str(root / "config" / "paper.yaml"))
+    done = snakemake(workspace, "--dry-run", "--quiet", "host", "--profile", str(root / "profiles" / "paper"),
+                     "--configfile", str(root / "config" / "paper.yaml"))  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
@@ -53,13 +54,16 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     assert jobs["assemble_captions"] == jobs["match_text"] == 32 + 2 and jobs["compare_images"] == 32
     assert jobs["import_pretrained"] == 3
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
-    training = yaml.safe_load((root / "config" / "paper.yaml").read_text(encoding="utf-8"))["training"]
-    minutes = training["runtime_minutes"]
-    for asked, rules in ((minutes, ["train_run"]), (minutes // 20, ["embed_test_sets", "fit_heads"])):
-        wanted = {f"runtime={asked}", "gpu=1", f"mem_mb={training['mem_mb']}"}
-        asking = [line for line in (done.stdout + done.stderr).splitlines() if line.strip().startswith("resources:")]
-        asking = [line for line in asking if wanted <= set(line.replace("resources:", "").replace(",", " ").split())]
-        assert len(asking) == sum(jobs[rule] for rule in rules)
+    profile = yaml.safe_load((root / "profiles" / "paper" / "config.yaml").read_text(encoding="utf-8"))
+    asked_for = [
+        set(line.replace("resources:", "").replace(",", " ").split())
+        for line in (done.stdout + done.stderr).splitlines()
+        if line.strip().startswith("resources:")
+    ]
+    assert set(profile["set-resources"]) == {"train_run", "embed_test_sets", "fit_heads"}
+    for rules in (["train_run"], ["embed_test_sets"], ["embed_test_sets", "fit_heads"]):
+        wanted = {f"{name}={value}" for name, value in profile["set-resources"][rules[-1]].items()} | {"gpu=1"}
+        assert sum(wanted <= asked for asked in asked_for) == sum(jobs[rule] for rule in rules)
 
 
 def assert_lists_what_must_be_asked_for(output):

@@ -14,12 +14,14 @@ from tests.workflow.test_dag import planned_jobs
 from tools.cost_model import (
     CostError,
     DatasetSize,
+    Machine,
     ModelSize,
     Rates,
     StudySize,
     as_table,
     estimate,
     measure_model,
+    read_machine,
     read_rates,
     size_study,
     training_flops,
@@ -130,13 +132,21 @@ def test_operations_are_those_that_are_published():
     assert vit.parameters == pytest.approx(151.3e6, rel=0.01)
 
 
-def sized(config_path, gpus=8, **images):
+def sized(config_path, machine=None, **images):
     """Return the size of a study of a config, and its rates."""
     config = load_config(yaml.safe_load((ROOT / config_path).read_text(encoding="utf-8")))
     study = plan_study(config, ROOT, data_is_there=False)
     models = dict.fromkeys([*config.models, *(run.model for run in study.runs)], MODEL)
     rates = read_rates(MEASURED, ASSUMED, "A100")
-    return size_study(config, study, models, rates, images, ROOT, gpus), rates
+    return size_study(config, study, models, rates, images, ROOT, machine or Machine(8)), rates
+
+
+def test_a_profile_says_what_a_run_has_of_a_machine(tmp_path):
+    (tmp_path / "own.yaml").write_text("set-resources: {train_run: {gpu: 4, loader_threads: 3}}\n", encoding="utf-8")
+    assert read_machine(tmp_path / "own.yaml", 8) == Machine(8, gpus_per_run=4, loader_threads=3)
+    assert read_machine(ROOT / "profiles" / "default", 8) == read_machine(None, 8) == Machine(8)
+    paper, _ = sized("config/paper.yaml", read_machine(ROOT / "profiles" / "paper", 8))
+    assert (paper.gpus_per_run, paper.loader_threads) == (1, 16)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "config/paper.yaml"])

@@ -123,7 +123,7 @@ def test_a_rule_runs_on_kubernetes_with_nothing_but_the_object_store(root, check
 
 def test_a_run_on_a_gpu_is_a_job_with_image_requests_and_limits(root, checkout, tmp_path):
     config = yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
-    config["training"] |= {"device": "cuda", "threads": 4, "mem_mb": 9000}
+    config["training"] |= {"device": "cuda", "threads": 4}
     (checkout / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     run = "cross_entropy-annotated-studio-300_images-icon_cnn-2000_samples-seed_0"
     with object_store(BUCKET) as (client, store), kubernetes(tmp_path / "node", runs_jobs=False) as (cluster, reached):
@@ -132,8 +132,8 @@ def test_a_run_on_a_gpu_is_a_job_with_image_requests_and_limits(root, checkout, 
         for name in ("subsets/studio/300_images_seed_0.parquet", "images/studio.arrow"):
             client.put_object(Bucket=BUCKET, Key=f"{FOLDER}/results/smoke/{name}", Body=b"")
         done = run_snakemake(
-            checkout, "--retries", "0", "--allowed-rules", "train_run", "--",
-            f"results/smoke/runs/{run}/model.safetensors", env=store | reached,
+            checkout, "--retries", "0", "--allowed-rules", "train_run", "--set-resources", "train_run:mem_mb=9000",
+            "--", f"results/smoke/runs/{run}/model.safetensors", env=store | reached,
         )  # fmt: skip
     assert done.returncode != 0
     (job,) = cluster.jobs

@@ -303,9 +303,6 @@ def memory_of(base_mb, times):
     )
 
 
-def evaluation_minutes():
-    """Return how long embedding a run or fitting its heads may take: a twentieth of training it, an hour at least."""
-    return max(60, config["training"]["runtime_minutes"] // 20)
 
 
 def published_of(wildcards):

@@ -22,15 +22,15 @@ rule embed_test_sets:
         GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
-        mem_mb=config["training"]["mem_mb"],
-        runtime=evaluation_minutes(),
+        mem_mb=2500,
+        runtime=60,
         gpu=1 if config["training"]["device"] == "cuda" else 0,
+        loader_threads=1,
     params:
         test_sets=TEST_SETS,
         prompts=prompts_of,
         fitted_on=lambda wildcards: list(fitting_sources_of(wildcards.run)),
         device=config["training"]["device"],
-        loader_threads=config["training"]["loader_threads"],
         code=code_of("embed_test_sets"),
     script:
         "../scripts/embed_test_sets.py"
@@ -52,8 +52,8 @@ rule fit_heads:
         GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
-        mem_mb=config["training"]["mem_mb"],
-        runtime=evaluation_minutes(),
+        mem_mb=2500,
+        runtime=60,
         gpu=1 if config["training"]["device"] == "cuda" else 0,
     params:
         heads=lambda wildcards: [

@@ -24,13 +24,18 @@ rule train_run:
         GPU_ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
-        mem_mb=config["training"]["mem_mb"],
-        runtime=config["training"]["runtime_minutes"],
-        gpu=(
-            config["training"]["gpus_per_run"]
-            if config["training"]["device"] == "cuda"
-            else 0
-        ),
+        mem_mb=2500,
+        runtime=120,
+        # GPUs that train one run together; without them, processes that do.
+        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        processes=1,
+        # Machines that these are spread over, evenly; more than one needs SLURM.
+        nodes=1,
+        # Minutes and training steps between two checkpoints; 0 for none.
+        checkpoint_minutes=10,
+        checkpoint_steps=0,
+        # Threads of each process that decode photographs.
+        loader_threads=1,
     params:
         run=run_of,
         hyperparameters=hyperparameters_of,
@@ -38,7 +43,6 @@ rule train_run:
         image_size=config["data"]["image_size"],
         normalisation=config["data"]["normalisation"],
         checkpoint=checkpoint_of,
-        processes=config["training"]["gpus_per_run"],
         precision=config["training"]["precision"],
         compile=config["training"]["compile"],
         images_at_once=config["training"]["images_at_once"],

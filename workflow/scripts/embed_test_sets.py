@@ -35,7 +35,7 @@ if __name__ == "__main__":
     device, prompts = snakemake.params.device, snakemake.params.prompts
     description = snakemake.input.model or None
     encoders = open_run(weights, description, bool(prompts), snakemake.threads, choose_device(device))
-    workers = max(snakemake.threads, snakemake.params.loader_threads)
+    workers = max(snakemake.threads, snakemake.resources.loader_threads)
 
     def embed(stores: Sequence[str], table: str) -> Floats:
         """Embed the images of a table, in its order."""

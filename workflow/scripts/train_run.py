@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    params = snakemake.params
-    # Not by way of the rule's params: these are no part of the result, so a change must not train a run again.
-    settings = snakemake.config["training"]
-    hold_gpus(params.device, params.processes // settings["nodes_per_run"])
+    params, resources = snakemake.params, snakemake.resources
+    processes = resources.gpu if params.device != "cpu" and resources.gpu else resources.processes
+    hold_gpus(params.device, processes // resources.nodes)
     computing = ComputeSettings(
         params.device, snakemake.threads, params.precision, params.compile, params.images_at_once
     )
@@ -32,7 +31,7 @@ if __name__ == "__main__":
         computing=asdict(computing),
         image_size=params.image_size,
         normalisation=params.normalisation,
-        loader_threads=settings["loader_threads"],
+        loader_threads=resources.loader_threads,
         block=params.block,
         window=params.window,
         subset=snakemake.input.subset,
@@ -46,16 +45,16 @@ if __name__ == "__main__":
         progress=snakemake.output.progress,
         open_clip=snakemake.output.open_clip,
         checkpoint=params.checkpoint,
-        checkpoint_minutes=settings["checkpoint_minutes"],
-        checkpoint_steps=settings["checkpoint_steps"],
+        checkpoint_minutes=resources.checkpoint_minutes or None,
+        checkpoint_steps=resources.checkpoint_steps or None,
         log=snakemake.log[0],
         code=params.code,
     )
     try:
-        if params.processes == 1:
+        if processes == 1:
             carry_out(job)
         else:
-            launch(job, params.processes, settings["nodes_per_run"])
+            launch(job, processes, resources.nodes)
     except StoppedError as stopped:
         logger.warning("%s", stopped)
         sys.exit(STOPPED_EXIT_CODE)

@@ -54,7 +54,7 @@ class Ranks:
         if batch % self.size:
             raise ShareError(
                 f"a batch of {batch} images cannot be shared by {self.size} processes: "
-                "choose a batch_size that is a multiple of training.gpus_per_run"
+                "choose a batch_size that is a multiple of the resource gpu of train_run"
             )
         each = batch // self.size
         return slice(self.rank * each, (self.rank + 1) * each)

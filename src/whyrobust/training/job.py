@@ -250,7 +250,7 @@ def torchrun_command(processes: int, nodes: int, job_file: Path | str, environme
     if processes % nodes:
         raise ValueError(
             f"{processes} GPUs cannot be spread evenly over {nodes} machines: "
-            "make training.gpus_per_run a multiple of training.nodes_per_run"
+            "make the resource gpu of train_run a multiple of its resource nodes"
         )
     worker = ["-m", "whyrobust.training.job", str(job_file)]
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes // nodes}"]
@@ -258,7 +258,7 @@ def torchrun_command(processes: int, nodes: int, job_file: Path | str, environme
         return [*torchrun, "--standalone", *worker]
     if "SLURM_JOB_ID" not in environment:
         raise ValueError(
-            f"training.nodes_per_run is {nodes}, and this is no SLURM job: use the profile profiles/slurm "
+            f"the resource nodes of train_run is {nodes}, and this is no SLURM job: use the profile profiles/slurm "
             "(docs/cluster.md), or set it to 1"
         )
     number = int(environment["SLURM_JOB_ID"])
