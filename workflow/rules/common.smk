@@ -303,8 +303,6 @@ def memory_of(base_mb, times):
     )
 
 
-
-
 def published_of(wildcards):
     """Return what the config says of a published model."""
     return next(
