@@ -25,9 +25,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from whyrobust.study.data_kinds import DATA_KINDS
+
 SCRIPTS = Path(__file__).parent.parent / "workflow" / "scripts"
 PAIRS_A_SHARD, TEST_IMAGES = 10_000, 2_000
 STAGES = ("build_photo_records", "index_images", "decontaminate", "train_run")
+
+
+#: Endings of files that are written by their names.
+ENDINGS = {"counts": ".csv", "failures": ".csv", "removed": ".csv", "pairs": ".csv", "sizes": ".csv"}
 
 
 def write_shards(folder: Path, pairs: int, seed: int) -> list[str]:
@@ -57,24 +63,28 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
     """Return each script that is run with what its rule would give it."""
 
     def at(kind: str, name: str) -> str:
-        return str(folder / f"{kind}_{name}")
+        return str(folder / f"{kind}_{name}{ENDINGS.get(kind, '')}")
 
     classes = str(folder / "classes.csv")
     calls: list[tuple[str, dict[str, Any]]] = []
     fields = {name: name for name in ("title", "description", "tags")}
     for name in ("test", "source"):
-        facts: dict[str, Any] = {"kind": "webdataset", "shards": shards[name], "fields": fields}
+        settings: dict[str, Any] = {"shards": shards[name], "fields": fields}
         if name == "test":
-            facts |= {"label": "label", "role": "shift", "classes": "own"}
-        outputs = {kind: at(kind, name) for kind in ("records", "locations", "pack", "counts", "presence")}
-        params = {"facts": facts, "covered": None, "allowed_failure_share": 0.01, "slice": {"dataset": name}}
-        common = {"wildcards": {}, "params": params}
-        calls.append(("build_photo_records", common | {"input": {"files": [], "classes": classes}, "output": outputs}))
-        calls.append(("index_images", common | {
+            settings |= {"label": "label", "role": "shift", "classes": "own"}
+        calls.append(("build_photo_records", {
+            "wildcards": {},
+            "input": {"files": [], "fetched": [], "classes": classes},
+            "output": {kind: at(kind, name) for kind in ("records", "locations", "pack", "counts", "presence")},
+            "params": {"settings": settings, "covered": None, "slice": {"dataset": name},
+                       "reader": DATA_KINDS["webdataset"].reader}}))  # fmt: skip
+        calls.append(("index_images", {
+            "wildcards": {},
             "input": {kind: at(kind, name) for kind in ("locations", "pack")},
-            "output": {kind: at(kind, name) for kind in ("images", "ink", "failures")}}))  # fmt: skip
+            "output": {kind: at(kind, name) for kind in ("images", "ink", "failures")},
+            "params": {"border_pixels": 0}}))  # fmt: skip
     both = ("source", "test")
-    outputs = {kind: at(kind, "all.csv") for kind in ("removed", "counts", "pairs", "sizes")}
+    outputs = {kind: at(kind, "all") for kind in ("removed", "counts", "pairs", "sizes")}
     calls.append(("decontaminate", {
         "wildcards": {},
         "input": {kind: [at(kind, name) for name in both] for kind in ("images", "ink", "records")}

@@ -31,7 +31,7 @@ from PIL import Image, ImageFilter
 
 from whyrobust.data.captions import assemble_captions
 from whyrobust.data.label_matcher import LabelMatcher, read_classes
-from whyrobust.data.merge_slices import find_repeats, join_records
+from whyrobust.data.merge_slices import find_repeats, merge_records
 from whyrobust.data.near_duplicates import best_matches, normalise_ink
 from whyrobust.data.photo_store import decode, study_preprocessing, thumbnail, training_crop, write_photographs
 from whyrobust.data.pixel_store import draw_svg
@@ -123,7 +123,7 @@ def measure_pairs(folder: Path, generator: np.random.Generator) -> dict[str, flo
     rates["texts_matched"] = rate_of(PAIRS, lambda: match_records(table, matcher, list(fields), "single"))
 
     def join() -> None:
-        join_records([records], find_repeats([records]), folder / "joined.parquet")
+        merge_records([records], find_repeats([records]), folder / "joined.parquet")
 
     rates["records_joined"] = rate_of(PAIRS, join)
     rates["uids_drawn"] = rate_of(100_000, lambda: draw_subset(map(str, range(100_000)), 50_000, 0))

@@ -344,7 +344,6 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
     slices = [size for size in photographs.values() for _ in range(size.slices)]
     largest = max((size.images / size.slices for size in photographs.values()), default=0)
     in_photographs = sum(size.images for size in photographs.values())
-    joined = sum(size.images for size in photographs.values() if size.slices > 1)
     in_sources = sum(size.images for size in sources.values())
     largest_source = max(size.images for size in sources.values())
     tests = sum(size.images for size in study.datasets.values() if not size.is_source)
@@ -395,8 +394,9 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
         cost("build_images", len(icons), _hours(sum(size.images for size in icons.values()), rates["icons_drawn"]), 0,
              sum(size.images for size in icons.values()) * (study.image_size**2 * 3 + INK_BYTES), threads=8),
         cost("index_images", len(slices), index, LOCATION_BYTES * largest, INK_BYTES * in_photographs, share, 8),
-        cost("join_slices", sum(size.slices > 1 for size in photographs.values()),
-             _hours(joined, rates["records_joined"]), 0, row_bytes * joined),
+        cost("join_slices", len(photographs), _hours(in_photographs, rates["records_joined"]), 0,
+             row_bytes * in_photographs,
+             max((size.images for size in photographs.values()), default=0) / max(1, in_photographs)),
         cost("assemble_captions", of_texts, _hours(in_sources, rates["captions_made"]),
              10 * rates["bytes_a_record"] * largest_texts, texts, largest_texts / in_sources),
         cost("compare_images", sum(size.slices for size in sliced), compared,

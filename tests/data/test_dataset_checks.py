@@ -10,12 +10,12 @@ from whyrobust.data.readers.webdataset import read_webdataset
 
 
 def test_a_short_test_set_says_how_many_are_missing():
-    check_count(10_000, 10_000, "v2", allow_short=False)
-    check_count(9_000, 10_000, "v2", allow_short=True)
+    check_count("v2", 10_000, 10_000, allow_short=False)
+    check_count("v2", 9_000, 10_000, allow_short=True)
     with pytest.raises(DatasetError, match=r"9,000 of 10,000 images, 1,000 are missing"):
-        check_count(9_000, 10_000, "v2", allow_short=False)
+        check_count("v2", 9_000, 10_000, allow_short=False)
     with pytest.raises(DatasetError, match="1 more than"):
-        check_count(10_001, 10_000, "v2", allow_short=True)
+        check_count("v2", 10_001, 10_000, allow_short=True)
 
 
 def test_pairs_of_a_shard_without_a_picture_are_missing_pictures(tmp_path):

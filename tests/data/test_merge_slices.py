@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.data.test_photo_store import encoded, write_tar
+from tests.workflow.test_photo_stages import files_of_slice
 from whyrobust.data import merge_slices, near_duplicates
 from whyrobust.data.merge_slices import find_repeats
 from whyrobust.data.photo_store import PhotoStore
 from whyrobust.data.records import RECORD_SCHEMA, read_record_rows, read_records, to_table
 from whyrobust.data.text_labels import sum_matches
+from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.slices import Slice, slices_of
 
 CLASSES = ["cat", "dog", "mug"]
@@ -206,7 +208,7 @@ def test_a_repeat_in_another_slice_is_left_out_and_one_is_cut_off_where_it_came_
     counts = pd.read_csv(studies[3] / "records" / "yfcc_counts.csv").set_index("what")["images"]
     assert counts["it came before"] == 3 and counts["it is not in the list of the subset"] == 1
     assert pd.read_csv(studies[3] / "images" / "yfcc_failures.csv")["uid"].tolist() == ["yfcc/1011"]
-    assert not list((studies[1] / "records").glob("*/*")) and len(list((studies[3] / "records").glob("yfcc/*"))) == 9
+    assert [len(list((studies[count] / "slices" / "yfcc").rglob("records.parquet"))) for count in (1, 3)] == [1, 3]
 
 
 def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_path):
@@ -215,25 +217,21 @@ def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_pat
     shards = sorted(map(str, (tmp_path / "pairs").glob("*.tar")))[:2]
     made = {}
     for part in slices_of("mine", 3):
-        files = {
-            name.partition(".")[0]: str(tmp_path / f"{part.number}_{name}")
-            for name in ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json",
-                         "images.arrow", "ink.npy", "failures.csv")
-        }  # fmt: skip
-        facts = {"kind": "webdataset", "shards": part.share_of(shards), "shard_names": part.share_of(["0", "1"])}
-        common = {"slice": asdict(part), "allowed_failure_share": 1.0, "facts": facts}
-        stage("build_photo_records", {}, {"files": [], "classes": str(tmp_path / "classes.csv")},
+        files = files_of_slice(tmp_path / str(part.number))
+        settings = {"shards": part.share_of(shards), "shard_names": part.share_of(["0", "1"])}
+        stage("build_photo_records", {}, {"files": [], "fetched": [], "classes": str(tmp_path / "classes.csv")},
               {name: files[name] for name in ("records", "locations", "pack", "counts", "presence")},
-              covered=None, **common)  # fmt: skip
+              covered=None, slice=asdict(part), settings=settings, reader=DATA_KINDS["webdataset"].reader)  # fmt: skip
         stage("index_images", {}, {name: files[name] for name in ("locations", "pack")},
-              {name: files[name] for name in ("images", "ink", "failures")}, **common)  # fmt: skip
+              {name: files[name] for name in ("images", "ink", "failures")}, border_pixels=0)  # fmt: skip
         made[part.number] = files
     sizes = [len(pd.read_parquet(files["records"])) for files in made.values()]
     assert sizes == [0, 6, 6]
     inputs = {name: [files[name] for files in made.values()] for name in made[1]}
-    outputs = {name: f"{tmp_path}/joined_{name}" for name in ("records", "counts", "images", "ink", "failures")}
-    stage("join_slices", {"sliced_dataset": "mine"}, inputs, outputs, facts={"kind": "webdataset"},
-          allowed_failure_share=0.1)  # fmt: skip
+    outputs = files_of_slice(tmp_path / "merged")
+    outputs = {name: outputs[name] for name in ("records", "counts", "images", "ink", "failures")}
+    stage("join_slices", {"photo_dataset": "mine"}, inputs, outputs, keeps_first_of_repeats=False,
+          whole_size={"expected": None, "allow_short": False}, allowed_failure_share=0.1)  # fmt: skip
     assert len(pd.read_parquet(outputs["records"])) == 12 and len(np.load(outputs["ink"])) == 11
     store = PhotoStore.open(outputs["images"])
     rows = store.positions(["mine/1/0006", "mine/0/0001", "gone"])
@@ -251,7 +249,7 @@ def test_slices_of_training_images_find_the_twins_that_all_together_find(stage, 
 
     test, source, outcome = files("shift"), files("mine"), {}
     common = {"test_sets": ["shift"], "near_duplicate": 0.5, "repeat": None}
-    compared = {kind: [str(tmp_path / f"{number}_{kind}") for number in (1, 2, 3)]
+    compared = {kind: [str(tmp_path / f"{number}_{kind}.parquet") for number in (1, 2, 3)]
                 for kind in ("removed", "counts", "pairs")}  # fmt: skip
     monkeypatch.setattr(near_duplicates, "TRAINING_IMAGES_A_CHUNK", 5)
     for number, part in enumerate(slices_of("mine", 3)):
@@ -290,7 +288,8 @@ def test_a_damaged_shard_is_built_again_alone(tmp_path, root, snakemake):
     assert cut_off.returncode != 0 and "00003.tar" in cut_off.stdout + cut_off.stderr
 
     (folder / "pairs" / "00003.tar").write_bytes(good)
-    too_many = snakemake(folder, target, "--cores", "2")
+    # --quiet host: each job with its wildcards, which the default profile does not show.
+    too_many = snakemake(folder, target, "--cores", "2", "--quiet", "host")
     assert jobs_run(too_many) == [("build_photo_records", "2-of-3"), ("index_images", "2-of-3"), ("join_slices", "")]
     # That too many do not decode is known when all slices are there, and counted over all of them.
     assert too_many.returncode != 0 and "4 of 42 images failed" in too_many.stdout + too_many.stderr
@@ -298,6 +297,6 @@ def test_a_damaged_shard_is_built_again_alone(tmp_path, root, snakemake):
 
     members = [file for number in range(36, 42) for file in pair(number, np.random.default_rng(1))]
     write_tar(folder / "pairs" / "00006.tar", members)
-    mended = snakemake(folder, target, "--cores", "2")
+    mended = snakemake(folder, target, "--cores", "2", "--quiet", "host")
     assert mended.returncode == 0, mended.stderr[-3000:]
     assert jobs_run(mended) == [("build_photo_records", "3-of-3"), ("index_images", "3-of-3"), ("join_slices", "")]

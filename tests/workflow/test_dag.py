@@ -50,7 +50,7 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
     # YFCC in slices, two more sources and six test sets as a whole.
-    assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1
+    assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1 + 8
     assert jobs["assemble_captions"] == jobs["match_text"] == 32 + 2 and jobs["compare_images"] == 32
     assert jobs["import_pretrained"] == 3
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)

@@ -11,9 +11,17 @@ from PIL import Image
 
 from tests.data.test_photo_store import RNG, encoded, picture
 from whyrobust.data.photo_store import read_images, study_preprocessing
+from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.slices import Slice
 
 CLASSES = ["cat", "dog", "mug"]
+
+
+def files_of_slice(folder):
+    """Return the path of every file that the stages of a slice write."""
+    names = ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json", "images.arrow",
+             "ink.npy", "failures.csv")  # fmt: skip
+    return {name.partition(".")[0]: str(folder / name) for name in names}
 
 
 @pytest.fixture
@@ -22,21 +30,21 @@ def built(stage, tmp_path):
     (tmp_path / "classes.csv").write_text("class\n" + "\n".join(CLASSES) + "\n", encoding="utf-8")
 
     def build(facts, allowed_failure_share=0.01, name="t"):
-        made = {
-            file.split(".")[0]: str(tmp_path / "made" / f"{name}_{file}")
-            for file in ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json",
-                         "images.arrow", "ink.npy", "failures.csv")
-        }  # fmt: skip
-        outputs = {key: made[key] for key in ("records", "locations", "pack", "counts", "presence")}
-        whole = asdict(Slice(name))
-        stage("build_photo_records", {}, {"files": [], "classes": str(tmp_path / "classes.csv")},
-              outputs, facts=facts, slice=whole, covered="imagenet_r" if facts["kind"] == "imagenet_r" else None,
+        kind = DATA_KINDS[facts["kind"]]
+        made = files_of_slice(tmp_path / "slices" / name)
+        stage("build_photo_records", {}, {"files": [], "fetched": [], "classes": str(tmp_path / "classes.csv")},
+              {key: made[key] for key in ("records", "locations", "pack", "counts", "presence")}, settings=facts,
+              slice=asdict(Slice(name)), reader=kind.reader,
+              covered="imagenet_r" if kind.name == "imagenet_r" else None)  # fmt: skip
+        stage("index_images", {}, {key: made[key] for key in ("locations", "pack")},
+              {key: made[key] for key in ("images", "ink", "failures")}, border_pixels=kind.border_pixels)  # fmt: skip
+        merged = files_of_slice(tmp_path / "made" / name)
+        stage("join_slices", {"photo_dataset": name}, {key: [path] for key, path in made.items()},
+              {key: merged[key] for key in ("records", "counts", "images", "ink", "failures")},
+              whole_size={"expected": facts.get("expected_images"), "allow_short": facts.get("allow_short", False)},
+              keeps_first_of_repeats=kind.keeps_first_of_repeats,
               allowed_failure_share=allowed_failure_share)  # fmt: skip
-        inputs = {key: made[key] for key in ("locations", "pack")}
-        outputs = {key: made[key] for key in ("images", "ink", "failures")}
-        stage("index_images", {}, inputs, outputs, facts=facts, slice=whole,
-              allowed_failure_share=allowed_failure_share)  # fmt: skip
-        return made
+        return merged
 
     return build
 

@@ -13,6 +13,7 @@ from whyrobust.data.downloads import DownloadError, read_pinned_sources
 from whyrobust.study.code_version import (
     code_version,
     environment_version,
+    module_file,
     script_modules,
 )
 from whyrobust.study.heads_table import FITTED_HEADS
@@ -113,10 +114,9 @@ TEXT_SLICES = {
     for name in PLAIN_SOURCES
     for part in slices_of(name, DATASETS[name].get("slices", 1))
 }
-SLICED_DATASETS = sorted(
-    {part.dataset for part in PHOTO_SLICES.values() if part.count > 1}
+SLICED_SOURCES = sorted(
+    {part.dataset for part in TEXT_SLICES.values() if part.count > 1}
 )
-SLICED_SOURCES = [name for name in PLAIN_SOURCES if name in SLICED_DATASETS]
 # What a data set is for: source of training images, in-distribution test set or shift.
 ROLES = {
     name: (
@@ -168,7 +168,6 @@ wildcard_constraints:
     icon_dataset=alternatives(ICON_DATASETS) or "none",
     photo_dataset=alternatives(PHOTO_DATASETS) or "none",
     photo_slice=alternatives(PHOTO_SLICES) or "none",
-    sliced_dataset=alternatives(SLICED_DATASETS) or "none",
     text_slice=alternatives(TEXT_SLICES) or "none",
     train_images=r"\d+",
     seed=r"\d+",
@@ -214,29 +213,44 @@ def slice_of(wildcards):
     return asdict(PHOTO_SLICES[wildcards.photo_slice])
 
 
-def slice_files(wildcards, pattern):
-    """Return a file of each slice of a data set, in order; the slice's name stands in the place of {}."""
-    names = [
-        name
+def slice_files(wildcards, file):
+    """Return a file of each slice of a data set of photographs, in order."""
+    return [
+        f"<results>/slices/{name}/{file}"
         for name, part in PHOTO_SLICES.items()
-        if part.dataset == wildcards.sliced_dataset
+        if part.dataset == wildcards.photo_dataset
     ]
-    return [f"<results>/{pattern.format(name)}" for name in names]
 
 
-def photo_facts_of(wildcards):
+def photo_kind_of(wildcards):
+    """Return the kind of the data set of photographs that a job prepares, or a slice of it."""
+    name = getattr(wildcards, "photo_dataset", None) or slice_of(wildcards)["dataset"]
+    return dataset_of(name).row
+
+
+def reader_code_of(wildcards):
+    """Return the version of the code and of the packages of the reader that a job loads by its name."""
+    reader = photo_kind_of(wildcards).reader_module
+    return {"code": code_version([reader])} | environment_version(module_file(reader))
+
+
+def whole_size_of(wildcards):
+    """Return how many images a test set of photographs should have (None where unknown), and whether fewer will do."""
+    dataset = dataset_of(wildcards.photo_dataset)
+    return {
+        "expected": getattr(dataset, "whole_images", None),
+        "allow_short": getattr(dataset, "allow_short", False),
+    }
+
+
+def photo_settings_of(wildcards):
     """Return what the config says of a data set of photographs; shards are those of the slice, as a list of files."""
     part = PHOTO_SLICES[wildcards.photo_slice]
-    facts = {
+    settings = {
         key: value for key, value in DATASETS[part.dataset].items() if key != "slices"
     }
-    if part.dataset in FETCHED_DATASETS:
-        return facts | {"shards": []}
-    if "shards" in facts:
-        shards, names = map(part.share_of, shards_of(part.dataset))
-        named = {"shard_names": names} if part.count > 1 else {}
-        return facts | {"shards": shards} | named
-    return facts
+    shards, names = map(part.share_of, shards_of(part.dataset))
+    return settings | ({"shards": shards, "shard_names": names} if names else {})
 
 
 def covered_classes():
@@ -255,22 +269,21 @@ def covered_classes():
     }
 
 
-def checked_facts_of(dataset):
-    """Return what decides how a data set of photographs is checked: its kind and, of a test set, its expected size."""
-    keys = ("kind", "split", "role", "expected_images", "allow_short")
-    return {key: DATASETS[dataset][key] for key in keys if key in DATASETS[dataset]}
-
-
 def photo_files_of(wildcards):
     """Return the files and folders that a slice of a data set of photographs is read from."""
     part = PHOTO_SLICES[wildcards.photo_slice]
-    facts = DATASETS[part.dataset]
-    if part.dataset in FETCHED_DATASETS:
-        return [facts["subset"], f"<results>/pairs/{part.dataset}.csv"]
-    if part.count == 1:
-        return files_of(dataset_of(part.dataset), Path.cwd())
-    others = files_of(dataset_of(part.dataset), Path.cwd(), leave_out=["shards"])
+    # Of a list of addresses, the metadata is read when its images are fetched.
+    fetched = ["metadata"] if part.dataset in FETCHED_DATASETS else []
+    others = files_of(
+        dataset_of(part.dataset), Path.cwd(), leave_out=["shards", *fetched]
+    )
     return [*others, *part.share_of(shards_of(part.dataset)[0])]
+
+
+def fetched_pairs_of(wildcards):
+    """Return the table of fetched shards of a data set whose images are fetched from the web."""
+    dataset = PHOTO_SLICES[wildcards.photo_slice].dataset
+    return [f"<results>/pairs/{dataset}.csv"] if dataset in FETCHED_DATASETS else []
 
 
 def download_name(wildcards):
@@ -547,9 +560,7 @@ def stages_used():
     if not ICON_DATASETS:
         left_out |= {"build_records", "build_images"}
     if not PHOTO_DATASETS:
-        left_out |= {"build_photo_records", "index_images"}
-    if not SLICED_DATASETS:
-        left_out.add("join_slices")
+        left_out |= {"build_photo_records", "index_images", "join_slices"}
     if not SLICED_SOURCES:
         left_out.add("compare_images")
     if not any(

@@ -1,4 +1,4 @@
-# One image store per data set; data sets that are built in slices are merged here.
+# One image store per data set; those of photographs are merged from the slices that they are built in.
 
 
 rule build_images:
@@ -32,12 +32,12 @@ rule build_images:
 
 rule index_images:
     input:
-        locations="<results>/locations/{photo_slice}.parquet",
+        locations="<results>/slices/{photo_slice}/locations.parquet",
         pack="<results>/packs/{photo_slice}.bin",
     output:
-        images="<results>/images/{photo_slice}.arrow",
-        ink="<results>/images/{photo_slice}_ink.npy",
-        failures="<results>/images/{photo_slice}_failures.csv",
+        images="<results>/slices/{photo_slice}/images.arrow",
+        ink="<results>/slices/{photo_slice}/ink.npy",
+        failures="<results>/slices/{photo_slice}/failures.csv",
     log:
         "<logs>/index_images/{photo_slice}.log",
     benchmark:
@@ -49,9 +49,7 @@ rule index_images:
         mem_mb=8000,
         runtime=600,
     params:
-        slice=slice_of,
-        facts=lambda wildcards: checked_facts_of(slice_of(wildcards)["dataset"]),
-        allowed_failure_share=config["data"]["allowed_failure_share"],
+        border_pixels=lambda wildcards: photo_kind_of(wildcards).border_pixels,
         code=code_of("index_images"),
     script:
         "../scripts/index_images.py"
@@ -59,29 +57,32 @@ rule index_images:
 
 rule join_slices:
     input:
-        records=lambda wildcards: slice_files(wildcards, "records/{}.parquet"),
-        counts=lambda wildcards: slice_files(wildcards, "records/{}_counts.csv"),
-        presence=lambda wildcards: slice_files(wildcards, "records/{}_presence.json"),
-        images=lambda wildcards: slice_files(wildcards, "images/{}.arrow"),
-        ink=lambda wildcards: slice_files(wildcards, "images/{}_ink.npy"),
-        failures=lambda wildcards: slice_files(wildcards, "images/{}_failures.csv"),
+        records=lambda wildcards: slice_files(wildcards, "records.parquet"),
+        counts=lambda wildcards: slice_files(wildcards, "counts.csv"),
+        presence=lambda wildcards: slice_files(wildcards, "presence.json"),
+        images=lambda wildcards: slice_files(wildcards, "images.arrow"),
+        ink=lambda wildcards: slice_files(wildcards, "ink.npy"),
+        failures=lambda wildcards: slice_files(wildcards, "failures.csv"),
     output:
-        records="<results>/records/{sliced_dataset}.parquet",
-        counts="<results>/records/{sliced_dataset}_counts.csv",
-        images="<results>/images/{sliced_dataset}.arrow",
-        ink="<results>/images/{sliced_dataset}_ink.npy",
-        failures="<results>/images/{sliced_dataset}_failures.csv",
+        records="<results>/records/{photo_dataset}.parquet",
+        counts="<results>/records/{photo_dataset}_counts.csv",
+        images="<results>/images/{photo_dataset}.arrow",
+        ink="<results>/images/{photo_dataset}_ink.npy",
+        failures="<results>/images/{photo_dataset}_failures.csv",
     log:
-        "<logs>/join_slices/{sliced_dataset}.log",
+        "<logs>/join_slices/{photo_dataset}.log",
     benchmark:
-        "<benchmarks>/join_slices/{sliced_dataset}.tsv"
+        "<benchmarks>/join_slices/{photo_dataset}.tsv"
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=4000,
         runtime=1440,
     params:
-        facts=lambda wildcards: checked_facts_of(wildcards.sliced_dataset),
+        whole_size=whole_size_of,
+        keeps_first_of_repeats=lambda wildcards: photo_kind_of(
+            wildcards
+        ).keeps_first_of_repeats,
         allowed_failure_share=config["data"]["allowed_failure_share"],
         code=code_of("join_slices"),
     script:

@@ -56,13 +56,14 @@ rule choose_classes:
 rule build_photo_records:
     input:
         files=photo_files_of,
+        fetched=fetched_pairs_of,
         classes=config["data"]["classes"],
     output:
-        records="<results>/records/{photo_slice}.parquet",
-        locations="<results>/locations/{photo_slice}.parquet",
+        records="<results>/slices/{photo_slice}/records.parquet",
+        locations="<results>/slices/{photo_slice}/locations.parquet",
         pack="<results>/packs/{photo_slice}.bin",
-        counts="<results>/records/{photo_slice}_counts.csv",
-        presence="<results>/records/{photo_slice}_presence.json",
+        counts="<results>/slices/{photo_slice}/counts.csv",
+        presence="<results>/slices/{photo_slice}/presence.json",
     log:
         "<logs>/build_photo_records/{photo_slice}.log",
     benchmark:
@@ -74,11 +75,12 @@ rule build_photo_records:
         runtime=1440,
     params:
         slice=slice_of,
-        facts=photo_facts_of,
+        settings=photo_settings_of,
+        reader=lambda wildcards: photo_kind_of(wildcards).reader,
         covered=lambda wildcards: covered_classes()
         .get(slice_of(wildcards)["dataset"], {})
         .get("covered"),
-        allowed_failure_share=config["data"]["allowed_failure_share"],
+        reader_code=reader_code_of,
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

@@ -1,25 +1,24 @@
-"""Join the slices of a data set of photographs into one table of records and one index of images.
+"""Merge the slices of a data set of photographs into one table of records and one index of images.
 
-Stands alone because slices are built alone, so that one that fails is retried alone: what needs all of them (no picture
-twice, not too many missing, a test set that is whole) is looked at here.
+Stands alone because slices are built alone, so that one that fails is retried alone: what needs all of them (no image
+twice, not too many missing, a test set that is whole) is checked here.
 """
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.data.dataset_checks import (
-    DatasetError,
-    Presence,
-    check_not_empty,
-    check_whole,
-    keeps_first_of_repeats,
-    read_presence,
+from whyrobust.data.dataset_checks import Presence, check_count, check_not_empty, read_presence
+from whyrobust.data.merge_slices import (
+    check_repeats,
+    find_repeats,
+    merge_counts,
+    merge_failures,
+    merge_ink,
+    merge_records,
+    merge_stores,
 )
-from whyrobust.data.merge_slices import find_repeats, join_ink, join_records, join_stores
 from whyrobust.data.pixel_store import check_failure_share
-from whyrobust.data.record_writer import REPEATED
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
@@ -29,40 +28,31 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    given, made = snakemake.input, snakemake.output
-    dataset, facts = snakemake.wildcards.sliced_dataset, snakemake.params.facts
-    allowed = snakemake.params.allowed_failure_share
+    given, made, params = snakemake.input, snakemake.output, snakemake.params
+    dataset = snakemake.wildcards.photo_dataset
 
-    sum(map(read_presence, given.presence), Presence()).check(dataset, allowed)
+    sum(map(read_presence, given.presence), Presence()).check(dataset, params.allowed_failure_share)
     repeats = find_repeats(given.records)
-    repeated = sum(map(len, repeats))
-    if repeated and not keeps_first_of_repeats(facts["kind"]):
-        first = next(uids[0].as_py() for uids in repeats if len(uids))
-        raise DatasetError(f"data set '{dataset}' has '{first}' twice: keep one picture of this name")
-    counts: Counter[str] = Counter()
-    for path in given.counts:
-        table = pd.read_csv(path)
-        counts.update(dict(zip(table["what"], table["images"].tolist(), strict=True)))
-    counts += Counter({"kept": -repeated, REPEATED: repeated})
-    check_whole(counts["kept"], facts, dataset)
+    if not params.keeps_first_of_repeats:
+        check_repeats(repeats, dataset)
+    counts = merge_counts(given.counts, sum(map(len, repeats)))
+    check_count(dataset, counts["kept"], **params.whole_size)
     check_not_empty(counts["kept"], counts, dataset)
     logger.info("%s: %s", dataset, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
 
-    failures = pd.concat(
-        table[~table["uid"].isin(uids.to_pylist())]
-        for table, uids in zip((pd.read_csv(path, dtype=str) for path in given.failures), repeats, strict=True)
-    )
-    check_whole(counts["kept"] - len(failures), facts, dataset)
-    check_failure_share(failures, counts["kept"], allowed)
-    recorded = join_records(given.records, repeats, made.records)
-    decoded = join_stores(given.images, repeats, made.images)
+    failures = merge_failures(given.failures, repeats)
+    # A test set that is whole when it is listed need not be when it is scored: images that do not decode are missing.
+    check_count(dataset, counts["kept"] - len(failures), **params.whole_size)
+    check_failure_share(failures, counts["kept"], params.allowed_failure_share)
+    recorded = merge_records(given.records, repeats, made.records)
+    decoded = merge_stores(given.images, repeats, made.images)
     if recorded != counts["kept"] or decoded != recorded - len(failures):
         raise ValueError(
             f"data set '{dataset}': {counts['kept']} images by the counts of its slices, {recorded} records, {decoded} "
             f"images that decode and {len(failures)} that do not: build its slices again"
         )
-    join_ink(given.ink, given.images, repeats, decoded, made.ink)
+    merge_ink(given.ink, given.images, repeats, decoded, made.ink)
     write_table(made.failures, failures)
     table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
     write_table(made.counts, table)
-    logger.info("%d of %d photographs decode, %d came in an earlier slice", decoded, recorded, repeated)
+    logger.info("%d of %d photographs decode", decoded, recorded)

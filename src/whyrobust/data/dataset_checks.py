@@ -7,22 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from whyrobust.files import write_json
-
-#: Images that each published test set has (their papers), so that a short copy is noticed.
-PUBLISHED_IMAGES = {
-    "imagenet_validation": 50_000,
-    "imagenet_v2": 10_000,
-    "imagenet_r": 30_000,
-    "imagenet_sketch": 50_889,
-    "imagenet_a": 7_500,
-    "objectnet": 18_574,
-}
-
-#: ObjectNet's red border, to be cut off (Barbu et al. 2019, the data set's terms).
-OBJECTNET_BORDER_PIXELS = 2
 
 
 class DatasetError(ValueError):
@@ -77,27 +63,6 @@ def read_presence(path: Path | str) -> Presence:
     return Presence(given["found"], given["missing"], tuple(given["first_missing"]))
 
 
-def keeps_first_of_repeats(kind: str) -> bool:
-    """Tell whether the first of several images with one uid in different shards is kept; else they are an error."""
-    return kind == "yfcc15m"
-
-
-def border_pixels(kind: str) -> int:
-    """Return the pixels to cut off each side of the images of a kind of data set."""
-    return OBJECTNET_BORDER_PIXELS if kind == "objectnet" else 0
-
-
-def expected_images(settings: Mapping[str, Any]) -> int | None:
-    """Return how many images a test set should have, by the config or as published; None where neither says.
-
-    Args:
-        settings: ``kind``, the ``role`` of a test set, and the keys of that kind.
-    """
-    kind = f"imagenet_{settings['split']}" if settings["kind"] == "imagenet" else str(settings["kind"])
-    given = settings.get("expected_images", PUBLISHED_IMAGES.get(kind) if "role" in settings else None)
-    return int(given) if given is not None else None
-
-
 def check_not_empty(kept: int, left_out: Mapping[str, int], dataset: str) -> None:
     """Check that a data set has images.
 
@@ -114,24 +79,19 @@ def check_not_empty(kept: int, left_out: Mapping[str, int], dataset: str) -> Non
         raise DatasetError(f"data set '{dataset}' has no image that can be used: {reasons or 'it is empty'}")
 
 
-def check_whole(found: int, settings: Mapping[str, Any], dataset: str) -> None:
-    """Check that a test set has as many images as the config, or its paper, says.
-
-    Raises:
-        DatasetError: see `check_count`.
-    """
-    expected = expected_images(settings)
-    if expected is not None:
-        check_count(found, expected, dataset, bool(settings.get("allow_short", False)))
-
-
-def check_count(found: int, expected: int, dataset: str, allow_short: bool) -> None:
+def check_count(dataset: str, found: int, expected: int | None, allow_short: bool) -> None:
     """Check that a test set has the expected number of images.
+
+    Args:
+        dataset: its name.
+        found: images that it has.
+        expected: images that it should have, by the config or as published; None where neither says.
+        allow_short: whether it may have fewer.
 
     Raises:
         DatasetError: images are missing, or there are too many.
     """
-    if found == expected or (found < expected and allow_short):
+    if expected is None or found == expected or (found < expected and allow_short):
         return
     if found < expected:
         raise DatasetError(

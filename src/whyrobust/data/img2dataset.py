@@ -116,6 +116,12 @@ def fetch_pairs(
     return table
 
 
+def obtained_shards(table: Path | str) -> list[str]:
+    """Return the shards that have images, from a table of `fetch_pairs`; they lie in the folder of the table's name."""
+    rows = pd.read_csv(table)
+    return [(Path(table).with_suffix("") / shard).as_posix() for shard in rows.loc[rows["obtained"] > 0, "shard"]]
+
+
 def count_pairs(folder: Path | str, listed: int) -> pd.DataFrame:
     """Return what img2dataset wrote of its shards, so that every pair of the list is accounted for.
 

@@ -1,47 +1,47 @@
-"""Joins what the slices of a data set hold into one table and one store, as if they had been read together.
+"""Merge the slices of a data set into one table of records and one image store, as if they had been read together.
 
-Stands alone because it is the only place where a data set of hundreds of millions of pairs passes through one process:
-everything here is read and written a batch at a time, and what is held grows with the number of files and repeats only.
+Data sets of hundreds of millions of pairs pass through here in one process, so everything is read and written a batch
+at a time; memory grows only with the number of files and of repeated uids.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.near_duplicates import INK_SIZE
 from whyrobust.data.photo_store import STORE_KIND, PhotoStore
-from whyrobust.data.record_writer import uid_hash
+from whyrobust.data.record_writer import REPEATED, ROWS_PER_BATCH, uid_hash
 from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path
 
-#: Rows that are held in memory: some 100 MB of records with texts as long as Flickr's.
-ROWS_A_BATCH = 50_000
-
-#: Files that the numbers of uids are sorted into: 400 million uids of 8 bytes are then looked at 50 MB at a time.
+#: Files that hashes of uids are sorted into: of 400 million uids of 8 bytes each, 50 MB are then in memory at a time.
 BUCKETS = 64
 
-#: Uids of each slice that an earlier slice has too.
+#: For each slice, its uids that an earlier slice has too.
 Repeats = Sequence[pa.Array]
 
 
 def _uid_batches(path: Path | str) -> Iterator[list[str]]:
-    for batch in pq.ParquetFile(path).iter_batches(ROWS_A_BATCH, columns=["uid"]):
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_BATCH, columns=["uid"]):
         yield batch.column(0).to_pylist()
 
 
 def find_repeats(records: Sequence[Path | str]) -> list[pa.Array]:
     """Return, for each slice, its uids that an earlier slice has too.
 
-    Two passes: numbers of 8 bytes a uid, sorted into `BUCKETS` temporary files by their size, tell which uids may come
-    twice; those few are compared by name.
+    Two passes: hashes of 8 bytes per uid, partitioned into `BUCKETS` temporary files, tell which uids may come twice;
+    those few are compared by name.
 
     Args:
         records: Parquet files with a column ``uid``, each uid once in a file.
@@ -51,11 +51,11 @@ def find_repeats(records: Sequence[Path | str]) -> list[pa.Array]:
         buckets = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(BUCKETS)]
         for path in records:
             for uids in _uid_batches(path):
-                numbers = np.array([uid_hash(uid) for uid in uids], dtype=np.uint64)
-                numbers.sort()
-                ends = np.searchsorted(numbers, [number * 2**64 // BUCKETS for number in range(1, BUCKETS)])
-                for bucket, part in zip(buckets, np.split(numbers, ends), strict=True):
-                    bucket.write(part.tobytes())
+                hashes = np.array([uid_hash(uid) for uid in uids], dtype=np.uint64)
+                hashes.sort()
+                ends = np.searchsorted(hashes, [number * 2**64 // BUCKETS for number in range(1, BUCKETS)])
+                for bucket, chunk in zip(buckets, np.split(hashes, ends), strict=True):
+                    bucket.write(chunk.tobytes())
         for bucket in buckets:
             bucket.seek(0)
             values, counts = np.unique(np.frombuffer(bucket.read(), dtype=np.uint64), return_counts=True)
@@ -72,25 +72,58 @@ def find_repeats(records: Sequence[Path | str]) -> list[pa.Array]:
     return [pa.array(found, pa.string()) for found in repeats]
 
 
-def join_records(slices: Sequence[Path | str], repeats: Repeats, path: Path | str) -> int:
+def check_repeats(repeats: Repeats, dataset: str) -> None:
+    """Check that no slice has a uid of an earlier one.
+
+    Raises:
+        DatasetError: one has; the message names the first uid.
+    """
+    for uids in repeats:
+        if len(uids):
+            raise DatasetError(f"data set '{dataset}' has '{uids[0].as_py()}' twice: keep one picture of this name")
+
+
+def merge_counts(paths: Sequence[Path | str], repeated: int) -> Counter[str]:
+    """Return how many images were ``kept`` or left out by reason, over all slices.
+
+    Args:
+        paths: CSV per slice with ``what`` (``kept`` or a reason) and ``images``.
+        repeated: images that an earlier slice has too, which are not kept.
+    """
+    counts: Counter[str] = Counter()
+    for path in paths:
+        table = pd.read_csv(path)
+        counts.update(dict(zip(table["what"], table["images"].tolist(), strict=True)))
+    return counts + Counter({"kept": -repeated, REPEATED: repeated})
+
+
+def merge_failures(paths: Sequence[Path | str], repeats: Repeats) -> pd.DataFrame:
+    """Return the images without repeats that do not decode, from a CSV per slice with ``uid`` and ``reason``."""
+    tables = (pd.read_csv(path, dtype=str) for path in paths)
+    return pd.concat(
+        table[~table["uid"].isin(repeated.to_pylist())] for table, repeated in zip(tables, repeats, strict=True)
+    )
+
+
+def merge_records(slices: Sequence[Path | str], repeats: Repeats, path: Path | str) -> int:
     """Write the records of all slices without repeats as one Parquet file, whole or not at all; return their number."""
     count = 0
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, RECORD_SCHEMA, compression="zstd") as writer:
-        for part, repeated in zip(slices, repeats, strict=True):
-            for batch in pq.ParquetFile(part).iter_batches(ROWS_A_BATCH):
+        for records, repeated in zip(slices, repeats, strict=True):
+            for batch in pq.ParquetFile(records).iter_batches(ROWS_PER_BATCH):
                 kept = batch.filter(_is_new(batch["uid"], repeated))
                 writer.write_batch(kept)
                 count += len(kept)
     return count
 
 
-def join_stores(slices: Sequence[Path | str], repeats: Repeats, path: Path | str) -> int:
+def merge_stores(slices: Sequence[Path | str], repeats: Repeats, path: Path | str) -> int:
     """Write the indices of photographs of all slices without repeats as one; return how many photographs it has.
 
     Raises:
         ValueError: the slices differ in the border that is cut off.
     """
-    stores = [PhotoStore.open(part) for part in slices]
+    stores = [PhotoStore.open(index) for index in slices]
     borders = {store.border for store in stores}
     if len(borders) != 1:
         raise ValueError(f"{path}: slices have borders of {sorted(borders)} pixels: index the images again")
@@ -103,25 +136,25 @@ def join_stores(slices: Sequence[Path | str], repeats: Repeats, path: Path | str
     count = 0
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
         for store, repeated in zip(stores, repeats, strict=True):
-            for batch in store.table.to_batches(ROWS_A_BATCH):
+            for batch in store.table.to_batches(ROWS_PER_BATCH):
                 kept = batch.filter(_is_new(batch["uid"], repeated))
-                places = pc.index_in(kept["file"].dictionary_decode(), value_set=files)
-                columns = [kept["uid"], pa.DictionaryArray.from_arrays(places, files), kept["offset"], kept["length"]]
+                numbers = pc.index_in(kept["file"].dictionary_decode(), value_set=files)
+                columns = [kept["uid"], pa.DictionaryArray.from_arrays(numbers, files), kept["offset"], kept["length"]]
                 writer.write_batch(pa.record_batch(columns, schema=schema))
                 count += len(kept)
     return count
 
 
-def join_ink(
+def merge_ink(
     slices: Sequence[Path | str], stores: Sequence[Path | str], repeats: Repeats, count: int, path: Path | str
 ) -> None:
-    """Write the thumbnails of all slices without repeats as one NumPy file, in the order of the joined store.
+    """Write the thumbnails of all slices without repeats as one NumPy file, in the order of the merged store.
 
     Args:
         slices: thumbnails of each slice, float32 ``[n, 16, 16]``.
         stores: index of photographs of each slice, in the same order.
         repeats: of `find_repeats`.
-        count: how many there are in all (`join_stores`).
+        count: how many there are in all (`merge_stores`).
         path: the file.
 
     Raises:
@@ -129,19 +162,19 @@ def join_ink(
     """
     shape, start = (count, INK_SIZE, INK_SIZE), 0
     with atomic_path(path) as temporary:
-        joined = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        for part, store, repeated in zip(slices, stores, repeats, strict=True):
-            ink, at = np.load(part, mmap_mode="r"), 0
-            for batch in PhotoStore.open(store).table.select(["uid"]).to_batches(ROWS_A_BATCH):
-                block = ink[at : at + len(batch)][np.asarray(_is_new(batch["uid"], repeated))]
+        merged = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        for thumbnails, store, repeated in zip(slices, stores, repeats, strict=True):
+            ink, row = np.load(thumbnails, mmap_mode="r"), 0
+            for batch in PhotoStore.open(store).table.select(["uid"]).to_batches(ROWS_PER_BATCH):
+                block = ink[row : row + len(batch)][np.asarray(_is_new(batch["uid"], repeated))]
                 if start + len(block) > count:
                     break
-                joined[start : start + len(block)] = block
-                at, start = at + len(batch), start + len(block)
-            if at != len(ink):
-                raise ValueError(f"{part} has {len(ink)} thumbnails, its index {at} photographs: index them again")
-        joined.flush()
-        del joined
+                merged[start : start + len(block)] = block
+                row, start = row + len(batch), start + len(block)
+            if row != len(ink):
+                raise ValueError(f"{thumbnails} has {len(ink)} thumbnails, its index {row} images: index them again")
+        merged.flush()
+        del merged
 
 
 def _is_new(uids: pa.Array, repeated: pa.Array) -> pa.BooleanArray:

@@ -258,6 +258,11 @@ class DataKind:
         """Whether it is made of image files, read by a reader."""
         return bool(self.reader)
 
+    @property
+    def reader_module(self) -> str:
+        """The module of the reader, named without the package, as `whyrobust.study.code_version` names modules."""
+        return self.reader.partition(":")[0].removeprefix("whyrobust.")
+
     @cached_property
     def input_keys(self) -> tuple[str, ...]:
         """Settings that name files or folders which the study reads, in the order of the class."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pyarrow as pa
 
 from tests.data.test_photo_store import encoded, picture
-from whyrobust.data.archives import Member
+from whyrobust.data.archives import Member, Pack
+from whyrobust.data.readers.dispatch import load_reader
 from whyrobust.data.records import RECORD_SCHEMA
+from whyrobust.study.data_kinds import DATA_KINDS
 
 CLASSES = ["cat", "dog", "mug"]
 
@@ -14,6 +18,12 @@ CLASSES = ["cat", "dog", "mug"]
 def write_picture(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded(picture()))
+
+
+def read_dataset(settings, pack=None, classes=CLASSES):
+    """Read a data set by its settings, with the reader that the table of kinds names."""
+    reader = load_reader(DATA_KINDS[settings["kind"]].reader)
+    return reader(settings, classes, pack or Pack(io.BytesIO(), "pack"))
 
 
 def rows_of(buffer):

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
 
-from tests.data.readers.record_buffers import CLASSES, records_of, rows_of
+from tests.data.readers.record_buffers import CLASSES, read_dataset, records_of, rows_of
 from tests.data.test_photo_store import encoded, picture, write_tar
-from whyrobust.data.archives import Pack
-from whyrobust.data.readers.dispatch import read_dataset
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.study.slices import ShardError, shard_names
 
 
 def test_shards_are_grouped_by_key(tmp_path):
     image = encoded(picture())
-    settings = json.dumps({"caption": "a+dog", "label": "dog"}).encode()
+    metadata = json.dumps({"caption": "a+dog", "label": "dog"}).encode()
     shard = write_tar(
         tmp_path / "00000.tar",
         [
-            ("000.jpg", image), ("000.txt", b"a <i>cat</i>"), ("000.json", settings),
+            ("000.jpg", image), ("000.txt", b"a <i>cat</i>"), ("000.json", metadata),
             ("001.txt", b"no picture"),
             ("002.jpg", image), ("002.json", b"{broken"), ("002.txt", b"\xff\xfe caf"),
             ("sub/002.PNG", image),
@@ -32,9 +29,7 @@ def test_shards_are_grouped_by_key(tmp_path):
     assert records["uid"].tolist() == ["cc/00000/000", "cc/00000/002", "cc/00000/sub/002"]
     assert records["title"].tolist()[0] == "a cat" and records["label"].tolist() == ["dog", None, None]
     assert buffer.left_out["it has no picture"] == 1
-    by_json = read_dataset(
-        {"kind": "webdataset", "shards": [str(shard)], "fields": {"title": "caption"}}, CLASSES, Pack(io.BytesIO(), "p")
-    )
+    by_json = read_dataset({"kind": "webdataset", "shards": [str(shard)], "fields": {"title": "caption"}})
     assert records_of(by_json, "cc")["title"].tolist() == ["a+dog", "", ""]
 
 

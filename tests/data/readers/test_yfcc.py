@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import bz2
-import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.readers.record_buffers import CLASSES, records_of
+from tests.data.readers.record_buffers import read_dataset, records_of
 from tests.data.test_photo_store import encoded, picture, write_tar
-from whyrobust.data.archives import Pack
 from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.readers.dispatch import read_dataset
 from whyrobust.data.readers.yfcc import YFCC_COLUMNS, PhotoIds, list_yfcc_pairs
 
 
@@ -23,15 +20,15 @@ def test_yfcc_from_shards_that_are_there_keeps_the_pairs_of_the_subset_once(tmp_
     texts = {"title": "a+cat%21", "description": "%3Cb%3Eours%3C%2Fb%3E", "usertags": "pet,two+words"}
     members = []
     for key, photo in (("k1", "11"), ("k2", "22"), ("k3", "11"), ("k4", "33")):
-        settings = json.dumps({"photoid": int(photo) if key == "k4" else photo} | texts).encode()
-        members += [(f"{key}.jpg", image), (f"{key}.json", settings)]
+        metadata = json.dumps({"photoid": int(photo) if key == "k4" else photo} | texts).encode()
+        members += [(f"{key}.jpg", image), (f"{key}.json", metadata)]
     (tmp_path / "subset.tsv.bz2").write_bytes(bz2.compress(b"1\t11\tabc\n7\t33\tdef\n8\t44\tghi\n"))
     settings = {
         "kind": "yfcc15m",
         "shards": [str(write_tar(tmp_path / "00000.tar", members))],
         "subset": str(tmp_path / "subset.tsv.bz2"),
     }
-    buffer = read_dataset(settings, CLASSES, Pack(io.BytesIO(), "p"))
+    buffer = read_dataset(settings)
     records = records_of(buffer, "yfcc")
     assert records["uid"].tolist() == ["yfcc/11", "yfcc/33"] and records["label"].isna().all()
     assert records.iloc[0][["title", "description", "tags"]].tolist() == ["a cat!", "ours", ["pet", "two words"]]
