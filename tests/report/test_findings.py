@@ -50,3 +50,14 @@ def test_an_unclear_or_missing_effect_is_not_claimed():
 def test_the_headline_is_about_the_first_comparison_of_each_cause():
     other = table(v2=(50.0, 40.0, 60.0)).assign(comparison="a side issue")
     assert "web instead of studio" in headline(pd.concat([table(v2=(5.0, 3.0, 7.0)), other]))
+
+
+def test_the_headline_counts_the_other_causes():
+    clear, unclear = table(v2=(5.0, 3.0, 7.0)), table(v2=(1.0, -3.0, 5.0))
+    named = [clear, *(unclear.assign(cause=f"cause_{number}") for number in (1, 2))]
+    assert headline(named[0]).endswith("points, clear on 1 of 1 shift).")
+    assert headline(pd.concat(named[:2])).endswith("; the other one has no clear effect on most shifts.")
+    assert headline(pd.concat(named)).endswith("; none of the other 2 has a clear effect on most shifts.")
+    both = pd.concat([clear, clear.assign(cause="cause_1", effect_points=4.0), named[2]])
+    assert "of the other 2, the cause 1 (" in headline(both) and headline(both).endswith(" has a clear effect too.")
+    assert "; the cause 1 (" in headline(both[both["cause"] != "cause_2"])

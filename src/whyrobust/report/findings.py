@@ -1,7 +1,7 @@
-"""What the tables of causes say, in sentences and in rows for a page.
+"""Findings: what the tables of causes say, in sentences and in rows for the page.
 
-Stands alone because a claim in words must follow from the table by a rule that can be tested: which effects are called
-clear, and which cause the headline names.
+Each sentence follows from the tables by a rule that is tested: which effects are clear, and which cause the headline
+names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from whyrobust.analysis.verdicts import judge_effect
-from whyrobust.report.number_format import describe_evidence, format_points
+from whyrobust.report.number_format import count_noun, describe_evidence, format_points
 from whyrobust.study.display_names import (
     LOWERS,
     NOT_MEASURED,
@@ -28,31 +28,30 @@ NO_INTERVAL = "no interval"
 
 
 def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
-    """Say in words what the causes table shows.
+    """Say in sentences what the table of causes shows.
 
     Args:
         causes: ``causes.csv``.
 
     Returns:
-        For each cause, in words, one sentence a comparison: the effect on average over the shifts, and on which shifts
-        its interval lies above zero, below zero, holds zero, or is missing.
+        For each cause, by display name, one sentence per comparison: the effect averaged over the shifts, and on which
+        shifts its interval lies above zero, below zero, includes zero, or is missing.
     """
     sentences: dict[str, list[str]] = {}
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
-        by_verdict: dict[str, list[str]] = {}
+        shifts: dict[str, list[str]] = {}
         for row in rows.to_dict("records"):
-            found = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
-            group = NO_INTERVAL if found == UNCLEAR and is_missing(row["low_points"]) else found
-            by_verdict.setdefault(group, []).append(name_test_set(str(row["shift"])))
+            verdict = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
+            group = NO_INTERVAL if verdict == UNCLEAR and is_missing(row["low_points"]) else verdict
+            shifts.setdefault(group, []).append(name_test_set(str(row["shift"])))
         phrases = (
             (RAISES, "raises it on"), (LOWERS, "lowers it on"), (UNCLEAR, "unclear on"),
             (NO_INTERVAL, "without an interval on"), (NOT_MEASURED, "not measured on"),
         )  # fmt: skip
-        parts = [f"{words} {', '.join(by_verdict[key])}" for key, words in phrases if key in by_verdict]
+        parts = [f"{phrase} {', '.join(shifts[group])}" for group, phrase in phrases if group in shifts]
         average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
-        said = sentences.setdefault(capital(name_cause(str(cause))), [])
-        measured = set(by_verdict) != {NOT_MEASURED}
-        said.append(f"{comparison}, {average + '; '.join(parts) if measured else NOT_MEASURED}.")
+        finding = NOT_MEASURED if set(shifts) == {NOT_MEASURED} else average + "; ".join(parts)
+        sentences.setdefault(capital(name_cause(str(cause))), []).append(f"{comparison}, {finding}.")
     return sentences
 
 
@@ -64,48 +63,66 @@ def main_comparisons(causes: pd.DataFrame) -> pd.DataFrame:
 def headline(causes: pd.DataFrame) -> str:
     """Say in one sentence which cause has the largest mean effect among those that are clear, and what the others do.
 
-    Each cause speaks by its first comparison, which a study's config makes its main one. It is clear where its interval
-    leaves out zero on most of the shifts it was measured on, always on the same side.
+    Each cause is represented by its main comparison. It is clear where the interval excludes zero on most of the shifts
+    it was measured on, always on the same side.
     """
     if causes["effect_points"].isna().all():
         return "No cause was measured: no comparison has a pair of runs with effective robustness."
     main = main_comparisons(causes)
-    clear: list[tuple[float, str, str]] = []
-    for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
-        measured = rows[rows["effect_points"].notna()]
-        mean = float(measured["effect_points"].mean())
-        beyond = int(((measured["low_points"] > 0) if mean > 0 else (measured["high_points"] < 0)).sum())
-        if beyond * 2 > len(measured):
-            shifts = f"{beyond} of {len(measured)} shifts"
-            clear.append(
-                (mean, name_cause(str(cause)), f"{comparison}: {format_points(mean)} points, clear on {shifts}")
-            )
+    clear = _clear_effects(main)
     if not clear:
-        bounds = main[["effect_points", "low_points", "high_points"]].notna().all(axis=1)
-        judged = bounds.groupby([main["cause"], main["comparison"]], sort=False).any()
-        without = int((~judged).sum())
-        if without == len(judged):
-            return f"No cause could be judged: none of {without} main comparisons has an interval (it takes two seeds)."
-        tail = f"; {without} of {len(judged)} main comparisons have no interval (it takes two seeds)" if without else ""
-        return f"No cause has an effect whose interval leaves out zero on most of the shifts{tail}."
-    clear.sort(key=lambda found: -abs(found[0]))
-    (_, name, evidence), *rest = clear
+        return _nothing_clear(main)
+    (name, evidence), *rest = clear
     others = len(main["cause"].unique()) - 1
     if not others:
         return f"The {name} has a clear effect on effective robustness ({evidence})."
-    tail = (
-        f"of the other {others}, " + " and ".join(f"the {other} ({facts})" for _, other, facts in rest)
-        + f" {'has' if len(rest) == 1 else 'have'} a clear effect too"
-        if rest
-        else f"none of the other {others} has a clear effect on most shifts"
-    )  # fmt: skip
+    if rest:
+        named = " and ".join(f"the {other} ({its_evidence})" for other, its_evidence in rest)
+        of_others = "" if others == 1 else f"of the other {others}, "
+        tail = f"{of_others}{named} {'has' if len(rest) == 1 else 'have'} a clear effect too"
+    elif others == 1:
+        tail = "the other one has no clear effect on most shifts"
+    else:
+        tail = f"none of the other {others} has a clear effect on most shifts"
     return (
         f"Of the causes compared, the {name} has the largest clear effect on effective robustness ({evidence}); {tail}."
     )
 
 
+def _clear_effects(main: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return name and evidence of each cause with a clear effect, the largest mean effect first."""
+    clear: list[tuple[float, str, str]] = []
+    for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
+        measured = rows[rows["effect_points"].notna()]
+        mean = float(measured["effect_points"].mean())
+        excluding = int(((measured["low_points"] > 0) if mean > 0 else (measured["high_points"] < 0)).sum())
+        if excluding * 2 > len(measured):
+            shifts = f"{excluding} of {count_noun(len(measured), 'shift')}"
+            clear.append(
+                (mean, name_cause(str(cause)), f"{comparison}: {format_points(mean)} points, clear on {shifts}")
+            )
+    return [(name, evidence) for _, name, evidence in sorted(clear, key=lambda found: -abs(found[0]))]
+
+
+def _nothing_clear(main: pd.DataFrame) -> str:
+    """Say that no main comparison is clear, and how many could not be judged for want of an interval."""
+    bounds = main[["effect_points", "low_points", "high_points"]].notna().all(axis=1)
+    judged = bounds.groupby([main["cause"], main["comparison"]], sort=False).any()
+    without = int((~judged).sum())
+    if without == len(judged):
+        main_ones = "the main comparison has no" if without == 1 else f"none of {without} main comparisons has an"
+        return f"No cause could be judged: {main_ones} interval (it takes two seeds)."
+    tail = (
+        f"; {without} of {len(judged)} main comparisons {'has' if without == 1 else 'have'} no interval "
+        "(it takes two seeds)"
+        if without
+        else ""
+    )
+    return f"No cause has an effect whose interval leaves out zero on most of the shifts{tail}."
+
+
 def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
-    """Return what a table says of one effect on each shift: the effect in ``column``, its interval and the verdict."""
+    """Return the cell of each shift: the effect in ``column``, its interval and the verdict."""
     cells = {}
     for row in part.to_dict("records"):
         effect, low, high = row[column], row["low_points"], row["high_points"]
@@ -121,7 +138,7 @@ def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
 
 
 def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of the table of causes: one a comparison, a cell a shift."""
+    """Return the rows of the table of causes: one per comparison, with a cell per shift."""
     rows = []
     for (cause, comparison), part in causes.groupby(["cause", "comparison"], sort=False):
         cells = _effect_cells(part, "effect_points")
@@ -131,13 +148,13 @@ def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def regression_rows(regression: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of the table of the second opinion: one a term, a cell a shift."""
+    """Return the rows of the table of the regression over all runs: one per term, with a cell per shift."""
     rows = []
     for (cause, term), part in regression.groupby(["cause", "term"], sort=False):
         cells = _effect_cells(part, "points")
         inflation = float(part["vif"].max())
-        words = "cannot be told apart" if not np.isfinite(inflation) else f"{inflation:.1f}"
+        text = f"{inflation:.1f}" if np.isfinite(inflation) else "cannot be told apart"
         rows.append(
-            {"cause": name_cause(str(cause)), "term": str(term).replace("_", " "), "cells": cells, "inflation": words}
+            {"cause": name_cause(str(cause)), "term": str(term).replace("_", " "), "cells": cells, "inflation": text}
         )
     return rows

@@ -1,7 +1,4 @@
-"""Numbers and verdicts in words, the same in figures, on the page and in LaTeX.
-
-Stands alone, with nothing of charts in it, since tables of text need it too.
-"""
+"""Numbers as text: percent, percentage points and counts, the same in figures and on the page."""
 
 from __future__ import annotations
 
@@ -34,9 +31,9 @@ def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers,
     return ", ".join(parts)
 
 
-def count_noun(number: int, noun: str) -> str:
-    """Write a number of things: ``1 point``, ``2 points``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count_noun(number: int, noun: str, plural: str = "") -> str:
+    """Write a number of things: ``1 point``, ``2 points``; ``plural`` where it is not the noun with an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
 def list_some(items: Sequence[str], most: int = 3) -> str:

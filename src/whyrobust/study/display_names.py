@@ -7,7 +7,7 @@ training) before any work is done.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
 from whyrobust.study.heads_table import HEADS
@@ -89,6 +89,12 @@ def name_kind(
     if not is_empty(pretrained_by):
         words += f", after {name_objective(str(pretrained_by))}"
     return words
+
+
+def name_kind_of(run: Mapping[str, Any]) -> str:
+    """Name the kind of training of a run, given by the columns `KIND_FIELDS` of its row."""
+    fields: dict[str, Any] = {name: run.get(name) for name in KIND_FIELDS}
+    return name_kind(**fields)
 
 
 def name_objective(objective: str) -> str:

@@ -103,7 +103,7 @@ def choose_value_styles(points: pd.DataFrame, field: str, colours: Mapping[str, 
     """Give every value of a field a colour and a shape: greys to the background, dark to light to sizes.
 
     Args:
-        points: a row a point, with the field and with ``background``: whether it is shown to compare with.
+        points: one row per point, with the field and with ``background``: whether it is shown to compare with.
         field: the column.
         colours: colours that replace the default ones, by value.
 

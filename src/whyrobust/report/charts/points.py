@@ -15,10 +15,9 @@ from whyrobust.report.accuracy_axes import transform_accuracy
 from whyrobust.report.number_format import count_noun, format_percent, format_points, list_some
 from whyrobust.study.display_names import (
     COLLECTION_WORDS,
-    KIND_FIELDS,
     STANDARD_WORDS,
     name_head,
-    name_kind,
+    name_kind_of,
     spaced,
 )
 from whyrobust.study.table_cells import is_missing
@@ -64,7 +63,7 @@ def describe_points(effective: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame
         )
     table = effective.merge(known, on="run", how="left", suffixes=("", "_of_run"))
     rows = table.to_dict("records")
-    table["kind"] = [name_kind(**{name: row.get(name) for name in KIND_FIELDS}) for row in rows]
+    table["kind"] = [name_kind_of(row) for row in rows]
     table["words"] = [
         f"{row['kind']}, {int(row['train_images']):,} images, seed {row['seed']}, "
         f"{name_head(row['head'], row['prompts'], row.get('fitted_on'))}"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.report.charts.histogram import by_falling_size, histogram_panel
+from whyrobust.report.number_format import count_noun
 from whyrobust.report.page_parts import Panel, embed_spec, picture_uri, table_rows
 from whyrobust.report.tables import DataTables
 from whyrobust.report.theme import PALETTE
@@ -80,8 +81,9 @@ def describe_counts(counts: pd.DataFrame) -> str:
     largest, smallest = rows.iloc[0], rows.iloc[-1]
     empty = int((rows["images"] == 0).sum())
     text = (
-        f"{int(rows['images'].sum()):,} labelled images of {len(rows) - empty} classes; median "
-        f"{rows['images'].median():,.0f} a class; most: {largest['class']} ({int(largest['images']):,}); fewest: "
+        f"{count_noun(int(rows['images'].sum()), 'labelled image')} of "
+        f"{count_noun(len(rows) - empty, 'class', 'classes')}; median "
+        f"{rows['images'].median():,.0f} per class; most: {largest['class']} ({int(largest['images']):,}); fewest: "
         f"{smallest['class']} ({int(smallest['images']):,})"
     )
-    return text + (f"; {empty} classes without an image." if empty else ".")
+    return text + (f"; {count_noun(empty, 'class', 'classes')} without an image." if empty else ".")

@@ -7,16 +7,15 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.report.charts.curves import curves_panel
-from whyrobust.report.number_format import format_percent, format_points
+from whyrobust.report.number_format import count_noun, format_percent, format_points
 from whyrobust.report.page_parts import Panel, attempt, embed_spec, table_rows
 from whyrobust.report.render import render_svg
 from whyrobust.report.tables import RunTables, StudyTables
 from whyrobust.report.theme import PALETTE
 from whyrobust.study.display_names import (
-    KIND_FIELDS,
     capital,
     name_head,
-    name_kind,
+    name_kind_of,
     name_objective,
     name_run,
     name_test_set,
@@ -44,20 +43,21 @@ def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
     for (run, head, prompts, fitted_on), part in accuracy.fillna(dict.fromkeys(texts, "")).groupby(
         ["run", *HEAD_FIELDS], sort=False
     ):
-        first = part.iloc[0]
+        of_test_sets = table_rows(part)
+        first = of_test_sets[0]
         cells = {
             row["test_set"]: {
                 "value": f"{row['accuracy']:.4f}",
                 "text": format_percent(row["accuracy"]),
                 "interval": f"{format_percent(row['low'])} to {format_percent(row['high'])}, {row['images']:,} images",
             }
-            for row in table_rows(part)
+            for row in of_test_sets
         }
         rows.append(
             {
                 "run": str(run),
                 "main": bool(first["main"]),
-                "kind": name_kind(**{name: first[name] for name in KIND_FIELDS}),
+                "kind": name_kind_of(first),
                 "images": int(first["train_images"]),
                 "seed": int(first["seed"]),
                 "head": name_head(str(head), str(prompts), str(fitted_on)),
@@ -72,10 +72,7 @@ def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
     if runs.empty or curves.empty:
         return []
     named = runs.assign(
-        words=[
-            name_run(name_kind(**{name: row[name] for name in KIND_FIELDS}), row["train_images"], row["seed"])
-            for row in table_rows(runs)
-        ],
+        words=[name_run(name_kind_of(row), row["train_images"], row["seed"]) for row in table_rows(runs)],
         source=[spaced(str(source)) for source in runs["source"]],
     )
     sources = dict.fromkeys(named["source"])
@@ -90,8 +87,8 @@ def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
         last = part.groupby("run").tail(1)["loss"]
         title = capital(name_objective(str(objective)))
         description = (
-            f"Training loss of {part['run'].nunique()} runs by {title}: last values from {last.min():.3g} to "
-            f"{last.max():.3g}."
+            f"Training loss of {count_noun(part['run'].nunique(), 'run')} by {title}: last values from "
+            f"{last.min():.3g} to {last.max():.3g}."
         )
         panels.append(Panel(title, embed_spec(spec), render_svg(spec, 360), description))
     return panels
