@@ -1,1 +1,15 @@
-"""What a study is: its config, its plan and its stages."""
+"""What a study is: its config, and what follows from it before any work is done.
+
+Everything here is light, since every start of the workflow and every job imports it: no torch, no pandas. Read in this
+order:
+
+1. `config`: the keys of a config file as types, and `load_config`. The keys of a data set and of an objective come from
+   `data_kinds` and `objectives_table`; `dataset_settings` makes the sources and test sets of a config from the former.
+2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
+3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
+4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them.
+5. `input_files`, `checks`: the files that a config names, and whether the whole can be carried out.
+6. `study`: what the rules ask about a study. `slices` divides the work on large data sets.
+7. `class_table`, `display_names`, `restricted_axes`: names of classes, of everything in figures, and of restricted axes.
+8. `code_version`: checksums of code and versions of packages, so that a change reruns what depends on it.
+"""
