@@ -45,24 +45,11 @@ def load_study():
         raise WorkflowError(str(error)) from error
 
 
-# How runs use the machine, until these are resources of the rule train_run.
-MACHINE = {
-    "mem_mb": 2500,
-    "runtime_minutes": 120,
-    "gpus_per_run": 1,
-    "nodes_per_run": 1,
-    "checkpoint_minutes": 10,
-    "checkpoint_steps": None,
-    "loader_threads": 1,
-}
-MACHINE |= {
-    key: config["training"][key] for key in MACHINE if key in config["training"]
-}
 CONFIG, PLAN = load_study()
 # The same as plain values, for the params of rules.
 config.update(plain_values(CONFIG))
 config["data"].setdefault("repeat_similarity", None)
-config["training"] |= {"images_at_once": CONFIG.training.images_at_once} | MACHINE
+config["training"].setdefault("images_at_once", None)
 RUNS = PLAN.runs
 RUN_BY_NAME = {run.run: run for run in RUNS}
 STUDY = config["study"]

@@ -436,14 +436,6 @@ def check_moved_keys(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"config key {key}.contrast has a new name: call it comparison")
 
 
-def _without_machine_settings(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    # Until the rule train_run has them as resources; then `check_moved_keys` says where they went.
-    training = given.get("training")
-    if not isinstance(training, Mapping):
-        return given
-    return {**given, "training": {key: value for key, value in training.items() if key not in MOVED_TO_RESOURCES}}
-
-
 @cache
 def _config_class(*_names: tuple[str, ...]) -> type[Config]:
     """Return the class of the config; another one where a table in code has got another row."""
@@ -456,7 +448,6 @@ def load_config(given: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the first problem, as one line that names key, value and what is allowed.
     """
-    given = _without_machine_settings(given)
     check_moved_keys(given)
     return read_settings(_config_class(tuple(OBJECTIVES), tuple(CAPTION_VARIANTS), tuple(HEADS)), given)
 
