@@ -56,8 +56,7 @@ def estimate_effects(measured: pd.DataFrame, lines: Mapping[tuple[str, str], Lin
 
     units = _unit_effects(measured)
     keys = [*COMPARISON, "line", "shift"]
-    rows = [_estimate(dict(zip(keys, key, strict=True)), group) for key, group in units.groupby(keys, sort=False)]
-    table = pd.DataFrame(rows)
+    table = _estimate(units, keys)
     parts = []
     for _, group in table.groupby(["line", "shift"], sort=False):
         parts.append(_add_intervals(group.copy(), lines))
@@ -239,21 +238,28 @@ def _unit_effects(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([units, mean], ignore_index=True)
 
 
-def _estimate(row: dict[str, Any], group: pd.DataFrame) -> dict[str, Any]:
-    """Return the means over architectures of one comparison, line and shift."""
-    pairs = float(group["pairs"].sum())
-    return row | {
-        "pairs": round(pairs),
-        "architectures": len(group),
-        "families": group["family"].nunique(),
-        "exact_share": float(group["exact"].sum()) / pairs,
-        "extrapolated_share": float(group["extrapolated"].sum()) / pairs,
-        "raw_id_points": group["raw_id_points"].mean(),
-        "raw_shift_points": group["raw_shift_points"].mean(),
-        "effect_logits": group["effect_logits"].mean(),
-        "sd_logits": group["effect_logits"].std(ddof=1),
-        "axes": group["axes"].iloc[0],
-    }
+def _estimate(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the means over architectures of every comparison, line and shift."""
+    table = (
+        units.groupby(keys, sort=False)
+        .agg(
+            pairs=("pairs", "sum"),
+            architectures=("architecture_class", "size"),
+            families=("family", "nunique"),
+            exact=("exact", "sum"),
+            extrapolated=("extrapolated", "sum"),
+            raw_id_points=("raw_id_points", "mean"),
+            raw_shift_points=("raw_shift_points", "mean"),
+            effect_logits=("effect_logits", "mean"),
+            sd_logits=("effect_logits", "std"),
+            axes=("axes", "first"),
+        )
+        .reset_index()
+    )
+    table["exact_share"] = table.pop("exact") / table["pairs"]
+    table["extrapolated_share"] = table.pop("extrapolated") / table["pairs"]
+    table["pairs"] = table["pairs"].round().astype(int)
+    return table
 
 
 def _add_intervals(table: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
