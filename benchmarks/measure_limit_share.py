@@ -29,11 +29,11 @@ def flop_a_step(model: str, captions: list[str], size: int, device: str) -> floa
     from whyrobust.training.text_encoder import tokenize
 
     config = read_model_config(train_clip_icons.MODELS / f"{model}.json")
-    objective = build_objective("clip", config, 2, 0.0, 0.1, 128).to(device).train()
+    objective = build_objective("clip", config, 2, {}).to(device).train()
     tokens = tokenize(captions, config["text_cfg"]["context_length"]).long().to(device)
     images = torch.rand(len(captions), 3, size, size, device=device)
     with FlopCounterMode(display=False) as counter:
-        objective.loss(images, tokens).backward()
+        objective.loss(objective(images, tokens), tokens).backward()
     return float(counter.get_total_flops())
 
 

@@ -102,9 +102,9 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
         "params": {"run": {"run": "x", "supervision": "captions", "caption": "title", "objective": "clip", "seed": 0},
                    "hyperparameters": {"samples_seen": 64, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.1,
                                        "warmup_share": 0.1, "flip": True},
-                   "device": "cpu", "image_size": 64, "normalisation": "clip", "block": 1024, "window": 16,
-                   "precision": "fp32", "compile": False, "images_at_once": None, "code": {},
-                   "checkpoint": at("checkpoint", "run.pt")},
+                   "device": "cpu", "image_size": 64, "normalisation": "clip", "shuffle_block_images": 1024,
+                   "shuffle_window_blocks": 16, "precision": "fp32", "compile": False, "images_at_once": None,
+                   "code": {}, "checkpoint": at("checkpoint", "run.pt")},
         "resources": {"gpu": 0, "processes": 1, "nodes": 1, "loader_threads": 1, "checkpoint_minutes": 0,
                       "checkpoint_steps": 0},
     }))  # fmt: skip

@@ -45,9 +45,11 @@ from whyrobust.evaluation.load_run import open_run
 from whyrobust.files import write_json
 from whyrobust.report.provenance import machine
 from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.checkpoints import Progress
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.loop import Hyperparameters, Progress, train
+from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import tokenize
 from whyrobust.training.weights import save_weights
 
@@ -170,21 +172,11 @@ def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, fl
     captions = tokenize([f"picture of number {number % 97}" for number in range(len(pixels))], 24)
     rates, path = dict[str, float](), str(folder / "model.safetensors")
     for objective in ("cross_entropy", "clip", "siglip", "supcon", "simclr"):
-        given = {"label_smoothing": 0.0} | config["augmentation"] | config[objective]
-        hyper = Hyperparameters(**given | {"samples_seen": 40 * given["batch_size"]})
+        given = config["augmentation"] | config[objective]
+        hyper = Hyperparameters.from_mapping(given | {"samples_seen": 40 * given["batch_size"]})
         targets = {"clip": captions, "siglip": captions, "simclr": None}.get(objective, labels)
-        run = partial(
-            train,
-            ImagesInMemory(pixels, page),
-            targets,
-            objective,
-            description,
-            classes,
-            hyper,
-            0,
-            ComputeSettings("cpu"),
-            print_no_step,
-        )
+        settings = TrainingSettings(objective, description, classes, 0, hyper, ComputeSettings("cpu"))
+        run = partial(train, ImagesInMemory(pixels, page), targets, settings, print_no_step)
         rates[f"samples_trained_{objective}"] = rate_of(hyper.samples_seen, run, 1)
     save_weights(path, run(), {"preprocessing": page.as_dict()})
     encoder = open_run(path, ICON_MODEL, False, 1, torch.device("cpu")).image

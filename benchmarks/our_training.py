@@ -28,9 +28,9 @@ class ClockedImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def reading_order(self) -> Tensor:
+    def disk_order(self) -> Tensor:
         """See `whyrobust.training.batches.TrainingImages`."""
-        return self.images.reading_order()
+        return self.images.disk_order()
 
     def batches(self, *arguments: Any) -> Iterator[Tensor]:  # noqa: ANN401 - passed on as they are
         """See `whyrobust.training.batches.TrainingImages`."""
@@ -47,8 +47,8 @@ def train_with_ours(
     samples: int,
     batch_size: int,
     seed: int,
-    computing: ComputeSettings,
-    **hyper: Any,  # noqa: ANN401 - fields of Hyperparameters
+    compute: ComputeSettings,
+    **hyper: Any,  # noqa: ANN401 - hyper-parameters
 ) -> list[Mark]:
     """Train a run and return the time of its steps.
 
@@ -60,24 +60,23 @@ def train_with_ours(
         samples: images shown.
         batch_size: images a step.
         seed: of the run.
-        computing: on what, and how exactly.
-        hyper: further fields of `whyrobust.training.loop.Hyperparameters`, beside those that the config gives.
+        compute: device, precision and threads.
+        hyper: further hyper-parameters, of `whyrobust.training.settings.Hyperparameters.from_mapping`.
     """
-    from whyrobust.training.loop import Hyperparameters, train
+    from whyrobust.training.loop import train
     from whyrobust.training.models import read_model_config
+    from whyrobust.training.settings import Hyperparameters, TrainingSettings
 
-    settings = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_share": 0.1, "flip": True, "max_shift_share": 0.1,
-                "max_zoom": 1.25} | hyper  # fmt: skip
-    clocked = ClockedImages(images, batch_size)
-    train(
-        images=clocked,
-        targets=targets,
-        objective_name=objective,
-        model_config=read_model_config(model),
+    given = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_share": 0.1, "flip": True, "max_shift_share": 0.1,
+             "max_zoom": 1.25, "samples_seen": samples, "batch_size": batch_size} | hyper  # fmt: skip
+    settings = TrainingSettings(
+        objective,
+        read_model_config(model),
         classes=int(targets.max()) + 1 if objective == "cross_entropy" else 2,
-        hyper=Hyperparameters(samples_seen=samples, batch_size=batch_size, **settings),
         seed=seed,
-        computing=computing,
-        report=lambda _: None,
+        hyperparameters=Hyperparameters.from_mapping(given),
+        compute=compute,
     )
+    clocked = ClockedImages(images, batch_size)
+    train(clocked, targets, settings, lambda _: None)
     return clocked.stopwatch.marks

@@ -31,8 +31,9 @@ from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
 from whyrobust.study.class_table import read_class_names
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.loop import Hyperparameters, train
+from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import tokenize
 from whyrobust.training.weights import save_weights
 
@@ -66,17 +67,8 @@ def held_out_accuracy(
         targets = tokenize(list(table.loc[drawn[:images]]), model_config["text_cfg"]["context_length"])
     elif objective == "simclr":
         targets = None
-    weights = train(
-        images=ImagesInMemory(pixels[:images], PAGE),
-        targets=targets,
-        objective_name=objective,
-        model_config=model_config,
-        classes=len(classes),
-        hyper=hyper,
-        seed=SEED,
-        computing=ComputeSettings("cpu"),
-        report=lambda _: None,
-    )
+    run = TrainingSettings(objective, model_config, len(classes), SEED, hyper, ComputeSettings("cpu"))
+    weights = train(ImagesInMemory(pixels[:images], PAGE), targets, run, lambda _: None)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.safetensors"))
         save_weights(path, weights, {"preprocessing": PAGE.as_dict()})
@@ -116,14 +108,14 @@ def main() -> None:
     for source, batch_size, rate in itertools.product(
         arguments.sources, arguments.batch_sizes, arguments.learning_rates
     ):
-        chosen = {"label_smoothing": 0.0} | training[arguments.objective] | training["augmentation"]
+        chosen = training[arguments.objective] | training["augmentation"]
         chosen |= {"batch_size": batch_size, "learning_rate": rate, "samples_seen": training["samples_seen"]}
         accuracy = held_out_accuracy(
             arguments.results,
             source,
             arguments.objective,
             arguments.caption,
-            Hyperparameters(**chosen),
+            Hyperparameters.from_mapping(chosen),
             config,
             arguments.model,
             arguments.images,

@@ -73,7 +73,7 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
         samples=samples,
         batch_size=BATCH,
         seed=number,
-        computing=ComputeSettings(setting.device, threads=1, precision=precision),
+        compute=ComputeSettings(setting.device, threads=1, precision=precision),
     )
 
 

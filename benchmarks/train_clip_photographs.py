@@ -75,7 +75,7 @@ def ours(setting: Setting, precision: str) -> Measured:
         samples=batch * steps(setting),
         batch_size=batch,
         seed=0,
-        computing=ComputeSettings(setting.device, threads=setting.cores, precision=precision),
+        compute=ComputeSettings(setting.device, threads=setting.cores, precision=precision),
         min_crop_area=0.9,
     )
     return Measured(joint_rate([marks]))

@@ -61,7 +61,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
         samples=samples,
         batch_size=BATCH,
         seed=number,
-        computing=ComputeSettings(setting.device, threads=1),
+        compute=ComputeSettings(setting.device, threads=1),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import runpy
 from collections.abc import Callable, Sequence
@@ -14,13 +15,16 @@ import numpy as np
 import torch
 
 from whyrobust.data.photo_store import study_preprocessing
-from whyrobust.training.batches import ImagesInMemory
-from whyrobust.training.checkpoints import Checkpoints, StoppedError
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.augmentation import Augmentation
+from whyrobust.training.batches import BatchSettings, ImagesInMemory
+from whyrobust.training.checkpoints import Checkpoints, Progress, StoppedError
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.distributed import ALONE, Ranks, joined, share_batch_norms
-from whyrobust.training.grad_cache import backward
-from whyrobust.training.loop import Hyperparameters, Progress, train
+from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, process_group, share_batch_norms
+from whyrobust.training.grad_cache import grad_cache_backward
+from whyrobust.training.loop import train
 from whyrobust.training.objectives import build_objective
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import tokenize
 
 CLASSES = 4
@@ -32,7 +36,7 @@ def in_ranks(rank: int, size: int, port: str, results: str, questions: dict[Any,
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
     os.environ["MASTER_PORT"] = port
     torch.set_num_threads(1)
-    with joined("cpu") as ranks:
+    with process_group("cpu") as ranks:
         answers = {question: function(ranks, *arguments) for question, (function, arguments) in questions.items()}
         torch.save(answers, Path(results, f"{rank}.pt"))
 
@@ -47,22 +51,30 @@ def batch_of(name: str, views: int, batch: int, model_config: dict[str, Any], si
     return images, None if name == "simclr" else torch.arange(batch) % CLASSES
 
 
+def objective_settings(name: str, temperature: float = 0.1, projection_dim: int = 128) -> dict[str, Any]:
+    """Return the settings that only this objective has; of cross-entropy its default."""
+    of_views = {"temperature": temperature, "projection_dim": projection_dim}
+    return of_views if OBJECTIVES[name].views > 1 else {}
+
+
 def loss_and_gradients(
     ranks: Ranks, name: str, model_config: dict[str, Any], batch: int, images_at_once: int | None, side: int = 32
 ) -> tuple[float, dict[str, Any], dict[str, Any]]:
     """Return the loss of a made-up batch, its gradients, and the running statistics after it."""
     torch.manual_seed(0)
-    objective = build_objective(name, model_config, CLASSES, 0.1, 0.2, 16, ranks).double().train()
-    forward, unsynced = objective, None
+    settings = {"label_smoothing": 0.1} if name == "cross_entropy" else objective_settings(name, 0.2, 16)
+    objective = build_objective(name, model_config, CLASSES, settings, ranks).double().train()
+    forward, no_sync = objective, None
     if ranks.size > 1:
         share_batch_norms(objective, torch.device("cpu"))
         forward = torch.nn.parallel.DistributedDataParallel(objective)
-        unsynced = forward.no_sync
-    images, targets = batch_of(name, objective.views, batch, model_config, side)
-    images = images.double()[ranks.own_views(batch, objective.views)]
-    targets = None if targets is None else targets[ranks.own(batch)]
-    given = {} if unsynced is None else {"unsynced": unsynced}
-    loss = backward(objective, forward, objective.loss_of, images, targets, objective.views, images_at_once, **given)
+        no_sync = forward.no_sync
+    views = OBJECTIVES[name].views
+    images, targets = batch_of(name, views, batch, model_config, side)
+    images = images.double()[ranks.share_of_views(batch, views)]
+    targets = None if targets is None else targets[ranks.share(batch)]
+    given = {} if no_sync is None else {"no_sync": no_sync}
+    loss = grad_cache_backward(objective, forward, images, targets, views, images_at_once, **given)
     gradients = {n: p.grad.clone() for n, p in objective.named_parameters() if p.grad is not None}
     return loss.item(), gradients, {n: b.clone() for n, b in objective.named_buffers()}
 
@@ -73,10 +85,7 @@ HYPER = Hyperparameters(
     learning_rate=3e-3,
     weight_decay=0.05,
     warmup_share=0.1,
-    max_shift_share=0.1,
-    max_zoom=1.2,
-    flip=True,
-    min_crop_area=0.3,
+    augmentation=Augmentation(flip=True, max_shift_share=0.1, max_zoom=1.2, min_crop_area=0.3),
 )
 
 
@@ -93,14 +102,13 @@ def train_made_up(
     report: Callable[[Progress], None],
     checkpoints: Checkpoints | None = None,
     hyper: Hyperparameters = HYPER,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Train on made-up targets."""
     _, targets = batch_of(name, 1, len(images), model_config)
-    return train(
-        images, targets, name, model_config, CLASSES, hyper, 3, ComputeSettings("cpu"), report,
-        checkpoints=checkpoints, ranks=ranks,
-    )  # fmt: skip
+    hyper = dataclasses.replace(hyper, objective=objective_settings(name))
+    settings = TrainingSettings(name, model_config, CLASSES, 3, hyper, ComputeSettings("cpu"))
+    return train(images, targets, settings, report, checkpoints=checkpoints, ranks=ranks)
 
 
 def train_and_tell(
@@ -129,9 +137,8 @@ def train_shared(
 
 def samples_shown(ranks: Ranks, images: Any, order: Sequence[Any]) -> list[Any]:
     """Return, batch by batch, the images that this process learns from."""
-    how = HYPER.augmentation(False)
-    generator = torch.Generator().manual_seed(1)
-    return list(images.batches(order, 2, how, 1, torch.device("cpu"), generator, 0, ranks))
+    settings = BatchSettings(2, HYPER.augmentation, 1, torch.device("cpu"), ranks)
+    return list(images.batches(order, settings, torch.Generator().manual_seed(1)))
 
 
 def run_script(script: str, given: dict[str, Any]) -> None:

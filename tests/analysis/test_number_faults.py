@@ -158,13 +158,13 @@ def test_a_step_that_ruins_the_weights_stops_the_run_even_if_it_is_the_last(pict
 def test_a_loss_that_is_no_number_names_step_and_learning_rate(pictures, model_config, monkeypatch, value):  # noqa: F811
     from whyrobust.training.objectives import CrossEntropyObjective
 
-    sane, calls = CrossEntropyObjective.loss_of, []
+    sane, calls = CrossEntropyObjective.loss, []
 
-    def loss_of(self, features, targets):
+    def loss(self, features, targets):
         calls.append(1)
         return sane(self, features, targets) + (value if len(calls) == 2 else 0.0)
 
-    monkeypatch.setattr(CrossEntropyObjective, "loss_of", loss_of)
+    monkeypatch.setattr(CrossEntropyObjective, "loss", loss)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 2 of \d+ \(learning rate [0-9.e-]+\)"):
         run(pictures, model_config, "cross_entropy", pictures[1])
     assert len(calls) == 2

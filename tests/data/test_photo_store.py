@@ -38,9 +38,11 @@ from whyrobust.data.photo_store import (
     write_photographs,
 )
 from whyrobust.data.pixel_store import MissingImageError, write_images
-from whyrobust.training.batches import Augmentation, PhotographsOnDisk
+from whyrobust.training.augmentation import Augmentation
+from whyrobust.training.batches import BatchSettings, ImageOrder, PhotographsOnDisk
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.loop import Hyperparameters, sample_order, train
+from whyrobust.training.loop import train
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
 
 CPU = ComputeSettings("cpu")
 RNG = np.random.default_rng(0)
@@ -267,11 +269,10 @@ def test_stores_of_two_kinds_are_told_apart(store, tmp_path):
 def training_batches(store, workers, views=1, strong=False, seed=5):
     uids = [f"set/{n}.jpg" for n in range(30) if n != 7]
     images = PhotographsOnDisk(open_locations([store[0]], uids), study_preprocessing(24, "clip"), workers)
-    how = Augmentation(0.0, 1.0, 0.3, True, strong, 0.5)
-    order = list(sample_order(len(images), 8, 12, seed))
-    return order, list(
-        images.batches(order, views, how, seed, torch.device("cpu"), torch.Generator().manual_seed(seed))
-    )
+    augmentation = Augmentation(flip=True, min_crop_area=0.3, strong=strong)
+    order = list(ImageOrder(len(images), 8, 12, seed).batches())
+    settings = BatchSettings(views, augmentation, seed, torch.device("cpu"))
+    return order, list(images.batches(order, settings, torch.Generator().manual_seed(seed)))
 
 
 @pytest.mark.parametrize("views, strong", [(1, False), (2, True)])
@@ -294,7 +295,7 @@ def test_an_image_is_cut_anew_each_time_it_is_shown(store):
 
 @pytest.mark.parametrize("images, block, window", [(100, 1, 1), (100, 7, 3), (101, 10, 1), (5, 16, 2)])
 def test_every_image_is_shown_once_a_pass_with_blocks_too(images, block, window):
-    seen = torch.cat(list(sample_order(images, 1, images * 2, 0, block, window))).tolist()
+    seen = torch.cat(list(ImageOrder(images, 1, images * 2, 0, block, window).batches())).tolist()
     assert sorted(seen[:images]) == sorted(seen[images:]) == list(range(images))
     assert seen[:images] != seen[images:]
     if block == 10:  # with a window of one block, the images of a block stay together
@@ -317,16 +318,16 @@ def test_blocks_are_read_from_one_place_and_in_its_order(store, monkeypatch):
         return next(objective.parameters()).sum()
 
     monkeypatch.setattr("whyrobust.data.photo_store.read_bytes", spy)
-    monkeypatch.setattr("whyrobust.training.objectives.CrossEntropyObjective.loss_of", keep)
+    monkeypatch.setattr("whyrobust.training.objectives.CrossEntropyObjective.loss", keep)
     config = {"embed_dim": 4, "vision_cfg": {"timm_model_name": "icon_cnn"}, "text_cfg": {}}
-    hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, True)
+    hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, Augmentation(flip=True))
     targets = torch.tensor([rank[place[1]] for place in places])
     spans = {}
     for size in (block, 1):
         seen.clear()
         labels.clear()
         images = PhotographsOnDisk(places, study_preprocessing(24, "clip"), 1)
-        train(images, targets, "cross_entropy", config, 28, hyper, 0, CPU, lambda _: None, block=size, window=1)
+        train(images, targets, TrainingSettings("cross_entropy", config, 28, 0, hyper, CPU, size), lambda _: None)
         assert sorted(labels[:28]) == sorted(labels[28:]) == list(range(28))
         batches = [seen[start : start + block] for start in range(0, 56, block)]
         assert all(batch == sorted(batch) for batch in batches)

@@ -22,7 +22,7 @@ def run(request, root, tmp_path_factory):
     if open_clip.get_model_config("rn-tiny") is None:
         open_clip.add_model_config(path)
     torch.manual_seed(1)
-    objective = {"clip": ClipObjective, "siglip": SiglipObjective}[request.param](config)
+    objective = {"clip": ClipObjective, "siglip": SiglipObjective}[request.param](config, 2)
     folder = tmp_path_factory.mktemp("run")
     save_weights(folder / "model.safetensors", objective.checkpoint_weights(), {})
     preprocessing = study_preprocessing(64, "clip").as_dict()

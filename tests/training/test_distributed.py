@@ -17,10 +17,10 @@ from tests.processes import (
     train_made_up,
     train_shared,
 )
-from whyrobust.training.distributed import ALONE, Ranks, ShareError
-from whyrobust.training.loop import sample_order
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.batches import ImageOrder
+from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, ShareError
 from whyrobust.training.models import read_model_config
-from whyrobust.training.objectives import OBJECTIVES
 
 #: A transformer has no batch norm: parts of a batch then give the very gradient of the whole.
 VIT = {
@@ -66,7 +66,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_two_processes_have_the_loss_and_the_gradients_of_one(name, icon_cnn, in_two):
-    expected = loss_and_gradients(ALONE, name, icon_cnn, 8, None)
+    expected = loss_and_gradients(SINGLE_PROCESS, name, icon_cnn, 8, None)
     first, second = in_two["gradients", name]
     # The loss that a process sees may be of its own samples; the mean is the batch's.
     assert (first[0] + second[0]) / 2 == pytest.approx(expected[0], abs=1e-5)
@@ -77,12 +77,15 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(name, icon_cnn, in
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("images_at_once", [2, 6])
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(name, images_at_once):
-    assert_same(loss_and_gradients(ALONE, name, VIT, 8, images_at_once), loss_and_gradients(ALONE, name, VIT, 8, None))
+    assert_same(
+        loss_and_gradients(SINGLE_PROCESS, name, VIT, 8, images_at_once),
+        loss_and_gradients(SINGLE_PROCESS, name, VIT, 8, None),
+    )
 
 
 @pytest.mark.parametrize("name", ["clip", "simclr"])
 def test_parts_and_processes_together(name, in_two):
-    expected = loss_and_gradients(ALONE, name, VIT, 8, None)
+    expected = loss_and_gradients(SINGLE_PROCESS, name, VIT, 8, None)
     first, second = in_two["parts", name]
     assert (first[0] + second[0]) / 2 == pytest.approx(expected[0], abs=1e-5)
     for found in (first, second):
@@ -90,16 +93,16 @@ def test_parts_and_processes_together(name, in_two):
 
 
 def test_parts_with_batch_norm_update_running_statistics_once(icon_cnn):
-    _, gradients, buffers = loss_and_gradients(ALONE, "clip", icon_cnn, 8, 4)
-    assert gradients.keys() == loss_and_gradients(ALONE, "clip", icon_cnn, 8, None)[1].keys()
+    _, gradients, buffers = loss_and_gradients(SINGLE_PROCESS, "clip", icon_cnn, 8, 4)
+    assert gradients.keys() == loss_and_gradients(SINGLE_PROCESS, "clip", icon_cnn, 8, None)[1].keys()
     counted = {int(value) for name, value in buffers.items() if name.endswith("num_batches_tracked")}
     assert counted == {2}, "two parts are two batches for a batch norm, whatever the passes"
 
 
 def test_every_sample_is_seen_by_one_process_once():
     images = made_up_pictures()
-    order = list(sample_order(40, 8, 10, seed=7))
-    alone = samples_shown(ALONE, images, order)
+    order = list(ImageOrder(40, 8, 10, seed=7).batches())
+    alone = samples_shown(SINGLE_PROCESS, images, order)
     shares = [samples_shown(Ranks(rank, 2, rank), images, order) for rank in range(2)]
     for whole, first, second in zip(alone, *shares, strict=True):
         # Views come one after the other: 8 images once, then again.
@@ -125,4 +128,4 @@ def test_a_run_by_two_processes_ends_where_a_run_by_one_does(name, icon_cnn, in_
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ShareError, match="resource gpu"):
-        Ranks(0, 3, 0).own(8)
+        Ranks(0, 3, 0).share(8)

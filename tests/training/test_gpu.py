@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from tests.processes import CLASSES, HYPER, batch_of, made_up_pictures
+from tests.processes import CLASSES, HYPER, batch_of, made_up_pictures, objective_settings
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.device import ComputeSettings, DeviceError, choose_device
 from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
-from whyrobust.training.objectives import OBJECTIVES
+from whyrobust.training.settings import TrainingSettings
 
 SHORT = dataclasses.replace(HYPER, samples_seen=60 * 16)
 
@@ -23,11 +24,13 @@ def icon_cnn(root):
     return read_model_config(root / "resources" / "models" / "icon-cnn.json")
 
 
-def losses_on(computing, name, config):
+def losses_on(compute, name, config):
     """Return the losses of a short run."""
     images, losses = made_up_pictures(), []
     targets = batch_of(name, 1, len(images), config)[1]
-    train(images, targets, name, config, CLASSES, SHORT, 3, computing, lambda progress: losses.append(progress.loss))
+    hyper = dataclasses.replace(SHORT, objective=objective_settings(name))
+    settings = TrainingSettings(name, config, CLASSES, 3, hyper, compute)
+    train(images, targets, settings, lambda progress: losses.append(progress.loss))
     return torch.tensor(losses)
 
 

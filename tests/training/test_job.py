@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import signal
 import time
@@ -19,7 +20,8 @@ import torch
 from tests.processes import run_script
 from whyrobust.data.pixel_store import write_images
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
-from whyrobust.training.job import TrainingJob, torchrun_command
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, torchrun_command
 from whyrobust.training.weights import read_metadata, read_weights
 
 CONTEXT = get_context("forkserver")
@@ -39,7 +41,7 @@ def files(root, tmp_path):
     pq.write_table(pa.table({"uid": uids, "title": titles}), tmp_path / "captions.parquet")
     (tmp_path / "classes.csv").write_text("class\ncat\ndog\n", encoding="utf-8")
 
-    def give(name="r", steps=12, processes=1, **params):
+    def give(name="r", steps=12, processes=1):
         made = tmp_path / name
         hyper = {"samples_seen": steps * 8, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.1}
         hyper |= {"warmup_share": 0.1, "flip": True}
@@ -47,8 +49,8 @@ def files(root, tmp_path):
             "log": [str(made / "log.txt")],
             "threads": 1,
             "resources": {
-                "gpu": 0, "processes": processes, "nodes": 1, "checkpoint_minutes": 10, "checkpoint_steps": 0,
-                "loader_threads": 1,
+                "gpu": 0, "processes": processes, "nodes": 1, "loader_threads": 1, "checkpoint_minutes": 10,
+                "checkpoint_steps": 0,
             },
             "input": {
                 "subset": str(tmp_path / "subset.parquet"), "images": [str(tmp_path / "images.arrow")],
@@ -62,9 +64,9 @@ def files(root, tmp_path):
             },
             "params": {
                 "run": RUN, "hyperparameters": hyper, "device": "cpu", "image_size": 32, "normalisation": "white_page",
-                "block": 1, "window": 1, "checkpoint": str(made / "kept" / "r.pt"),
+                "shuffle_block_images": 1, "shuffle_window_blocks": 1, "checkpoint": str(made / "kept" / "r.pt"),
                 "precision": "fp32", "compile": False, "images_at_once": None, "code": {"code": "1"},
-            } | params,
+            },
         }  # fmt: skip
 
     return give
@@ -118,7 +120,7 @@ def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, file
     third = run(root, stopped)
     third.join()
     assert third.exitcode == 0 and not kept.exists()
-    assert "going on from a checkpoint" in log.read_text(encoding="utf-8")
+    assert "continuing from a checkpoint" in log.read_text(encoding="utf-8")
     one, two = (read_weights(given["output"]["weights"]) for given in (whole, stopped))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert losses(whole) == losses(stopped)
@@ -138,26 +140,38 @@ def test_two_processes_that_are_asked_to_stop_leave_one_checkpoint_and_go_on(roo
     process = run(root, given)
     process.join()
     assert process.exitcode == 0
-    assert len(losses(given)) == 150 and "going on from a checkpoint" in log.read_text(encoding="utf-8")
+    assert len(losses(given)) == 150 and "continuing from a checkpoint" in log.read_text(encoding="utf-8")
 
 
 def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
     given = files()
-    known = {field.name for field in dataclasses.fields(TrainingJob)}
-    values = given["params"] | given["input"] | given["output"] | {"pretrained": "", "log": "", "loader_threads": 1}
-    values |= {"checkpoint_minutes": None, "checkpoint_steps": None}
-    computing = {"device": "cpu", "threads": 1, "precision": "fp32", "compile": False, "images_at_once": None}
-    job = TrainingJob(**{key: value for key, value in values.items() if key in known}, computing=computing)
-    same = dataclasses.replace(job, loader_threads=4, checkpoint_minutes=1.0, weights="elsewhere")
+    params, machine = given["params"], MachineSettings(1, 1, 1, 10, 0)
+    compute = ComputeSettings("cpu")
+    names = ("run", "hyperparameters", "image_size", "normalisation", "shuffle_block_images", "shuffle_window_blocks")
+    job = TrainingJob(
+        **{name: params[name] for name in (*names, "code")},
+        compute=compute,
+        files=RunFiles(**given["input"] | {"pretrained": ""}),
+        outputs=RunOutputs(**given["output"], checkpoint=params["checkpoint"], log=""),
+        machine=machine,
+    )
+    assert TrainingJob.from_json(json.dumps(dataclasses.asdict(job))) == job
+    same = dataclasses.replace(
+        job,
+        machine=MachineSettings(8, 2, 4, 1.0, 7),
+        outputs=dataclasses.replace(job.outputs, weights="elsewhere"),
+        compute=dataclasses.replace(compute, images_at_once=4),
+    )
     assert same.identity() == job.identity()
     others = [
         dataclasses.replace(job, hyperparameters=job.hyperparameters | {"learning_rate": 2e-3}),
-        dataclasses.replace(job, computing=computing | {"precision": "bf16"}),
+        dataclasses.replace(job, compute=dataclasses.replace(compute, precision="bf16")),
         dataclasses.replace(job, run=job.run | {"seed": 2}),
         dataclasses.replace(job, code={"code": "2"}),
     ]
     found = {other.identity() for other in others}
-    pq.write_table(pq.read_table(job.captions[0]).slice(0, 23), job.captions[0])
+    captions = job.files.captions[0]
+    pq.write_table(pq.read_table(captions).slice(0, 23), captions)
     found.add(job.identity())
     assert len(found | {same.identity()}) == len(others) + 2 - (same.identity() in found)
     assert len(found) == len(others) + 1

@@ -10,27 +10,29 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processes import objective_settings
 from whyrobust.data.photo_store import study_preprocessing
-from whyrobust.training.batches import ImagesInMemory
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.batches import ImageOrder, ImagesInMemory
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.loop import Hyperparameters, learning_rate_at, sample_order, train
+from whyrobust.training.loop import train
 from whyrobust.training.models import IconCnn, ModelError, build_image_encoder, build_two_towers, read_model_config
-from whyrobust.training.objectives import OBJECTIVES, ClipObjective, SiglipObjective, build_objective
+from whyrobust.training.objectives import ClipObjective, SiglipObjective, build_objective
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import encode_text, tokenize
 from whyrobust.training.weights import load_image_encoder, save_weights
 
 PAGE = study_preprocessing(32, "white_page")
-HYPER = Hyperparameters(
-    samples_seen=320,
-    batch_size=32,
-    learning_rate=3e-3,
-    weight_decay=0.05,
-    warmup_share=0.1,
-    label_smoothing=0.0,
-    max_shift_share=0.1,
-    max_zoom=1.2,
-    flip=True,
-)
+HYPER = {
+    "samples_seen": 320,
+    "batch_size": 32,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.05,
+    "warmup_share": 0.1,
+    "max_shift_share": 0.1,
+    "max_zoom": 1.2,
+    "flip": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +53,10 @@ def pictures():
 
 def run(pictures, model_config, objective, targets, seed=3, initial=None, **changes):
     losses = []
-    hyper = Hyperparameters(**({**HYPER.__dict__} | changes))
-    weights = train(
-        ImagesInMemory(pictures[0], PAGE),
-        targets,
-        objective,
-        model_config,
-        2,
-        hyper,
-        seed,
-        ComputeSettings("cpu"),
-        lambda p: losses.append(p.loss),
-        initial,
-    )
+    hyper = Hyperparameters.from_mapping(HYPER | objective_settings(objective) | changes)
+    settings = TrainingSettings(objective, model_config, 2, seed, hyper, ComputeSettings("cpu"))
+    images = ImagesInMemory(pictures[0], PAGE)
+    weights = train(images, targets, settings, lambda p: losses.append(p.loss), initial)
     return weights, losses
 
 
@@ -89,11 +82,11 @@ def test_clip_learns_and_repeats_bit_for_bit(pictures, model_config):
 
 def test_clip_loss_equals_a_double_loop(model_config):
     torch.manual_seed(0)
-    objective = ClipObjective(model_config).eval()
+    objective = ClipObjective(model_config, 2).eval()
     images = torch.randn(5, 3, 32, 32)
     tokens = tokenize(["a", "red fox", "house", "a big tree", "sun"], 24)
     with torch.no_grad():
-        loss = objective.loss(images, tokens)
+        loss = objective.loss(objective(images, tokens), tokens)
         u = objective.model.visual(images).double()
         v = objective.model.text(tokens).double()
         scale = objective.model.logit_scale.exp().double()
@@ -115,14 +108,15 @@ def test_short_text_gives_the_same_features_as_padded_text(model_config):
 
 
 def test_every_image_is_seen_once_before_any_is_seen_again_whatever_the_supervision():
-    positions = torch.cat(list(sample_order(10, 4, 5, seed=7))).tolist()
+    positions = torch.cat(list(ImageOrder(10, 4, 5, seed=7).batches())).tolist()
     assert sorted(positions[:10]) == list(range(10)) and sorted(positions[10:]) == list(range(10))
-    assert positions == torch.cat(list(sample_order(10, 4, 5, seed=7))).tolist()
+    assert positions == torch.cat(list(ImageOrder(10, 4, 5, seed=7).batches())).tolist()
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    rates = [learning_rate_at(step, HYPER) for step in range(HYPER.steps)]
-    assert max(rates) == pytest.approx(HYPER.learning_rate)
+    hyper = Hyperparameters.from_mapping(HYPER)
+    rates = [hyper.learning_rate_at(step) for step in range(hyper.steps)]
+    assert max(rates) == pytest.approx(hyper.learning_rate)
     assert rates.index(max(rates)) <= 1 and rates[-1] < 0.1 * max(rates)
 
 
@@ -147,7 +141,7 @@ def test_every_objective_learns_and_repeats_bit_for_bit(pictures, model_config, 
         captions = ["dark top" if label == 0 else "dark bottom" for label in targets.tolist()]
         targets = tokenize(captions, model_config["text_cfg"]["context_length"])
     given = None if objective == "simclr" else targets
-    changes = {"min_crop_area": 0.5, "temperature": 0.5, "samples_seen": 640}
+    changes = {"min_crop_area": 0.5, "samples_seen": 640} | objective_settings(objective, temperature=0.5)
     weights, losses = run(pictures, model_config, objective, given, **changes)
     again, _ = run(pictures, model_config, objective, given, **changes)
     assert np.mean(losses[-3:]) < losses[0]
@@ -159,11 +153,11 @@ def test_every_objective_learns_and_repeats_bit_for_bit(pictures, model_config, 
 
 def test_siglip_loss_equals_a_double_loop(model_config):
     torch.manual_seed(0)
-    objective = SiglipObjective(model_config).eval()
+    objective = SiglipObjective(model_config, 2).eval()
     images, tokens = torch.randn(4, 3, 32, 32), tokenize(["a", "red fox", "house", "sun"], 24)
     with torch.no_grad():
-        loss = objective.loss(images, tokens)
-        u, v = objective.features(images, tokens)
+        u, v = objective(images, tokens)
+        loss = objective.loss((u, v), tokens)
         total = 0.0
         for i in range(4):
             for j in range(4):
@@ -196,7 +190,7 @@ def test_a_checkpoint_of_another_architecture_is_an_error(pictures, model_config
 
 def test_an_objective_that_is_not_known_lists_those_that_are(model_config):
     with pytest.raises(ValueError, match=f"'mae' .*{', '.join(OBJECTIVES)}"):
-        build_objective("mae", model_config, 2, 0.0, 0.1, 128)
+        build_objective("mae", model_config, 2, {})
 
 
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "simclr"])
@@ -209,11 +203,12 @@ def test_only_simclr_learns_without_targets(pictures, model_config, name):
 @pytest.mark.parametrize("scale", [-50.0, 50.0])
 def test_the_learnt_temperature_is_kept_within_bounds_and_the_loss_finite(model_config, objective, scale):
     torch.manual_seed(0)
-    built = objective(model_config).eval()
+    built = objective(model_config, 2).eval()
     torch.nn.init.constant_(built.model.logit_scale, scale)
     built.after_step()
     assert 0 <= built.model.logit_scale.item() <= math.log(100) + 1e-6
-    assert torch.isfinite(built.loss(torch.randn(3, 3, 32, 32), tokenize(["a", "b", "c"], 24)))
+    tokens = tokenize(["a", "b", "c"], 24)
+    assert torch.isfinite(built.loss(built(torch.randn(3, 3, 32, 32), tokens), tokens))
 
 
 def test_training_on_labels_imports_neither_open_clip_nor_what_draws():

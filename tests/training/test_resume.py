@@ -43,7 +43,7 @@ def photographs(tmp_path_factory):
         path = folder / f"{number}.png"
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(path)
         places.append((str(path), 0, path.stat().st_size, 1))
-    return PhotographsOnDisk(places, study_preprocessing(32, "clip"), workers=2)
+    return PhotographsOnDisk(places, study_preprocessing(32, "clip"), loader_threads=2)
 
 
 def undisturbed(images, name, config, hyper=HYPER):

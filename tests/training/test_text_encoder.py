@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.loop import Hyperparameters, shrinkage, train
+from whyrobust.training.loop import train
 from whyrobust.training.models import build_two_towers, read_model_config
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import (
     UsedEmbedding,
     encode_text,
@@ -90,8 +92,8 @@ def test_towers_of_another_build_go_through_open_clips_code(changes):
 
 
 VOCABULARY_HYPER = Hyperparameters(
-    samples_seen=160, batch_size=16, learning_rate=3e-3, weight_decay=0.5, warmup_share=0.2, flip=True
-)  # fmt: skip
+    160, 16, 3e-3, weight_decay=0.5, warmup_share=0.2, augmentation=Augmentation(flip=True)
+)
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=8))
@@ -124,21 +126,13 @@ def test_all_weights_are_those_of_training_on_the_whole_vocabulary(root, monkeyp
     tokens = tokenize([f"a {colour} house" for colour in ("red", "blue", "green")] * 16, 24)
 
     def weights():
-        return train(
-            ImagesInMemory(pixels, study_preprocessing(32, "white_page")),
-            tokens,
-            objective,
-            config,
-            2,
-            VOCABULARY_HYPER,
-            0,
-            ComputeSettings("cpu"),
-            lambda _: None,
-        )
+        images = ImagesInMemory(pixels, study_preprocessing(32, "white_page"))
+        settings = TrainingSettings(objective, config, 2, 0, VOCABULARY_HYPER, ComputeSettings("cpu"))
+        return train(images, tokens, settings, lambda _: None)
 
     part = weights()
     monkeypatch.setattr("whyrobust.training.text_encoder.MAX_NARROWED_SHARE", 0.0)
     whole = weights()
-    assert part.keys() == whole.keys() and shrinkage(VOCABULARY_HYPER) < 0.995
+    assert part.keys() == whole.keys() and VOCABULARY_HYPER.total_decay < 0.995
     for name, tensor in whole.items():
         torch.testing.assert_close(part[name], tensor, rtol=1e-5, atol=1e-7)

@@ -46,8 +46,8 @@ rule train_run:
         precision=config["training"]["precision"],
         compile=config["training"]["compile"],
         images_at_once=config["training"]["images_at_once"],
-        block=config["training"]["shuffle_block_images"],
-        window=config["training"]["shuffle_window_blocks"],
+        shuffle_block_images=config["training"]["shuffle_block_images"],
+        shuffle_window_blocks=config["training"]["shuffle_window_blocks"],
         code=code_of("train_run"),
     script:
         "../scripts/train_run.py"

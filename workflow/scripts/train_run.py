@@ -5,56 +5,66 @@ once.
 """
 
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from whyrobust.logs import start_log
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError
 from whyrobust.training.device import ComputeSettings
 from whyrobust.training.gpu_locks import hold_gpus
-from whyrobust.training.job import TrainingJob, carry_out, launch
+from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, carry_out, launch
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    params, resources = snakemake.params, snakemake.resources
+    params, resources, files, output = snakemake.params, snakemake.resources, snakemake.input, snakemake.output
     processes = resources.gpu if params.device != "cpu" and resources.gpu else resources.processes
     hold_gpus(params.device, processes // resources.nodes)
-    computing = ComputeSettings(
-        params.device, snakemake.threads, params.precision, params.compile, params.images_at_once
-    )
     job = TrainingJob(
         run=params.run,
         hyperparameters=params.hyperparameters,
-        computing=asdict(computing),
+        compute=ComputeSettings(
+            device=params.device,
+            threads=snakemake.threads,
+            precision=params.precision,
+            compile=params.compile,
+            images_at_once=params.images_at_once,
+        ),
         image_size=params.image_size,
         normalisation=params.normalisation,
-        loader_threads=resources.loader_threads,
-        block=params.block,
-        window=params.window,
-        subset=snakemake.input.subset,
-        images=list(snakemake.input.images),
-        captions=list(snakemake.input.captions),
-        matched_labels=list(snakemake.input.matched_labels),
-        pretrained=snakemake.input.pretrained[0] if snakemake.input.pretrained else "",
-        classes=snakemake.input.classes,
-        model=snakemake.input.model,
-        weights=snakemake.output.weights,
-        progress=snakemake.output.progress,
-        open_clip=snakemake.output.open_clip,
-        checkpoint=params.checkpoint,
-        checkpoint_minutes=resources.checkpoint_minutes or None,
-        checkpoint_steps=resources.checkpoint_steps or None,
-        log=snakemake.log[0],
+        shuffle_block_images=params.shuffle_block_images,
+        shuffle_window_blocks=params.shuffle_window_blocks,
+        files=RunFiles(
+            subset=files.subset,
+            images=list(files.images),
+            captions=list(files.captions),
+            matched_labels=list(files.matched_labels),
+            classes=files.classes,
+            model=files.model,
+            pretrained=files.pretrained[0] if files.pretrained else "",
+        ),
+        outputs=RunOutputs(
+            weights=output.weights,
+            progress=output.progress,
+            open_clip=output.open_clip,
+            checkpoint=params.checkpoint,
+            log=snakemake.log[0],
+        ),
+        machine=MachineSettings(
+            processes=processes,
+            nodes=resources.nodes,
+            loader_threads=resources.loader_threads,
+            checkpoint_minutes=resources.checkpoint_minutes,
+            checkpoint_steps=resources.checkpoint_steps,
+        ),
         code=params.code,
     )
     try:
         if processes == 1:
             carry_out(job)
         else:
-            launch(job, processes, resources.nodes)
+            launch(job)
     except StoppedError as stopped:
         logger.warning("%s", stopped)
         sys.exit(STOPPED_EXIT_CODE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,27 @@ BLUR_SIGMAS = (0.1, 2.0)
 
 #: Images below this side are not blurred: the paper leaves it out for the 32 pixels of CIFAR-10 (appendix B.9).
 BLUR_FROM_SIDE_PIXELS = 64
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are augmented.
+
+    Attributes:
+        flip: mirror half of the images.
+        max_shift_share: drawings: shifted by at most this share of the side.
+        max_zoom: drawings: zoomed by a factor between 1/max_zoom and max_zoom.
+        min_crop_area: photographs, and SimCLR: smallest share of an image that a crop shows.
+        colour_strength: of SimCLR's colour jitter.
+        strong: SimCLR's augmentations instead of the others.
+    """
+
+    flip: bool
+    max_shift_share: float = 0.0
+    max_zoom: float = 1.0
+    min_crop_area: float = 1.0
+    colour_strength: float = 0.5
+    strong: bool = False
 
 
 def normalise_pixels(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

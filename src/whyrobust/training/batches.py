@@ -1,12 +1,13 @@
-"""Training images as a stream of augmented batches, from memory or from where photographs lie.
+"""Training images as a stream of augmented batches, from memory or from the disk, in an order that the seed decides.
 
-Stands alone so that the training loop does not know where pictures come from: small pictures fit into memory and are
-augmented as a batch; photographs are decoded by threads while the model learns, each cut out at its own size. What a
-run sees follows from the seed alone, whatever the number of threads.
+`ImageOrder` says which images each step shows. `ImagesInMemory` augments small pictures as a batch on the device;
+`PhotographsOnDisk` decodes photographs in threads while the model learns, each cropped at its own size. What a run sees
+follows from the seed alone: not from the device, the number of threads or processes, or stops in between.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,32 +21,89 @@ from torch import Tensor
 
 from whyrobust.data.photo_store import Preprocessing, read_picture, training_crop
 from whyrobust.data.pixel_store import Pixels
-from whyrobust.training.augmentation import normalise_pixels, shift_zoom_flip, simclr_colours, simclr_view
-from whyrobust.training.distributed import ALONE, Ranks
+from whyrobust.training.augmentation import (
+    Augmentation,
+    normalise_pixels,
+    shift_zoom_flip,
+    simclr_colours,
+    simclr_view,
+)
+from whyrobust.training.distributed import SINGLE_PROCESS, Ranks
 
 #: Batches that are decoded ahead of the one that is learnt from.
 BATCHES_AHEAD = 3
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How training images are changed.
+@dataclass(frozen=True, eq=False)
+class ImageOrder:
+    """Which images each step of a run shows.
+
+    Every image is shown once before any is shown again; each pass has its own shuffled order, which depends on the
+    number of images, the seed and the blocks alone.
 
     Attributes:
-        max_shift_share: drawings: moved by at most this share of the side.
-        max_zoom: drawings: zoomed by a factor between 1/max_zoom and max_zoom.
-        min_crop_area: photographs, and SimCLR: smallest share of a picture that a crop shows.
-        flip: mirror half of the images.
-        strong: SimCLR's augmentation instead.
-        colour_strength: of SimCLR's colour jitter.
+        images: number of images.
+        batch_size: images per step.
+        steps: steps of the run.
+        seed: decides the order.
+        shuffle_block_images: images that are adjacent on the disk and are read together. 1 shuffles all images freely;
+            more shuffles the blocks, then the images within each window of blocks, for disks slow at random reads.
+        shuffle_window_blocks: blocks whose images are shuffled together.
+        disk_order: all positions ``[images]`` in the order on the disk, of which blocks are made; None: their own.
     """
 
-    max_shift_share: float
-    max_zoom: float
-    min_crop_area: float
-    flip: bool
-    strong: bool
-    colour_strength: float
+    images: int
+    batch_size: int
+    steps: int
+    seed: int
+    shuffle_block_images: int = 1
+    shuffle_window_blocks: int = 1
+    disk_order: Tensor | None = None
+
+    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
+        """Yield the positions ``[batch_size]`` of the images of each step, from ``first_step`` on."""
+        return itertools.islice(self._all_batches(), first_step, None)
+
+    def _all_batches(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(self.seed)
+        waiting = torch.empty(0, dtype=torch.long)
+        for _ in range(self.steps):
+            while len(waiting) < self.batch_size:
+                waiting = torch.cat([waiting, self._shuffled_pass(generator)])
+            batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
+            yield batch if self.disk_order is None else self.disk_order[batch]
+
+    def _shuffled_pass(self, generator: torch.Generator) -> Tensor:
+        """Return every position once, ``[images]``, shuffled."""
+        images, block, window = self.images, self.shuffle_block_images, self.shuffle_window_blocks
+        if block == 1:
+            return torch.randperm(images, generator=generator)
+        starts = torch.randperm(-(-images // block), generator=generator) * block
+        parts = []
+        for first in range(0, len(starts), window):
+            blocks = [torch.arange(start, min(start + block, images)) for start in starts[first : first + window]]
+            positions = torch.cat(blocks)
+            parts.append(positions[torch.randperm(len(positions), generator=generator)])
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How a batch is made of images.
+
+    Attributes:
+        views: differently augmented views of each image.
+        augmentation: of the views.
+        seed: of the random numbers of single samples, by their number in the run.
+        device: where the images go.
+        ranks: the processes that share a batch; each makes the images of its own samples.
+    """
+
+    views: int
+    augmentation: Augmentation
+    seed: int
+    device: torch.device
+    ranks: Ranks = SINGLE_PROCESS
 
 
 class TrainingImages(Protocol):
@@ -55,33 +113,21 @@ class TrainingImages(Protocol):
         """How many there are."""
         ...
 
-    def reading_order(self) -> Tensor:
-        """Return all positions ``[n]`` in the order in which the images lie on the disk."""
+    def disk_order(self) -> Tensor:
+        """Return all positions ``[n]`` in the order of the images on the disk."""
         ...
 
     def batches(
-        self,
-        order: Iterable[Tensor],
-        views: int,
-        how: Augmentation,
-        seed: int,
-        device: torch.device,
-        generator: torch.Generator,
-        first_sample: int = 0,
-        ranks: Ranks = ALONE,
+        self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
     ) -> Iterator[Tensor]:
-        """Yield, for each step's positions, normalised images ``[views * own, 3, size, size]``, view by view.
+        """Yield, for each step's positions, normalised images ``[views * share, 3, size, size]``, view by view.
 
         Args:
             order: positions of the images of each step, of the whole batch.
-            views: differently augmented views of each image.
-            how: how they are augmented.
-            seed: of what is drawn for a sample by its number.
-            device: where the images go.
-            generator: on the CPU, of what is drawn for a batch as a whole, always for all processes; between two
-                batches its state is all that is needed to go on from there.
-            first_sample: samples shown before the first of ``order``, in a run that goes on from a checkpoint.
-            ranks: the processes that share a batch; the images of this one's samples are yielded.
+            settings: how a batch is made.
+            generator: on the CPU, of the random numbers of a batch as a whole, always for all processes; between two
+                batches its state is all that is needed to continue from there.
+            first_sample: samples shown before the first of ``order``, in a run that continues from a checkpoint.
         """
         ...
 
@@ -95,100 +141,96 @@ class ImagesInMemory:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def reading_order(self) -> Tensor:
+    def disk_order(self) -> Tensor:
         """See `TrainingImages`; nothing is read from the disk, so any order will do."""
         return torch.arange(len(self.pixels))
 
     def batches(
-        self,
-        order: Iterable[Tensor],
-        views: int,
-        how: Augmentation,
-        seed: int,
-        device: torch.device,
-        generator: torch.Generator,
-        first_sample: int = 0,
-        ranks: Ranks = ALONE,
+        self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
     ) -> Iterator[Tensor]:
-        """See `TrainingImages`; small as they are, each process augments the whole batch and keeps its own samples."""
-        images = torch.from_numpy(np.array(self.pixels)).to(device)
+        """See `TrainingImages`; small as they are, each process augments the whole batch and keeps its share."""
+        images = torch.from_numpy(np.array(self.pixels)).to(settings.device)
         mean, std = self.preprocessing.mean, self.preprocessing.std
+        augmentation = settings.augmentation
+
+        def view(plain: Tensor) -> Tensor:
+            crop_area, flip = augmentation.min_crop_area, augmentation.flip
+            if augmentation.strong:
+                return simclr_view(plain, crop_area, flip, augmentation.colour_strength, generator, mean, std)
+            return shift_zoom_flip(plain, augmentation.max_shift_share, augmentation.max_zoom, flip, generator)
+
         for positions in order:
-            plain = normalise_pixels(images[positions.to(device)], mean, std)
-            parts = [
-                simclr_view(plain, how.min_crop_area, how.flip, how.colour_strength, generator, mean, std)
-                if how.strong
-                else shift_zoom_flip(plain, how.max_shift_share, how.max_zoom, how.flip, generator)
-                for _ in range(views)
-            ]
-            own = ranks.own(len(positions))
-            yield torch.cat([part[own] for part in parts])
+            plain = normalise_pixels(images[positions.to(settings.device)], mean, std)
+            share = settings.ranks.share(len(positions))
+            views = [view(plain) for _ in range(settings.views)]
+            yield torch.cat([images_of_view[share] for images_of_view in views])
 
 
 class PhotographsOnDisk:
-    """Photographs by location, decoded and cut by threads: Pillow lets other threads run while it decodes."""
+    """Photographs by location, decoded and cropped in threads: Pillow releases Python's lock while it decodes."""
 
-    def __init__(self, places: Sequence[tuple[str, int, int, int]], preprocessing: Preprocessing, workers: int) -> None:
-        self.places, self.preprocessing, self.workers = places, preprocessing, workers
+    def __init__(
+        self, locations: Sequence[tuple[str, int, int, int]], preprocessing: Preprocessing, loader_threads: int
+    ) -> None:
+        self.locations, self.preprocessing, self.loader_threads = locations, preprocessing, loader_threads
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.locations)
 
-    def reading_order(self) -> Tensor:
+    def disk_order(self) -> Tensor:
         """See `TrainingImages`: by file and offset."""
-        return torch.tensor(sorted(range(len(self.places)), key=self._place_on_disk), dtype=torch.long)
+        return torch.tensor(sorted(range(len(self.locations)), key=self._file_and_offset), dtype=torch.long)
 
-    def _place_on_disk(self, position: int) -> tuple[str, int]:
-        return self.places[position][:2]
+    def _file_and_offset(self, position: int) -> tuple[str, int]:
+        return self.locations[position][:2]
 
-    def _views(self, position: int, sample: int, views: int, how: Augmentation, seed: int) -> list[Pixels]:
+    def _views(self, position: int, sample: int, settings: BatchSettings) -> list[Pixels]:
         """Return the crops of one sample; ``sample`` numbers all samples of the run, so each gets its own crops."""
-        image = read_picture(*self.places[position])
-        generator = np.random.Generator(np.random.PCG64([seed, sample]))
-        return [training_crop(image, self.preprocessing, how.min_crop_area, how.flip, generator) for _ in range(views)]
+        image, augmentation = read_picture(*self.locations[position]), settings.augmentation
+        generator = np.random.Generator(np.random.PCG64([settings.seed, sample]))
+        return [
+            training_crop(image, self.preprocessing, augmentation.min_crop_area, augmentation.flip, generator)
+            for _ in range(settings.views)
+        ]
 
     def batches(
-        self,
-        order: Iterable[Tensor],
-        views: int,
-        how: Augmentation,
-        seed: int,
-        device: torch.device,
-        generator: torch.Generator,
-        first_sample: int = 0,
-        ranks: Ranks = ALONE,
+        self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
     ) -> Iterator[Tensor]:
         """See `TrainingImages`; a few batches are decoded ahead, so memory does not grow with the subset."""
-        mean, std = self.preprocessing.mean, self.preprocessing.std
         waiting: deque[list[Future[list[Pixels]]]] = deque()
         sample = first_sample
-
-        def finished(futures: list[Future[list[Pixels]]]) -> Tensor:
-            crops = [future.result() for future in futures]
-            stacked = torch.from_numpy(np.stack([of_sample[view] for view in range(views) for of_sample in crops]))
-            if device.type == "cuda":
-                stacked = stacked.pin_memory()
-            images = normalise_pixels(stacked.to(device, non_blocking=True), mean, std)
-            if not how.strong:
-                return images
-            batch = len(crops) * ranks.size
-            own = ranks.own_views(batch, views)
-            return simclr_colours(images, how.colour_strength, generator, mean, std, views * batch, own)
-
-        with ThreadPoolExecutor(self.workers) as executor:
+        with ThreadPoolExecutor(self.loader_threads) as executor:
             try:
                 for positions in order:
-                    own = ranks.own(len(positions))
-                    batch, first = positions[own].tolist(), sample + own.start
+                    share = settings.ranks.share(len(positions))
+                    batch, first = positions[share].tolist(), sample + share.start
                     futures: dict[int, Future[list[Pixels]]] = {}
-                    # Read in the order on the disk, given out in the order that was asked for.
-                    for number in sorted(range(len(batch)), key=lambda number: self._place_on_disk(batch[number])):
-                        futures[number] = executor.submit(self._views, batch[number], first + number, views, how, seed)
-                    waiting.append([futures[number] for number in range(len(batch))])
+                    # Read in the order on the disk, yielded in the order that was asked for.
+                    for index in sorted(range(len(batch)), key=lambda index: self._file_and_offset(batch[index])):
+                        futures[index] = executor.submit(self._views, batch[index], first + index, settings)
+                    waiting.append([futures[index] for index in range(len(batch))])
                     sample += len(positions)
                     if len(waiting) > BATCHES_AHEAD:
-                        yield finished(waiting.popleft())
+                        yield self._finished(waiting.popleft(), settings, generator)
                 while waiting:
-                    yield finished(waiting.popleft())
+                    yield self._finished(waiting.popleft(), settings, generator)
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
+
+    def _finished(
+        self, futures: Sequence[Future[list[Pixels]]], settings: BatchSettings, generator: torch.Generator
+    ) -> Tensor:
+        """Return the images of a batch whose crops are decoded, or are waited for."""
+        mean, std, device = self.preprocessing.mean, self.preprocessing.std, settings.device
+        crops = [future.result() for future in futures]
+        stacked = np.stack([views[view] for view in range(settings.views) for views in crops])
+        pixels = torch.from_numpy(stacked)
+        if device.type == "cuda":
+            pixels = pixels.pin_memory()
+        images = normalise_pixels(pixels.to(device, non_blocking=True), mean, std)
+        if not settings.augmentation.strong:
+            return images
+        batch_size = len(crops) * settings.ranks.size
+        share = settings.ranks.share_of_views(batch_size, settings.views)
+        strength = settings.augmentation.colour_strength
+        return simclr_colours(images, strength, generator, mean, std, settings.views * batch_size, share)

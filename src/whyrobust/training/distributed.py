@@ -1,8 +1,8 @@
 """Several processes that train one run together, on torch's distributed package.
 
-Stands alone because it is all that knows of other processes: the loop, the objectives and the images ask it for their
-own share of a batch and for what the others have. A batch is the same whether one process learns from it or eight:
-features are gathered with their gradients, and batch norms take their statistics from the whole batch.
+The loop, the objectives and the batches ask this module for a process's share of a batch and for the features of the
+other processes. A batch is the same whether one process learns from it or eight: features are gathered with their
+gradients, and batch norms take their statistics from the whole batch.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional as with_gradients
 from torch import Tensor, nn
 
-#: How long a process waits for the others before it gives up: longer than the slowest read of a batch.
-PATIENCE = timedelta(minutes=30)
+#: How long a process waits for the others in a collective operation: longer than the slowest read of a batch.
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 
 class ShareError(ValueError):
-    """A batch that cannot be shared out evenly."""
+    """A batch that cannot be shared evenly."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of this process among those that train one run.
+    """The rank of this process among those that train one run.
 
     Attributes:
-        rank: number of this process, from 0.
-        size: how many processes there are.
-        local: number of this process on its machine, which is the number of its GPU there.
+        rank: of this process, from 0.
+        size: number of processes.
+        local: rank among the processes on this machine, which is the number of its GPU there.
     """
 
     rank: int = 0
@@ -45,117 +45,89 @@ class Ranks:
         """Whether this process writes and reports for all."""
         return self.rank == 0
 
-    def own(self, batch: int) -> slice:
-        """Return which samples of a batch are this process's.
+    def share(self, batch_size: int) -> slice:
+        """Return the positions in a batch of this process's samples.
 
         Raises:
-            ShareError: the batch is not a multiple of the processes.
+            ShareError: the batch is not a multiple of the number of processes.
         """
-        if batch % self.size:
+        if batch_size % self.size:
             raise ShareError(
-                f"a batch of {batch} images cannot be shared by {self.size} processes: "
-                "choose a batch_size that is a multiple of the resource gpu of train_run"
+                f"a batch of {batch_size} images cannot be shared evenly by {self.size} processes: choose a batch_size "
+                "that is a multiple of the resource gpu (device cpu: processes) of train_run"
             )
-        each = batch // self.size
+        each = batch_size // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def own_views(self, batch: int, views: int) -> Tensor:
-        """Return which of ``views * batch`` images, view by view, are views of this process's samples."""
-        return torch.arange(views * batch).view(views, batch)[:, self.own(batch)].flatten()
+    def share_of_views(self, batch_size: int, views: int) -> Tensor:
+        """Return the positions of this process's samples among ``views * batch_size`` images, view by view."""
+        return torch.arange(views * batch_size).view(views, batch_size)[:, self.share(batch_size)].flatten()
 
 
-#: A process that trains a run by itself.
-ALONE = Ranks()
+#: A run trained by one process.
+SINGLE_PROCESS = Ranks()
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, by NCCL on GPUs and by Gloo on processors; leave them at the end.
+def process_group(device: str) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, by NCCL on GPUs and by Gloo on CPUs; leave them at the end.
 
     Args:
-        device: 'cpu' or 'cuda'; on 'cuda' this process takes the GPU of its local number.
+        device: 'cpu' or 'cuda'; on 'cuda' this process takes the GPU of its local rank.
     """
     ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"]))
     if device == "cuda":
         torch.cuda.set_device(ranks.local)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
         yield ranks
     finally:
         dist.destroy_process_group()
 
 
-class _Gather(torch.autograd.Function):
-    """The rows of all processes; a row's gradient is the sum of what all processes have for it."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
-        ctx.own = slice(dist.get_rank() * len(rows), (dist.get_rank() + 1) * len(rows))
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows)
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
-        summed = gradients[0].contiguous().clone()
-        dist.all_reduce(summed)
-        return summed[ctx.own]
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes, and of its gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
-        summed = values.contiguous().clone()
-        dist.all_reduce(summed)
-        return summed
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
-        summed = gradients[0].contiguous().clone()
-        dist.all_reduce(summed)
-        return summed
-
-
 def gather(features: Tensor, ranks: Ranks) -> Tensor:
-    """Return the rows of all processes, ``[size * n, ...]`` of ``[n, ...]``, in the order of the processes.
+    """Return the rows of all processes, ``[size * n, ...]`` of ``[n, ...]``, ordered by rank.
 
     Gradients flow back to the process that a row came from, summed over all that used it. With the mean over processes
     that DistributedDataParallel takes, the gradient of a loss over all rows is the one that a single process has.
     """
     if ranks.size == 1:
         return features
-    gathered: Tensor = _Gather.apply(features.contiguous())
-    return gathered
+    return torch.cat(with_gradients.all_gather(features))  # type: ignore[no-untyped-call]
 
 
 def mean_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
-    """Return the mean of a tensor over all processes, without a gradient."""
+    """Return the mean of a tensor over all processes, in place and without a gradient."""
     if ranks.size > 1:
         dist.all_reduce(values)
         values /= ranks.size
     return values
 
 
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, through which gradients flow back."""
+    total: Tensor = with_gradients.all_reduce(values)  # type: ignore[no-untyped-call]
+    return total
+
+
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes, for processors: torch's own SyncBatchNorm is for GPUs alone."""
+    """Batch norm over the batches of all processes on CPUs, where torch's SyncBatchNorm raises an error."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return normalised ``[batch, channels, height, width]``; statistics are of the batches of all processes."""
         if not self.training:
             return super().forward(images)
         pixels = images.numel() // images.shape[1] * dist.get_world_size()
-        mean: Tensor = _Sum.apply(images.sum(dim=(0, 2, 3))) / pixels
+        mean = _sum_over_ranks(images.sum(dim=(0, 2, 3))) / pixels
         centred = images - mean.view(1, -1, 1, 1)
-        variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / pixels
+        variance = _sum_over_ranks(centred.square().sum(dim=(0, 2, 3))) / pixels
         with torch.no_grad():
             if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
-                share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-                self.running_mean.lerp_(mean, share)
-                # As torch does: the running variance is the unbiased one, the batch is normalised by the biased one.
-                self.running_var.lerp_(variance * pixels / (pixels - 1), share)
+                momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean, momentum)
+                # As in torch: the running variance is unbiased, the batch is normalised by the biased one.
+                self.running_var.lerp_(variance * pixels / (pixels - 1), momentum)
         normalised = centred * torch.rsqrt(variance + self.eps).view(1, -1, 1, 1)
         if self.affine:
             normalised = normalised * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)

@@ -1,7 +1,8 @@
-"""The gradient of a batch, also of one that does not fit into memory at once.
+"""GradCache: the gradient of a contrastive batch that does not fit into memory at once.
 
-Stands alone because a contrastive loss compares every image of a batch with every other: gradients of parts of a batch
-do not add up to the gradient of the batch, so that the usual accumulation would train with another loss.
+A contrastive loss compares every image of a batch with every other, so the gradients of parts of a batch do not add up
+to the gradient of the batch: ordinary gradient accumulation would train with another loss. Source: Gao, Zhang, Han and
+Callan 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (arXiv 2101.06983), section 3.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-#: From images and targets to their features, a tuple of ``[n, ...]``; from features and targets to the mean loss.
-FeaturesOf = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
-LossOf = Callable[[tuple[Tensor, ...], Tensor | None], Tensor]
+from whyrobust.training.objectives import Objective
+
+#: Images and targets -> features, a tuple of ``[n, ...]``.
+Forward = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 
 
 @contextmanager
 def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Leave a module's buffers, such as the running statistics of batch norms, as they were before the block."""
+    """Restore a module's buffers, such as the running statistics of batch norms, when the block ends."""
     before = [buffer.clone() for buffer in module.buffers()]
     yield
     with torch.no_grad():
@@ -37,77 +39,74 @@ def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device)
         torch.cuda.set_rng_state(state[1], device)
 
 
-def backward(
-    module: nn.Module,
-    features_of: FeaturesOf,
-    loss_of: LossOf,
+def grad_cache_backward(
+    objective: Objective,
+    forward: Forward,
     images: Tensor,
     targets: Tensor | None,
     views: int,
     images_at_once: int | None,
-    unsynced: Callable[[], AbstractContextManager[None]] = nullcontext,
+    no_sync: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Tensor:
-    """Add the gradient of a batch's loss to the parameters and return the loss, without a gradient.
+    """Add the gradient of a batch's loss to the parameters' ``grad`` and return the loss, without a gradient.
 
-    In parts as GradCache does (Gao et al. 2021, section 3): the features of all parts without a graph, the loss over
-    all of them and its gradient by each feature, then each part once more, driven by the gradients of its features. The
-    gradient is that of the whole batch; batch norms take their statistics from a part, as they would with a smaller
-    batch. It takes one more forward pass, and memory for one part.
+    First the features of all parts without a graph, then the loss over all of them and its gradient with respect to the
+    features, then a forward and backward pass per part, driven by the gradients of its features. The gradient is that
+    of the whole batch, but batch norms take their statistics from a part, as they would with a smaller batch. It costs
+    one more forward pass, and needs memory for one part.
 
     Args:
-        module: what is trained.
-        features_of: a forward pass over images and targets.
-        loss_of: the mean loss from the features of the whole batch.
+        objective: what is trained; its loss is the mean over the whole batch.
+        forward: the objective's forward pass, as a wrapper of torch or autocast runs it.
         images: ``[views * batch, 3, size, size]``, view by view.
         targets: ``[batch, ...]``, or None.
         views: of each image.
-        images_at_once: views that one forward pass takes, rounded down to whole samples, one at least; None: all.
-        unsynced: a context in which the gradients of a backward pass are not yet shared with other processes.
+        images_at_once: views per forward pass, rounded down to whole samples, one at least; None: the whole batch.
+        no_sync: a context in which gradients of a backward pass are not yet averaged over processes.
     """
     batch = len(images) // views
     samples = batch if images_at_once is None else max(1, images_at_once // views)
     if samples >= batch:
-        loss = loss_of(features_of(images, targets), targets)
+        loss = objective.loss(forward(images, targets), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     by_view = _by_view(images, views)
     parts = [slice(start, min(start + samples, batch)) for start in range(0, batch, samples)]
 
-    def forward(part: slice) -> tuple[Tensor, ...]:
-        return features_of(by_view[:, part].flatten(0, 1), None if targets is None else targets[part])
+    def features_of(part: slice) -> tuple[Tensor, ...]:
+        return forward(by_view[:, part].flatten(0, 1), None if targets is None else targets[part])
 
     states, found = [], []
-    with torch.no_grad(), buffers_kept(module):
+    with torch.no_grad(), buffers_kept(objective):
         for part in parts:
             states.append(_random_state(images.device))
-            found.append(forward(part))
+            found.append(features_of(part))
     cached = tuple(
         torch.cat([_by_view(feature, views) for feature in same], dim=1).flatten(0, 1).requires_grad_()
         for same in zip(*found, strict=True)
     )
-    loss = loss_of(cached, targets)
-    # What the loss itself has to learn, as CLIP's temperature, gets its gradient with the last part, in one pass.
-    own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(loss, [*cached, *own], allow_unused=True)
-    of_features, of_loss = gradients[: len(cached)], gradients[len(cached) :]
+    loss = objective.loss(cached, targets)
+    # Parameters of the loss itself, such as CLIP's temperature, get their gradient with the last part, in one pass.
+    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, [*cached, *parameters], allow_unused=True)
+    of_features, of_parameters = gradients[: len(cached)], gradients[len(cached) :]
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
-        with nullcontext() if last else unsynced():
+        with nullcontext() if last else no_sync():
             _set_random_state(states[number], images.device)
-            features = forward(part)
-            driven = torch.stack(
-                [
-                    (feature * _part(gradient, views, part)).sum()
-                    for feature, gradient in zip(features, of_features, strict=True)
-                ]
-                + [
+            # A sum whose gradient with respect to the features is the cached one.
+            terms = [
+                (feature * _part(gradient, views, part)).sum()
+                for feature, gradient in zip(features_of(part), of_features, strict=True)
+            ]
+            if last:
+                terms += [
                     (parameter * gradient).sum()
-                    for parameter, gradient in zip(own, of_loss, strict=True)
-                    if last and gradient is not None
+                    for parameter, gradient in zip(parameters, of_parameters, strict=True)
+                    if gradient is not None
                 ]
-            ).sum()
-            driven.backward()  # type: ignore[no-untyped-call]
+            torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
 
@@ -117,4 +116,5 @@ def _by_view(features: Tensor, views: int) -> Tensor:
 
 
 def _part(gradient: Tensor, views: int, part: slice) -> Tensor:
+    """Return the rows of a part of the samples, view by view."""
     return _by_view(gradient, views)[:, part].flatten(0, 1)
