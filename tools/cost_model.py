@@ -6,7 +6,6 @@ is marked as published or assumed. docs/scaling.md shows its output and how far 
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from whyrobust.study.dataset_settings import Dataset, PhotoTestSet
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import downloadable_files, files_of, read_class_counts, read_prompt_sets
 from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run
 
 SECONDS_AN_HOUR = 3600
@@ -187,18 +187,14 @@ def size_study(
     Raises:
         CostError: nobody knows how large a data set is.
     """
-    with (root / config.sources_table).open(encoding="utf-8", newline="") as handle:
-        rows = {row["name"]: row for row in csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)}
-    known = {
-        path: rows[name] for path, name in downloadable_files(root / config.sources_table, config.downloads).items()
-    }
+    known = downloadable_files(root / config.sources_table, config.downloads)
     sources = [name for name in used_sources(config, study) if not config.sources[name].row.derived]
     used: dict[str, Dataset] = {name: config.sources[name] for name in sources} | dict(config.test_sets)
     counts = read_class_counts(root / config.data.classes)
     datasets, downloads = {}, dict[str, float]()
     if any(isinstance(dataset, Icons) for dataset in used.values()):
         archive = Path(config.downloads, "iconify.tgz").as_posix()
-        downloads[archive] = float(known[archive]["bytes"])
+        downloads[archive] = float(known[archive].bytes or 0)
     for name, dataset in used.items():
         files = {Path(path).as_posix() for path in files_of(dataset, root)} & set(known)
         images = _images_of(name, dataset, given, [known[path] for path in files], counts, study)
@@ -206,7 +202,7 @@ def size_study(
         a_picture = rates.bytes_a_photograph(dataset.kind)
         for path in files:
             holds_pictures = path in (getattr(dataset, "archive", None), getattr(dataset, "images", None))
-            downloads[path] = float(known[path]["bytes"] or (images * a_picture if holds_pictures else 0))
+            downloads[path] = float(known[path].bytes or (images * a_picture if holds_pictures else 0))
         elsewhere = photographs and not dataset.fetched and not files
         datasets[name] = DatasetSize(
             images, photographs, name in sources, dataset.slice_count,
@@ -226,7 +222,7 @@ def size_study(
 
 
 def _images_of(
-    name: str, dataset: Dataset, given: Mapping[str, int], files: Sequence[Mapping[str, str]],
+    name: str, dataset: Dataset, given: Mapping[str, int], files: Sequence[PinnedSource],
     counts: Mapping[str, Mapping[str, int]], study: Plan,
 ) -> int:  # fmt: skip
     """Return how many images a data set has: as given, published, counted or, at least, as many as runs ask for."""
@@ -237,7 +233,7 @@ def _images_of(
     expected = dataset.whole_images if isinstance(dataset, PhotoTestSet) else None
     if expected is not None:
         return expected
-    listed = [int(row["images"]) for row in files if row["images"]]
+    listed = [row.images for row in files if row.images]
     asked = [run.train_images for run in study.runs if not run.published and name in study.components[run.source]]
     if not listed and not asked:
         raise CostError(f"nobody knows how many images '{name}' has: give --images {name}=NUMBER")

@@ -12,7 +12,8 @@ import time
 import pytest
 
 import whyrobust.data.downloads
-from whyrobust.data.downloads import DownloadError, PinnedSource, download, npm_command, read_pinned_sources, verify
+from whyrobust.data.downloads import DownloadError, download, npm_command, verify
+from whyrobust.study.pinned_sources import PinnedSource
 
 GOOD = bytes(range(256)) * 400
 
@@ -224,26 +225,5 @@ def test_a_file_that_is_there_can_be_verified(tmp_path):
         verify(source(), tmp_path / "a.tar")
 
 
-def test_the_committed_table_reads_and_there_is_an_npm_client(root):
-    table = read_pinned_sources(root / "resources" / "sources.tsv")
-    assert table["iconify"].version == "2.2.535"
-    assert table["imagenet_captions"].images == 463_622 and len(table["objectnet"].addresses) > 1
-    assert all(row.addresses or row.how_to_get for row in table.values())
-    assert all(row.licence and row.citation for row in table.values())
+def test_there_is_an_npm_client():
     assert npm_command()
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (("\tlicence\t", "\tlicense\t"), "no column 'licence'"),
-        (("104043282", "many"), "line 2: bytes is 'many'"),
-        (("sha512-", "sha513-"), "line 2: checksum"),
-        (("\nimagenet_train\t", "\niconify\t"), "'iconify' comes twice"),
-    ],
-)
-def test_a_wrong_table_is_an_error_that_names_the_place(root, tmp_path, change, message):
-    text = (root / "resources" / "sources.tsv").read_text(encoding="utf-8").replace(*change)
-    (tmp_path / "s.tsv").write_text(text, encoding="utf-8")
-    with pytest.raises(DownloadError, match=message):
-        read_pinned_sources(tmp_path / "s.tsv")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.workflow.test_dag import write_config
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import check_keys_once, load_config
+from whyrobust.study.pinned_sources import COLUMNS
 from whyrobust.study.setting_checks import ConfigError
 
 #: Sections, or entries of sections, whose keys are the user's own names: another name is no misspelt key.
@@ -172,7 +173,7 @@ def test_a_wrong_table_of_classes_is_one_line(smoke_config, root, tmp_path, text
 @pytest.mark.parametrize("file", ["../outside.tar", "/outside.tar", "a/../../b", ""])
 def test_a_download_never_leaves_its_folder(smoke_config, root, tmp_path, file):
     table = tmp_path / "sources.tsv"
-    table.write_text(f"name\tfile\nx\t{file}\n")
+    table.write_text("\t".join(COLUMNS) + f"\nx\t1\t{file}" + "\t" * (len(COLUMNS) - 3) + "\n")
     altered = copy.deepcopy(smoke_config) | {"sources_table": str(table)}
     with pytest.raises(ConfigError, match="inside the folder for downloads"):
         plan_study(load_config(altered), root)

@@ -9,7 +9,6 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from whyrobust.data.downloads import DownloadError, read_pinned_sources
 from whyrobust.study.code_version import (
     code_version,
     environment_version,
@@ -63,7 +62,9 @@ GPU_ENVIRONMENT = (
 os.environ.update(WHYROBUST_REPOSITORY=str(Path(workflow.basedir).resolve()))
 ARCHIVE = Path(config["downloads"], "iconify.tgz").as_posix()
 # Files that can be downloaded: path -> name in the table of sources.
-DOWNLOADS = downloadable_files(Path(config["sources_table"]), config["downloads"])
+PINNED_FILES = downloadable_files(Path(config["sources_table"]), config["downloads"])
+PINNED = {row.name: row for row in PINNED_FILES.values()}
+DOWNLOADS = {path: row.name for path, row in PINNED_FILES.items()}
 TEST_SETS = list(config["test_sets"])
 IN_DISTRIBUTION = in_distribution_test_set(CONFIG.test_sets)
 
@@ -131,17 +132,6 @@ def dataset_of(name):
 def alternatives(values):
     """Return a regular expression that matches these values and nothing else."""
     return "|".join(re.escape(str(value)) for value in sorted(values))
-
-
-def read_downloads():
-    """Return the table of files that can be downloaded; stop with one line where it is not valid."""
-    try:
-        return read_pinned_sources(config["sources_table"])
-    except DownloadError as error:
-        raise WorkflowError(str(error)) from error
-
-
-PINNED = read_downloads()
 
 
 wildcard_constraints:
@@ -285,9 +275,8 @@ def pinned_facts_of(wildcards):
 
 
 def download_minutes(wildcards):
-    """Return how long a download may take: at 5 MB a second, or a day where the size is not known."""
-    row = PINNED[download_name(wildcards)]
-    return 24 * 60 if row.bytes is None else 30 + row.bytes // (60 * 5_000_000)
+    """Return how many minutes a download may take."""
+    return PINNED[download_name(wildcards)].minutes
 
 
 def slices_of_texts(wildcards):

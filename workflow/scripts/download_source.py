@@ -6,8 +6,9 @@ Stands alone because it is the only stage that uses the network, and because its
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.data.downloads import download, read_pinned_sources
+from whyrobust.data.downloads import download
 from whyrobust.logs import start_log
+from whyrobust.study.pinned_sources import read_pinned_sources
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

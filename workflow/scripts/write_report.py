@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.data.downloads import read_pinned_sources
 from whyrobust.data.text_labels import sum_matches
 from whyrobust.files import write_json, write_text
 from whyrobust.logs import start_log
@@ -16,6 +15,7 @@ from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.provenance import count_images, list_licences, record_study
 from whyrobust.report.render import FIGURE_ENDINGS
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
+from whyrobust.study.pinned_sources import read_pinned_sources
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -6,8 +6,6 @@ download that breaks is taken up where it stopped; several addresses of a file a
 
 from __future__ import annotations
 
-import base64
-import csv
 import email.utils
 import hashlib
 import json
@@ -19,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -28,11 +25,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from tenacity.stop import stop_base
 from tqdm import tqdm
 
-logger = logging.getLogger(__name__)
+from whyrobust.study.pinned_sources import PinnedSource, split_checksum
 
-COLUMNS = (
-    "name", "version", "file", "addresses", "how_to_get", "bytes", "checksum", "licence", "images", "citation",
-)  # fmt: skip
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60.0
@@ -59,88 +54,13 @@ class _PassingError(DownloadError):
         self.wait = wait
 
 
-@dataclass(frozen=True)
-class PinnedSource:
-    """One row of ``resources/sources.tsv``: what is fetched, and how to know that it is the right bytes.
-
-    Attributes:
-        name: in the table.
-        version: of the data set.
-        file: name under the folder for downloads.
-        addresses: tried in turn: ``http(s)://...`` or ``npm:<package>``; none where it must be asked for.
-        how_to_get: what to do where there is no address.
-        bytes: size, where it is published.
-        checksum: ``sha256:<hex>``, ``md5:<hex>`` or ``sha512-<base64>``; empty where none is published.
-        licence: terms of use.
-        images: images or records in it, where that is known.
-        citation: whom to credit.
-    """
-
-    name: str
-    version: str
-    file: str
-    addresses: tuple[str, ...]
-    how_to_get: str
-    bytes: int | None
-    checksum: str
-    licence: str
-    images: int | None
-    citation: str
-
-
-def read_pinned_sources(path: Path | str) -> dict[str, PinnedSource]:
-    """Read the table of sources by name.
-
-    Raises:
-        DownloadError: a column is missing, a name comes twice, or a number or checksum is not one.
-    """
-    with Path(path).open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DownloadError(f"{path} has no column '{missing[0]}': it needs {', '.join(COLUMNS)}")
-        rows = list(reader)
-    sources: dict[str, PinnedSource] = {}
-    for line, row in enumerate(rows, start=2):
-        name = row["name"]
-        if name in sources:
-            raise DownloadError(f"{path}, line {line}: the name '{name}' comes twice: rename one")
-        for column in ("bytes", "images"):
-            if row[column] and not row[column].isdecimal():
-                raise DownloadError(
-                    f"{path}, line {line}: {column} is '{row[column]}': give a whole number, or nothing"
-                )
-        if row["checksum"] and _split_checksum(row["checksum"]) is None:
-            raise DownloadError(
-                f"{path}, line {line}: checksum is '{row['checksum']}': give sha256:<hex>, md5:<hex> or sha512-<base64>"
-            )
-        sources[name] = PinnedSource(
-            name=name, version=row["version"], file=row["file"], addresses=tuple(row["addresses"].split()),
-            how_to_get=row["how_to_get"], bytes=int(row["bytes"]) if row["bytes"] else None, checksum=row["checksum"],
-            licence=row["licence"], images=int(row["images"]) if row["images"] else None, citation=row["citation"],
-        )  # fmt: skip
-    return sources
-
-
-def _split_checksum(text: str) -> tuple[str, str] | None:
-    """Return (algorithm, hexadecimal sum) of a checksum, or None where it is not one."""
-    algorithm, _, value = text.partition(":")
-    if algorithm in ("sha256", "sha512", "md5") and value:
-        return algorithm, value.lower()
-    algorithm, _, value = text.partition("-")
-    try:
-        return (algorithm, base64.b64decode(value, validate=True).hex()) if algorithm == "sha512" and value else None
-    except ValueError:
-        return None
-
-
 def check_integrity(path: Path, checksum: str) -> None:
     """Check a file against a checksum; an empty one is met by every file.
 
     Raises:
         DownloadError: the bytes differ; the message has both sums.
     """
-    expected = _split_checksum(checksum) if checksum else None
+    expected = split_checksum(checksum) if checksum else None
     if expected is None:
         return
     with path.open("rb") as handle:

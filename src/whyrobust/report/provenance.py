@@ -18,7 +18,7 @@ from whyrobust.files import checksum
 from whyrobust.study.code_version import PACKAGE_FOLDER, package_versions
 
 if TYPE_CHECKING:
-    from whyrobust.data.downloads import PinnedSource
+    from whyrobust.study.pinned_sources import PinnedSource
 
 PACKAGES: Final = (
     "torch",

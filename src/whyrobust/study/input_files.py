@@ -5,16 +5,16 @@ Every function says in one line which key names a file that is missing or wrong.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from whyrobust.study.class_table import ClassTableError, covered_names, read_class_table
 from whyrobust.study.config import Config, Sentences
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import Dataset
+from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
 from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError
 
 
@@ -96,32 +96,17 @@ def files_of(dataset: Dataset, root: Path, leave_out: Sequence[str] = ()) -> lis
     return [path for key, texts in named.items() if key not in leave_out for path in matching_files(texts, root)]
 
 
-def downloadable_files(table: Path, folder: str) -> dict[str, str]:
-    """Return, for each path under the folder for downloads that the table of sources knows, its row's name.
+def downloadable_files(table: Path, folder: str) -> dict[str, PinnedSource]:
+    """Return the rows of the table of sources by the path of their file under the folder for downloads.
 
     Raises:
-        ConfigError: it is no table, lacks a column, or a file would leave the folder.
+        ConfigError: see `pinned_sources.read_pinned_sources`.
     """
-    key = f"config key sources_table is '{table}'"
     try:
-        with table.open(encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-            columns, rows = list(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{key}, which cannot be read as a table in UTF-8 ({error}): give a table") from error
-    missing = [name for name in ("name", "file") if name not in columns]
-    if missing:
-        raise ConfigError(f"{key}, a table without the column '{missing[0]}'")
-    found: dict[str, str] = {}
-    for row in rows:
-        inside = PurePosixPath(row["file"] or "")
-        if inside.is_absolute() or not inside.parts or ".." in inside.parts:
-            raise ConfigError(
-                f"{key}, where '{row['name']}' has the file '{row['file']}': allowed is a path inside the folder for "
-                "downloads"
-            )
-        found[Path(folder, inside).as_posix()] = row["name"]
-    return found
+        rows = read_pinned_sources(table).values()
+    except SourcesTableError as error:
+        raise ConfigError(f"config key sources_table is '{table}': {error}") from error
+    return {Path(folder, row.file).as_posix(): row for row in rows}
 
 
 def read_prompts(path: Path, key: str) -> list[str]:
@@ -189,7 +174,7 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
                 _check_dataset_files(f"config key {section}.{name}", dataset, root, known, config.sources_table)
 
 
-def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Mapping[str, str], table: str) -> None:
+def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Mapping[str, PinnedSource], table: str) -> None:
     for name, texts in named_inputs(dataset).items():
         for text in texts:
             found = matching_files([text], root)
