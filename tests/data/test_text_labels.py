@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from whyrobust.data.label_matcher import LabelMatcher
-from whyrobust.data.text_labels import describe_matches, match_records
+from whyrobust.data.text_labels import describe_matches, match_records, sum_matches
 
 CLASSES = pd.DataFrame(
     {
@@ -72,3 +72,26 @@ def test_counts_and_rates_by_class():
     assert described.loc["fire", ["precision", "recall"]].tolist() == [0.5, 0.5]
     with pytest.raises(ValueError, match="share 4"):
         describe_matches(table, match_records(table[:4], MATCHER, ["title"]))
+
+
+def test_matches_of_slices_add_up_to_those_of_their_source():
+    rows = [
+        ("1", "dog", "", [], "dog"),
+        ("2", "flame", "", [], "dog"),
+        ("3", "", "", [], "fire"),
+        ("4", "cat", "", [], None),
+    ]
+    whole = records(*rows)
+
+    def matches(part, source):
+        found = match_records(part, MATCHER, ["title"])
+        table = describe_matches(part, found)
+        table.insert(0, "source", source)
+        return table
+
+    slices = [matches(whole[:1], "web"), matches(whole[1:], "web"), matches(whole[:3], "a third")]
+    summed = sum_matches(slices)
+    assert list(dict.fromkeys(summed["source"])) == ["web", "a third"]
+    for source, expected in (("web", matches(whole, "web")), ("a third", slices[2])):
+        part = summed[summed["source"] == source].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, expected, check_dtype=False)

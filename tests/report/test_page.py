@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.pages import emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
 from whyrobust.report.page_parts import embed_json, pack_rows
+from whyrobust.study.stages import STAGES
 
 WIDTHS = (390, 1280, 2560)
 POINTS = ".mark-symbol path[d]:not([d=''])"
@@ -47,6 +48,15 @@ def test_every_chart_is_drawn(open_page, html):
     # The line, its band, and where both axes are equal.
     assert panel(page).locator(".mark-line path").count() >= 2
     assert panel(page).locator(".mark-area path").count() >= 1
+
+
+def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_page, html):
+    page = open_page(html)
+    rows = page.locator("#made .scroll table").first.locator("tbody tr")
+    cells = rows.evaluate_all("all => all.map(row => [...row.cells].map(cell => cell.firstChild?.textContent ?? ''))")
+    assert [row[1] for row in cells] == [stage.name.replace("_", " ") for stage in STAGES]
+    (trained,) = (row for row in cells if row[1] == "train run")
+    assert trained[2:] == ["assemble captions, match text, draw subset", "12", "120.0", "100.0 %", "100", "900"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)

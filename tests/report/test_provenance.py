@@ -1,5 +1,9 @@
 """The record of a finished study."""
 
+from types import SimpleNamespace
+
+import pandas as pd
+
 from whyrobust.report import provenance
 
 
@@ -18,3 +22,22 @@ def test_a_record_shows_no_password():
     shown = provenance.without_secrets(config)
     assert "secret" not in str(shown) and shown["seeds"] == [0, 1]
     assert set(shown["test_sets"]["objectnet"]) == {"password", "sets"}
+
+
+def test_every_source_is_licensed_but_no_excluded_set():
+    file = SimpleNamespace(name="archive", citation="Somebody 2024", licence="MIT")
+    icon_sets = pd.DataFrame(
+        [("kept", "a team", "web", "Apache-2.0"), ("left out", "a team", "excluded", "MIT")],
+        columns=["set", "team", "part", "licence"],
+    )
+    licences = provenance.list_licences([file], icon_sets)
+    assert licences["name"].tolist() == ["archive", "kept"]
+    assert licences["by"].tolist() == ["Somebody 2024", "a team"]
+    assert licences["part"].tolist() == ["downloaded", "web"]
+    assert list(provenance.list_licences([], None)) == ["name", "by", "part", "licence"]
+
+
+def test_images_are_counted_for_the_stages_that_process_them():
+    accuracy = pd.DataFrame({"test_set": ["v2", "sketch", "v2", "v2@sketch"], "images": [100, 20, 100, 10]})
+    counts = provenance.count_images(5_000, accuracy, ["v2", "sketch"], pd.DataFrame({"drawn": [7, 3]}), 2)
+    assert counts["train_run"] == 5_000 and counts["embed_test_sets"] == 240 and counts["decontaminate"] == 10
