@@ -21,7 +21,7 @@ from whyrobust.analysis.effects import attribute_causes, summarise_causes
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.evaluation.scoring import predict
-from whyrobust.study.plan import Comparison
+from whyrobust.study.comparisons import Comparison
 from whyrobust.training.loop import TrainingError
 
 #: Accuracies over a few images, the ends among them more often than chance, or none at all.

@@ -1,7 +1,7 @@
 """A study of known truth: one of five causes is real, and the pipeline must find that one and clear the others.
 
 Whether each image is right is simulated, and all after that is the package's own: accuracies and their draws
-(`resample_accuracies`), the line and effective robustness (`measure_shift`), pairs (`match_pairs`) and intervals
+(`resample_accuracies`), the line and effective robustness (`measure_shift`), pairs (`pair_rows`) and intervals
 (`measure_effect`). Cut for speed, with no part in an effect: the band of the line has 2 resamples and 2 points, and
 pairs are matched once, since the table of runs is the same in all simulations. Draws are 100 rather than 1,000, which
 adds a little noise to the variance that test images cause. Each simulation has one real cause, the five in turn: so
@@ -19,9 +19,10 @@ from scipy.special import ndtri
 
 from whyrobust.analysis.bootstrap import resample_accuracies
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_shift
-from whyrobust.analysis.effects import match_pairs, measure_effect
+from whyrobust.analysis.effects import measure_effect
 from whyrobust.analysis.scales import from_scale
 from whyrobust.analysis.verdicts import judge_effect
+from whyrobust.study.comparisons import Pair, pair_rows
 
 SEEDS = (0, 1, 2)
 IMAGES = 600
@@ -85,10 +86,11 @@ HAS_CAUSE = {
 }
 
 
-def pairs_of(cause: str) -> pd.DataFrame:
+def pairs_of(cause: str) -> list[Pair]:
     start, end, where = COMPARISONS[cause]
     changed = set(start).union(*(FOLLOWS.get(name, set()) for name in start))
-    return match_pairs(RUNS, start, end, where, [name for name in PROPERTIES if name not in changed])
+    matched = [name for name in PROPERTIES if name not in changed]
+    return pair_rows(RUNS.to_dict("records"), start, end, where, matched)
 
 
 PAIRS = {cause: pairs_of(cause) for cause in COMPARISONS}
@@ -159,9 +161,15 @@ def simulate(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     return result.measurement.points, result.measurement.draws
 
 
-def interval_of_draws_alone(pairs: pd.DataFrame, draws: np.ndarray) -> np.ndarray:
+def sides(pairs: list[Pair]) -> tuple[list[int], list[int]]:
+    """The rows of both sides of pairs."""
+    return [pair.start for pair in pairs], [pair.end for pair in pairs]
+
+
+def interval_of_draws_alone(pairs: list[Pair], draws: np.ndarray) -> np.ndarray:
     """The broken interval: percentiles over draws of the mean over pairs, as if other seeds did the same."""
-    difference = draws[:, pairs["end"]] - draws[:, pairs["start"]]
+    start, end = sides(pairs)
+    difference = draws[:, end] - draws[:, start]
     return np.nanquantile(difference.mean(axis=1), [0.025, 0.975])
 
 
@@ -175,15 +183,16 @@ def run_simulations() -> pd.DataFrame:
         for cause, pairs in PAIRS.items():
             truth = EFFECT_POINTS if cause == real else 0.0
             effect = measure_effect(pairs, points, draws)
-            low, high = interval_of_draws_alone(pairs, draws)
+            low, high = effect.interval()
+            broken_low, broken_high = interval_of_draws_alone(pairs, draws)
             rows.append(
                 {
                     "cause": cause,
                     "is_real": cause == real,
-                    "error": effect.effect_points - truth,
-                    "covered": effect.low_points <= truth <= effect.high_points,
-                    "found": judge_effect(effect.effect_points, effect.low_points, effect.high_points) == "raises",
-                    "covered_by_broken": low <= truth <= high,
+                    "error": effect.effect - truth,
+                    "covered": low <= truth <= high,
+                    "found": judge_effect(effect.effect, low, high) == "raises",
+                    "covered_by_broken": broken_low <= truth <= broken_high,
                 }
             )
     return pd.DataFrame(rows)
@@ -199,7 +208,8 @@ def test_the_contrasts_change_what_they_say_and_match_the_rest():
     }
     for cause, pairs in PAIRS.items():
         for other, has in HAS_CAUSE.items():
-            differs = has[pairs["end"]].astype(int) - has[pairs["start"]]
+            start, end = sides(pairs)
+            differs = has[end].astype(int) - has[start]
             assert (differs == (cause == other)).all(), (cause, other)
 
 

@@ -1,4 +1,4 @@
-"""Grids become runs, runs get heads, and comparisons find their pairs."""
+"""Grids become runs, and runs get heads."""
 
 import itertools
 import re
@@ -8,11 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whyrobust.study.plan import (
-    Comparison,
     Head,
     PlanError,
-    count_pairs,
-    evaluated_rows,
     expand_grid,
     name_pattern,
     plan_heads,
@@ -26,14 +23,6 @@ CLIP = {"objective": "clip", "caption": "title", "source": "web", "train_images"
 def make(grids, **changes):
     values = {"seeds": [0, 1], "model": "icon_cnn", "samples_seen": 10, "standard": {"objective": "cross_entropy"}}
     return plan_runs(grids, **(values | changes))
-
-
-def rows_of(runs, fitted=()):
-    return evaluated_rows(runs, {run.run: plan_heads(run, ["ensemble", "name"], fitted) for run in runs})
-
-
-def compare(start, end, where=None):
-    return Comparison("c", "n", start, end, where or {}, "")
 
 
 def test_a_grid_has_every_combination_once():
@@ -103,39 +92,6 @@ def test_heads_main_first_and_each_once():
     ]
     (run,) = make([{"objective": "supcon", "source": "web", "train_images": 5, "seed": 0}])
     assert plan_heads(run, ["ensemble"], fitted)[0] == Head("linear_probe", "", "own", True)
-
-
-def test_pairs_differ_only_in_what_the_comparison_changes():
-    rows = rows_of(make([LABELS, CLIP]))
-    assert count_pairs(compare({"source": "studio"}, {"source": "web"}), rows) == 4
-    by_objective = compare(
-        {"objective": "cross_entropy", "caption": "", "labels": "annotated"},
-        {"objective": "clip", "caption": "title", "labels": ""},
-    )
-    assert count_pairs(by_objective, rows) == 2
-    assert "supervision" not in by_objective.matched and "source" in by_objective.matched
-
-
-def test_heads_are_compared_within_a_run_where_they_are_named():
-    rows = rows_of(make([LABELS, CLIP]), [{"head": "linear_probe", "fitted_on": "own", "where": {"source": "web"}}])
-    between = compare(
-        {"head": "zero_shot", "prompts": "ensemble", "fitted_on": ""},
-        {"head": "linear_probe", "prompts": "", "fitted_on": "own"},
-    )
-    assert count_pairs(between, rows) == 2
-    through = compare({"train_images": 5}, {"train_images": 9}, {"head": "linear_probe", "objective": "cross_entropy"})
-    assert count_pairs(through, rows) == 2
-    assert count_pairs(compare({"prompts": "name"}, {"prompts": "ensemble"}, {"head": "zero_shot"}), rows) == 2
-
-
-def test_a_comparison_with_two_candidates_or_with_itself_is_an_error():
-    rows = rows_of(make([LABELS, CLIP, CLIP | {"caption": "template"}]))
-    with pytest.raises(PlanError, match="2 runs"):
-        count_pairs(
-            compare({"objective": "cross_entropy", "caption": "", "labels": "annotated"},
-                    {"objective": "clip", "caption": ["title", "template"], "labels": ""}), rows)  # fmt: skip
-    with pytest.raises(PlanError, match="differ"):
-        count_pairs(compare({"source": "web"}, {"source": ["web"]}), rows)
 
 
 @given(st.lists(st.text("ab-.|", max_size=6), max_size=8), st.text("ab-.|", max_size=6))

@@ -117,7 +117,7 @@ def regress_causes(
     three seeds whose effects differ and a claim of 95 % (300 repeats, tests/test_regression.py repeats it), it covers
     the truth 95 % of the time, HC3 over rows 77 to 81 %, the sandwich over three seeds with normal quantiles 81 %,
     the sandwich over runs 72 to 77 %. The price is width: t is 4.3 with three seeds. The interval speaks of other
-    seeds on the same test images; what other images would do is only in `whyrobust.analysis.effects.measure_effect`.
+    seeds on the same test images; what other images would do is only in `whyrobust.analysis.effects.estimate_variance`.
 
     What cannot be known is said. A term that does not vary, or that is an exact combination of others, has an
     empty estimate and a note that names these others; the remaining estimates do not depend on it. In a study

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
+from whyrobust.study.comparisons import Comparison, match_pairs
 from whyrobust.study.config import Config
 from whyrobust.study.data_kinds import ICON_PARTS, Icons, Mixture, View
 from whyrobust.study.dataset_settings import Source, TestSet
@@ -18,12 +19,10 @@ from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.input_files import check_files, count_covered_classes, read_class_counts
 from whyrobust.study.plan import (
     OWN,
-    Comparison,
     Head,
     Plan,
     PlanError,
     Run,
-    count_pairs,
     evaluated_rows,
     matches,
     plan_heads,
@@ -290,7 +289,7 @@ def check_comparisons(
         key = f"config key causes.{comparison.cause}[{position[comparison.cause]}] ('{comparison.name}')"
         position[comparison.cause] += 1
         try:
-            pairs = count_pairs(comparison, rows)
+            pairs = match_pairs(comparison, rows)
         except PlanError as error:
             raise ConfigError(f"{key}: {error}") from error
         if not pairs:

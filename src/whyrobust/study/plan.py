@@ -9,30 +9,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whyrobust.study.heads_table import HEADS
 from whyrobust.study.objectives_table import OBJECTIVES
 
+if TYPE_CHECKING:
+    from whyrobust.study.comparisons import Comparison
+
 #: ``fitted_on`` of a head that was fitted on the run's own subset.
 OWN = "own"
-
-#: What both runs of a compared pair must share, unless the comparison itself changes it.
-MATCHED_FIELDS = (
-    "source",
-    "train_images",
-    "seed",
-    "objective",
-    "supervision",
-    "caption",
-    "labels",
-    "pretrained_by",
-    "model",
-    "samples_seen",
-)
 
 #: What tells the heads of a run apart.
 HEAD_FIELDS = ("head", "prompts", "fitted_on")
@@ -135,14 +123,15 @@ def _endings_pattern(endings: Sequence[Sequence[str]]) -> str:
     return f"(?:{'|'.join(branches)})" if branches != [""] else ""
 
 
-def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - a config value
+def as_list(value: Any) -> list[Any]:  # noqa: ANN401 - a config value
+    """Return a value of the config, or the list of values that is given in its place, as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def expand_grid(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every combination of the listed values of ``entry``, in the order written."""
     keys = list(entry)
-    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(_as_list(entry[k]) for k in keys))]
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(as_list(entry[k]) for k in keys))]
 
 
 def _check_supervision(values: Mapping[str, Any], key: str) -> None:
@@ -250,7 +239,7 @@ def plan_pretrained(entries: Sequence[Mapping[str, Any]]) -> list[Run]:
 
 def matches(values: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     """Whether ``values`` has, for every field of ``condition``, the value or one of the values asked for."""
-    return all(values[key] in _as_list(allowed) for key, allowed in condition.items())
+    return all(values[key] in as_list(allowed) for key, allowed in condition.items())
 
 
 def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapping[str, Any]]) -> list[Head]:
@@ -272,45 +261,8 @@ def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapp
     for entry in fitted_heads:
         # The images that a published model was trained on are not here, so nothing is fitted on them.
         if not run.published and matches(run.as_row(), entry.get("where", {})):
-            heads += [(entry["head"], "", place) for place in _as_list(entry["fitted_on"])]
+            heads += [(entry["head"], "", place) for place in as_list(entry["fitted_on"])]
     return [Head(*head, main=number == 0) for number, head in enumerate(dict.fromkeys(heads))]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One controlled comparison of a cause: pairs of runs that differ as said and are equal in all else.
-
-    Where the comparison names a head, every head of a run takes part; where it names none, only its main head.
-    """
-
-    cause: str
-    name: str
-    start: Mapping[str, Any]
-    end: Mapping[str, Any]
-    where: Mapping[str, Any]
-    holds_fixed: str
-
-    @property
-    def changed(self) -> frozenset[str]:
-        """Fields in which the two sides may differ; supervision follows from the objective."""
-        changed = set(self.start) | set(self.end)
-        return frozenset(changed | ({"supervision"} if "objective" in changed else set()))
-
-    @property
-    def names_heads(self) -> bool:
-        """Whether the comparison is between heads, or through a head other than the main one."""
-        return bool({*self.start, *self.end, *self.where} & set(HEAD_FIELDS))
-
-    @property
-    def condition(self) -> Mapping[str, Any]:
-        """What both sides must be, the main head among it where no head is named."""
-        return self.where if self.names_heads else {"main": True} | dict(self.where)
-
-    @property
-    def matched(self) -> tuple[str, ...]:
-        """Fields in which the two sides of a pair are equal."""
-        fields_of_row = (*MATCHED_FIELDS, *HEAD_FIELDS) if self.names_heads else MATCHED_FIELDS
-        return tuple(name for name in fields_of_row if name not in self.changed)
 
 
 @dataclass(frozen=True)
@@ -338,30 +290,3 @@ def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> 
         heads: heads of each run, by its name.
     """
     return [row | vars(head) for run in runs for row in [run.as_row()] for head in heads[run.run]]
-
-
-def count_pairs(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many pairs of planned rows (`evaluated_rows`) a comparison has.
-
-    Raises:
-        PlanError: a side has two candidates for one pair, or a row would pair with itself.
-    """
-    sides: list[dict[tuple[Any, ...], list[str]]] = []
-    for condition in (comparison.start, comparison.end):
-        found: dict[tuple[Any, ...], list[str]] = defaultdict(list)
-        for row in rows:
-            if matches(row, comparison.condition) and matches(row, condition):
-                name = " ".join(str(row[field]) for field in ("run", *HEAD_FIELDS) if row[field])
-                found[tuple(row[name] for name in comparison.matched)].append(name)
-        sides.append(found)
-    pairs = sides[0].keys() & sides[1].keys()
-    for key in pairs:
-        for side, found in zip(("from", "to"), sides, strict=True):
-            if len(found[key]) > 1:
-                raise PlanError(
-                    f"'{side}' fits {len(found[key])} runs that could stand in one pair, for example "
-                    f"{' and '.join(found[key][:2])}: name another field in '{side}' or 'where'"
-                )
-        if sides[0][key] == sides[1][key]:
-            raise PlanError(f"'from' and 'to' both choose {sides[0][key][0]}: make them differ")
-    return len(pairs)

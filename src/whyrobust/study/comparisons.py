@@ -1,0 +1,161 @@
+"""Controlled comparisons: which evaluated runs form the pairs that a cause is judged by.
+
+Planning counts the pairs of planned runs with `match_pairs`, the analysis matches measured runs with the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from whyrobust.study.plan import HEAD_FIELDS, PlanError, as_list
+from whyrobust.study.table_cells import is_empty
+
+#: What both runs of a pair must share, unless the comparison itself changes it.
+MATCHED_FIELDS = (
+    "source",
+    "train_images",
+    "seed",
+    "objective",
+    "supervision",
+    "caption",
+    "labels",
+    "pretrained_by",
+    "model",
+    "samples_seen",
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One controlled comparison of a cause: pairs of runs that differ as said and are equal in all else.
+
+    Where the comparison names a head, every head of a run takes part; where it names none, only its main head.
+
+    Attributes:
+        cause: that is judged.
+        name: the comparison in words.
+        start: field -> value or list of values of the side to start from (``from`` in the config).
+        end: the same of the other side (``to`` in the config).
+        where: the same for both sides.
+        holds_fixed: what it holds fixed, in words.
+    """
+
+    cause: str
+    name: str
+    start: Mapping[str, Any]
+    end: Mapping[str, Any]
+    where: Mapping[str, Any]
+    holds_fixed: str
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """Fields in which the two sides may differ; supervision follows from the objective."""
+        changed = set(self.start) | set(self.end)
+        return frozenset(changed | ({"supervision"} if "objective" in changed else set()))
+
+    @property
+    def names_heads(self) -> bool:
+        """Whether the comparison is between heads, or through a head other than the main one."""
+        return bool({*self.start, *self.end, *self.where} & set(HEAD_FIELDS))
+
+    @property
+    def condition(self) -> Mapping[str, Any]:
+        """What both sides must be, the main head among it where no head is named."""
+        return self.where if self.names_heads else {"main": True} | dict(self.where)
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """Fields in which the two sides of a pair are equal."""
+        fields_of_row = (*MATCHED_FIELDS, *HEAD_FIELDS) if self.names_heads else MATCHED_FIELDS
+        return tuple(name for name in fields_of_row if name not in self.changed)
+
+
+class Pair(NamedTuple):
+    """Two evaluated runs that are compared, as positions in the list of rows, and the seed that they share."""
+
+    start: int
+    end: int
+    seed: Any
+
+
+def match_pairs(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """Return the pairs of a comparison, as `pair_rows`."""
+    return pair_rows(rows, comparison.start, comparison.end, comparison.condition, comparison.matched)
+
+
+def pair_rows(
+    rows: Sequence[Mapping[str, Any]],
+    start: Mapping[str, Any],
+    end: Mapping[str, Any],
+    where: Mapping[str, Any],
+    matched: Sequence[str],
+) -> list[Pair]:
+    """Pair the evaluated runs of two sides that agree in everything that must be held fixed.
+
+    Args:
+        rows: one for each evaluated run (a run with a head and a prompt set), planned or measured, with the fields
+            that the other arguments name and ``seed``. Missing values and empty text count as equal.
+        start: field -> value, or list of allowed values, of the side to start from.
+        end: the same for the other side.
+        where: the same for both sides.
+        matched: fields that must be equal within a pair. The seed always is, named or not.
+
+    Returns:
+        The pairs, ordered by position.
+
+    Raises:
+        PlanError: the rows lack a field, a side has two candidates for one pair, or a row would pair with itself.
+    """
+    keys = tuple(dict.fromkeys([*matched, "seed"]))
+    unknown = sorted({*start, *end, *where, *keys} - rows[0].keys()) if rows else []
+    if unknown:
+        raise PlanError(f"the comparison names the fields {unknown}, which runs lack: they have {sorted(rows[0])}")
+    common = _select(rows, range(len(rows)), where)
+    sides = [_group(rows, _select(rows, common, side), keys) for side in (start, end)]
+    pairs = []
+    for key in sides[0]:
+        if key not in sides[1]:
+            continue
+        for name, side in zip(("from", "to"), sides, strict=True):
+            if len(side[key]) > 1:
+                raise PlanError(
+                    f"'{name}' fits {len(side[key])} runs that could stand in one pair, for example "
+                    f"{' and '.join(_describe(rows[position]) for position in side[key][:2])}: "
+                    f"name another field in '{name}' or 'where'"
+                )
+        (first,), (second,) = (side[key] for side in sides)
+        if first == second:
+            raise PlanError(f"'from' and 'to' both choose {_describe(rows[first])}: make them differ")
+        pairs.append(Pair(first, second, rows[first]["seed"]))
+    return sorted(pairs, key=lambda pair: pair[:2])
+
+
+def _select(rows: Sequence[Mapping[str, Any]], positions: Sequence[int], condition: Mapping[str, Any]) -> Sequence[int]:
+    """Return the positions of rows that have an allowed value in each field of a condition."""
+    for field, allowed in condition.items():
+        accepted = {_normal(value) for value in as_list(allowed)}
+        positions = [position for position in positions if _normal(rows[position][field]) in accepted]
+    return positions
+
+
+def _group(
+    rows: Sequence[Mapping[str, Any]], positions: Sequence[int], keys: Sequence[str]
+) -> dict[tuple[Any, ...], list[int]]:
+    """Group positions of rows by the values of the key fields."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position in positions:
+        row = rows[position]
+        groups.setdefault(tuple(_normal(row[key]) for key in keys), []).append(position)
+    return groups
+
+
+def _normal(value: Any) -> Any:  # noqa: ANN401 - a cell of a table
+    """Return a cell so that cells that mean the same are equal: missing values and empty text are all None."""
+    return None if is_empty(value) else value
+
+
+def _describe(row: Mapping[str, Any]) -> str:
+    """Name an evaluated run: the run, and its head as far as it is given."""
+    return " ".join(str(row[field]) for field in ("run", *HEAD_FIELDS) if not is_empty(row.get(field)))
