@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from tools.write_published import PAGE, fill
 from whyrobust.analysis.published_effects import (
     LOWERS,
     MEAN,
@@ -194,3 +195,8 @@ def test_undocumented_models_and_their_fields(tables):
     assert "resnet50.fb_swsl_ig1b_ft_in1k" not in table.index
     used = pd.concat([tables["pairs"]["model_control"], tables["pairs"]["model_treatment"]])
     assert not set(used) & set(table.index)
+
+
+def test_the_page_has_the_tables_of_today(tables):
+    text = PAGE.read_text(encoding="utf-8")
+    assert fill(text, tables) == text, "run python -m tools.write_published"
