@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from whyrobust.data import records
@@ -163,11 +163,13 @@ def as_chunks(uids, length):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    table=st.lists(st.integers(0, 30).map(str), unique=True),
-    wanted=st.lists(st.integers(0, 30).map(str), max_size=60),
+    table=st.permutations(list(map(str, range(31)))).flatmap(lambda uids: st.integers(0, 31).map(lambda n: uids[:n])),
+    wanted=st.lists(st.integers(0, 35).map(str), max_size=8) | st.lists(st.integers(0, 35).map(str), max_size=60),
     chunk=st.integers(1, 7),
     at_a_time=st.integers(1, 7),
 )
+@example(table=["0", "1", "2"], wanted=list(map(str, range(9, -1, -1))), chunk=4, at_a_time=3)
+@example(table=list(map(str, range(9, -1, -1))), wanted=["1", "8", "1", "x"], chunk=4, at_a_time=3)
 def test_rows_of_uids_are_those_of_a_plain_loop_whatever_is_longer_and_however_it_is_cut(
     table, wanted, chunk, at_a_time
 ):
