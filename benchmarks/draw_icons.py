@@ -47,12 +47,12 @@ def ours(setting: Setting) -> Measured:
     """Draw as the stage does, the start of its processes included."""
     import pandas as pd
 
-    from whyrobust.data.pixel_store import build_images
+    from whyrobust.data.icon_drawing import draw_icons
 
     documents = read_documents(setting)
     drawings = pd.DataFrame({"uid": [str(number) for number in range(len(documents))], "svg": documents})
     began = time.perf_counter()
-    uids, _, _ = build_images(drawings, size=SIDE, pose="plain", seed=0, workers=setting.cores)
+    uids, _, _ = draw_icons(drawings, size=SIDE, pose="plain", seed=0, workers=setting.cores)
     return Measured(len(documents) / (time.perf_counter() - began), {"share drawn": len(uids) / len(documents)})
 
 

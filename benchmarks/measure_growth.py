@@ -87,7 +87,7 @@ def index_images(folder: Path, count: int, cores: int) -> float:
     write_photographs(folder / "index.arrow", pq.read_table(folder / "locations.parquet"), 0)
     store = PhotoStore.open(folder / "index.arrow")
     chosen = np.random.default_rng(0).permutation([f"{row:09d}" for row in range(count)])[: count // 10].tolist()
-    for place in store.locate(store.positions(chosen)):
+    for place in store.locate(store.rows_of(chosen)):
         read_bytes(*place)
     return time.perf_counter() - began
 
@@ -98,15 +98,16 @@ def embed_images(folder: Path, count: int, cores: int) -> float:
     import torch
 
     from benchmarks.pictures import draw_icons
-    from whyrobust.data.photo_store import read_images, study_preprocessing
-    from whyrobust.data.pixel_store import write_images
+    from whyrobust.data.image_stores import read_images
+    from whyrobust.data.pixel_store import write_pixels
+    from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.evaluation.embed import embed_images as embed
     from whyrobust.training.models import build_image_encoder, read_model_config
 
     path = folder / "images.arrow"
     uids = [f"{row:08d}" for row in range(count)]
     if not path.exists():
-        write_images(path, uids, draw_icons(500, 32, seed=0)[np.arange(count) % 500])
+        write_pixels(path, uids, draw_icons(500, 32, seed=0)[np.arange(count) % 500])
         return 0.0
     torch.set_num_threads(cores)
     encoder = build_image_encoder(read_model_config(ROOT / "resources" / "models" / "icon-cnn.json")).eval()

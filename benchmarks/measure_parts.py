@@ -112,7 +112,7 @@ def scoring(setting: Setting) -> Iterator[Part]:
     from open_clip.tokenizer import SimpleTokenizer
 
     from benchmarks.score_zero_shot import ours, prepare
-    from whyrobust.data.photo_store import WHITE_PAGE_MEAN, WHITE_PAGE_STD
+    from whyrobust.data.preprocessing import WHITE_PAGE_MEAN, WHITE_PAGE_STD
     from whyrobust.training.augmentation import normalise_pixels
 
     prepare(setting)
@@ -141,7 +141,7 @@ def drawing(setting: Setting) -> Iterator[Part]:
     import resvg_py
 
     from benchmarks.draw_icons import SIDE, prepare, read_documents
-    from whyrobust.data.pixel_store import draw_svg
+    from whyrobust.data.svg import draw_svg
 
     prepare(setting)
     documents = read_documents(setting)[::8]

@@ -81,13 +81,13 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
         calls.append(("index_images", {
             "wildcards": {},
             "input": {kind: at(kind, name) for kind in ("locations", "pack")},
-            "output": {kind: at(kind, name) for kind in ("images", "ink", "failures")},
+            "output": {kind: at(kind, name) for kind in ("images", "fingerprints", "failures")},
             "params": {"border_pixels": 0}}))  # fmt: skip
     both = ("source", "test")
     outputs = {kind: at(kind, "all") for kind in ("removed", "counts", "pairs", "sizes")}
     calls.append(("decontaminate", {
         "wildcards": {},
-        "input": {kind: [at(kind, name) for name in both] for kind in ("images", "ink", "records")}
+        "input": {kind: [at(kind, name) for name in both] for kind in ("images", "fingerprints", "records")}
         | {f"compared_{kind}": [] for kind in ("removed", "counts", "pairs")},
         "output": outputs | {"kept": [at("kept", name) for name in both]},
         "params": {"sources": ["source"], "test_sets": ["test"], "compared": {}, "near_duplicate": 0.995,

@@ -30,14 +30,17 @@ import yaml
 from PIL import Image, ImageFilter
 
 from whyrobust.data.captions import assemble_captions
+from whyrobust.data.decoding import decode
+from whyrobust.data.fingerprints import fingerprint_drawings, fingerprint_photograph
 from whyrobust.data.label_matcher import LabelMatcher, read_classes
 from whyrobust.data.merge_slices import find_repeats, merge_records
-from whyrobust.data.near_duplicates import best_matches, normalise_ink
-from whyrobust.data.photo_store import decode, study_preprocessing, thumbnail, training_crop, write_photographs
-from whyrobust.data.pixel_store import draw_svg
+from whyrobust.data.near_duplicates import best_matches
+from whyrobust.data.photo_store import write_photographs
+from whyrobust.data.preprocessing import study_preprocessing, training_crop
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import read_records
 from whyrobust.data.subsets import draw_subset
+from whyrobust.data.svg import draw_svg
 from whyrobust.data.text_labels import match_records
 from whyrobust.evaluation.embed import embed_images
 from whyrobust.evaluation.heads import fit_linear_probe
@@ -140,8 +143,8 @@ def measure_pictures(generator: np.random.Generator) -> dict[str, float]:
     """Measure decoding for the check of a data set and for training, comparing thumbnails, and drawing icons."""
     files = [photograph(generator) for _ in range(60)]
     how = study_preprocessing(224, "clip")
-    thumbnails = np.stack([thumbnail(decode(content, at_least=64)) for content in files])
-    ink = np.tile(thumbnails, (100, 1, 1))
+    thumbnails = np.stack([fingerprint_photograph(decode(content, at_least=64)) for content in files])
+    fingerprints = np.tile(thumbnails, (100, 1, 1))
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path fill="none" stroke="#000" stroke-width="2" '
         'd="M3 12l9-9l9 9M5 10v10h14V10M10 20v-6h4v6M{x} 8h2"/></svg>'
@@ -149,12 +152,16 @@ def measure_pictures(generator: np.random.Generator) -> dict[str, float]:
     drawings = [svg.format(x=3 + number % 14) for number in range(1000)]
     torch.set_num_threads(1)
     return {
-        "pictures_checked": rate_of(len(files), lambda: [thumbnail(decode(c, at_least=64)) for c in files]),
+        "pictures_checked": rate_of(
+            len(files), lambda: [fingerprint_photograph(decode(c, at_least=64)) for c in files]
+        ),
         "pictures_cropped": rate_of(
             len(files), lambda: [training_crop(decode(c), how, 0.35, True, generator) for c in files]
         ),
-        "thumbnails_compared": rate_of(len(ink) ** 2, lambda: best_matches(ink, ink)),
-        "icons_drawn": rate_of(len(drawings), lambda: normalise_ink(np.stack([draw_svg(one, 32) for one in drawings]))),
+        "thumbnails_compared": rate_of(len(fingerprints) ** 2, lambda: best_matches(fingerprints, fingerprints)),
+        "icons_drawn": rate_of(
+            len(drawings), lambda: fingerprint_drawings(np.stack([draw_svg(one, 32) for one in drawings]))
+        ),
     }
 
 

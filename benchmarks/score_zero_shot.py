@@ -45,14 +45,14 @@ def prepare(setting: Setting) -> None:
     """Draw the pictures, and make a model with random weights, for both sides in their own form."""
     import torch
 
-    from whyrobust.data.photo_store import study_preprocessing
-    from whyrobust.data.pixel_store import write_images
+    from whyrobust.data.pixel_store import write_pixels
+    from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.training.models import build_two_towers, read_model_config
     from whyrobust.training.weights import open_clip_names, save_weights
 
     classes, count = class_names(), setting.size(20_000, 300)
     pixels = draw_icons(min(count, 2000), SIDE, seed=0)[np.arange(count) % min(count, 2000)]
-    write_images(setting.folder / "images.arrow", [f"{number:06d}" for number in range(count)], pixels)
+    write_pixels(setting.folder / "images.arrow", [f"{number:06d}" for number in range(count)], pixels)
     for number, picture in enumerate(pixels):
         folder = setting.folder / "pictures" / f"{number % len(classes):04d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def prepare(setting: Setting) -> None:
 
 def ours(setting: Setting, sets: int) -> Measured:
     """Embed and score as the stages do; importing and opening the model is left out on both sides."""
-    from whyrobust.data.photo_store import read_images
+    from whyrobust.data.image_stores import read_images
     from whyrobust.evaluation.embed import embed_images
     from whyrobust.evaluation.load_run import open_run
     from whyrobust.evaluation.scoring import predict
@@ -100,7 +100,7 @@ def peer(setting: Setting, sets: int) -> Measured:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, Normalize, ToTensor
 
-    from whyrobust.data.photo_store import WHITE_PAGE_MEAN, WHITE_PAGE_STD
+    from whyrobust.data.preprocessing import WHITE_PAGE_MEAN, WHITE_PAGE_STD
     from whyrobust.training.models import register_image_encoders
 
     torch.set_num_threads(setting.cores)

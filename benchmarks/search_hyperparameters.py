@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
-from whyrobust.data.photo_store import study_preprocessing
 from whyrobust.data.pixel_store import read_pixels
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.data.subsets import draw_subset
 from whyrobust.evaluation.embed import embed_images
 from whyrobust.evaluation.heads import fit_nearest_mean, score_classifier, score_nearest_mean

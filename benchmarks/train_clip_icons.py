@@ -57,7 +57,7 @@ def prepare_with_peer(setting: Setting, model: str, precision: str) -> None:
 
 def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
     """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
-    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.training.batches import ImagesInMemory
     from whyrobust.training.device import ComputeSettings
     from whyrobust.training.models import read_model_config

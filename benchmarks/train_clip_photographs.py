@@ -55,7 +55,7 @@ def prepare(setting: Setting) -> None:
 
 def ours(setting: Setting, precision: str) -> Measured:
     """Measure one run on all cores, which also decode."""
-    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.training.batches import PhotographsOnDisk
     from whyrobust.training.device import ComputeSettings
     from whyrobust.training.models import read_model_config

@@ -49,7 +49,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
     """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
     import torch
 
-    from whyrobust.data.photo_store import study_preprocessing
+    from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.training.batches import ImagesInMemory
     from whyrobust.training.device import ComputeSettings
 

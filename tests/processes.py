@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.batches import BatchSettings, ImagesInMemory

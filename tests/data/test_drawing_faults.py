@@ -13,8 +13,9 @@ import pandas as pd
 import psutil
 import pytest
 
-import whyrobust.data.pixel_store
-from whyrobust.data.pixel_store import DrawingError, build_images, draw_svg
+import whyrobust.data.icon_drawing
+from whyrobust.data.icon_drawing import draw_icons
+from whyrobust.data.svg import DrawingError, draw_svg
 from whyrobust.data.worker_pool import CHUNKS_AHEAD, Death, IsolationError, map_isolated
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 24 24">'
@@ -78,10 +79,10 @@ def test_a_drawing_takes_no_more_than_seconds(name):
 
 
 def test_deadly_drawings_are_left_out_with_a_reason_and_the_others_drawn(monkeypatch):
-    monkeypatch.setattr(whyrobust.data.pixel_store, "DRAWING_SECONDS", 1.5)
+    monkeypatch.setattr(whyrobust.data.icon_drawing, "DRAWING_SECONDS", 1.5)
     good = [(f"good {number}", svg(SQUARE)) for number in range(300)]
     rows = [*good[:10], *DEADLY.items(), *good[10:]]
-    kept, pixels, failures = build_images(pd.DataFrame(rows, columns=["uid", "svg"]), 16, workers=2)
+    kept, pixels, failures = draw_icons(pd.DataFrame(rows, columns=["uid", "svg"]), 16, workers=2)
     assert kept == [uid for uid, _ in good]
     assert (pixels == pixels[0]).all() and pixels[0].min() == 0
     assert failures["uid"].tolist() == list(DEADLY)

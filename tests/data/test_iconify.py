@@ -11,21 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whyrobust.data.iconify import (
-    Icon,
+from whyrobust.data.icon_parts import (
     build_icon_records,
     check_sets,
     choose_held_out_teams,
-    describe,
-    drawing_stem,
+    drawing_name,
     icon_records,
-    in_held_out_share,
+    is_held_out,
+    read_sets,
+    split_by_drawing,
+)
+from whyrobust.data.iconify import (
+    Icon,
+    describe_icon,
     name_in_words,
     read_collections,
     read_icon_sets,
     read_icons,
-    read_sets,
-    split_by_group,
     svg_document,
 )
 from whyrobust.data.label_matcher import LabelMatcher
@@ -156,18 +158,18 @@ def test_turns_and_flips_move_every_point_where_they_should(rotate, h_flip, v_fl
     ],
 )
 def test_styles_of_a_drawing_have_one_stem(name, stem):
-    assert drawing_stem(name) == stem
+    assert drawing_name(name) == stem
 
 
 def test_a_sets_own_suffixes_and_prefixes_are_styles_too():
-    assert drawing_stem("home-sketchy", ["", "sketchy"]) == "home"
-    assert drawing_stem("round-home-two", [], ["round"]) == drawing_stem("home")
-    assert drawing_stem("sketchy", ["sketchy"]) == "sketchy"
+    assert drawing_name("home-sketchy", ["", "sketchy"]) == "home"
+    assert drawing_name("round-home-two", [], ["round"]) == drawing_name("home")
+    assert drawing_name("sketchy", ["sketchy"]) == "sketchy"
 
 
 @given(st.text(st.sampled_from("ab2-_ "), max_size=12))
 def test_a_stem_is_never_empty_for_a_name(name):
-    assert drawing_stem(name) or not name
+    assert drawing_name(name) or not name
     assert name_in_words(name).split() == [word for word in re.split("[-_ ]+", name) if word]
 
 
@@ -206,7 +208,7 @@ def test_title_description_and_tags_say_different_things():
 
 def test_a_description_needs_no_more_than_a_title():
     icon_set = {"prefix": "s", "info": {"name": "S", "palette": True, "category": "Emoji"}, "icons": {}}
-    assert describe("a", icon_set) == "S by an unnamed author, licence not given. Emoji, in colour"
+    assert describe_icon("a", icon_set) == "S by an unnamed author, licence not given. Emoji, in colour"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,7 @@ def test_what_is_no_single_drawing_is_left_out(body):
 
 def test_no_group_is_on_both_sides_and_the_share_is_met():
     records = pd.DataFrame({"group": [f"g{i // 3}" for i in range(6000)]})
-    stay, held_out = split_by_group(records, 0.2, 1)
+    stay, held_out = split_by_drawing(records, 0.2, 1)
     assert set(stay["group"]).isdisjoint(held_out["group"])
     assert len(stay) + len(held_out) == 6000
     assert 0.17 < held_out["group"].nunique() / 2000 < 0.23
@@ -239,19 +241,19 @@ def test_no_group_is_on_both_sides_and_the_share_is_met():
 
 def test_the_split_depends_on_the_seed_and_not_on_the_other_records():
     groups = [f"g{i}" for i in range(200)]
-    chosen = [{g for g in groups if in_held_out_share(g, 0.5, seed)} for seed in (0, 1)]
+    chosen = [{g for g in groups if is_held_out(g, 0.5, seed)} for seed in (0, 1)]
     assert chosen[0] != chosen[1]
     half = pd.DataFrame({"group": groups[::-2]})
-    assert set(split_by_group(half, 0.5, 0)[1]["group"]) == chosen[0] & set(groups[::-2])
+    assert set(split_by_drawing(half, 0.5, 0)[1]["group"]) == chosen[0] & set(groups[::-2])
 
 
 def test_shares_at_the_ends_and_beyond():
     records = pd.DataFrame({"group": ["a", "b"]})
-    assert len(split_by_group(records, 0.0)[1]) == 0
-    assert len(split_by_group(records, 1.0)[0]) == 0
-    assert [len(part) for part in split_by_group(records[:0])] == [0, 0]
+    assert len(split_by_drawing(records, 0.0)[1]) == 0
+    assert len(split_by_drawing(records, 1.0)[0]) == 0
+    assert [len(part) for part in split_by_drawing(records[:0])] == [0, 0]
     with pytest.raises(ValueError, match=r"1\.5"):
-        split_by_group(records, 1.5)
+        split_by_drawing(records, 1.5)
 
 
 # ------------------------------------------------------------------------------------- the archive

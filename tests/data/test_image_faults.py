@@ -15,17 +15,11 @@ from PIL import Image
 
 from tests.data.test_photo_store import ODD, encoded, picture
 from whyrobust.data.archives import LocationError, list_folder, write_locations
-from whyrobust.data.photo_store import (
-    PhotographError,
-    Preprocessing,
-    check_photographs,
-    decode,
-    preprocess,
-    read_picture,
-    thumbnail,
-    training_crop,
-)
-from whyrobust.data.pixel_store import check_failure_share
+from whyrobust.data.dataset_checks import check_failure_share
+from whyrobust.data.decoding import PhotographError, decode, read_picture
+from whyrobust.data.fingerprints import fingerprint_photograph
+from whyrobust.data.photo_store import check_photographs
+from whyrobust.data.preprocessing import Preprocessing, preprocess, training_crop
 
 SAMPLES = [make(picture()) for make in ODD.values()] + [
     encoded(picture(), kind, **options)
@@ -66,7 +60,7 @@ def test_damaged_bytes_are_a_picture_or_a_reason(content, border, at_least):
     else:
         assert image.mode == "RGB"
         assert preprocess(image, Preprocessing(16)).shape == (16, 16, 3)
-        assert np.isfinite(thumbnail(image)).all()
+        assert np.isfinite(fingerprint_photograph(image)).all()
 
 
 def png_of(width, height, rows=b""):
@@ -154,9 +148,9 @@ def test_a_folder_of_every_kind_is_counted_picture_by_picture(tmp_path):
     locations = pq.read_table(tmp_path / "l.parquet").filter(
         [name.endswith((".jpg", ".png")) for name in pq.read_table(tmp_path / "l.parquet")["uid"].to_pylist()]
     )
-    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "ink.npy")
+    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "fingerprints.npy")
     assert set(failures["uid"]) == set(bad) and (failures["reason"].str.len() > 10).all()
-    assert int(decodes.sum()) == len(np.load(tmp_path / "ink.npy")) == len(good)
+    assert int(decodes.sum()) == len(np.load(tmp_path / "fingerprints.npy")) == len(good)
     with pytest.raises(ValueError, match=r"6 of 15 images failed \(40\.0%, allowed 1\.0%\): .*e\.g\."):
         check_failure_share(failures, len(locations), 0.01)
     check_failure_share(failures, len(locations), 0.4)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whyrobust.data.choose_classes import choose_classes
 from whyrobust.data.label_matcher import (
     LabelMatcher,
-    choose_classes,
-    match_labels,
     other_nouns,
     plural_forms,
     read_classes,
@@ -95,8 +94,8 @@ def test_single_needs_one_class_and_first_takes_the_first():
     assert MATCHER.label_of("nothing", "first") is None
     with pytest.raises(ValueError, match="most"):
         MATCHER.label_of("a cat", "most")
-    assert match_labels(["dog", "dog cat"], MATCHER) == ["dog", None]
-    assert match_labels(["dog", "dog cat"], MATCHER, "first") == ["dog", "dog"]
+    assert [MATCHER.label_of(text) for text in ("dog", "dog cat")] == ["dog", None]
+    assert [MATCHER.label_of(text, "first") for text in ("dog", "dog cat")] == ["dog", "dog"]
 
 
 def test_other_nouns_make_a_text_about_more_than_one_thing():

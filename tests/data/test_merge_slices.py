@@ -200,8 +200,8 @@ def test_tables_are_the_same_for_any_number_of_slices(studies):
             table, other = (one.sort_values("what", ignore_index=True) for one in (table, other))
         pd.testing.assert_frame_equal(table, other, obj=name)
     for name in ("mine", "yfcc", "shift"):
-        ink = [np.load(studies[number] / "images" / f"{name}_ink.npy") for number in (1, 3)]
-        assert np.array_equal(*ink) and len(ink[0]) == len(whole[f"{name}.arrow"])
+        fingerprints = [np.load(studies[number] / "images" / f"{name}_fingerprints.npy") for number in (1, 3)]
+        assert np.array_equal(*fingerprints) and len(fingerprints[0]) == len(whole[f"{name}.arrow"])
 
 
 def test_a_repeat_in_another_slice_is_left_out_and_one_is_cut_off_where_it_came_first(studies):
@@ -223,18 +223,18 @@ def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_pat
               {name: files[name] for name in ("records", "locations", "pack", "counts", "presence")},
               covered=None, slice=asdict(part), settings=settings, reader=DATA_KINDS["webdataset"].reader)  # fmt: skip
         stage("index_images", {}, {name: files[name] for name in ("locations", "pack")},
-              {name: files[name] for name in ("images", "ink", "failures")}, border_pixels=0)  # fmt: skip
+              {name: files[name] for name in ("images", "fingerprints", "failures")}, border_pixels=0)  # fmt: skip
         made[part.number] = files
     sizes = [len(pd.read_parquet(files["records"])) for files in made.values()]
     assert sizes == [0, 6, 6]
     inputs = {name: [files[name] for files in made.values()] for name in made[1]}
     outputs = files_of_slice(tmp_path / "merged")
-    outputs = {name: outputs[name] for name in ("records", "counts", "images", "ink", "failures")}
+    outputs = {name: outputs[name] for name in ("records", "counts", "images", "fingerprints", "failures")}
     stage("join_slices", {"photo_dataset": "mine"}, inputs, outputs, keeps_first_of_repeats=False,
           whole_size={"expected": None, "allow_short": False}, allowed_failure_share=0.1)  # fmt: skip
-    assert len(pd.read_parquet(outputs["records"])) == 12 and len(np.load(outputs["ink"])) == 11
+    assert len(pd.read_parquet(outputs["records"])) == 12 and len(np.load(outputs["fingerprints"])) == 11
     store = PhotoStore.open(outputs["images"])
-    rows = store.positions(["mine/1/0006", "mine/0/0001", "gone"])
+    rows = store.rows_of(["mine/1/0006", "mine/0/0001", "gone"])
     assert rows.tolist() == [6, 1, -1]
     assert [place[0] for place in store.locate(rows[:2])] == shards[::-1]
 
@@ -244,14 +244,15 @@ def test_slices_of_training_images_find_the_twins_that_all_together_find(stage, 
     results = studies[1]
 
     def files(name):
-        return {"images": str(results / "images" / f"{name}.arrow"), "ink": str(results / "images" / f"{name}_ink.npy"),
+        images = results / "images"
+        return {"images": str(images / f"{name}.arrow"), "fingerprints": str(images / f"{name}_fingerprints.npy"),
                 "records": str(results / "records" / f"{name}.parquet")}  # fmt: skip
 
     test, source, outcome = files("shift"), files("mine"), {}
     common = {"test_sets": ["shift"], "near_duplicate": 0.5, "repeat": None}
     compared = {kind: [str(tmp_path / f"{number}_{kind}.parquet") for number in (1, 2, 3)]
                 for kind in ("removed", "counts", "pairs")}  # fmt: skip
-    monkeypatch.setattr(near_duplicates, "TRAINING_IMAGES_A_CHUNK", 5)
+    monkeypatch.setattr(near_duplicates, "TRAINING_IMAGES_PER_CHUNK", 5)
     for number, part in enumerate(slices_of("mine", 3)):
         tests = {f"test_{key}": [value] for key, value in test.items()}
         stage("compare_images", {}, source | tests, {kind: paths[number] for kind, paths in compared.items()},

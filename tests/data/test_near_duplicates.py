@@ -9,15 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from whyrobust.data.fingerprints import exact_hashes, fingerprint_drawings
 from whyrobust.data.near_duplicates import (
     best_matches,
     borderline_pairs,
     decontaminate,
     decontaminate_in_chunks,
     duplicates_within,
-    exact_hashes,
-    find_near_duplicates,
-    normalise_ink,
 )
 
 
@@ -45,7 +43,7 @@ def canvas_of(images: np.ndarray) -> np.ndarray:
 
 
 def plain_normalise(image: np.ndarray) -> np.ndarray:
-    """Do what normalise_ink does, slowly: each target pixel is sampled by the triangle filter by hand."""
+    """Do what fingerprint_drawings does, slowly: each target pixel is sampled by the triangle filter by hand."""
     darkness = [[math.sqrt(sum((255.0 - float(c)) ** 2 for c in pixel) / 3) for pixel in row] for row in image]
     peak = max(max(row) for row in darkness)
     if peak == 0:
@@ -84,19 +82,19 @@ def test_ink_equals_a_plain_reference():
     wide[10:16, 3:33] = (200, 40, 0)
     images.append(wide)
     images.append(np.full((40, 40, 3), 255, np.uint8))
-    ink = normalise_ink(np.stack(images))
-    assert ink.dtype == np.float32
-    for image, found in zip(images, ink, strict=True):
+    fingerprints = fingerprint_drawings(np.stack(images))
+    assert fingerprints.dtype == np.float32
+    for image, found in zip(images, fingerprints, strict=True):
         np.testing.assert_allclose(found, plain_normalise(image), atol=2e-4)
 
 
 def test_ink_does_not_depend_on_its_neighbours_or_on_place():
     images = canvas_of(blobs(5, seed=2))
-    together = normalise_ink(images)
+    together = fingerprint_drawings(images)
     for index in range(5):
-        np.testing.assert_array_equal(normalise_ink(images[index : index + 1])[0], together[index])
+        np.testing.assert_array_equal(fingerprint_drawings(images[index : index + 1])[0], together[index])
     moved = np.stack([on_canvas(image, 24, 24, 0) for image in blobs(5, seed=2)])
-    np.testing.assert_allclose(normalise_ink(moved), together, atol=1e-6)
+    np.testing.assert_allclose(fingerprint_drawings(moved), together, atol=1e-6)
 
 
 def test_yellow_is_ink_and_its_inner_drawing_counts():
@@ -104,15 +102,15 @@ def test_yellow_is_ink_and_its_inner_drawing_counts():
     face[0, 4:28, 4:28] = (255, 220, 0)
     eyes = face.copy()
     eyes[0, 8:14, 8:12] = eyes[0, 8:14, 20:24] = 0
-    ink = normalise_ink(np.concatenate([face, eyes]))
-    assert abs(np.linalg.norm(ink[0]) - 1) < 1e-5
-    assert float((ink[0] * ink[1]).sum()) < 0.97
+    fingerprints = fingerprint_drawings(np.concatenate([face, eyes]))
+    assert abs(np.linalg.norm(fingerprints[0]) - 1) < 1e-5
+    assert float((fingerprints[0] * fingerprints[1]).sum()) < 0.97
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3), np.float32)])
 def test_wrong_pixels_are_refused(pixels):
     with pytest.raises(ValueError, match="uint8"):
-        normalise_ink(pixels)
+        fingerprint_drawings(pixels)
 
 
 def plain_matches(train: np.ndarray, test: np.ndarray, mirrored: bool) -> list[tuple[int, float, bool]]:
@@ -133,10 +131,10 @@ def plain_matches(train: np.ndarray, test: np.ndarray, mirrored: bool) -> list[t
 @settings(max_examples=25, deadline=None)
 def test_best_matches_equal_a_plain_search(n_train, n_test, mirrored, seed, megabytes):
     generator = np.random.default_rng(seed)
-    ink = generator.normal(size=(n_train + n_test, 16, 16)).astype(np.float32)
-    ink /= np.linalg.norm(ink.reshape(len(ink), -1), axis=1)[:, None, None]
-    index, similarity, flipped = best_matches(ink[:n_train], ink[n_train:], mirrored, megabytes)
-    plain = plain_matches(ink[:n_train], ink[n_train:], mirrored)
+    fingerprints = generator.normal(size=(n_train + n_test, 16, 16)).astype(np.float32)
+    fingerprints /= np.linalg.norm(fingerprints.reshape(len(fingerprints), -1), axis=1)[:, None, None]
+    index, similarity, flipped = best_matches(fingerprints[:n_train], fingerprints[n_train:], mirrored, megabytes)
+    plain = plain_matches(fingerprints[:n_train], fingerprints[n_train:], mirrored)
     assert list(index) == [row[0] for row in plain]
     np.testing.assert_allclose(similarity, [row[1] for row in plain], atol=1e-5)
     assert list(flipped) == [row[2] for row in plain]
@@ -144,9 +142,9 @@ def test_best_matches_equal_a_plain_search(n_train, n_test, mirrored, seed, mega
 
 def test_blocks_do_not_change_the_matches():
     generator = np.random.default_rng(0)
-    ink = generator.normal(size=(3000, 16, 16)).astype(np.float32)
-    small = best_matches(ink[:1000], ink[1000:], block_megabytes=1)
-    large = best_matches(ink[:1000], ink[1000:], block_megabytes=512)
+    fingerprints = generator.normal(size=(3000, 16, 16)).astype(np.float32)
+    small = best_matches(fingerprints[:1000], fingerprints[1000:], block_megabytes=1)
+    large = best_matches(fingerprints[:1000], fingerprints[1000:], block_megabytes=512)
     np.testing.assert_array_equal(small[0], large[0])
     np.testing.assert_allclose(small[1], large[1], rtol=1e-5)
 
@@ -167,31 +165,33 @@ TWINS = {
 @pytest.mark.parametrize("twin", TWINS)
 def test_a_planted_twin_is_found_and_nothing_else(twin):
     drawings = blobs(60, seed=3)
-    test_ink = normalise_ink(canvas_of(drawings[:20]))
+    test_fingerprints = fingerprint_drawings(canvas_of(drawings[:20]))
     train = canvas_of(drawings[20:])
     train[13] = TWINS[twin](drawings[4])
-    found, partner, similarity = find_near_duplicates(normalise_ink(train), test_ink, 0.95)
-    assert (list(found), list(partner)) == ([13], [4])
-    assert similarity[0] > 0.95
-    straight, _, _ = find_near_duplicates(normalise_ink(train), test_ink, 0.95, mirrored=False)
-    assert list(straight) == ([] if twin.startswith("mirrored") else [13])
+    partner, similarity, _ = best_matches(fingerprint_drawings(train), test_fingerprints)
+    found = np.flatnonzero(similarity >= 0.95)
+    assert (list(found), list(partner[found])) == ([13], [4])
+    _, straight, _ = best_matches(fingerprint_drawings(train), test_fingerprints, mirrored=False)
+    assert list(np.flatnonzero(straight >= 0.95)) == ([] if twin.startswith("mirrored") else [13])
 
 
 def test_a_blank_image_matches_nothing():
     blank = np.full((2, 16, 16, 3), 255, np.uint8)
-    found, _, _ = find_near_duplicates(normalise_ink(blank), normalise_ink(blank), 0.5)
-    assert not len(found)
-    result = decontaminate(["a"], ["g"], normalise_ink(blank[:1]), {"t": (["b"], ["h"], normalise_ink(blank[:1]))}, 0.5)
+    _, similarity, _ = best_matches(fingerprint_drawings(blank), fingerprint_drawings(blank))
+    assert not (similarity >= 0.5).any()
+    result = decontaminate(
+        ["a"], ["g"], fingerprint_drawings(blank[:1]), {"t": (["b"], ["h"], fingerprint_drawings(blank[:1]))}, 0.5
+    )
     assert result.removed.empty
 
 
 def test_exact_hashes_tell_copies_from_others():
     images = canvas_of(blobs(40, seed=4))
-    hashes = exact_hashes(normalise_ink(images))
+    hashes = exact_hashes(fingerprint_drawings(images))
     assert len(set(hashes)) == 40
     moved = np.roll(images, (3, -2), axis=(1, 2))
-    assert exact_hashes(normalise_ink(moved)) == hashes
-    assert exact_hashes(normalise_ink(images[:, :, ::-1])) != hashes
+    assert exact_hashes(fingerprint_drawings(moved)) == hashes
+    assert exact_hashes(fingerprint_drawings(images[:, :, ::-1])) != hashes
 
 
 def a_study():
@@ -212,17 +212,17 @@ def a_study():
     groups = [f"h{i}" for i in range(10)]
     groups[7] = "shared"
     groups[8] = ""
-    ink = normalise_ink(images[:10])
+    fingerprints = fingerprint_drawings(images[:10])
     sets = {
-        "first": (names[:5], groups[:5], ink[:5]),
-        "second": (names[5:], groups[5:], ink[5:]),
+        "first": (names[:5], groups[:5], fingerprints[:5]),
+        "second": (names[5:], groups[5:], fingerprints[5:]),
     }
-    return train_uids, train_groups, normalise_ink(train), sets
+    return train_uids, train_groups, fingerprint_drawings(train), sets
 
 
 def test_each_collision_is_removed_for_its_reason():
-    uids, groups, ink, sets = a_study()
-    result = decontaminate(uids, groups, ink, sets, 0.95)
+    uids, groups, fingerprints, sets = a_study()
+    result = decontaminate(uids, groups, fingerprints, sets, 0.95)
     rows = [tuple(row) for row in result.removed[["uid", "reason", "test_set", "test_uid", "mirrored"]].values]
     assert rows == [
         ("train:00", "exact", "first", "test:0", False),
@@ -244,11 +244,11 @@ def test_each_collision_is_removed_for_its_reason():
 @given(st.permutations(range(30)), st.permutations(range(5)), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_the_order_of_inputs_does_not_matter(train_order, test_order, turn):
-    uids, groups, ink, sets = a_study()
+    uids, groups, fingerprints, sets = a_study()
     # Two equal test drawings: which one is named must not depend on the order either.
     first = sets["first"]
     sets["first"] = (first[0], first[1], np.concatenate([first[2][:4], first[2][:1]]))
-    before = decontaminate(uids, groups, ink, sets, 0.95)
+    before = decontaminate(uids, groups, fingerprints, sets, 0.95)
     names, their_groups, their_ink = sets["first"]
     shuffled = {
         "first": (
@@ -263,7 +263,7 @@ def test_the_order_of_inputs_does_not_matter(train_order, test_order, turn):
     after = decontaminate(
         [uids[i] for i in train_order],
         [groups[i] for i in train_order],
-        ink[list(train_order)],
+        fingerprints[list(train_order)],
         shuffled,
         0.95,
     )
@@ -272,47 +272,47 @@ def test_the_order_of_inputs_does_not_matter(train_order, test_order, turn):
 
 
 def test_nothing_left_in_training_is_near_a_test_image():
-    uids, groups, ink, sets = a_study()
-    removed = set(decontaminate(uids, groups, ink, sets, 0.9).removed_uids)
+    uids, groups, fingerprints, sets = a_study()
+    removed = set(decontaminate(uids, groups, fingerprints, sets, 0.9).removed_uids)
     keep = [i for i, uid in enumerate(uids) if uid not in removed]
     for _, their_groups, their_ink in sets.values():
-        assert max(row[1] for row in plain_matches(ink[keep], their_ink, mirrored=True)) < 0.9
+        assert max(row[1] for row in plain_matches(fingerprints[keep], their_ink, mirrored=True)) < 0.9
         assert not {groups[i] for i in keep if groups[i]} & set(their_groups)
 
 
 def test_a_lower_threshold_removes_no_less():
-    uids, groups, ink, sets = a_study()
-    removed = [set(decontaminate(uids, groups, ink, sets, t).removed_uids) for t in (0.99, 0.95, 0.6, 0.2)]
+    uids, groups, fingerprints, sets = a_study()
+    removed = [set(decontaminate(uids, groups, fingerprints, sets, t).removed_uids) for t in (0.99, 0.95, 0.6, 0.2)]
     assert removed[0] <= removed[1] <= removed[2] <= removed[3]
     assert len(removed[0]) < len(removed[3])
 
 
 def test_inputs_that_disagree_are_refused():
-    uids, groups, ink, sets = a_study()
+    uids, groups, fingerprints, sets = a_study()
     with pytest.raises(ValueError, match="counts"):
-        decontaminate(uids[1:], groups, ink, sets, 0.9)
+        decontaminate(uids[1:], groups, fingerprints, sets, 0.9)
     with pytest.raises(ValueError, match="more than once"):
-        decontaminate(["a"] * 30, groups, ink, sets, 0.9)
+        decontaminate(["a"] * 30, groups, fingerprints, sets, 0.9)
     with pytest.raises(ValueError, match=r"test:3.*split"):
-        decontaminate(["test:3", *uids[1:]], groups, ink, sets, 0.9)
+        decontaminate(["test:3", *uids[1:]], groups, fingerprints, sets, 0.9)
     for threshold in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="threshold"):
-            decontaminate(uids, groups, ink, sets, threshold)
+            decontaminate(uids, groups, fingerprints, sets, threshold)
     with pytest.raises(ValueError, match="16"):
-        best_matches(ink[:, :8], ink)
+        best_matches(fingerprints[:, :8], fingerprints)
     with pytest.raises(ValueError, match="finite"):
-        best_matches(ink * np.float32("nan"), ink)
+        best_matches(fingerprints * np.float32("nan"), fingerprints)
 
 
 def test_empty_training_and_empty_test_sets_are_fine():
-    uids, groups, ink, sets = a_study()
-    nothing = decontaminate([], [], ink[:0], sets, 0.9)
+    uids, groups, fingerprints, sets = a_study()
+    nothing = decontaminate([], [], fingerprints[:0], sets, 0.9)
     assert nothing.removed.empty
     assert nothing.counts["images"].sum() == 0
-    none = decontaminate(uids, groups, ink, {"empty": ([], [], ink[:0])}, 0.9)
+    none = decontaminate(uids, groups, fingerprints, {"empty": ([], [], fingerprints[:0])}, 0.9)
     assert none.removed.empty
     assert none.matches.empty
-    assert normalise_ink(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, 16, 16)
+    assert fingerprint_drawings(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, 16, 16)
 
 
 def test_borderline_pairs_lie_in_their_bands():
@@ -345,9 +345,9 @@ def test_of_equal_drawings_the_first_uid_stays(order):
     images[11] = images[5]
     images[10] = images[3][:, ::-1]  # a mirror image is another drawing within a set
     uids = [f"u{i:02}" for i in range(12)]
-    ink = normalise_ink(images)
+    fingerprints = fingerprint_drawings(images)
     for megabytes in (1, 128):
-        table = duplicates_within([uids[i] for i in order], ink[list(order)], 0.999, megabytes)
+        table = duplicates_within([uids[i] for i in order], fingerprints[list(order)], 0.999, megabytes)
         assert list(zip(table["uid"], table["kept_uid"], strict=True)) == [
             ("u07", "u02"), ("u09", "u02"), ("u11", "u05"),
         ]  # fmt: skip
@@ -355,37 +355,39 @@ def test_of_equal_drawings_the_first_uid_stays(order):
 
 def test_duplicates_within_equal_a_plain_search():
     generator = np.random.default_rng(7)
-    ink = normalise_ink(canvas_of(blobs(80, seed=8)))
+    fingerprints = fingerprint_drawings(canvas_of(blobs(80, seed=8)))
     uids = [str(i) for i in generator.permutation(80)]
     kept: list[int] = []
     dropped = []
     for index in sorted(range(80), key=lambda i: uids[i]):
-        if any(float((ink[index].astype(float) * ink[other]).sum()) >= 0.4 for other in kept):
+        if any(float((fingerprints[index].astype(float) * fingerprints[other]).sum()) >= 0.4 for other in kept):
             dropped.append(uids[index])
         else:
             kept.append(index)
     assert 5 < len(dropped) < 75
-    assert list(duplicates_within(uids, ink, 0.4)["uid"]) == dropped
+    assert list(duplicates_within(uids, fingerprints, 0.4)["uid"]) == dropped
 
 
 def test_at_a_similarity_of_1_exact_copies_count_and_nothing_else():
     """The product of equal inks is often a little below 1, that of nearly equal ones sometimes at 1."""
     generator = np.random.default_rng(9)
-    ink = generator.normal(size=(400, 16, 16)).astype(np.float32)
-    ink /= np.linalg.norm(ink.reshape(400, -1), axis=1)[:, None, None]
-    close = ink.copy()
+    fingerprints = generator.normal(size=(400, 16, 16)).astype(np.float32)
+    fingerprints /= np.linalg.norm(fingerprints.reshape(400, -1), axis=1)[:, None, None]
+    close = fingerprints.copy()
     close[:, 0, 0] += np.float32(1e-4)
     blank = np.zeros((2, 16, 16), dtype=np.float32)
     uids = [f"{kind}{i:03}" for kind in "abc" for i in range(400)] + ["d0", "d1"]
-    table = duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 1.0)
+    table = duplicates_within(uids, np.concatenate([fingerprints, fingerprints, close, blank]), 1.0)
     assert list(table["uid"]) == [f"b{i:03}" for i in range(400)]
     assert list(table["kept_uid"]) == [f"a{i:03}" for i in range(400)]
-    assert set(duplicates_within(uids, np.concatenate([ink, ink, close, blank]), 0.999)["uid"]) == set(uids[400:1200])
+    assert set(
+        duplicates_within(uids, np.concatenate([fingerprints, fingerprints, close, blank]), 0.999)["uid"]
+    ) == set(uids[400:1200])
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_chunks_of_the_training_images_change_nothing(chunk):
-    uids, groups, ink, sets = a_study()
+    uids, groups, fingerprints, sets = a_study()
     # Twins of the test images at many similarities, so that several bands are full.
     generator = np.random.default_rng(11)
     noise = generator.normal(size=(200, 16, 16)).astype(np.float32) * np.linspace(0.001, 0.05, 200)[:, None, None]
@@ -394,9 +396,9 @@ def test_chunks_of_the_training_images_change_nothing(chunk):
     order = generator.permutation(230)
     uids = [[*uids, *(f"more:{i:03}" for i in range(200))][i] for i in order]
     groups = [[*groups, *[""] * 200][i] for i in order]
-    ink = np.concatenate([ink, more])[order]
-    whole = decontaminate(uids, groups, ink, sets, 0.97)
-    removed, counts, pairs = decontaminate_in_chunks(uids, groups, ink, sets, 0.97, chunk=chunk)
+    fingerprints = np.concatenate([fingerprints, more])[order]
+    whole = decontaminate(uids, groups, fingerprints, sets, 0.97)
+    removed, counts, pairs = decontaminate_in_chunks(uids, groups, fingerprints, sets, 0.97, chunk=chunk)
     pd.testing.assert_frame_equal(removed, whole.removed, rtol=1e-6)
     pd.testing.assert_frame_equal(counts, whole.counts)
     sampled = borderline_pairs(whole.matches)
@@ -405,6 +407,6 @@ def test_chunks_of_the_training_images_change_nothing(chunk):
 
 
 def test_chunks_of_nothing_are_fine():
-    _, _, ink, sets = a_study()
-    removed, counts, pairs = decontaminate_in_chunks([], [], ink[:0], sets, 0.9)
+    _, _, fingerprints, sets = a_study()
+    removed, counts, pairs = decontaminate_in_chunks([], [], fingerprints[:0], sets, 0.9)
     assert removed.empty and pairs.empty and counts["images"].sum() == 0 and len(counts) == 6

@@ -21,23 +21,12 @@ from whyrobust.data.archives import (
     read_bytes,
     write_locations,
 )
-from whyrobust.data.photo_store import (
-    CLIP_MEAN,
-    CLIP_STD,
-    PhotographError,
-    PhotoStore,
-    Preprocessing,
-    check_photographs,
-    decode,
-    holds_photographs,
-    open_locations,
-    preprocess,
-    read_images,
-    study_preprocessing,
-    thumbnail,
-    write_photographs,
-)
-from whyrobust.data.pixel_store import MissingImageError, write_images
+from whyrobust.data.decoding import PhotographError, decode
+from whyrobust.data.fingerprints import fingerprint_photograph
+from whyrobust.data.image_stores import holds_photographs, read_images
+from whyrobust.data.photo_store import PhotoStore, check_photographs, open_locations, write_photographs
+from whyrobust.data.pixel_store import MissingImageError, write_pixels
+from whyrobust.data.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing, preprocess, study_preprocessing
 from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.batches import BatchSettings, ImageOrder, PhotographsOnDisk
 from whyrobust.training.device import ComputeSettings
@@ -223,17 +212,17 @@ def store(tmp_path):
     rows = [(f"set/{member.name}", member) for member in list_tar(tar)]
     write_locations(tmp_path / "locations.parquet", rows)
     locations = pq.read_table(tmp_path / "locations.parquet")
-    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "ink.npy")
-    ink = np.load(tmp_path / "ink.npy")
+    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "fingerprints.npy")
+    fingerprints = np.load(tmp_path / "fingerprints.npy")
     write_photographs(tmp_path / "photos.arrow", locations.filter(decodes), 0)
-    return tmp_path / "photos.arrow", dict(contents), ink, failures
+    return tmp_path / "photos.arrow", dict(contents), fingerprints, failures
 
 
 def test_pictures_that_do_not_decode_are_counted_and_left_out(store):
-    path, contents, ink, failures = store
+    path, contents, fingerprints, failures = store
     assert failures["uid"].tolist() == ["set/7.jpg"] and "does not decode" in failures["reason"][0]
-    assert len(PhotoStore.open(path)) == len(ink) == 29
-    assert np.allclose(np.linalg.norm(ink.reshape(29, -1), axis=1), 1)
+    assert len(PhotoStore.open(path)) == len(fingerprints) == 29
+    assert np.allclose(np.linalg.norm(fingerprints.reshape(29, -1), axis=1), 1)
     uids = ["set/20.jpg", "set/3.jpg"]
     how = study_preprocessing(24, "clip")
     for uid, pixels in zip(uids, read_images([path], uids, how, workers=2), strict=True):
@@ -248,7 +237,7 @@ def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_pr
     tar = write_tar(tmp_path / "t.tar", [(f"{n}.jpg", content) for n, content in enumerate(contents)])
     write_locations(tmp_path / "l.parquet", [(member.name, member) for member in list_tar(tar)])
     monkeypatch.setattr("whyrobust.data.photo_store.PHOTOGRAPHS_PER_TASK", 4)
-    wanted = np.stack([thumbnail(decode(c, at_least=64)) for n, c in enumerate(contents) if n != 20])
+    wanted = np.stack([fingerprint_photograph(decode(c, at_least=64)) for n, c in enumerate(contents) if n != 20])
     for workers in (1, 2):
         path = tmp_path / f"{workers}.npy"
         decodes, failures = check_photographs(pq.read_table(tmp_path / "l.parquet"), 0, workers, path)
@@ -260,7 +249,7 @@ def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_pr
 
 
 def test_stores_of_two_kinds_are_told_apart(store, tmp_path):
-    write_images(tmp_path / "pixels.arrow", ["a"], np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    write_pixels(tmp_path / "pixels.arrow", ["a"], np.zeros((1, 8, 8, 3), dtype=np.uint8))
     assert holds_photographs([store[0]]) and not holds_photographs([tmp_path / "pixels.arrow"])
     with pytest.raises(ValueError, match="of one kind"):
         holds_photographs([store[0], tmp_path / "pixels.arrow"])

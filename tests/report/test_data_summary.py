@@ -19,8 +19,9 @@ from sklearn.datasets import load_sample_images
 
 from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.label_matcher import LabelMatcher
-from whyrobust.data.photo_store import Preprocessing, preprocess, write_photographs
-from whyrobust.data.pixel_store import MissingImageError, write_images
+from whyrobust.data.photo_store import write_photographs
+from whyrobust.data.pixel_store import MissingImageError, write_pixels
+from whyrobust.data.preprocessing import Preprocessing, preprocess
 from whyrobust.data.records import MissingUidError, write_records
 from whyrobust.data.subsets import draw_subset
 from whyrobust.report import data_summary
@@ -231,7 +232,7 @@ def opened(content, kind):
 
 def test_drawings_are_shown_exactly_at_their_own_size(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    write_images(tmp_path / "drawings.arrow", ["a", "b", "c"], pixels)
+    write_pixels(tmp_path / "drawings.arrow", ["a", "b", "c"], pixels)
     pictures = read_pictures(tmp_path / "drawings.arrow", ["c", "a", "c"])
     assert list(pictures) == ["c", "a"]
     assert (opened(pictures["c"], "PNG") == pixels[2]).all() and (opened(pictures["a"], "PNG") == pixels[0]).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from clip_benchmark.models import load_clip
 
-from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.files import write_json
 from whyrobust.training.models import read_model_config
 from whyrobust.training.objectives import ClipObjective, SiglipObjective

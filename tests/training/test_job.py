@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.processes import run_script
-from whyrobust.data.pixel_store import write_images
+from whyrobust.data.pixel_store import write_pixels
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
 from whyrobust.training.device import ComputeSettings
 from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, torchrun_command
@@ -35,7 +35,7 @@ def files(root, tmp_path):
     """Files of a run, and what the rule gives its script."""
     uids = [f"u{number}" for number in range(24)]
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
-    write_images(tmp_path / "images.arrow", uids, pixels)
+    write_pixels(tmp_path / "images.arrow", uids, pixels)
     titles = [None if number == 5 else f"picture {number % 4}" for number in range(24)]
     pq.write_table(pa.table({"uid": uids, "label": ["cat", "dog"] * 12}), tmp_path / "subset.parquet")
     pq.write_table(pa.table({"uid": uids, "title": titles}), tmp_path / "captions.parquet")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.processes import objective_settings
-from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import ImageOrder, ImagesInMemory
 from whyrobust.training.device import ComputeSettings

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from tests.processes import HYPER, made_up_pictures, train_and_tell, train_made_up
-from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.training.batches import PhotographsOnDisk
 from whyrobust.training.checkpoints import Checkpoints, StoppedError
 from whyrobust.training.models import read_model_config

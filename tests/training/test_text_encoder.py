@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from whyrobust.data.photo_store import study_preprocessing
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.device import ComputeSettings

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from whyrobust.data.archives import LOCATION_SCHEMA, Member, write_locations
 from whyrobust.data.img2dataset import write_pairs
 from whyrobust.data.photo_store import write_photographs
-from whyrobust.data.pixel_store import write_images
+from whyrobust.data.pixel_store import write_pixels
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import atomic_path, checksum, write_json, write_table
 from whyrobust.logs import advice
@@ -54,7 +54,7 @@ PAIR = {"downloadurl": "u", "photoid": "1", "description": "d", "usertags": "t"}
 
 #: Every way in which a stage writes.
 WRITERS = {
-    "images.arrow": lambda path: write_images(path, WORDS[:40], RNG.integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)),
+    "images.arrow": lambda path: write_pixels(path, WORDS[:40], RNG.integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)),
     "photographs.arrow": lambda path: write_photographs(path, located(), 0),
     "records.parquet": lambda path: write_records(path, records()),
     "drawings.parquet": lambda path: write_drawings(path, pd.DataFrame({"uid": WORDS, "svg": WORDS})),
@@ -64,7 +64,7 @@ WRITERS = {
     "facts.json": lambda path: write_json(path, WORDS),
     "table.csv": lambda path: write_table(path, pd.DataFrame({"a": WORDS})),
     "table.parquet": lambda path: write_table(path, pd.DataFrame({"a": WORDS})),
-    "ink.npy": write_array,
+    "fingerprints.npy": write_array,
     "draws.npz": write_archive,
 }
 
@@ -131,11 +131,11 @@ def test_a_place_that_is_no_folder_is_an_error_that_names_it(tmp_path):
 
 @pytest.mark.parametrize("folder", ["with space", "ümläut ñ 图", "percent %20 {brace} 'quote'"])
 def test_paths_of_any_letters_are_written_and_read(tmp_path, folder):
-    from whyrobust.data.pixel_store import ImageStore
+    from whyrobust.data.pixel_store import PixelStore
     from whyrobust.training.weights import read_weights
 
     place = tmp_path / folder
     for name, write in WRITERS.items():
         write(place / name)
-    assert len(ImageStore.open(place / "images.arrow")) == 40
+    assert len(PixelStore.open(place / "images.arrow")) == 40
     assert read_weights(place / "model.safetensors")["a"].shape == (50_000,)

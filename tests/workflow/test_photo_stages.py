@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.data.test_photo_store import RNG, encoded, picture
-from whyrobust.data.photo_store import read_images, study_preprocessing
+from whyrobust.data.image_stores import read_images
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.slices import Slice
 
@@ -20,7 +21,7 @@ CLASSES = ["cat", "dog", "mug"]
 def files_of_slice(folder):
     """Return the path of every file that the stages of a slice write."""
     names = ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json", "images.arrow",
-             "ink.npy", "failures.csv")  # fmt: skip
+             "fingerprints.npy", "failures.csv")  # fmt: skip
     return {name.partition(".")[0]: str(folder / name) for name in names}
 
 
@@ -37,10 +38,11 @@ def built(stage, tmp_path):
               slice=asdict(Slice(name)), reader=kind.reader,
               covered="imagenet_r" if kind.name == "imagenet_r" else None)  # fmt: skip
         stage("index_images", {}, {key: made[key] for key in ("locations", "pack")},
-              {key: made[key] for key in ("images", "ink", "failures")}, border_pixels=kind.border_pixels)  # fmt: skip
+              {key: made[key] for key in ("images", "fingerprints", "failures")},
+              border_pixels=kind.border_pixels)  # fmt: skip
         merged = files_of_slice(tmp_path / "made" / name)
         stage("join_slices", {"photo_dataset": name}, {key: [path] for key, path in made.items()},
-              {key: merged[key] for key in ("records", "counts", "images", "ink", "failures")},
+              {key: merged[key] for key in ("records", "counts", "images", "fingerprints", "failures")},
               whole_size={"expected": facts.get("expected_images"), "allow_short": facts.get("allow_short", False)},
               keeps_first_of_repeats=kind.keeps_first_of_repeats,
               allowed_failure_share=allowed_failure_share)  # fmt: skip
@@ -72,7 +74,7 @@ def test_a_test_set_keeps_its_repeats_unless_told_otherwise(built, stage, tmp_pa
     (tmp_path / "set" / "dog" / "1.jpg").write_bytes((tmp_path / "set" / "cat" / "0.jpg").read_bytes())
     source = write_folder(tmp_path / "source", 3)
     made = [built({"kind": "image_folder", "folder": source["folder"]}, name="s"), built(facts)]
-    inputs = {key: [of[key] for of in made] for key in ("images", "ink", "records")}
+    inputs = {key: [of[key] for of in made] for key in ("images", "fingerprints", "records")}
     inputs |= {f"compared_{kind}": [] for kind in ("removed", "counts", "pairs")}
     outputs = {"kept": [str(tmp_path / "source.parquet"), str(tmp_path / "kept.parquet")]} | {
         name: str(tmp_path / f"{name}.csv") for name in ("removed", "counts", "pairs", "sizes")
@@ -138,4 +140,4 @@ def test_the_border_of_objectnet_is_cut_off_wherever_a_picture_is_read(built, tm
                   "role": "shift", "classes": "own", "allow_short": True})  # fmt: skip
     (pixels,) = read_images([made["images"]], ["t/mug/1.png"], study_preprocessing(32, "clip"))
     assert not pixels[..., 0].any() and (pixels[..., 2] == 255).all()
-    assert not np.load(made["ink"]).any()  # one colour: the frame is no part of the thumbnail
+    assert not np.load(made["fingerprints"]).any()  # one colour: the frame is no part of the thumbnail

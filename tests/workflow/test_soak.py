@@ -20,7 +20,7 @@ from tests.data.test_archive_faults import everything, samples
 from tests.data.test_image_faults import SAMPLES
 from tests.studies import differences, digests, make_folder, run_study, snakemake_command
 from whyrobust.data.archives import LocationError, Pack, list_archive
-from whyrobust.data.photo_store import PhotographError, decode
+from whyrobust.data.decoding import PhotographError, decode
 from whyrobust.data.text_cleaning import clean_web_text
 
 pytestmark = pytest.mark.soak

@@ -8,7 +8,7 @@ rule build_images:
         ),
     output:
         images="<results>/images/{icon_dataset}.arrow",
-        ink="<results>/images/{icon_dataset}_ink.npy",
+        fingerprints="<results>/images/{icon_dataset}_fingerprints.npy",
         failures="<results>/images/{icon_dataset}_failures.csv",
     log:
         "<logs>/build_images/{icon_dataset}.log",
@@ -36,7 +36,7 @@ rule index_images:
         pack="<results>/packs/{photo_slice}.bin",
     output:
         images="<results>/slices/{photo_slice}/images.arrow",
-        ink="<results>/slices/{photo_slice}/ink.npy",
+        fingerprints="<results>/slices/{photo_slice}/fingerprints.npy",
         failures="<results>/slices/{photo_slice}/failures.csv",
     log:
         "<logs>/index_images/{photo_slice}.log",
@@ -61,13 +61,13 @@ rule join_slices:
         counts=lambda wildcards: slice_files(wildcards, "counts.csv"),
         presence=lambda wildcards: slice_files(wildcards, "presence.json"),
         images=lambda wildcards: slice_files(wildcards, "images.arrow"),
-        ink=lambda wildcards: slice_files(wildcards, "ink.npy"),
+        fingerprints=lambda wildcards: slice_files(wildcards, "fingerprints.npy"),
         failures=lambda wildcards: slice_files(wildcards, "failures.csv"),
     output:
         records="<results>/records/{photo_dataset}.parquet",
         counts="<results>/records/{photo_dataset}_counts.csv",
         images="<results>/images/{photo_dataset}.arrow",
-        ink="<results>/images/{photo_dataset}_ink.npy",
+        fingerprints="<results>/images/{photo_dataset}_fingerprints.npy",
         failures="<results>/images/{photo_dataset}_failures.csv",
     log:
         "<logs>/join_slices/{photo_dataset}.log",

@@ -4,10 +4,10 @@
 rule compare_images:
     input:
         images=lambda wildcards: f"<results>/images/{text_slice_of(wildcards)['dataset']}.arrow",
-        ink=lambda wildcards: f"<results>/images/{text_slice_of(wildcards)['dataset']}_ink.npy",
+        fingerprints=lambda wildcards: f"<results>/images/{text_slice_of(wildcards)['dataset']}_fingerprints.npy",
         records=records_of_texts,
         test_images=expand("<results>/images/{test_set}.arrow", test_set=TEST_SETS),
-        test_ink=expand("<results>/images/{test_set}_ink.npy", test_set=TEST_SETS),
+        test_fingerprints=expand("<results>/images/{test_set}_fingerprints.npy", test_set=TEST_SETS),
         test_records=[records_path(name) for name in TEST_SETS],
     output:
         removed="<results>/compared/{text_slice}_removed.parquet",
@@ -36,7 +36,7 @@ rule compare_images:
 rule decontaminate:
     input:
         images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
-        ink=expand("<results>/images/{dataset}_ink.npy", dataset=USED_DATASETS),
+        fingerprints=expand("<results>/images/{dataset}_fingerprints.npy", dataset=USED_DATASETS),
         records=[records_path(name) for name in USED_DATASETS],
         compared_removed=text_files("compared/{}_removed.parquet", SLICED_SOURCES),
         compared_counts=text_files("compared/{}_counts.parquet", SLICED_SOURCES),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.data.iconify import build_icon_records, read_sets
+from whyrobust.data.icon_parts import build_icon_records, read_sets
 from whyrobust.data.label_matcher import other_nouns, read_classes
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import write_table

@@ -6,8 +6,9 @@ Stands alone, outside the study, because the classes are a decision that is made
 
 from typing import TYPE_CHECKING
 
-from whyrobust.data.iconify import build_icon_records, read_sets
-from whyrobust.data.label_matcher import choose_classes, other_nouns, read_classes, write_classes
+from whyrobust.data.choose_classes import choose_classes
+from whyrobust.data.icon_parts import build_icon_records, read_sets
+from whyrobust.data.label_matcher import other_nouns, read_classes, write_classes
 from whyrobust.logs import start_log
 from whyrobust.study.data_kinds import ICON_PARTS
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whyrobust.data.fingerprints import ArrowTexts, as_test_set, read_rows, read_test_set
-from whyrobust.data.near_duplicates import TRAINING_IMAGES_A_CHUNK, decontaminate_in_chunks
+from whyrobust.data.decontamination import ArrowTexts, as_test_set, read_rows, read_test_set
+from whyrobust.data.near_duplicates import TRAINING_IMAGES_PER_CHUNK, decontaminate_in_chunks
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.slices import Slice
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     given, part = snakemake.input, Slice(**snakemake.params.slice)
-    tests = zip(given.test_images, given.test_ink, given.test_records, strict=True)
+    tests = zip(given.test_images, given.test_fingerprints, given.test_records, strict=True)
     test_sets = {
         name: as_test_set(*read_test_set(*paths, snakemake.params.repeat)[:2])
         for name, paths in zip(snakemake.params.test_sets, tests, strict=True)
     }
-    ink = np.load(given.ink, mmap_mode="r")
+    fingerprints = np.load(given.fingerprints, mmap_mode="r")
     # Whole chunks, so that products are rounded as they are where a source is compared by one job.
-    chunks = part.rows_of(-(-len(ink) // TRAINING_IMAGES_A_CHUNK))
-    rows = range(chunks.start * TRAINING_IMAGES_A_CHUNK, min(len(ink), chunks.stop * TRAINING_IMAGES_A_CHUNK))
+    chunks = part.rows_of(-(-len(fingerprints) // TRAINING_IMAGES_PER_CHUNK))
+    rows = range(
+        chunks.start * TRAINING_IMAGES_PER_CHUNK, min(len(fingerprints), chunks.stop * TRAINING_IMAGES_PER_CHUNK)
+    )
     table = read_rows(given.images, given.records, rows)
     found = decontaminate_in_chunks(
         ArrowTexts(table["uid"]),
         ArrowTexts(table["group"]),
-        ink[rows.start : rows.stop],
+        fingerprints[rows.start : rows.stop],
         test_sets,
         snakemake.params.near_duplicate,
-        chunk=TRAINING_IMAGES_A_CHUNK,
+        chunk=TRAINING_IMAGES_PER_CHUNK,
     )
     logger.info("%s: %d images compared", part.name, len(rows))
     for frame, path in zip(

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from whyrobust.data.fingerprints import (
+from whyrobust.data.decontamination import (
     ArrowTexts,
     as_test_set,
     read_comparison,
@@ -23,8 +23,8 @@ from whyrobust.data.fingerprints import (
     read_test_set,
     stream_kept,
 )
+from whyrobust.data.image_stores import uid_column
 from whyrobust.data.near_duplicates import decontaminate_in_chunks, merge_comparisons
-from whyrobust.data.photo_store import uid_column
 from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
@@ -39,7 +39,7 @@ KEPT_SCHEMA = pa.schema([RECORD_SCHEMA.field(name) for name in ("uid", "label", 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     names = [*snakemake.params.sources, *snakemake.params.test_sets]
-    paths = zip(snakemake.input.images, snakemake.input.ink, snakemake.input.records, strict=True)
+    paths = zip(snakemake.input.images, snakemake.input.fingerprints, snakemake.input.records, strict=True)
     files = dict(zip(names, paths, strict=True))
     kept_paths = dict(zip(names, snakemake.output.kept, strict=True))
     compared = zip(
@@ -57,17 +57,17 @@ if __name__ == "__main__":
 
     test_sets = {}
     for name in snakemake.params.test_sets:
-        images, ink_path, path = files[name]
-        table, ink, repeats = read_test_set(images, ink_path, path, snakemake.params.repeat)
+        images, fingerprint_path, path = files[name]
+        table, fingerprints, repeats = read_test_set(images, fingerprint_path, path, snakemake.params.repeat)
         sizes[name] |= {"drawn": len(table) + repeats, "repeats_removed": repeats}
         logger.info("%s: %d images, %d repeats removed", name, len(table), repeats)
-        test_sets[name] = as_test_set(table, ink)
+        test_sets[name] = as_test_set(table, fingerprints)
         write_kept(name, [table])
     removed: list[pd.DataFrame] = []
     counts: list[pd.DataFrame] = []
     pairs: list[pd.DataFrame] = []
     for name in snakemake.params.sources:
-        images, ink_path, path = files[name]
+        images, fingerprint_path, path = files[name]
         uids = uid_column(images)
         if name in snakemake.params.compared:
             parts = [read_comparison(*tables) for tables in islice(compared, snakemake.params.compared[name])]
@@ -75,9 +75,13 @@ if __name__ == "__main__":
         else:
             table = read_kept_columns(path, uids)
             # Thumbnails of millions of photographs stay on the disk.
-            ink = np.load(ink_path, mmap_mode="r")
+            fingerprints = np.load(fingerprint_path, mmap_mode="r")
             found = decontaminate_in_chunks(
-                ArrowTexts(table["uid"]), ArrowTexts(table["group"]), ink, test_sets, snakemake.params.near_duplicate
+                ArrowTexts(table["uid"]),
+                ArrowTexts(table["group"]),
+                fingerprints,
+                test_sets,
+                snakemake.params.near_duplicate,
             )
         gone = pa.array(sorted(set(found[0]["uid"])), pa.string())
         if name in snakemake.params.compared:

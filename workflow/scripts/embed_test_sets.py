@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from whyrobust.data.photo_store import read_images
+from whyrobust.data.image_stores import read_images
 from whyrobust.evaluation.embed import Floats, embed_images
 from whyrobust.evaluation.load_run import open_run
 from whyrobust.evaluation.zero_shot import prompt_ensemble

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     locations = pq.read_table(snakemake.input.locations)
     border = snakemake.params.border_pixels
-    decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.ink)
+    decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints)
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
     write_table(snakemake.output.failures, failures)
     for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.data.dataset_checks import Presence, check_count, check_not_empty, read_presence
+from whyrobust.data.dataset_checks import Presence, check_count, check_failure_share, check_not_empty, read_presence
 from whyrobust.data.merge_slices import (
     check_repeats,
     find_repeats,
     merge_counts,
     merge_failures,
-    merge_ink,
+    merge_fingerprints,
     merge_records,
     merge_stores,
 )
-from whyrobust.data.pixel_store import check_failure_share
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
@@ -51,7 +50,7 @@ if __name__ == "__main__":
             f"data set '{dataset}': {counts['kept']} images by the counts of its slices, {recorded} records, {decoded} "
             f"images that decode and {len(failures)} that do not: build its slices again"
         )
-    merge_ink(given.ink, given.images, repeats, decoded, made.ink)
+    merge_fingerprints(given.fingerprints, given.images, repeats, decoded, made.fingerprints)
     write_table(made.failures, failures)
     table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
     write_table(made.counts, table)

@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whyrobust.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class DatasetError(ValueError):
@@ -102,3 +106,20 @@ def check_count(dataset: str, found: int, expected: int | None, allow_short: boo
         f"test set '{dataset}' has {found:,} images, {found - expected:,} more than the {expected:,} that are "
         f"published: give one copy of it, or set test_sets.{dataset}.expected_images"
     )
+
+
+def check_failure_share(failures: pd.DataFrame, total: int, allowed_share: float = 0.01) -> None:
+    """Raise ValueError when more than ``allowed_share`` (0..1) of ``total`` images could not be obtained."""
+    if total <= 0:
+        raise ValueError("no image was asked for, so no share of failures exists; check the table before this step")
+    share = len(failures) / total
+    if share > allowed_share:
+        reasons = failures["reason"].value_counts().head(3)
+        examples = "; ".join(
+            f"{count} x {reason} (e.g. {failures.loc[failures['reason'] == reason, 'uid'].iloc[0]})"
+            for reason, count in reasons.items()
+        )
+        raise ValueError(
+            f"{len(failures)} of {total} images failed ({share:.1%}, allowed {allowed_share:.1%}): "
+            f"{examples}. Repair or leave out these drawings, or allow a larger share."
+        )

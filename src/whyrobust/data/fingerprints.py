@@ -1,112 +1,171 @@
-"""What training and test images are compared by, read from the tables of earlier stages.
+"""Fingerprints of images: 16x16 pixels, mean taken off and length 1, by which near-duplicates are found.
 
-Stands alone because two stages read them: `decontaminate`, and `compare_images`, which does a slice of a large source.
+The dot product of two fingerprints is the correlation of the two reduced images. A drawing on white is cropped to its
+foreground first; a photograph fills its frame and is taken whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import numpy.typing as npt
+from PIL import Image
 
-from whyrobust.data.near_duplicates import Comparison, Ink, duplicates_within
-from whyrobust.data.photo_store import uid_column
+from whyrobust.files import atomic_path
 
-COLUMNS = ("uid", "label", "group")
+if TYPE_CHECKING:
+    from whyrobust.data.pixel_store import Pixels
 
-#: Rows that are held of a source that is too large to be held.
-ROWS_A_BATCH = 50_000
+#: One fingerprint ``[16, 16]``, or those of n images ``[n, 16, 16]``, float32.
+Fingerprints = npt.NDArray[np.float32]
 
+FINGERPRINT_SIZE = 16
 
-class ArrowTexts(Sequence[str]):
-    """A column of texts that are made into Python's only where a slice of them is asked for."""
+#: A blank border in pixels: without it a full square would have no contrast left once its mean is taken off.
+FINGERPRINT_MARGIN = 1
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self.column = column
+#: Pixels fainter than this share of the darkest one are background: they are the soft edge of a line.
+FOREGROUND_CUTOFF = 0.15
 
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.column)
+#: Levels between 0 and the strongest value of a fingerprint that an exact hash tells apart.
+HASH_LEVELS = 16
 
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[str]: ...
-    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
-        """Return one text, or a list of those of a slice."""
-        found: str | list[str]
-        found = self.column[at].to_pylist() if isinstance(at, slice) else self.column[at].as_py()
-        return found
+#: A photograph may be decoded at a reduced size for its fingerprint, as long as its sides keep this many pixels.
+FINGERPRINT_DECODE_PIXELS = 64
 
 
-def read_kept_columns(path: Path | str, uids: pa.ChunkedArray) -> pa.Table:
-    """Return ``uid, label, group`` of the records of these uids, in their order."""
-    table = pq.read_table(path, columns=list(COLUMNS))
-    rows = pc.index_in(uids, value_set=table["uid"].combine_chunks())
-    if rows.null_count:
-        lost = uids.filter(pc.is_null(rows))
-        raise ValueError(f"{path} has no record of {len(lost)} images, for example '{lost[0]}': build it again")
-    return table.take(rows)
+def fingerprint_drawings(pixels: Pixels) -> Fingerprints:
+    """Return fingerprints of drawings on white that do not depend on position, size, line strength or colour.
 
-
-def read_test_set(
-    images: Path | str, ink: Path | str, records: Path | str, repeat: float | None
-) -> tuple[pa.Table, Ink, int]:
-    """Return the records of a test set, its ink, and how many images of it were left out as repeats of others.
+    The darkness of a pixel is the distance of its colour from white, so that yellow is not lost as it would be in
+    luminance. The drawing is cropped to its foreground, scaled (aspect kept) into 14x14 and centred on 16x16; then the
+    mean is taken off, without which all heavy filled shapes would be alike, and the length set to 1.
 
     Args:
-        images: store of its images.
-        ink: of them, in their order.
-        records: of the test set.
-        repeat: similarity from which an image is a repeat; None: none is.
-    """
-    table, thumbnails = read_kept_columns(records, uid_column(images)), np.load(ink, mmap_mode="r")
-    if repeat is None:
-        return table, thumbnails, 0
-    repeats = duplicates_within(table["uid"].to_pylist(), thumbnails, repeat)
-    stays = pc.invert(pc.is_in(table["uid"], value_set=pa.array(repeats["uid"], pa.string())))
-    return table.filter(stays), thumbnails[np.asarray(stays)], len(repeats)
+        pixels: uint8 ``[n, size, size, 3]``, RGB drawings on white. Of posed images give the plain drawings: a
+            background is no part of a drawing.
 
-
-def as_test_set(table: pa.Table, ink: Ink) -> tuple[list[str], list[str], Ink]:
-    """Return a test set as `decontamination.decontaminate` takes it."""
-    return table["uid"].to_pylist(), table["group"].to_pylist(), np.asarray(ink)
-
-
-def read_rows(images: Path | str, records: Path | str, rows: range) -> pa.Table:
-    """Return ``uid, label, group`` of some rows of a store, whose records are looked for a batch at a time."""
-    uids = uid_column(images).slice(rows.start, len(rows))
-    found = [batch.filter(pc.is_in(batch["uid"], value_set=uids)) for batch in _record_batches(records)]
-    table = pa.Table.from_batches([batch for batch in found if len(batch)], found[0].schema if found else None)
-    return table.take(pc.index_in(uids, value_set=table["uid"].combine_chunks())) if len(rows) else table
-
-
-def stream_kept(images: Path | str, records: Path | str, gone: pa.Array) -> Iterator[pa.Table]:
-    """Yield ``uid, label, group`` of the images of a store that are not ``gone``, a batch at a time.
+    Returns:
+        float32 ``[n, 16, 16]``; all zeros for a blank image.
 
     Raises:
-        ValueError: the store is not in the order of the records.
+        ValueError: the pixels have another type or shape.
     """
-    uids, start = uid_column(images), 0
-    for batch in _record_batches(records):
-        # A store has records in their order and lacks some, so that none of these stands further behind.
-        decoded = batch.filter(pc.is_in(batch["uid"], value_set=uids.slice(start, len(batch))))
-        start += len(decoded)
-        yield pa.Table.from_batches([decoded.filter(pc.invert(pc.is_in(decoded["uid"], value_set=gone)))])
-    if start != len(uids):
-        raise ValueError(f"{images} has {len(uids)} images, {start} in the order of {records}: build them again")
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+        raise ValueError(f"pixels must be uint8 [n, size, size, 3]; got {pixels.dtype} {list(pixels.shape)}")
+    result = np.zeros((len(pixels), FINGERPRINT_SIZE, FINGERPRINT_SIZE), dtype=np.float32)
+    for start in range(0, len(pixels), 4096):
+        _fit_foreground(pixels[start : start + 4096], result[start : start + 4096])
+    flat = result.reshape(len(result), FINGERPRINT_SIZE * FINGERPRINT_SIZE)
+    flat -= flat.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+    np.divide(flat, lengths, out=flat, where=lengths > 0)
+    return result
 
 
-def _record_batches(records: Path | str) -> Iterator[pa.RecordBatch]:
-    yield from pq.ParquetFile(records).iter_batches(ROWS_A_BATCH, columns=list(COLUMNS))
+def _fit_foreground(pixels: Pixels, result: Fingerprints) -> None:
+    """Write the darkness of each drawing, cropped to its foreground and scaled to 14x14, into ``result``."""
+    inner = FINGERPRINT_SIZE - 2 * FINGERPRINT_MARGIN
+    from_white = 255.0 - pixels.astype(np.float32)
+    darkness = np.sqrt(np.square(from_white).mean(axis=3))
+    darkest = darkness.max(axis=(1, 2))
+    foreground = darkness > FOREGROUND_CUTOFF * darkest[:, None, None]
+    rows, columns = foreground.any(axis=2), foreground.any(axis=1)
+    size_y, size_x = rows.shape[1], columns.shape[1]
+    top, bottom = rows.argmax(axis=1), size_y - rows[:, ::-1].argmax(axis=1)
+    left, right = columns.argmax(axis=1), size_x - columns[:, ::-1].argmax(axis=1)
+    for index in np.flatnonzero(darkest > 0):
+        # Crop first: a filter that reached beyond the box would meet the image's edge where there is one.
+        crop = darkness[index, top[index] : bottom[index], left[index] : right[index]]
+        height, width = crop.shape
+        scale = inner / max(width, height)
+        # Even sides, so that the centred drawing and its mirror image cover the same pixels.
+        to_width, to_height = (2 * max(1, round(side * scale / 2)) for side in (width, height))
+        small = Image.fromarray(crop).resize((to_width, to_height), Image.Resampling.BILINEAR)
+        y, x = (FINGERPRINT_SIZE - to_height) // 2, (FINGERPRINT_SIZE - to_width) // 2
+        result[index, y : y + to_height, x : x + to_width] = np.asarray(small)
 
 
-def read_comparison(removed: Path | str, counts: Path | str, pairs: Path | str) -> Comparison:
-    """Read the three tables of a slice."""
-    tables = [pq.read_table(path).to_pandas() for path in (removed, counts, pairs)]
-    return tables[0], tables[1], tables[2]
+def fingerprint_photograph(image: Image.Image) -> Fingerprints:
+    """Return the fingerprint of a photograph, float32 ``[16, 16]``: grey, squashed to a square, mean off, length 1.
+
+    Nothing is cropped, since a photograph fills its frame. An image of one colour is all zeros.
+    """
+    small = image.convert("L").resize((FINGERPRINT_SIZE, FINGERPRINT_SIZE), Image.Resampling.BOX, reducing_gap=3.0)
+    values = np.asarray(small, dtype=np.float32)
+    values = values - values.mean()
+    length = float(np.linalg.norm(values))
+    return np.asarray(values / length if length > 0 else values, dtype=np.float32)
+
+
+def flatten_fingerprints(fingerprints: Fingerprints, name: str) -> Fingerprints:
+    """Return fingerprints ``[n, 16, 16]`` as contiguous float32 ``[n, 256]``.
+
+    Args:
+        fingerprints: of n images.
+        name: what they are of, for messages.
+
+    Raises:
+        ValueError: they have another shape, or hold values that are not finite.
+    """
+    if fingerprints.ndim != 3 or fingerprints.shape[1:] != (FINGERPRINT_SIZE, FINGERPRINT_SIZE):
+        raise ValueError(
+            f"{name}: fingerprints must be [n, {FINGERPRINT_SIZE}, {FINGERPRINT_SIZE}]; got {list(fingerprints.shape)}"
+        )
+    if not np.isfinite(fingerprints).all():
+        raise ValueError(f"{name}: fingerprints hold values that are not finite; make them again")
+    flat = np.ascontiguousarray(fingerprints, dtype=np.float32)
+    return flat.reshape(len(fingerprints), FINGERPRINT_SIZE * FINGERPRINT_SIZE)
+
+
+def exact_hashes(fingerprints: Fingerprints) -> list[str]:
+    """Return a hash per image, equal for images whose quantised fingerprints are equal.
+
+    Values are quantised to 16 levels of the fingerprint's own strongest one, so that copies that differ by a rounding
+    still get one hash, unless a value lies on the edge of a level.
+
+    Args:
+        fingerprints: ``[n, 16, 16]``.
+
+    Returns:
+        The first 32 hexadecimal digits of each sha256.
+    """
+    flat = flatten_fingerprints(fingerprints, "images to hash")
+    peaks = np.maximum(np.abs(flat).max(axis=1, keepdims=True, initial=0.0), np.float32(1e-12))
+    levels = np.rint(flat / peaks * HASH_LEVELS).astype(np.int8)
+    return [hashlib.sha256(row.tobytes()).hexdigest()[:32] for row in levels]
+
+
+@contextmanager
+def write_fingerprints(path: Path | str) -> Iterator[Callable[[Sequence[Fingerprints]], None]]:
+    """Yield a function that appends fingerprints to a NumPy file, so that they need not be held in memory.
+
+    The file appears when the block ends without an error, a float32 array ``[n, 16, 16]``.
+    """
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+
+        def write_header() -> int:
+            # NumPy leaves room for the first axis to grow, so that the header keeps its length.
+            shape = (count, FINGERPRINT_SIZE, FINGERPRINT_SIZE)
+            header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            return file.tell()
+
+        start = write_header()
+
+        def append(fingerprints: Sequence[Fingerprints]) -> None:
+            nonlocal count
+            for fingerprint in fingerprints:
+                file.write(np.ascontiguousarray(fingerprint, dtype=np.float32).tobytes())
+            count += len(fingerprints)
+
+        yield append
+        file.seek(0)
+        if write_header() != start:
+            raise ValueError(f"{path}: the header of {count} fingerprints does not fit the room that was left for it")

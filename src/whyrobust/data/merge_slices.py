@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.near_duplicates import INK_SIZE
+from whyrobust.data.fingerprints import FINGERPRINT_SIZE
 from whyrobust.data.photo_store import STORE_KIND, PhotoStore
 from whyrobust.data.record_writer import REPEATED, ROWS_PER_BATCH, uid_hash
 from whyrobust.data.records import RECORD_SCHEMA
@@ -145,7 +145,7 @@ def merge_stores(slices: Sequence[Path | str], repeats: Repeats, path: Path | st
     return count
 
 
-def merge_ink(
+def merge_fingerprints(
     slices: Sequence[Path | str], stores: Sequence[Path | str], repeats: Repeats, count: int, path: Path | str
 ) -> None:
     """Write the thumbnails of all slices without repeats as one NumPy file, in the order of the merged store.
@@ -160,19 +160,21 @@ def merge_ink(
     Raises:
         ValueError: the slices have another number of thumbnails.
     """
-    shape, start = (count, INK_SIZE, INK_SIZE), 0
+    shape, start = (count, FINGERPRINT_SIZE, FINGERPRINT_SIZE), 0
     with atomic_path(path) as temporary:
         merged = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
         for thumbnails, store, repeated in zip(slices, stores, repeats, strict=True):
-            ink, row = np.load(thumbnails, mmap_mode="r"), 0
+            fingerprints, row = np.load(thumbnails, mmap_mode="r"), 0
             for batch in PhotoStore.open(store).table.select(["uid"]).to_batches(ROWS_PER_BATCH):
-                block = ink[row : row + len(batch)][np.asarray(_is_new(batch["uid"], repeated))]
+                block = fingerprints[row : row + len(batch)][np.asarray(_is_new(batch["uid"], repeated))]
                 if start + len(block) > count:
                     break
                 merged[start : start + len(block)] = block
                 row, start = row + len(batch), start + len(block)
-            if row != len(ink):
-                raise ValueError(f"{thumbnails} has {len(ink)} thumbnails, its index {row} images: index them again")
+            if row != len(fingerprints):
+                raise ValueError(
+                    f"{thumbnails} has {len(fingerprints)} thumbnails, its index {row} images: index them again"
+                )
         merged.flush()
         del merged
 

@@ -1,9 +1,8 @@
-"""Removes training images that are near-duplicates of test images.
+"""Finding near-duplicates: training images that repeat a test image, and repeats within a test set.
 
-It stands alone because a shared drawing inflates accuracy on exactly the test sets whose sources overlap
-with the training source, which would look like robustness. Two images count as one drawing when their ink,
-cropped to its box and brought to 16x16, correlates above a threshold; docs/decontamination.md says how the
-threshold was chosen.
+A shared image inflates accuracy on exactly those test sets whose sources overlap with the training source, which would
+be taken for robustness. Two images count as one when their fingerprints (`whyrobust.data.fingerprints`) correlate at or
+above a threshold; docs/decontamination.md says how the threshold was chosen.
 """
 
 from __future__ import annotations
@@ -15,28 +14,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from whyrobust.data.pixel_store import Pixels
+from whyrobust.data.fingerprints import FINGERPRINT_SIZE, Fingerprints, exact_hashes, flatten_fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Ink = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+
 #: ``removed`` and ``counts`` of `Decontamination`, and the pairs of `borderline_pairs`.
 Comparison: TypeAlias = "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]"
 
-INK_SIZE = 16
-# A blank border of one pixel: a full square would otherwise have no contrast left after centring.
-INK_MARGIN = 1
-# Pixels fainter than this share of the darkest one are no ink: they are the soft rim of a line.
-INK_CUTOFF = 0.15
-# Levels per unit of the strongest ink value that an exact hash tells apart.
-HASH_LEVELS = 16
 # Training images that are compared with the test images at a time: some 1 GB.
-TRAINING_IMAGES_A_CHUNK = 50_000
-PAIRS_A_BAND = 20
+TRAINING_IMAGES_PER_CHUNK = 50_000
+
+PAIRS_PER_BAND = 20
+
 REASONS = ("same_group", "exact", "near_duplicate")
 
 
@@ -62,83 +55,14 @@ class Decontamination:
         return sorted(set(self.removed["uid"]))
 
 
-def normalise_ink(pixels: Pixels) -> Ink:
-    """Reduce drawings on white to their ink, free of place, size, strength and colour.
-
-    Ink is the distance of a pixel's colour from white, so that yellow is not lost as it would be in
-    luminance. It is cropped to its box, scaled (aspect kept) into 14x14, centred on 16x16, its mean taken
-    off and its length set to one, so the dot product of two results is the correlation of the drawings.
-    Without taking the mean off, all heavy filled shapes look alike.
-
-    Args:
-        pixels: uint8 ``[n, size, size, 3]``, RGB drawings on white. Posed images must be given as their plain
-            drawings: a background is not ink.
-
-    Returns:
-        float32 ``[n, 16, 16]``; all zeros for an image without ink.
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        raise ValueError(f"pixels must be uint8 [n, size, size, 3]; got {pixels.dtype} {list(pixels.shape)}")
-    result = np.zeros((len(pixels), INK_SIZE, INK_SIZE), dtype=np.float32)
-    inner = INK_SIZE - 2 * INK_MARGIN
-    for start in range(0, len(pixels), 4096):
-        block = 255.0 - pixels[start : start + 4096].astype(np.float32)
-        darkness = np.sqrt(np.square(block).mean(axis=3))
-        strongest = darkness.max(axis=(1, 2))
-        marked = darkness > INK_CUTOFF * strongest[:, None, None]
-        rows, columns = marked.any(axis=2), marked.any(axis=1)
-        size_y, size_x = rows.shape[1], columns.shape[1]
-        top, bottom = rows.argmax(axis=1), size_y - rows[:, ::-1].argmax(axis=1)
-        left, right = columns.argmax(axis=1), size_x - columns[:, ::-1].argmax(axis=1)
-        for index in np.flatnonzero(strongest > 0):
-            # Cut out first: a filter that looked past the box would see the image's edge where there is one.
-            cut = darkness[index, top[index] : bottom[index], left[index] : right[index]]
-            height, width = cut.shape
-            scale = inner / max(width, height)
-            # Even sides, so that the centred drawing and its mirror image cover the same pixels.
-            to_width, to_height = (2 * max(1, round(side * scale / 2)) for side in (width, height))
-            small = Image.fromarray(cut).resize((to_width, to_height), Image.Resampling.BILINEAR)
-            y, x = (INK_SIZE - to_height) // 2, (INK_SIZE - to_width) // 2
-            result[start + index, y : y + to_height, x : x + to_width] = np.asarray(small)
-    flat = result.reshape(len(result), INK_SIZE * INK_SIZE)
-    flat -= flat.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-    np.divide(flat, lengths, out=flat, where=lengths > 0)
-    return result
-
-
-def _flat(ink: Ink, what: str) -> Ink:
-    if ink.ndim != 3 or ink.shape[1:] != (INK_SIZE, INK_SIZE):
-        raise ValueError(f"{what} ink must be [n, {INK_SIZE}, {INK_SIZE}]; got {list(ink.shape)}; use normalise_ink")
-    if not np.isfinite(ink).all():
-        raise ValueError(f"{what} ink holds values that are not finite; use normalise_ink")
-    return np.ascontiguousarray(ink, dtype=np.float32).reshape(len(ink), INK_SIZE * INK_SIZE)
-
-
-def exact_hashes(ink: Ink) -> list[str]:
-    """Return one hash a drawing, equal for drawings whose quantised ink is equal.
-
-    Args:
-        ink: ``[n, 16, 16]`` from ``normalise_ink``.
-
-    Returns:
-        Hexadecimal sha256 prefixes of 32 digits. Ink is quantised to 16 levels of its own strongest value, so
-        copies that differ by a rounding of the drawing still meet, unless a value lies on a level's edge.
-    """
-    flat = _flat(ink, "the")
-    peaks = np.maximum(np.abs(flat).max(axis=1, keepdims=True, initial=0.0), np.float32(1e-12))
-    levels = np.rint(flat / peaks * HASH_LEVELS).astype(np.int8)
-    return [hashlib.sha256(row.tobytes()).hexdigest()[:32] for row in levels]
-
-
 def best_matches(
-    train_ink: Ink, test_ink: Ink, mirrored: bool = True, block_megabytes: int = 128
+    train_fingerprints: Fingerprints, test_fingerprints: Fingerprints, mirrored: bool = True, block_megabytes: int = 128
 ) -> tuple[Indices, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Find the most similar test image of every training image.
 
     Args:
-        train_ink: ``[n, 16, 16]`` from ``normalise_ink``.
-        test_ink: ``[m, 16, 16]``, m at least 1.
+        train_fingerprints: ``[n, 16, 16]`` from ``fingerprint_drawings``.
+        test_fingerprints: ``[m, 16, 16]``, m at least 1.
         mirrored: also compare the left-right mirror image, since training may flip images.
         block_megabytes: size of the block of similarities held at a time.
 
@@ -146,7 +70,7 @@ def best_matches(
         Index of the best test image, int64 ``[n]`` (the first of equals); its similarity, float32 ``[n]``,
         -1..1; and whether it was met by the mirror image only, bool ``[n]``.
     """
-    train, test = _flat(train_ink, "training"), _flat(test_ink, "test")
+    train, test = flatten_fingerprints(train_fingerprints, "training"), flatten_fingerprints(test_fingerprints, "test")
     if not len(test):
         raise ValueError("there is no test image to compare with; give at least one")
     index = np.zeros(len(train), dtype=np.int64)
@@ -160,7 +84,7 @@ def best_matches(
         index[span] = products.argmax(axis=1)
         similarity[span] = np.take_along_axis(products, index[span, None], axis=1)[:, 0]
         if mirrored:
-            mirror = block.reshape(-1, INK_SIZE, INK_SIZE)[:, :, ::-1].reshape(len(block), -1)
+            mirror = block.reshape(-1, FINGERPRINT_SIZE, FINGERPRINT_SIZE)[:, :, ::-1].reshape(len(block), -1)
             np.matmul(mirror, test.T, out=products)
             best = products.argmax(axis=1)
             value = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
@@ -177,39 +101,19 @@ def _check_threshold(threshold: float) -> None:
         raise ValueError(f"threshold is {threshold}; give a correlation above 0 and up to 1, e.g. 0.97")
 
 
-def find_near_duplicates(
-    train_ink: Ink, test_ink: Ink, threshold: float, mirrored: bool = True
-) -> tuple[Indices, Indices, npt.NDArray[np.float32]]:
-    """Find the training images whose best test match reaches the threshold.
-
-    Args:
-        train_ink: ``[n, 16, 16]`` from ``normalise_ink``.
-        test_ink: ``[m, 16, 16]``.
-        threshold: similarity (correlation) from which two images count as one drawing.
-        mirrored: also find mirrored twins.
-
-    Returns:
-        Training indices (rising), the test index of each one's best match, and the similarity, float32.
-    """
-    _check_threshold(threshold)
-    index, similarity, _ = best_matches(train_ink, test_ink, mirrored)
-    found = np.flatnonzero(similarity >= np.float32(threshold))
-    return found, index[found], similarity[found]
-
-
-def _check_lengths(uids: Sequence[str], groups: Sequence[str], ink: Ink, what: str) -> None:
+def _check_lengths(uids: Sequence[str], groups: Sequence[str], ink: Fingerprints, what: str) -> None:
     if not len(uids) == len(groups) == len(ink):
         raise ValueError(f"{what}: {len(uids)} uids, {len(groups)} groups, {len(ink)} inks; counts must agree")
     if len(set(uids)) != len(uids):
         raise ValueError(f"{what}: some uids come more than once; keep one of each")
 
 
-def _best_match(one: Ink, test_ink: Ink, mirrored: bool) -> tuple[int, float, bool]:
-    index, similarity, flipped = best_matches(one[None], test_ink, mirrored)
+def _best_match(one: Fingerprints, test_fingerprints: Fingerprints, mirrored: bool) -> tuple[int, float, bool]:
+    index, similarity, flipped = best_matches(one[None], test_fingerprints, mirrored)
     return int(index[0]), float(similarity[0]), bool(flipped[0])
 
 
-def _first_by_hash(ink: Ink) -> dict[str, int]:
+def _first_by_hash(ink: Fingerprints) -> dict[str, int]:
     """Return the first position of each exact hash; drawings without ink are in no one's way."""
     first: dict[str, int] = {}
     has_ink = np.abs(ink).max(axis=(1, 2), initial=0.0) > 0
@@ -222,8 +126,8 @@ def _first_by_hash(ink: Ink) -> dict[str, int]:
 def decontaminate(
     train_uids: Sequence[str],
     train_groups: Sequence[str],
-    train_ink: Ink,
-    test_sets: Mapping[str, tuple[Sequence[str], Sequence[str], Ink]],
+    train_fingerprints: Fingerprints,
+    test_sets: Mapping[str, tuple[Sequence[str], Sequence[str], Fingerprints]],
     threshold: float,
     mirrored: bool = True,
 ) -> Decontamination:
@@ -236,7 +140,7 @@ def decontaminate(
     Args:
         train_uids: n identifiers, each once.
         train_groups: the group of each.
-        train_ink: ``[n, 16, 16]`` from ``normalise_ink``.
+        train_fingerprints: ``[n, 16, 16]`` from ``fingerprint_drawings``.
         test_sets: name to (uids, groups, ink) of each test set.
         threshold: similarity from which two images count as one drawing.
         mirrored: also find mirrored twins.
@@ -252,11 +156,11 @@ def decontaminate(
     import pandas as pd
 
     _check_threshold(threshold)
-    _check_lengths(train_uids, train_groups, train_ink, "training")
+    _check_lengths(train_uids, train_groups, train_fingerprints, "training")
     order = np.argsort(np.asarray(train_uids, dtype=object), kind="stable")
     uids = [train_uids[i] for i in order]
     groups = [train_groups[i] for i in order]
-    ink = train_ink[order]
+    ink = train_fingerprints[order]
     hashes = exact_hashes(ink)
     mirror_hashes = exact_hashes(ink[:, :, ::-1]) if mirrored else hashes
 
@@ -275,8 +179,8 @@ def decontaminate(
             continue
         test_order = np.argsort(np.asarray(raw_uids, dtype=object), kind="stable")
         test_uids = [raw_uids[i] for i in test_order]
-        test_ink = raw_ink[test_order]
-        index, similarity, flipped = best_matches(ink, test_ink, mirrored)
+        test_fingerprints = raw_ink[test_order]
+        index, similarity, flipped = best_matches(ink, test_fingerprints, mirrored)
         matches.append(
             pd.DataFrame(
                 {
@@ -288,7 +192,7 @@ def decontaminate(
                 }
             )
         )
-        by_hash = _first_by_hash(test_ink)
+        by_hash = _first_by_hash(test_fingerprints)
         by_group: dict[str, list[int]] = {}
         for position, original in enumerate(test_order):
             by_group.setdefault(raw_groups[original], []).append(position)
@@ -299,12 +203,12 @@ def decontaminate(
             members = by_group.get(groups[row], []) if groups[row] else []
             if members:
                 reason = "same_group"
-                nearest, value, flip = _best_match(ink[row], test_ink[members], mirrored)
+                nearest, value, flip = _best_match(ink[row], test_fingerprints[members], mirrored)
                 place = members[nearest]
             elif hashes[row] in by_hash or mirror_hashes[row] in by_hash:
                 reason = "exact"
                 place = by_hash.get(hashes[row], by_hash.get(mirror_hashes[row], place))
-                _, value, _ = _best_match(ink[row], test_ink[[place]], mirrored)
+                _, value, _ = _best_match(ink[row], test_fingerprints[[place]], mirrored)
                 flip = hashes[row] not in by_hash
             elif similarity[row] >= np.float32(threshold):
                 reason = "near_duplicate"
@@ -324,18 +228,18 @@ def decontaminate(
 def decontaminate_in_chunks(
     train_uids: Sequence[str],
     train_groups: Sequence[str],
-    train_ink: Ink,
-    test_sets: Mapping[str, tuple[Sequence[str], Sequence[str], Ink]],
+    train_fingerprints: Fingerprints,
+    test_sets: Mapping[str, tuple[Sequence[str], Sequence[str], Fingerprints]],
     threshold: float,
     mirrored: bool = True,
-    chunk: int = TRAINING_IMAGES_A_CHUNK,
+    chunk: int = TRAINING_IMAGES_PER_CHUNK,
 ) -> Comparison:
     """Do what `decontaminate` and `borderline_pairs` do, with memory for one chunk of the training images.
 
     Args:
         train_uids: as `decontaminate`; sequences that are sliced, so that they may lie on the disk.
         train_groups: as `decontaminate`.
-        train_ink: as `decontaminate`.
+        train_fingerprints: as `decontaminate`.
         test_sets: as `decontaminate`.
         threshold: as `decontaminate`.
         mirrored: as `decontaminate`.
@@ -350,7 +254,7 @@ def decontaminate_in_chunks(
         found = decontaminate(
             list(train_uids[span]),
             list(train_groups[span]),
-            np.asarray(train_ink[span]),
+            np.asarray(train_fingerprints[span]),
             test_sets,
             threshold,
             mirrored,
@@ -373,7 +277,7 @@ def merge_comparisons(parts: Sequence[Comparison]) -> Comparison:
     )
 
 
-def merge_pairs(samples: Sequence[pd.DataFrame], per_band: int = PAIRS_A_BAND, seed: int = 0) -> pd.DataFrame:
+def merge_pairs(samples: Sequence[pd.DataFrame], per_band: int = PAIRS_PER_BAND, seed: int = 0) -> pd.DataFrame:
     """Return the sample that `borderline_pairs` would draw of all matches from its samples of their parts."""
     import pandas as pd
 
@@ -404,7 +308,7 @@ def borderline_pairs(
         (0.98, 0.99),
         (0.99, 1.0),
     ),
-    per_band: int = PAIRS_A_BAND,
+    per_band: int = PAIRS_PER_BAND,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Sample pairs by band of similarity, for people to look at around the threshold.
@@ -433,14 +337,16 @@ def borderline_pairs(
     return pd.concat(parts, ignore_index=True)
 
 
-def _numbers_of_equal_rows(flat: Ink) -> Indices:
+def _numbers_of_equal_rows(flat: Fingerprints) -> Indices:
     """Return a number for each row of ink, the same where they are equal; drawings without ink are equal to none."""
     first: dict[bytes, int] = {}
     numbers = [first.setdefault(row.tobytes(), position) for position, row in enumerate(flat)]
     return np.where(flat.any(axis=1), numbers, np.arange(len(flat))).astype(np.int64)
 
 
-def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_megabytes: int = 128) -> pd.DataFrame:
+def duplicates_within(
+    uids: Sequence[str], ink: Fingerprints, threshold: float, block_megabytes: int = 128
+) -> pd.DataFrame:
     """Find images of one set that repeat an earlier one, so that one drawing does not count twice.
 
     Images are taken in the order of their uids; one is dropped when it is as similar as the threshold to
@@ -449,7 +355,7 @@ def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_meg
 
     Args:
         uids: n identifiers, each once.
-        ink: ``[n, 16, 16]`` from ``normalise_ink``.
+        ink: ``[n, 16, 16]`` from ``fingerprint_drawings``.
         threshold: similarity from which two images count as one drawing.
         block_megabytes: size of the block of similarities held at a time.
 
@@ -462,7 +368,7 @@ def duplicates_within(uids: Sequence[str], ink: Ink, threshold: float, block_meg
     _check_lengths(uids, uids, ink, "the set")
     order = np.argsort(np.asarray(uids, dtype=object), kind="stable")
     ordered = [uids[i] for i in order]
-    flat = _flat(ink[order], "the set's")
+    flat = flatten_fingerprints(ink[order], "the set's")
     copies = _numbers_of_equal_rows(flat)
     rows = max(1, block_megabytes * 2**20 // (4 * max(1, len(flat))))
     dropped: list[tuple[str, str, float]] = []

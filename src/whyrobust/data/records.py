@@ -76,7 +76,7 @@ def rows_of_uids(table_uids: Uids, wanted: Uids) -> NDArray[np.int64]:
     Returns:
         int64 ``[len(wanted)]``; -1 where the table lacks the uid.
     """
-    table, asked = _uid_column(table_uids), _uid_column(wanted)
+    table, asked = uid_column(table_uids), uid_column(wanted)
     rows = np.full(len(asked), -1, dtype=np.int64)
     if len(table) <= len(asked):
         for start, stretch in _stretches(asked, len(table)):
@@ -117,7 +117,7 @@ def require_rows_of_uids(table_uids: Uids, wanted: Uids, table: str) -> NDArray[
 
 def has_uids(table_uids: Uids, asked: Uids) -> NDArray[np.bool_]:
     """Return which of the asked uids a table has, bool ``[len(asked)]``."""
-    table, uids = _uid_column(table_uids), _uid_column(asked)
+    table, uids = uid_column(table_uids), uid_column(asked)
     return np.asarray(pc.is_in(uids, value_set=table).to_numpy(), dtype=np.bool_)
 
 
@@ -135,7 +135,7 @@ def read_rows_of_uids(paths: Sequence[Path | str], columns: Sequence[str], uids:
     Raises:
         MissingUidError: the tables lack some.
     """
-    wanted = _uid_column(uids)
+    wanted = uid_column(uids)
     only = pc.field("uid").isin(wanted.combine_chunks())
     read = list(dict.fromkeys(["uid", *columns]))
     table = pa.concat_tables(pq.read_table(path, columns=read, filters=only) for path in paths)
@@ -143,7 +143,7 @@ def read_rows_of_uids(paths: Sequence[Path | str], columns: Sequence[str], uids:
     return table.select(list(columns)).take(pa.array(rows))
 
 
-def _uid_column(uids: Uids) -> pa.ChunkedArray:
+def uid_column(uids: Uids) -> pa.ChunkedArray:
     """Return uids as an Arrow column of strings, without copying what Arrow holds."""
     if not isinstance(uids, (pa.Array, pa.ChunkedArray)):
         uids = pa.array(uids, pa.string())

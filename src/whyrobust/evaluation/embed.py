@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import nn
 
-    from whyrobust.data.photo_store import Preprocessing
+    from whyrobust.data.preprocessing import Preprocessing
 
 Floats = NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whyrobust.data.photo_store import Preprocessing
+from whyrobust.data.preprocessing import Preprocessing
 from whyrobust.training.models import ModelError, read_model_config
 from whyrobust.training.text_encoder import encode_text, tokenize
 from whyrobust.training.weights import (

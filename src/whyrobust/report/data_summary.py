@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from whyrobust.data.photo_store import Preprocessing, holds_photographs, read_images
+from whyrobust.data.image_stores import holds_photographs, read_images
 from whyrobust.data.pixel_store import Pixels
+from whyrobust.data.preprocessing import Preprocessing
 from whyrobust.data.records import LABEL_SEPARATOR, read_rows_of_uids, rows_of_uids
 from whyrobust.data.subsets import draw_subset
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from whyrobust.data.photo_store import Preprocessing, read_picture, training_crop
+from whyrobust.data.decoding import read_picture
 from whyrobust.data.pixel_store import Pixels
 from whyrobust.training.augmentation import (
     Augmentation,

@@ -26,8 +26,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from whyrobust.data.photo_store import Preprocessing, holds_photographs, open_locations, study_preprocessing
+from whyrobust.data.image_stores import holds_photographs
+from whyrobust.data.photo_store import open_locations
 from whyrobust.data.pixel_store import read_pixels
+from whyrobust.data.preprocessing import Preprocessing, study_preprocessing
 from whyrobust.data.records import read_rows_of_uids
 from whyrobust.files import atomic_path, checksum, write_json
 from whyrobust.logs import progress_interval, start_log

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from whyrobust.data.photo_store import Preprocessing
+from whyrobust.data.preprocessing import Preprocessing
 from whyrobust.files import atomic_path
 from whyrobust.training.models import (
     IMAGE_ENCODERS,

@@ -1,0 +1,86 @@
+"""Drawing a table of icons in killable worker processes, plain or posed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from whyrobust.data.icon_poses import pose_on_background
+from whyrobust.data.svg import DrawingError, check_size, draw_svg
+from whyrobust.data.worker_pool import Death, map_isolated
+from whyrobust.study.table_cells import cell_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whyrobust.data.pixel_store import Pixels
+
+Pose = Literal["plain", "posed"]
+
+# Processor time of one drawing; icons take milliseconds.
+DRAWING_SECONDS = 10.0
+
+
+def _draw(task: tuple[str, str, int, Pose, int]) -> tuple[bytes | None, str]:
+    """Draw one (uid, svg, size, pose, seed) in a process of its own: its raw pixels, or None and the reason."""
+    uid, svg, size, pose, seed = task
+    try:
+        pixels = draw_svg(svg, size) if pose == "plain" else pose_on_background(svg, size, uid, seed)
+    except DrawingError as error:
+        return None, str(error)
+    return pixels.tobytes(), ""
+
+
+def draw_icons(
+    drawings: pd.DataFrame, size: int, pose: Pose = "plain", seed: int = 0, workers: int = 1
+) -> tuple[list[str], Pixels, pd.DataFrame]:
+    """Draw every drawing of a table.
+
+    Args:
+        drawings: columns ``uid`` and ``svg``, one row a drawing.
+        size: side of the images in pixels.
+        pose: "plain" draws on white (``draw_svg``), "posed" turns and puts on backgrounds
+            (``pose_on_background``).
+        seed: seed of the poses; without effect on plain drawings.
+        workers: number of processes. The result is the same for any number.
+
+    Returns:
+        uids of the images that were obtained, in the table's order; their pixels, uint8 ``[n, size, size,
+        3]``; and the failures, a table ``uid, reason``.
+
+    Raises:
+        ValueError: a column is missing, a uid comes twice, or the pose or the number of workers is unknown.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    from whyrobust.data.records import check_uids
+
+    check_size(size)
+    if pose not in ("plain", "posed"):
+        raise ValueError(f"pose is {pose!r}; use 'plain' or 'posed'")
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; use 1 or more")
+    missing = {"uid", "svg"} - set(drawings.columns)
+    if missing:
+        raise ValueError(f"the drawings table lacks {sorted(missing)}; it has {list(drawings.columns)}")
+    uids = [str(uid) for uid in drawings["uid"]]
+    check_uids(uids, "the drawings table")
+    pairs = list(zip(uids, (cell_text(svg) for svg in drawings["svg"]), strict=True))
+    tasks = [(uid, svg, size, pose, seed) for uid, svg in pairs]
+    pixels = np.empty((len(pairs), size, size, 3), dtype=np.uint8)
+    kept: list[str] = []
+    failures: list[tuple[str, str]] = []
+    with tqdm(total=len(pairs), desc="drawing", unit="image") as progress:
+        waiting = iter(uids)
+        for results in map_isolated(_draw, tasks, workers, cpu_seconds=DRAWING_SECONDS):
+            for result, uid in zip(results, waiting, strict=False):
+                raw, reason = (None, result.reason) if isinstance(result, Death) else result
+                if raw is None:
+                    failures.append((uid, reason))
+                else:
+                    pixels[len(kept)] = np.frombuffer(raw, dtype=np.uint8).reshape(size, size, 3)
+                    kept.append(uid)
+            progress.update(len(results))
+    return kept, pixels[: len(kept)], pd.DataFrame(failures, columns=["uid", "reason"], dtype="str")

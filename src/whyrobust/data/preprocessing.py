@@ -1,0 +1,109 @@
+"""From a decoded image to the input of a model: resizing, cropping and normalisation as open_clip describes them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from whyrobust.data.pixel_store import Pixels
+
+
+#: A picture is cut to this ratio of its sides before its shorter side is brought to size: a line of 30,000 pixels would
+#: become 1.5 gigapixels.
+MAXIMUM_ASPECT = 20
+
+#: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it.
+WHITE_PAGE_MEAN, WHITE_PAGE_STD = (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
+
+#: Mean and deviation of pixels from 0 to 1 that CLIP models are fed with (Radford et al. 2021; open_clip's constants).
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the input of a model, as open_clip describes it.
+
+    Attributes:
+        size: side of the input in pixels.
+        mean: of red, green and blue from 0 to 1; taken off.
+        std: divided by.
+        interpolation: ``bicubic`` or ``bilinear``.
+        resize_mode: ``shortest``: the shorter side is brought to size and the middle cut out; ``squash``: both sides.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if self.interpolation not in ("bicubic", "bilinear") or self.resize_mode not in ("shortest", "squash"):
+            raise ValueError(
+                f"interpolation '{self.interpolation}' with resize_mode '{self.resize_mode}' is not known: use bicubic "
+                "or bilinear, and shortest or squash"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, for a file."""
+        return asdict(self)
+
+    @property
+    def resampling(self) -> Image.Resampling:
+        """Pillow's filter."""
+        return Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
+
+
+def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
+    """Return the preprocessing of the models that a study trains; ``normalisation`` is ``white_page`` or ``clip``."""
+    if normalisation == "white_page":
+        return Preprocessing(size, WHITE_PAGE_MEAN, WHITE_PAGE_STD)
+    if normalisation == "clip":
+        return Preprocessing(size)
+    raise ValueError(f"normalisation '{normalisation}' is not known: use white_page or clip")
+
+
+def preprocess(image: Image.Image, how: Preprocessing) -> Pixels:
+    """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does.
+
+    Of a picture more than `MAXIMUM_ASPECT` times as long as wide only the middle is resized: the rest is cut off after.
+    """
+    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+    interpolation = InterpolationMode(how.interpolation)
+    if how.resize_mode == "squash":
+        return np.array(Resize((how.size, how.size), interpolation)(image))
+    longest = MAXIMUM_ASPECT * min(image.size)
+    if max(image.size) > longest:
+        width, height = (min(side, longest) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    return np.array(CenterCrop(how.size)(Resize(how.size, interpolation)(image)))
+
+
+def training_crop(
+    image: Image.Image, how: Preprocessing, min_area: float, flip: bool, generator: np.random.Generator
+) -> Pixels:
+    """Cut a random box out of a picture, bring it to size, and mirror half of the pictures.
+
+    Area uniform from ``min_area`` to 1, aspect log-uniform from 3:4 to 4:3 (Szegedy et al. 2015), as torchvision's
+    RandomResizedCrop, but a box that does not fit is cut to the picture instead of drawn again.
+
+    Returns:
+        uint8 ``[size, size, 3]``.
+    """
+    area = image.width * image.height * generator.uniform(min_area, 1.0)
+    aspect = float(np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3))))
+    width, height = min(image.width, (area * aspect) ** 0.5), min(image.height, (area / aspect) ** 0.5)
+    left, top = generator.random() * (image.width - width), generator.random() * (image.height - height)
+    crop = image.resize((how.size, how.size), how.resampling, box=(left, top, left + width, top + height))
+    pixels = np.array(crop)
+    return pixels[:, ::-1] if flip and generator.random() < 0.5 else pixels
