@@ -21,6 +21,7 @@ from torch import Tensor
 
 from whyrobust.data.decoding import read_picture
 from whyrobust.data.pixel_store import Pixels
+from whyrobust.data.preprocessing import Preprocessing, training_crop
 from whyrobust.training.augmentation import (
     Augmentation,
     normalise_pixels,
