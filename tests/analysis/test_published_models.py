@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,7 @@ from whyrobust.analysis.published_models import (
     ACCURACY_COLUMNS,
     TESTBED_OBJECTNET_IMAGES,
     VLHUB_MISPLACED,
-    invert_index,
     measure_reference,
-    read_objectnet_classes,
     read_open_clip,
     read_reference,
     read_testbed,
@@ -123,38 +119,6 @@ def test_a_file_without_its_columns_or_in_percent_is_refused(tmp_path):
     raw.assign(imagenet=raw["imagenet"] * 100).to_csv(tmp_path / "open_clip_zeroshot_top1.csv")
     with pytest.raises(ValueError, match="units"):
         read_open_clip(tmp_path)
-
-
-# --- ObjectNet's classes ------------------------------------------------------------------------------------
-
-
-def test_both_cranes_are_kept():
-    index = json.loads((FOLDER / "imagenet_index_to_label.json").read_text())
-    inverted = invert_index(index)
-    assert inverted["crane"] == (134, 517)
-    assert sorted(number for ids in inverted.values() for number in ids) == list(range(1000))
-
-
-def test_objectnet_covers_113_classes_and_125_ids():
-    classes = read_objectnet_classes(FOLDER)
-    ids = [number for numbers in classes.values() for number in numbers]
-    assert len(classes) == 113 and len(ids) == len(set(ids)) == 125
-    index = json.loads((FOLDER / "imagenet_index_to_label.json").read_text())
-    assert [index[str(number)] for number in classes["alarm_clock"]] == ["analog clock", "digital clock"]
-
-
-def test_an_objectnet_class_called_crane_would_be_refused(tmp_path):
-    for name in (
-        "objectnet_folder_to_label",
-        "objectnet_label_to_imagenet_labels",
-        "imagenet_index_to_label",
-    ):
-        shutil.copy(FOLDER / f"{name}.json", tmp_path)
-    path = tmp_path / "objectnet_label_to_imagenet_labels.json"
-    labels = json.loads(path.read_text())
-    path.write_text(json.dumps({**labels, "Banana": "crane"}))
-    with pytest.raises(ValueError, match=r"Banana.*crane.*134, 517"):
-        read_objectnet_classes(tmp_path)
 
 
 # --- Lines and effective robustness -------------------------------------------------------------------------

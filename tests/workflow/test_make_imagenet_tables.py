@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.make_imagenet_tables import CLASSES, OBJECTNET, REFERENCE, objectnet_rows, read_wnids, tables
+from tools.make_imagenet_tables import CLASSES, OBJECTNET, REFERENCE, TableError, objectnet_rows, read_wnids, tables
 from whyrobust.data.label_matcher import LabelMatcher, plural_forms, read_classes, split_phrases, split_words
 
 
@@ -36,6 +38,23 @@ def test_published_counts(root, classes):
     assert len(rows) == 113 and len(wnids) == len(set(wnids)) == 125
     assert sum(";" in row["classes"] for row in rows) >= 5
     assert (root / OBJECTNET).exists()
+    index = json.loads((root / REFERENCE / "imagenet_index_to_label.json").read_text(encoding="utf-8"))
+    label_of = {wnid: index[str(number)] for number, wnid in enumerate(read_wnids())}
+    (clock,) = [row["classes"].split(";") for row in rows if row["folder"] == "alarm_clock"]
+    assert sorted(label_of[wnid] for wnid in clock) == ["analog clock", "digital clock"]
+
+
+def test_an_objectnet_class_called_crane_would_be_refused(root, tmp_path):
+    # Two ids share the label "crane", the bird and the machine: a plain inversion would lose one of them.
+    index = json.loads((root / REFERENCE / "imagenet_index_to_label.json").read_text(encoding="utf-8"))
+    assert [int(number) for number, label in index.items() if label == "crane"] == [134, 517]
+    for name in ("objectnet_folder_to_label", "objectnet_label_to_imagenet_labels", "imagenet_index_to_label"):
+        shutil.copy(root / REFERENCE / f"{name}.json", tmp_path)
+    path = tmp_path / "objectnet_label_to_imagenet_labels.json"
+    labels = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**labels, "Banana": "crane"}), encoding="utf-8")
+    with pytest.raises(TableError, match=r"Banana.*crane.*2 ImageNet classes"):
+        objectnet_rows(tmp_path, read_wnids())
 
 
 @pytest.mark.parametrize(

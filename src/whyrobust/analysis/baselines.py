@@ -264,7 +264,7 @@ def fit_planes(tx: FloatArray, ty: FloatArray, weights: FloatArray) -> tuple[Flo
 def _fit_lines(tx: FloatArray, ty: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return slopes and intercepts of lines, [draws], from [draws, models] each, as `fit_planes`.
 
-    The closed form on centred values, slope = sum w dx dy / sum w dx^2: a tenth of the time of a decomposition.
+    The closed form on centred values, slope = sum w dx dy / sum w dx^2: several times faster than a decomposition.
     """
     used = np.isfinite(tx) & np.isfinite(ty) & (weights > 0)
     w = np.where(used, weights, 0.0)

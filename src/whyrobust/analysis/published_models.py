@@ -1,8 +1,7 @@
-"""The published models, brought into the same tables as the runs of a study.
+"""Published models: their accuracies on the ImageNet shifts, in the same tables as the runs of a study.
 
-This module stands alone because it knows what is particular to the published figures in
-``resources/reference/``: their columns, units, test set sizes, and traps. The statistics are those of
-`whyrobust.analysis.effective_robustness`, without a second implementation.
+The readers know what is particular to the published figures in ``resources/reference/``: their columns, units, test set
+sizes, and traps. `measure_reference` measures them as `whyrobust.analysis.effective_robustness` measures a study.
 
 Which models are standard, and which in-distribution accuracy is the x axis, follows the ImageNet testbed
 (Taori et al. 2020, arXiv 2007.00644; repository modestyachts/imagenet-testbed, folder ``plotting``).
@@ -10,8 +9,7 @@ Which models are standard, and which in-distribution accuracy is the x axis, fol
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
     from whyrobust.analysis.arrays import BoolArray, FloatArray
 
-# The full validation set, as the name of an x axis; the part on a shift's own classes is "imagenet@<shift>".
+# The full validation set, as the name of an x axis; restricted to a shift's own classes it is "imagenet@<shift>".
 FULL_VALIDATION = "imagenet"
 VALIDATION_IMAGES = 50_000
 VALIDATION_IMAGES_PER_CLASS = 50
@@ -43,8 +41,7 @@ SHIFT_IMAGES = {
 # The testbed's ObjectNet accuracies are multiples of 1/18,514 and of no other number near 18,574.
 TESTBED_OBJECTNET_IMAGES = 18_514
 
-# shift -> its column in all three collections, and the column of the x axis on its own classes in the
-# testbed.
+# shift -> its column in all three collections, and the column of the x axis on its own classes in the testbed.
 SHIFT_COLUMNS = {
     "imagenet-v2": ("imagenet_v2", None),
     "imagenet-sketch": ("imagenet_sketch", None),
@@ -58,11 +55,9 @@ SHIFT_COLUMNS = {
 # ("no-subsample").
 STANDARD_FROM = 0.55
 STANDARD_FROM_ON_OWN_CLASSES = {"imagenet-r": 0.75, "imagenet-a": 0.75}
-# Retrained copies of ResNet-50 and models on parts of ImageNet: near duplicates, which the testbed leaves
-# out.
+# Retrained copies of ResNet-50 and models on parts of ImageNet: near duplicates, which the testbed leaves out.
 NOT_IN_LINES = ("aws", "batch64", "subsample")
-# ImageNet-A holds the images that this model gets wrong, so its accuracy there is 0 and the trend breaks at
-# it.
+# ImageNet-A holds the images that this model gets wrong, so its accuracy there is 0 and the trend breaks at it.
 PIVOT_SHIFT = "imagenet-a"
 PIVOT_MODEL = "resnet50"
 
@@ -103,11 +98,10 @@ def read_testbed(folder: Path) -> pd.DataFrame:
         folder: ``resources/reference``.
 
     Returns:
-        One row a model, shift and x axis, with `ACCURACY_COLUMNS`. ImageNet-R, ImageNet-A and ObjectNet have
-        two x
-        axes: validation on their own classes (``imagenet@<shift>``) as in the testbed's figures, and full
-        validation (``imagenet``) to compare collections that publish nothing else. ``training`` is the
-        testbed's type. Models that lack an accuracy on an axis have no row for it.
+        One row for each model, shift and x axis, with `ACCURACY_COLUMNS`. ImageNet-R, ImageNet-A and ObjectNet have two
+        x axes: validation on their own classes (``imagenet@<shift>``) as in the testbed's figures, and full validation
+        (``imagenet``) to compare collections that publish nothing else. ``training`` is the testbed's type. Models that
+        lack an accuracy on an axis have no row for it.
     """
     import pandas as pd
 
@@ -169,47 +163,6 @@ def read_reference(folder: Path) -> pd.DataFrame:
     return pd.concat([read_testbed(folder), read_open_clip(folder), read_vlhub(folder)], ignore_index=True)
 
 
-def invert_index(index_to_label: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
-    """Return the ImageNet ids of each label, in order.
-
-    Two ids share the label "crane" (the bird, 134, and the machine, 517), so a label has a tuple of ids: a
-    plain inversion of the mapping would lose one of them without a word.
-    """
-    ids: dict[str, list[int]] = {}
-    for index, label in index_to_label.items():
-        ids.setdefault(label, []).append(int(index))
-    return {label: tuple(sorted(numbers)) for label, numbers in ids.items()}
-
-
-def read_objectnet_classes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the ImageNet ids of each ObjectNet folder that overlaps ImageNet: 113 folders, 125 ids in all.
-
-    A prediction of any id of the folder is right; to score a class, collapse its ids by their maximum.
-
-    Raises:
-        ValueError: where a label names no ImageNet class, or one that two ids share.
-    """
-    folders = _read_json(folder / "objectnet_folder_to_label.json")
-    labels = _read_json(folder / "objectnet_label_to_imagenet_labels.json")
-    ids = invert_index(_read_json(folder / "imagenet_index_to_label.json"))
-    classes = {}
-    for name, label in folders.items():
-        if label not in labels:
-            continue
-        found = []
-        for part in labels[label].split("; "):
-            candidates = ids.get(part, ())
-            if len(candidates) != 1:
-                raise ValueError(
-                    f"The ObjectNet class {label!r} names {part!r}, which stands for "
-                    f"{len(candidates)} ImageNet ids {list(candidates)}: "
-                    "correct objectnet_label_to_imagenet_labels.json."
-                )
-            found.append(candidates[0])
-        classes[name] = tuple(sorted(found))
-    return classes
-
-
 # --- Analysis -----------------------------------------------------------------------------------------------
 
 
@@ -268,7 +221,7 @@ def measure_reference(
     )
 
 
-# --- Parts --------------------------------------------------------------------------------------------------
+# --- Helpers ------------------------------------------------------------------------------------------------
 
 
 def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
@@ -279,11 +232,6 @@ def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise ValueError(f"{path} lacks the columns {missing}: restore the file as its README describes.")
     return table
-
-
-def _read_json(path: Path) -> dict[str, str]:
-    content: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _tidy(table: pd.DataFrame, path: Path, shift: str, column: str, x_column: str, x_test_set: str) -> pd.DataFrame:

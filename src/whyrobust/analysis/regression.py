@@ -1,8 +1,7 @@
-"""A second opinion on the causes: one regression over all runs in place of paired comparisons.
+"""One regression over all runs and heads: a second opinion on the causes, beside the paired comparisons.
 
-This module stands alone because it must not share assumptions with `whyrobust.analysis.effects`: it uses no baseline
-line and no pairs, so that the two can disagree. A reader who finds both pointing the same way has more reason to
-believe either.
+It shares no assumption with `whyrobust.analysis.effects`: no baseline and no pairs, so that the two can disagree. Where
+both point the same way, there is more reason to believe either.
 
 Sources: Belsley, Kuh and Welsch 1980, "Regression Diagnostics" (variance inflation, condition number); MacKinnon,
 Nielsen and Webb 2023, "Leverage, influence, and the jackknife in clustered regression models" (arXiv 2205.03288),
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyrobust.analysis.intervals import check_confidence
 from whyrobust.analysis.scales import POINTS_PER_UNIT, from_scale, to_scale
 from whyrobust.study.objectives_table import OBJECTIVES
 
@@ -40,6 +40,7 @@ POINT_COLUMNS = (
     "objective",
     "supervision",
     "head",
+    "standard",
 )
 REGRESSION_COLUMNS = (
     "shift",
@@ -69,7 +70,7 @@ _ID_TERM = "in-distribution accuracy"
 
 @dataclass(frozen=True)
 class _Term:
-    """One column of the regression: its cause, its name for a reader, and its values [rows]."""
+    """One term of the regression: its cause, its name for a reader, and its values [rows]."""
 
     cause: str
     name: str
@@ -78,7 +79,7 @@ class _Term:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What one regression says of its terms, all [terms] but the last two."""
+    """The estimates of one regression, [terms] but for the last two."""
 
     coefficient: FloatArray
     half_width: FloatArray
@@ -88,12 +89,7 @@ class _Fit:
     r_squared: float
 
 
-def regress_causes(
-    points: pd.DataFrame,
-    scale: str = "logit",
-    confidence: float = 0.95,
-    reference_source: str | None = None,
-) -> pd.DataFrame:
+def regress_causes(points: pd.DataFrame, scale: str = "logit", confidence: float = 0.95) -> pd.DataFrame:
     """Regress accuracy under shift on in-distribution accuracy and all five possible causes, shift by shift.
 
     The model, by ordinary least squares on the scale (logit as a rule):
@@ -105,51 +101,45 @@ def regress_causes(
                 + text head instead of a head without text                 (language_at_test)
                 + contrastive objective instead of cross-entropy           (contrastive_loss)
 
-    With a column ``diverse_share`` (share of the diverse source in a mixture, 0 to 1) this number takes the
-    place of the sources. A run that started from another (``pretrained_by``, optional) counts as contrastive or
-    trained on captions where either stage was.
+    A run that started from another (``pretrained_by``, optional) counts as contrastive or trained on captions where
+    either stage was. Sources are compared with the source of most standard models.
 
-    Intervals. Rows are not independent: heads of one run share its weights, runs of one seed share nested
-    subsets. Seeds are the independent units, so the standard error is the jackknife that leaves out one seed at
-    a time (CR3), sqrt((G - 1) / G * sum (b_g - mean b)^2), with the quantile of Student's t for G - 1 degrees of
-    freedom, G being the seeds within which the term varies. Where every seed has the same runs this is the
-    t interval over the coefficients of the single seeds, exact for normal noise even with three. By simulation, with
-    three seeds whose effects differ and a claim of 95 % (300 repeats, tests/test_regression.py repeats it), it covers
-    the truth 95 % of the time, HC3 over rows 77 to 81 %, the sandwich over three seeds with normal quantiles 81 %,
-    the sandwich over runs 72 to 77 %. The price is width: t is 4.3 with three seeds. The interval speaks of other
-    seeds on the same test images; what other images would do is only in `whyrobust.analysis.effects.estimate_variance`.
+    Intervals. Rows are not independent: heads of one run share its weights, runs of one seed share nested subsets.
+    Seeds are the independent units, so the standard error is the jackknife that leaves out one seed at a time (CR3),
+    sqrt((G - 1) / G * sum (b_g - mean b)^2), with the quantile of Student's t for G - 1 degrees of freedom, G being the
+    seeds within which the term varies. Where every seed has the same runs this is the t interval over the coefficients
+    of the single seeds, exact for normal noise even with three. By simulation, with three seeds whose effects differ
+    and a claim of 95 % (300 repeats; tests/analysis/test_regression.py repeats it), it covers the truth 95 % of the
+    time, HC3 over rows 77 to 81 %, the sandwich over three seeds with normal quantiles 81 %, the sandwich over runs 72
+    to 77 %. The price is width: t is 4.3 with three seeds. The interval is over other seeds on the same test images;
+    what other images would do is only in `whyrobust.analysis.effects.estimate_variance`.
 
-    What cannot be known is said. A term that does not vary, or that is an exact combination of others, has an
-    empty estimate and a note that names these others; the remaining estimates do not depend on it. In a study
-    whose caption runs are all contrastive and read off by text, language_at_training, language_at_test and
-    contrastive_loss are (nearly) one and the same column: ``vif`` says how much larger the variance of a term is
-    than if it were unrelated to the others, ``condition_number`` (ratio of the largest to the smallest singular
-    value of the centred columns at unit length) says it of the whole design.
+    Identifiability. A term that does not vary, or that is an exact linear combination of others, has no estimate and a
+    note that names these others; the remaining estimates do not depend on it. In a study whose caption runs are all
+    contrastive and evaluated with a text head, language_at_training, language_at_test and contrastive_loss are (nearly)
+    the same column: ``vif``, the variance inflation factor, says how much larger the variance of a term is than if it
+    were uncorrelated with the others, ``condition_number`` (ratio of the largest to the smallest singular value of the
+    centred columns at unit length) says it of the whole design.
 
     Args:
         points: one row for each run and head on each shift, with the columns of `POINT_COLUMNS`; accuracies are
-            fractions. Optional: ``standard`` (which rows are the standard models), ``diverse_share``,
-            ``pretrained_by``. Other columns (caption, prompts, fitted_on) are not used.
+            fractions. Optional: ``pretrained_by``. Other columns (caption, prompts, fitted_on) are not used.
         scale: ``logit``, ``probit`` or ``linear``.
         confidence: coverage of the intervals.
-        reference_source: source that the others are compared with. None takes the one that most standard models
-            have; without a column ``standard``, the one that most rows of cross-entropy have.
 
     Returns:
-        One row a shift and term. ``coefficient, low, high`` are in units of the scale (logits), ``points,
-        low_points, high_points`` in percentage points: what the coefficient adds to a standard model of mean
-        accuracy, 100 * (accuracy at (m + coefficient) - accuracy at m), with m the mean of the standard models'
-        accuracies under shift on the scale. Without a column ``standard`` these are the cross-entropy
-        classifiers of the reference source. ``rows`` were fitted, of ``seeds`` seeds; ``note`` says what is
-        missing or left out (accuracies of 0 and 1, which have no finite logit) and why.
+        One row for each shift and term. ``coefficient, low, high`` are in units of the scale (logits), ``points,
+        low_points, high_points`` in percentage points: what the coefficient adds to a standard model of mean accuracy,
+        100 * (accuracy at (m + coefficient) - accuracy at m), with m the mean of the standard models' accuracies under
+        shift on the scale. ``rows`` were fitted, of ``seeds`` seeds; ``note`` says what is missing or left out
+        (accuracies of 0 and 1, which have no finite logit) and why.
 
     Raises:
-        ValueError: for missing columns, an unknown objective or source, or a confidence outside 0..1.
+        ValueError: for missing columns, an unknown objective, or a confidence outside 0..1.
     """
     import pandas as pd
 
-    if not 0 < confidence < 1:
-        raise ValueError(f"A confidence of {confidence} is not between 0 and 1: give 0.95 for 95 %.")
+    check_confidence(confidence)
     missing = [column for column in POINT_COLUMNS if column not in points.columns]
     if missing:
         raise ValueError(f"The table of points lacks the columns {missing}: it has {list(points.columns)}. Add them.")
@@ -161,19 +151,13 @@ def regress_causes(
         )
     if len(points) == 0:
         return pd.DataFrame(columns=list(REGRESSION_COLUMNS))
-    reference = _reference_source(points) if reference_source is None else reference_source
-    if reference not in set(points["source"]):
-        raise ValueError(
-            f"No row of the table of points has the reference source {reference!r}: choose one of "
-            f"{sorted(set(points['source']))}."
-        )
     # Terms are made from the whole table, so that every shift has the same rows in the result.
-    terms = _make_terms(points, reference)
-    standard = _standard_rows(points, reference)
+    terms = _make_terms(points, _reference_source(points))
+    standard = points["standard"].to_numpy(dtype=bool)
     rows: list[dict[str, Any]] = []
     for shift in dict.fromkeys(points["shift"]):
         here = (points["shift"] == shift).to_numpy()
-        rows += _regress_shift(str(shift), points[here], [_take(term, here) for term in terms], standard[here],
+        rows += _regress_shift(str(shift), points[here], [_select(term, here) for term in terms], standard[here],
                                scale, confidence)  # fmt: skip
     return pd.DataFrame(rows, columns=list(REGRESSION_COLUMNS))
 
@@ -198,13 +182,13 @@ def _regress_shift(
     if without:
         shared_notes.append(f"{without} rows without an accuracy are left out.")
     seeds = points["seed"].to_numpy()[used]
-    fit = _fit(x[used], y[used], [_take(term, used) for term in terms], seeds, confidence)
-    at = float(y[used & standard].mean()) if (used & standard).any() else np.nan
-    if np.isnan(at):
+    fit = _fit_terms(x[used], y[used], [_select(term, used) for term in terms], seeds, confidence)
+    mean = float(y[used & standard].mean()) if (used & standard).any() else np.nan
+    if np.isnan(mean):
         shared_notes.append("There is no standard model with usable accuracies to turn logits into points.")
 
     def in_points(change: float) -> float:
-        return POINTS_PER_UNIT * float(from_scale(at + change, scale) - from_scale(at, scale))
+        return POINTS_PER_UNIT * float(from_scale(mean + change, scale) - from_scale(mean, scale))
 
     rows = []
     for number, term in enumerate(terms):
@@ -231,26 +215,14 @@ def _regress_shift(
     return rows
 
 
-# --- The columns of the regression --------------------------------------------------------------------------
+# --- The terms of the regression ---------------------------------------------------------------------------
 
 
 def _reference_source(points: pd.DataFrame) -> str:
-    """Return the source of most standard models, or of most rows of cross-entropy; the first by name of equals."""
-    if "standard" in points.columns and points["standard"].astype(bool).any():
-        among = points[points["standard"].astype(bool)]
-    else:
-        among = points[points["objective"] == "cross_entropy"]
-    counts = (among if len(among) else points)["source"].value_counts()
+    """Return the source of most standard models (of most rows where there is none); of equals, the first by name."""
+    standard = points[points["standard"].astype(bool)]
+    counts = (standard if len(standard) else points)["source"].value_counts()
     return str(min(counts[counts == counts.max()].index))
-
-
-def _standard_rows(points: pd.DataFrame, reference: str) -> BoolArray:
-    """Return which rows are standard models, [rows]."""
-    if "standard" in points.columns:
-        return points["standard"].to_numpy(dtype=bool)
-    plain = (points["objective"] == "cross_entropy") & (points["head"] == "classifier")
-    found: BoolArray = (plain & (points["source"] == reference) & (_pretrained_by(points) == "")).to_numpy(dtype=bool)
-    return found
 
 
 def _pretrained_by(points: pd.DataFrame) -> pd.Series[str]:
@@ -263,7 +235,7 @@ def _pretrained_by(points: pd.DataFrame) -> pd.Series[str]:
 
 
 def _make_terms(points: pd.DataFrame, reference: str) -> list[_Term]:
-    """Return the columns of the five causes; each cause has at least one, so that none goes missing silently."""
+    """Return the terms of the five causes; each cause has at least one, so that none goes missing silently."""
     first_stage = _pretrained_by(points)
     supervision = {objective.name: objective.supervision for objective in OBJECTIVES.values()}
     captions = (points["supervision"] == "captions") | (first_stage.map(supervision) == "captions")
@@ -271,40 +243,38 @@ def _make_terms(points: pd.DataFrame, reference: str) -> list[_Term]:
     compared = [objective.name for objective in OBJECTIVES.values() if objective.contrastive]
     contrastive = points["objective"].isin(compared) | first_stage.isin(compared)
     terms = [_Term("training_set_size", "twice the images", np.log2(points["train_images"].astype(float).to_numpy()))]
-    if "diverse_share" in points.columns and points["diverse_share"].notna().all():
-        share = points["diverse_share"].to_numpy(dtype=float)
-        terms.append(_Term("training_distribution", "all instead of none of the diverse source", share))
-    else:
-        others = sorted(set(points["source"]) - {reference})
-        for source in others:
-            name = f"{source} instead of {reference}"
-            terms.append(_Term("training_distribution", name, _numbers(points["source"] == source)))
-        if not others:
-            name = f"another source instead of {reference}"
-            terms.append(_Term("training_distribution", name, np.zeros(len(points))))
-    terms.append(_Term("language_at_training", "captions instead of labels", _numbers(captions)))
+    others = sorted(set(points["source"]) - {reference})
+    for source in others:
+        name = f"{source} instead of {reference}"
+        terms.append(_Term("training_distribution", name, _indicator(points["source"] == source)))
+    if not others:
+        name = f"another source instead of {reference}"
+        terms.append(_Term("training_distribution", name, np.zeros(len(points))))
+    terms.append(_Term("language_at_training", "captions instead of labels", _indicator(captions)))
     if images_alone.any():
         name = "images alone instead of labels"
-        terms.append(_Term("language_at_training", name, _numbers(images_alone)))
-    text_head = _numbers(points["head"].isin(HEADS_WITH_TEXT))
+        terms.append(_Term("language_at_training", name, _indicator(images_alone)))
+    text_head = _indicator(points["head"].isin(HEADS_WITH_TEXT))
     terms.append(_Term("language_at_test", "head with text instead of without", text_head))
     name = "contrastive objective instead of cross-entropy"
-    terms.append(_Term("contrastive_loss", name, _numbers(contrastive)))
+    terms.append(_Term("contrastive_loss", name, _indicator(contrastive)))
     return terms
 
 
-def _numbers(flags: pd.Series[bool]) -> FloatArray:
+def _indicator(flags: pd.Series[bool]) -> FloatArray:
+    """Return an indicator variable: 1 where a flag is set, 0 elsewhere."""
     return np.asarray(flags, dtype=np.float64)
 
 
-def _take(term: _Term, rows: BoolArray) -> _Term:
+def _select(term: _Term, rows: BoolArray) -> _Term:
+    """Return a term for some of the rows."""
     return _Term(term.cause, term.name, term.values[rows])
 
 
-# --- Least squares that says what it cannot know ------------------------------------------------------------
+# --- Least squares with identifiability ---------------------------------------------------------------------
 
 
-def _fit(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArray, confidence: float) -> _Fit:
+def _fit_terms(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArray, confidence: float) -> _Fit:
     """Fit one regression; see `regress_causes` for what is returned and why."""
     import statsmodels.api as sm
 
@@ -368,9 +338,9 @@ def _fit(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArray, co
 
 
 def _identifiable(design: FloatArray) -> tuple[BoolArray, BoolArray]:
-    """Say which coefficients the rows determine, [columns], and which columns each is tied to, [columns, columns].
+    """Return which coefficients are identifiable, [columns], and which columns each depends on, [columns, columns].
 
-    A coefficient is determined where no vector of the null space of the design touches it.
+    A coefficient is identifiable where every vector of the null space of the design is 0 there.
     """
     columns = design.shape[1]
     _, singular, right = np.linalg.svd(design, full_matrices=True)
