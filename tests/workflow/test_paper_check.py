@@ -237,11 +237,11 @@ def test_a_trained_run_is_loaded_by_open_clip_both_ways(check):
 def test_fetching_goes_on_where_it_was(check, tmp_path):
     _, results, _ = check
     pairs = results / "pairs" / "yfcc.parquet"
-    first = fetch_pairs(pairs, tmp_path / "shards", "img2dataset", 1, 8, pairs_a_shard=200)
+    first = fetch_pairs(pairs, tmp_path / "shards", "img2dataset", 1, 8, pairs_per_shard=200)
     times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
     for ending in (".tar", "_stats.json", ".parquet"):
         (tmp_path / "shards" / f"00001{ending}").unlink()
-    again = fetch_pairs(pairs, tmp_path / "shards", "img2dataset", 1, 8, pairs_a_shard=200)
+    again = fetch_pairs(pairs, tmp_path / "shards", "img2dataset", 1, 8, pairs_per_shard=200)
     assert again.equals(first) and 0.6 < first["obtained"].sum() / first["pairs"].sum() < 0.95
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
     assert {name for name in times if kept[name] == times[name]} == {"00000.tar", "00002.tar"}

@@ -1,9 +1,9 @@
-"""Where the bytes of each photograph lie: file, offset and length, so that archives are read in place.
+"""Index of image files in folders and archives: the file, offset and length of each, so that tars are read in place.
 
-Stands alone because 15 million photographs are not copied for a study, nor unpacked again for each subset: a tar file
-is its own image store once the offsets of its members are known. What cannot be read in place (compressed or encrypted
-archives, pictures inside a table) is copied once, byte for byte, into one pack. No name from an archive is ever used as
-a path to write to. docs/performance.md says how this was chosen.
+An uncompressed tar is its own image store once the offsets of its members are known, so 15 million photographs are
+neither copied nor unpacked. What cannot be read in place (compressed or encrypted archives, images inside a table) is
+copied once, byte for byte, into one pack. No name from an archive is ever used as a path to write to.
+docs/performance.md compares image stores.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ LOCATION_SCHEMA = pa.schema(
         pa.field("length", pa.int64(), nullable=False),
     ]
 )
-"""One row a photograph; ``length`` of -1 is the whole file."""
+"""One row per photograph; a ``length`` of -1 stands for the whole file."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-#: A member larger than this is no photograph: a bomb, or something else.
+#: A member larger than this is no photograph but, for example, a decompression bomb.
 MAXIMUM_BYTES = 256 * 2**20
 
-#: A compressed archive may unpack to this many times its size and `MAXIMUM_BYTES`: photographs hardly shrink.
+#: A compressed archive may unpack to this many times its size plus `MAXIMUM_BYTES`: photographs hardly compress.
 MAXIMUM_RATIO = 20
 
-#: What the standard library raises on damaged archives; a gzip header that is cut off gives a TypeError.
+#: Errors that the standard library raises on damaged archives; a truncated gzip header gives a TypeError.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, TypeError, IndexError, struct.error,
            zlib.error, lzma.LZMAError)  # fmt: skip
 
@@ -68,7 +68,7 @@ class Member:
 
     @property
     def path(self) -> PurePosixPath:
-        """The name, to take apart."""
+        """The name as a path."""
         return PurePosixPath(self.name)
 
     @property
@@ -84,15 +84,15 @@ def is_image_name(name: str) -> bool:
 
 
 def storable(name: str) -> str:
-    r"""Return a name in which bytes that are no UTF-8 are written out, as ``\xff``, so that a table can hold it."""
+    r"""Return a name in which bytes that are not UTF-8 are escaped as ``\xff``, so that a table can hold it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def list_folder(folder: Path | str) -> Iterator[Member]:
-    """Yield the files below a folder in the order of their names; links are followed, but never in a circle.
+    """Yield the files below a folder in the order of their names; links are followed, cycles are not.
 
     Raises:
-        LocationError: there is no such folder, or a file's name is no text.
+        LocationError: there is no such folder, or a file name is not UTF-8.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -105,7 +105,7 @@ def list_folder(folder: Path | str) -> Iterator[Member]:
 
 
 def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield the files below a folder; ``above`` are the folders that lead to it, which a link may point back to."""
+    """Yield the files below a folder; ``above`` are its parents, which a link may point back to."""
     here = folder.resolve()
     if here in above:
         return
@@ -117,10 +117,10 @@ def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 
 
 class _WholeTarInfo(tarfile.TarInfo):
-    """Headers of a tar that must be whole.
+    """Header of a tar member that raises an error where it is damaged.
 
-    tarfile takes a damaged header, and a file that was cut off between two members, for the end of the archive, and all
-    that follows is lost without a word. The end is a block of zeros and nothing else.
+    tarfile silently takes a damaged header, or a file truncated between two members, for the end of the archive. The
+    end is a block of zeros and nothing else.
     """
 
     @classmethod
@@ -138,7 +138,7 @@ _EndOfTarError: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-de
 
 
 def _read_tar(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an open tar that are files; links, devices and folders are passed over.
+    """Yield the members of an open tar that are files; links, devices and folders are skipped.
 
     Raises:
         LocationError: it is damaged; the message has the last member that could be read.
@@ -159,12 +159,12 @@ def _read_tar(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
 
 
 def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:
-    """Yield the files of an uncompressed tar with their offsets; links, devices and folders are passed over.
+    """Yield the files of an uncompressed tar with their offsets; links, devices and folders are skipped.
 
     Args:
         path: the archive.
-        nested: members that are tar files themselves are opened (ILSVRC-2012 is a tar of a thousand tars); a member's
-            name then starts with the inner archive's.
+        nested: also open members that are tar files themselves (ILSVRC-2012 is a tar of a thousand tars); the names of
+            their members start with the inner archive's name.
 
     Raises:
         LocationError: the archive is damaged or compressed.
@@ -197,21 +197,21 @@ def _list_inner(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) ->
 
 
 class Pack:
-    """One file into which pictures are copied that cannot be read where they are."""
+    """One file that takes copies of images which cannot be read in place."""
 
     def __init__(self, handle: IO[bytes], path: Path | str) -> None:
         self._handle, self._path, self._end = handle, Path(path).as_posix(), 0
 
     def add(self, name: str, content: bytes) -> Member:
-        """Append bytes and return where they lie."""
+        """Append bytes and return their location."""
         member = Member(name, self._path, self._end, len(content))
         self._handle.write(content)
         self._end += len(content)
         return member
 
 
-class _Unpacking:
-    """Reads members of one compressed archive, as long as they are no bomb."""
+class _UnpackLimit:
+    """Reads members of one compressed archive up to a limit, against decompression bombs."""
 
     def __init__(self, archive: Path | str) -> None:
         self.archive = str(archive)
@@ -234,12 +234,12 @@ class _Unpacking:
 
 
 def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """Copy the wanted files of a compressed tar into a pack, read once from front to back.
+    """Copy the wanted files of a compressed tar into a pack in one sequential read.
 
     Raises:
-        LocationError: the archive is damaged, or unpacks to far more than photographs do.
+        LocationError: the archive is damaged, or unpacks to more than photographs can.
     """
-    unpacking = _Unpacking(path)
+    limit = _UnpackLimit(path)
     try:
         archive = tarfile.open(path, "r|*", tarinfo=_WholeTarInfo)  # noqa: SIM115 - closed below
     except DAMAGED as error:
@@ -251,12 +251,12 @@ def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> I
                 continue
             try:
                 stream = archive.extractfile(member)
-                content = unpacking.read(stream, name) if stream is not None else b""
-            except LocationError:  # a bomb
+                content = limit.read(stream, name) if stream is not None else b""
+            except LocationError:  # too large
                 raise
             except DAMAGED as error:
                 raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
-            # A disk that is full is another error: the archive is good.
+            # Outside the try block: a full disk is no fault of the archive.
             yield pack.add(name, content)
 
 
@@ -266,10 +266,10 @@ def unpack_zip(
     """Copy the wanted files of a zip into a pack.
 
     Raises:
-        LocationError: the archive is damaged, the password is missing or wrong, or it unpacks to far more than
-            photographs do.
+        LocationError: the archive is damaged, the password is missing or wrong, or it unpacks to more
+            than photographs can.
     """
-    unpacking = _Unpacking(path)
+    limit = _UnpackLimit(path)
     try:
         archive = zipfile.ZipFile(path)
     except (*DAMAGED, NotImplementedError) as error:
@@ -277,17 +277,17 @@ def unpack_zip(
     with archive:
         for info in archive.infolist():
             name = storable(info.filename)
-            # A link's content is the place it points to, and no picture; zipfile's is_dir fails on an empty name.
+            # The content of a link is its target; zipfile's is_dir fails on an empty name.
             if not info.filename or info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not wanted(name):
                 continue
             try:
                 with archive.open(info, pwd=password.encode() if password else None) as stream:
-                    content = unpacking.read(stream, name)
-            except LocationError:  # a bomb
+                    content = limit.read(stream, name)
+            except LocationError:  # too large
                 raise
             except (*DAMAGED, NotImplementedError) as error:
                 raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
-            except RuntimeError as error:  # zipfile's way to say that a password is missing or wrong
+            except RuntimeError as error:  # zipfile's error for a missing or wrong password
                 what = "is wrong" if password else "is missing"
                 raise LocationError(
                     f"{path}: the password of member '{name}' {what}: give it in the config key 'password'"
@@ -299,17 +299,17 @@ def list_archive(
     path: Path | str, pack: Pack, wanted: Callable[[str], bool], nested: bool = False, password: str | None = None
 ) -> Iterator[Member]:
     """Yield the wanted files of a folder, a tar (in place) or a zip or compressed tar (copied into the pack)."""
-    place = Path(path)
-    if place.is_dir():
-        yield from (member for member in list_folder(place) if wanted(member.name))
-    elif zipfile.is_zipfile(place):
-        yield from unpack_zip(place, pack, wanted, password)
-    elif _is_plain_tar(place):
-        yield from (member for member in list_tar(place, nested) if wanted(member.name))
+    source = Path(path)
+    if source.is_dir():
+        yield from (member for member in list_folder(source) if wanted(member.name))
+    elif zipfile.is_zipfile(source):
+        yield from unpack_zip(source, pack, wanted, password)
+    elif _is_plain_tar(source):
+        yield from (member for member in list_tar(source, nested) if wanted(member.name))
     elif nested:
-        raise LocationError(f"{place} is not an uncompressed tar: give the archive as it was published, or a folder")
+        raise LocationError(f"{source} is not an uncompressed tar: give the archive as it was published, or a folder")
     else:
-        yield from unpack_tar(place, pack, wanted)
+        yield from unpack_tar(source, pack, wanted)
 
 
 def _is_plain_tar(path: Path) -> bool:
@@ -333,10 +333,10 @@ def write_locations(path: Path | str, rows: list[tuple[str, Member]]) -> None:
 
 
 def read_bytes(file: str, offset: int, length: int) -> bytes:
-    """Return the bytes of one location.
+    """Return the bytes at one location.
 
     Raises:
-        LocationError: the file has gone, or is shorter than it was.
+        LocationError: the file is missing, or shorter than it was.
     """
     try:
         with Path(file).open("rb") as handle:

@@ -1,12 +1,12 @@
-"""Downloads: files fetched once, verified, and put under their final name only when whole.
+"""Download pinned files: resumed after a break, from several addresses in turn, verified before they get their name.
 
-Stands alone because nothing else may touch the network: a stage that needs an archive takes it as an input file. A
-download that breaks is taken up where it stopped; several addresses of a file are tried in turn.
+Nothing else but `img2dataset` may use the network: a stage that needs an archive takes it as an input file. HTTP is
+requests, retries are tenacity. pooch 1.9, the nearest library, verifies and renames too, but does not resume, tries one
+address only and ignores Retry-After.
 """
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import json
 import logging
@@ -32,22 +32,22 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60.0
 
-#: A server may ask for a longer wait than this; it is then asked again earlier.
+#: Where a server asks for a longer wait than this, its address is given up.
 LONGEST_WAIT_SECONDS = 600.0
 
 NPM = "npm:"
 
-#: How archives of each ending begin, and where: a check of files that have no checksum.
+#: Offset and first bytes of archives by ending: a check of files that have no checksum.
 SIGNATURES = {".zip": (0, b"PK"), ".tar": (257, b"ustar"), ".gz": (0, b"\x1f\x8b"), ".tgz": (0, b"\x1f\x8b"),
               ".bz2": (0, b"BZh"), ".xz": (0, b"\xfd7zXZ")}  # fmt: skip
 
 
 class DownloadError(RuntimeError):
-    """A file that could not be had, or is not the one that was pinned."""
+    """A file that could not be downloaded, or is not the one that was pinned."""
 
 
-class _PassingError(DownloadError):
-    """A failure that may pass: the same address is asked again, after ``wait`` seconds where the server named them."""
+class _TransientError(DownloadError):
+    """A failure that may pass: the address is tried again, after ``wait`` seconds where the server names them."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class _PassingError(DownloadError):
 
 
 def check_integrity(path: Path, checksum: str) -> None:
-    """Check a file against a checksum; an empty one is met by every file.
+    """Check a file against a checksum, where there is one.
 
     Raises:
         DownloadError: the bytes differ; the message has both sums.
@@ -75,7 +75,7 @@ def check_integrity(path: Path, checksum: str) -> None:
 def check_signature(path: Path, name: str) -> None:
     """Check that a file that is named like an archive begins like one, and is no web page.
 
-    Of which kind it is does not matter: archives are published under endings of other kinds too.
+    Any kind of archive will do, since some are published under the ending of another kind.
 
     Raises:
         DownloadError: it does not; the message has its first bytes.
@@ -111,10 +111,10 @@ def pack_npm(package: str, version: str, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     except subprocess.TimeoutExpired as error:
-        raise _PassingError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
+        raise _TransientError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise _PassingError(f"npm pack {package}@{version} failed: {lines[-1] if lines else 'no message'}")
+        raise _TransientError(f"npm pack {package}@{version} failed: {lines[-1] if lines else 'no message'}")
     found = list(folder.glob("*.tgz"))
     if len(found) != 1:
         raise DownloadError(f"npm pack {package}@{version} left {len(found)} archives in {folder}: expected one")
@@ -125,19 +125,16 @@ def pack_npm(package: str, version: str, folder: Path) -> Path:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Return the seconds that a server asks to wait, given as a number or as a date."""
-    text = response.headers.get("Retry-After", "")
-    if text.isdecimal():
-        return float(text)
+    """Return the seconds that a server asks to wait, given as a number or as a date; None where it asks for none."""
+    text = response.headers.get("Retry-After")
     try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        return float(urllib3.Retry().parse_retry_after(text)) if text else None
+    except urllib3.exceptions.InvalidHeader:
         return None
-    return max(0.0, moment.timestamp() - time.time())
 
 
 def _version_of(response: requests.Response) -> str:
-    """Return what tells one version of a file from another: a strong ETag, or the date of its change."""
+    """Return what identifies a version of a file: a strong ETag, or the date of its last change."""
     tag: str = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
@@ -152,7 +149,7 @@ def _forget(part: Path) -> None:
 
 
 def _start_of(address: str, part: Path) -> tuple[int, dict[str, str]]:
-    """Return how many bytes of this very file are there already, and the headers that ask for the rest."""
+    """Return how many bytes of this version of the file are there already, and the headers that ask for the rest."""
     try:
         note = json.loads(_note_of(part).read_text(encoding="utf-8"))
         have = part.stat().st_size
@@ -164,16 +161,15 @@ def _start_of(address: str, part: Path) -> tuple[int, dict[str, str]]:
 
 
 def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
-    """Fetch a file, or what is missing of it, into ``part``; one attempt.
+    """Fetch a file, or the rest of it, into ``part``; one attempt.
 
     Args:
         address: where it is.
-        part: the file for what has come so far. It stays after a break, and is taken up if the server still has the
-            same version of the file.
+        part: partial file. It stays after a break, and is resumed if the server still has the same version.
         expected_bytes: size, where it is known.
 
     Raises:
-        DownloadError: the address is of no use; the message says why. `_PassingError`, a kind of it, where another
+        DownloadError: the address is of no use; the message says why. `_TransientError`, a kind of it, where another
             attempt may do.
     """
     have, resume = _start_of(address, part)
@@ -186,15 +182,15 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
                 return
             if code == 416:
                 _forget(part)
-                raise _PassingError("the server has no such range: starting again")
+                raise _TransientError("the server has no such range: starting again")
             if code in (408, 425, 429) or code >= 500:
                 wait = _retry_after(response)
                 if wait is not None and wait > LONGEST_WAIT_SECONDS:
-                    # Asked again sooner, it would only be asked in vain.
+                    # Asking again sooner would be in vain.
                     raise DownloadError(
                         f"the server answers {code} {response.reason} and asks to wait {wait:,.0f} s: call again then"
                     )
-                raise _PassingError(f"the server answers {code} {response.reason}", wait)
+                raise _TransientError(f"the server answers {code} {response.reason}", wait)
             if code not in (200, 206):
                 raise DownloadError(f"the server answers {code} {response.reason}")
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
@@ -207,7 +203,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
                 have = 0
             elif response.headers.get("Content-Range", f"bytes {have}-").partition("-")[0] != f"bytes {have}":
                 _forget(part)
-                raise _PassingError("the server sent another part of the file than the one asked for: starting again")
+                raise _TransientError("the server sent another part of the file than the one asked for: starting again")
             _receive(response, address, part, have, expected_bytes)
     except requests.TooManyRedirects as error:
         raise DownloadError(f"it leads from one address to the next without end ({error})") from error
@@ -218,11 +214,11 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
     ) as error:
         raise DownloadError(f"it is no address that can be fetched ({error})") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-        raise _PassingError(f"the connection broke ({type(error).__name__}: {error})") from error
+        raise _TransientError(f"the connection broke ({type(error).__name__}: {error})") from error
 
 
 def _receive(response: requests.Response, address: str, part: Path, have: int, expected_bytes: int | None) -> None:
-    """Write the body of a response behind the first ``have`` bytes of ``part`` and check its length."""
+    """Write the body of a response after the first ``have`` bytes of ``part`` and check its length."""
     length = response.headers.get("Content-Length")
     total = have + int(length) if length and length.isdecimal() else None
     if total is not None and expected_bytes is not None and total != expected_bytes:
@@ -241,7 +237,7 @@ def _receive(response: requests.Response, address: str, part: Path, have: int, e
     ):
         handle.seek(have)
         handle.truncate()
-        # What has come is written at once: a whole chunk is not waited for, so a break loses nothing.
+        # Written as it arrives, without waiting for a whole chunk, so that a break loses nothing.
         while chunk := response.raw.read1(CHUNK_BYTES):
             handle.write(chunk)
             bar.update(len(chunk))
@@ -250,7 +246,7 @@ def _receive(response: requests.Response, address: str, part: Path, have: int, e
         found = handle.tell()
     wanted = expected_bytes if expected_bytes is not None else total
     if wanted is not None and found < wanted:
-        raise _PassingError(f"the connection broke after {found:,} of {wanted:,} bytes")
+        raise _TransientError(f"the connection broke after {found:,} of {wanted:,} bytes")
     if wanted is not None and found > wanted:
         _forget(part)
         raise DownloadError(f"{found:,} bytes came, {wanted:,} were expected")
@@ -274,7 +270,7 @@ def verify(source: PinnedSource, path: Path) -> None:
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _PassingError) else None
+    asked = error.wait if isinstance(error, _TransientError) else None
     return asked if asked is not None else float(wait_exponential(multiplier=2, max=60)(state))
 
 
@@ -291,41 +287,41 @@ def _fetch(source: PinnedSource, address: str, part: Path) -> None:
     except DownloadError as error:
         _forget(part)
         if resumed:
-            # Perhaps what was there from before is at fault.
-            raise _PassingError(f"{error}; it was taken up, so it is fetched anew") from error
+            # The partial file of an earlier attempt may be at fault.
+            raise _TransientError(f"{error}; it was taken up, so it is fetched anew") from error
         raise
 
 
 class _StopWithoutProgress(stop_base):
-    """Stop after some attempts in a row without a new byte: a line that breaks often still brings a file whole."""
+    """Stop after some attempts in a row without a new byte: a connection that breaks often still completes a file."""
 
     def __init__(self, part: Path, attempts: int) -> None:
         self.part, self.attempts = part, attempts
-        self.most, self.in_vain = self._size(), 0
+        self.most, self.without_progress = self._size(), 0
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         size = self._size()
-        self.in_vain = 0 if size > self.most else self.in_vain + 1
+        self.without_progress = 0 if size > self.most else self.without_progress + 1
         self.most = max(self.most, size)
-        return self.in_vain >= self.attempts
+        return self.without_progress >= self.attempts
 
 
 def download(
     source: PinnedSource, destination: Path, attempts: int = 5, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Fetch a file, trying again with growing waits, and verify it before it gets its name.
+    """Download a file with growing waits between attempts, and verify it before it gets its name.
 
     Args:
         source: what to fetch.
         destination: final path.
         attempts: how often in a row each address is tried without a new byte, while the failure may pass.
-        sleep: waits; given by tests.
+        sleep: waits so many seconds.
 
     Raises:
-        DownloadError: there is no address, or all failed; the message has the reason of each.
+        DownloadError: there is no address, or all failed; the message has the reason for each.
     """
     if not source.addresses:
         raise DownloadError(
@@ -333,7 +329,7 @@ def download(
             f"then put it at {destination}"
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # Each address has a part of its own, so that trying another one loses nothing of what came from the first.
+    # Each address has its own partial file, so that trying another one loses nothing of the first.
     parts = {
         address: destination.with_name(f"{destination.name}{f'.{place}' if place > 1 else ''}.part")
         for place, address in enumerate(source.addresses, start=1)
@@ -345,7 +341,7 @@ def download(
                 stop=_StopWithoutProgress(part, attempts),
                 wait=_wait,
                 sleep=sleep,
-                retry=retry_if_exception_type(_PassingError),
+                retry=retry_if_exception_type(_TransientError),
                 reraise=True,
             ):
                 with attempt:

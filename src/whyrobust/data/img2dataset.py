@@ -1,8 +1,8 @@
-"""Lists of image-text pairs whose images are on the web, and fetching them by img2dataset.
+"""Lists of image-text pairs whose images are on the web, and downloads of their images with img2dataset.
 
-Stands alone because links die: what a list promises and what is obtained are two numbers, and everything later counts
-the second. img2dataset lives in its own environment (envs/img2dataset.txt), since it brings many packages that nothing
-else needs; it is called as a command.
+Links die, so fewer images are obtained than are listed; every pair of a list is accounted for, and later stages count
+what was obtained. img2dataset is called as a command of its own environment (envs/img2dataset.txt), since it brings
+many packages that nothing else needs.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ import pyarrow.parquet as pq
 
 from whyrobust.files import atomic_path
 
-#: Columns of a list; the texts stay as the source writes them.
+#: Columns of a list; the texts stay as YFCC100M writes them.
 PAIR_COLUMNS = ("url", "photoid", "title", "description", "usertags")
 PAIR_SCHEMA = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS])
 
-#: What stands in the place of a shard's name for pairs that no shard accounts for.
+#: Shard name and reason for pairs that no shard accounts for.
 NO_SHARD, NOT_ATTEMPTED = "none", "not attempted"
 
 
 class PairError(RuntimeError):
-    """Pairs that could not be fetched."""
+    """Pairs whose images could not be fetched."""
 
 
 def write_pairs(path: Path | str, rows: Iterable[Mapping[str, str]], chunk: int = 100_000) -> int:
-    """Write a list of pairs as Parquet, with memory for one chunk, and return how many there are.
+    """Write a list of pairs as Parquet, one chunk at a time, and return how many there are.
 
     Args:
         path: the file.
         rows: each with ``downloadurl, photoid, title, description, usertags``.
-        chunk: rows a row group.
+        chunk: rows per row group.
     """
     count, waiting = 0, list[dict[str, str]]()
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA, compression="zstd") as writer:
@@ -70,19 +70,20 @@ def fetch_pairs(
     command: str,
     processes: int,
     threads: int,
-    pairs_a_shard: int = 10_000,
+    pairs_per_shard: int = 10_000,
     shorter_side: int | None = None,
 ) -> pd.DataFrame:
-    """Fetch the images of a list into WebDataset shards, going on where an earlier call stopped.
+    """Fetch the images of a list into WebDataset shards; a call continues where an earlier one stopped.
 
     Args:
         pairs: list of `write_pairs`.
         folder: where shards are written; finished ones are not fetched again.
         command: img2dataset.
         processes: of img2dataset.
-        threads: of img2dataset, a process.
-        pairs_a_shard: lines of the list that become one shard.
-        shorter_side: pixels that larger pictures are brought to and compressed again; None: a JPEG keeps its bytes.
+        threads: of img2dataset, per process.
+        pairs_per_shard: rows of the list per shard.
+        shorter_side: pixels; images with a longer shorter side are resized to it and compressed again. None: images
+            keep their bytes.
 
     Returns:
         See `count_pairs`.
@@ -95,13 +96,13 @@ def fetch_pairs(
         "--save_additional_columns", json.dumps(list(PAIR_COLUMNS[1:])),
         "--output_format", "webdataset", "--output_folder", str(folder),
         "--processes_count", str(processes), "--thread_count", str(threads),
-        "--number_sample_per_shard", str(pairs_a_shard), "--skip_reencode", "True",
+        "--number_sample_per_shard", str(pairs_per_shard), "--skip_reencode", "True",
         *(["--resize_mode", "no"] if shorter_side is None else
           ["--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True", "--image_size", str(shorter_side)]),
         "--retries", "3", "--timeout", "20", "--incremental_mode", "incremental",
         "--enable_wandb", "False", "--compute_hash", "sha256",
     ]  # fmt: skip
-    # Libraries of img2dataset would ask the network for updates of themselves.
+    # Libraries of img2dataset would look for updates of themselves on the web.
     quiet = {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
     done = subprocess.run(call, env=os.environ | quiet, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -123,26 +124,26 @@ def obtained_shards(table: Path | str) -> list[str]:
 
 
 def count_pairs(folder: Path | str, listed: int) -> pd.DataFrame:
-    """Return what img2dataset wrote of its shards, so that every pair of the list is accounted for.
+    """Return how many pairs of a list each shard has, by the statistics that img2dataset wrote.
 
     Args:
         folder: of the shards.
         listed: pairs in the list that was fetched.
 
     Returns:
-        One row a shard: ``shard, pairs, obtained``, and the most frequent reasons of failure as JSON in ``failures``.
-        Pairs that no shard accounts for, since img2dataset gave a shard up, are a last row, `NO_SHARD`.
+        One row per shard: ``shard, pairs, obtained``, and the most frequent reasons of failure as JSON in ``failures``.
+        Pairs that no shard accounts for, because img2dataset gave a shard up, are a last row, `NO_SHARD`.
 
     Raises:
         PairError: there are more pairs than listed.
     """
     rows = []
     for stats in sorted(Path(folder).glob("*_stats.json")):
-        facts = json.loads(stats.read_text(encoding="utf-8"))
-        reasons = {reason: count for reason, count in facts.get("status_dict", {}).items() if reason != "success"}
+        shard = json.loads(stats.read_text(encoding="utf-8"))
+        reasons = {reason: count for reason, count in shard.get("status_dict", {}).items() if reason != "success"}
         common = dict(sorted(reasons.items(), key=lambda item: -item[1])[:5])
         rows.append(
-            (stats.name.removesuffix("_stats.json") + ".tar", facts["count"], facts["successes"], json.dumps(common))
+            (stats.name.removesuffix("_stats.json") + ".tar", shard["count"], shard["successes"], json.dumps(common))
         )
     lost = listed - sum(row[1] for row in rows)
     if lost < 0:

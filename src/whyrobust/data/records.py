@@ -1,7 +1,6 @@
-"""The table of records and the table of drawings: their columns, their checks, and how they are stored.
+"""The table of records and the table of drawings: columns, checks, reading and writing; the one join by uid.
 
-Every source ends in these two tables and every later stage starts from them, so that a user's own data only
-has to be brought into this form. It stands alone because it knows nothing of where a record came from.
+Every data set is read into these tables and every later stage starts from them.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ RECORD_SCHEMA = pa.schema(
         pa.field("collection", pa.string(), nullable=False),
     ]
 )
-"""Columns of records: one row an image-text pair. Only ``label`` may be missing."""
+"""Columns of records: one row per image-text pair. Only ``label`` may be missing."""
 
 DRAWING_SCHEMA = pa.schema([pa.field("uid", pa.string(), nullable=False), pa.field("svg", pa.string(), nullable=False)])
-"""Columns of drawings: one row a record that is drawn, ``svg`` a whole SVG document."""
+"""Columns of drawings: one row per record that is drawn, ``svg`` a whole SVG document."""
 
 
 def check_uids(uids: Iterable[object], what: str) -> None:
@@ -269,7 +268,7 @@ def _as_records(path: Path | str, table: pa.Table) -> pd.DataFrame:
 
 
 def read_record_rows(path: Path | str, rows: range) -> pd.DataFrame:
-    """Read some rows of records, and hold no others but those of the row groups that they lie in.
+    """Read some rows of records; no row groups but theirs are in memory.
 
     Raises:
         ValueError: see `read_records`.

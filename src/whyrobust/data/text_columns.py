@@ -1,7 +1,6 @@
-"""Columns of text in Arrow: taken from tables, looked at byte by byte, and changed where they need it.
+"""Columns of text in Arrow: convert columns of tables, read their bytes, and change selected texts.
 
-Stands alone because captions and labels are made from the same columns, in the same way: what holds for plain ASCII is
-done for a whole column at once, and what does not is done text by text in Python.
+Captions and labels process plain ASCII a whole column at a time, and other texts one by one in Python.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Bytes = NDArray[np.uint8]
 
 
 def text_column(values: Iterable[str] | Iterable[Sequence[str]]) -> pa.Array:
-    """Return texts or lists of texts (of a table, say) as one Arrow array; a column that holds Arrow is not copied."""
+    """Return texts or lists of texts, such as a column of a DataFrame, as one Arrow array; Arrow data is not copied."""
     column = pa.array(values, from_pandas=True)
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_null(column.type):
@@ -29,7 +28,7 @@ def text_column(values: Iterable[str] | Iterable[Sequence[str]]) -> pa.Array:
 
 
 def text_buffers(texts: pa.Array) -> tuple[Integers, Bytes]:
-    """Return the offsets ``[n + 1]``, from 0 on, and the bytes of Arrow strings."""
+    """Return the offsets ``[n + 1]``, starting at 0, and the bytes of Arrow strings."""
     _, offset_buffer, data = texts.buffers()
     if not len(texts):
         return np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.uint8)
@@ -40,6 +39,6 @@ def text_buffers(texts: pa.Array) -> tuple[Integers, Bytes]:
 
 
 def replace_texts(texts: pa.Array, where: pa.Array, change: Callable[[str], str]) -> pa.Array:
-    """Return Arrow strings of which those at ``where`` (Arrow booleans) are changed by a function."""
+    """Return Arrow strings with ``change`` applied where the mask ``where`` (Arrow booleans) is true."""
     changed = [change(text) for text in texts.filter(where).to_pylist()]
     return pc.replace_with_mask(texts, where, pa.array(changed, texts.type))
