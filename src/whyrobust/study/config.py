@@ -173,7 +173,10 @@ class Training(Settings):
 @cache
 def _training_class(objectives: tuple[tuple[str, type[ObjectiveSettings]], ...]) -> type[Training]:
     own = [(name, settings, field(default=settings())) for name, settings in objectives]
-    return make_dataclass("TrainingOfObjectives", own, bases=(Training,), frozen=True, kw_only=True)
+    described = {"__doc__": Training.__doc__}
+    return make_dataclass(
+        "TrainingOfObjectives", own, bases=(Training,), namespace=described, frozen=True, kw_only=True
+    )
 
 
 def training_class() -> type[Training]:

@@ -5,6 +5,7 @@ The class of a source of a kind is made from the settings of the kind and those 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -92,19 +93,43 @@ class PhotoTestSet(TestSet):
 
 @cache
 def _dataset_class(kind: DataKind, base: type[Dataset]) -> type[Dataset]:
-    """Return the class of settings of a source or test set of a kind."""
-    name = f"{kind.settings.__name__}{base.__name__}"
     own = [("kind", Literal[kind.name])]
-    return make_dataclass(name, own, bases=(kind.settings, base), frozen=True, kw_only=True)
+    named = f"{kind.settings.__name__}{base.__name__}"
+    described = {"__doc__": kind.label}
+    return make_dataclass(named, own, bases=(kind.settings, base), namespace=described, frozen=True, kw_only=True)
 
 
-def classes_of_sources() -> dict[str, type[Dataset]]:
+class ClassesByKind(Mapping[str, type[Dataset]]):
+    """The class of settings of each of several kinds; it is made when it is asked for."""
+
+    def __init__(self, kinds: Iterable[DataKind], of_photographs: type[Dataset], of_others: type[Dataset]) -> None:
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._bases = {True: of_photographs, False: of_others}
+
+    def __getitem__(self, name: str) -> type[Dataset]:
+        """Return the class of a kind."""
+        kind = self._kinds[name]
+        base: Any = self._bases[kind.photographs]
+        return _dataset_class(kind, base)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the kinds."""
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        """Return how many kinds there are."""
+        return len(self._kinds)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a kind of this name."""
+        return name in self._kinds
+
+
+def classes_of_sources() -> ClassesByKind:
     """Return the class of settings of a training source of each kind."""
-    kinds = [kind for kind in DATA_KINDS.values() if kind.source]
-    return {kind.name: _dataset_class(kind, PhotoSource if kind.photographs else Source) for kind in kinds}
+    return ClassesByKind((kind for kind in DATA_KINDS.values() if kind.source), PhotoSource, Source)
 
 
-def classes_of_test_sets() -> dict[str, type[Dataset]]:
+def classes_of_test_sets() -> ClassesByKind:
     """Return the class of settings of a test set of each kind."""
-    kinds = [kind for kind in DATA_KINDS.values() if kind.test_set]
-    return {kind.name: _dataset_class(kind, PhotoTestSet if kind.photographs else IconTestSet) for kind in kinds}
+    return ClassesByKind((kind for kind in DATA_KINDS.values() if kind.test_set), PhotoTestSet, IconTestSet)

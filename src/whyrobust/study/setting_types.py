@@ -14,6 +14,10 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 T = TypeVar("T")
 
+#: Limits of a value in words.
+LIMIT_WORDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}", "pattern": "matching {}",
+               "min_length": "not empty"}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -22,52 +26,33 @@ class Settings:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
-@dataclass(frozen=True)
 class Allowed:
     """What a text, number or truth value may be; values are never converted: 300.0 is no whole number, true no number.
 
-    Attributes:
-        ge: at least.
-        gt: above.
-        le: at most.
-        lt: below.
-        pattern: regular expression that a text matches.
-        min_length: characters of a text.
+    Args:
         is_input: whether it names a file or folder that the study reads.
+        limits: of pydantic: ``ge`` (at least), ``gt`` (above), ``le`` (at most), ``lt`` (below), ``pattern`` (a regular
+            expression that a text matches), ``min_length`` (characters of a text).
     """
 
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    lt: float | None = None
-    pattern: str | None = None
-    min_length: int | None = None
-    is_input: bool = False
+    def __init__(self, is_input: bool = False, **limits: Any) -> None:  # noqa: ANN401 - numbers and a text
+        self.is_input, self.limits = is_input, limits
 
     def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
         """Return pydantic's schema of the type with these limits, strict and without NaN and infinity."""
-        limits = {name: value for name, value in vars(self).items() if value is not None and name != "is_input"}
         finite = {"allow_inf_nan": False} if source is float else {}
-        return handler(source) | {"strict": True} | finite | limits
+        return handler(source) | {"strict": True} | finite | self.limits
 
     def words(self) -> list[str]:
         """Return each limit in words."""
-        return [
-            *([f"at least {self.ge}"] if self.ge is not None else []),
-            *([f"above {self.gt}"] if self.gt is not None else []),
-            *([f"at most {self.le}"] if self.le is not None else []),
-            *([f"below {self.lt}"] if self.lt is not None else []),
-            *([f"matching {self.pattern}"] if self.pattern else []),
-            *(["not empty"] if self.min_length else []),
-        ]
+        return [LIMIT_WORDS[name].format(limit) for name, limit in self.limits.items()]
 
 
-@dataclass(frozen=True)
 class Items:
     """What a list or mapping may hold, besides the type of its entries."""
 
-    min_length: int = 1
-    unique: bool = False
+    def __init__(self, min_length: int = 1, unique: bool = False) -> None:
+        self.min_length, self.unique = min_length, unique
 
     def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
         """Return pydantic's schema of the list or mapping with these limits."""
@@ -88,7 +73,6 @@ def _each_once(values: tuple[object, ...]) -> tuple[object, ...]:
     return values
 
 
-@dataclass(frozen=True)
 class OneOrMore:
     """Lets a list of one value be written without brackets: the value is always a tuple."""
 
@@ -105,7 +89,6 @@ def _in_brackets(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-@dataclass(frozen=True)
 class NotNull:
     """Lets a setting be left out, which makes it None, without `null` being a value that may be written."""
 
@@ -115,11 +98,11 @@ class NotNull:
         return schema
 
 
-@dataclass(frozen=True)
 class Built:
     """Stands for a type that is made from a table in code when a config is checked, after tests may have added rows."""
 
-    make: Callable[[], Any]
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
 
     def __get_pydantic_core_schema__(self, _source: type, handler: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
         """Return pydantic's schema of the type that the table makes."""
@@ -127,14 +110,14 @@ class Built:
         return schema
 
 
-@dataclass(frozen=True)
 class OfKind:
     """Stands for one of several classes of settings, the one that the key ``kind`` names.
 
     Pydantic's schema of a class is built when the first config uses it: a start of the workflow needs few of them.
     """
 
-    classes: Callable[[], Mapping[str, type[Settings]]]
+    def __init__(self, classes: Callable[[], Mapping[str, type[Settings]]]) -> None:
+        self.classes = classes
 
     def __get_pydantic_core_schema__(self, _source: type, _handler: object) -> dict[str, Any]:
         """Return pydantic's schema of a value that `check` checks."""
