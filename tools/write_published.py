@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.analysis.published_effects import MEAN, ONE_UNIT
+from whyrobust.analysis.published_effects import MEAN
 from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE, TIMM_LINE
 from whyrobust.analysis.published_study import make_tables
+from whyrobust.analysis.verdicts import ONE_UNIT
 from whyrobust.files import write_text
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from whyrobust.analysis.intervals import clopper_pearson, fieller_interval, percentile_interval
+from whyrobust.analysis.intervals import clopper_pearson, fieller_interval, moderate_variances, percentile_interval
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.995])
@@ -46,3 +46,40 @@ def test_percentiles_leave_out_what_is_missing():
     low, high = percentile_interval(draws, 0.9)
     np.testing.assert_allclose([low[0], high[0]], [5, 95])
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_moderation_finds_the_prior_that_variances_were_drawn_from():
+    """Smyth's model: s2 given sigma2 is chi square, sigma2 is scaled inverse chi square."""
+    rng = np.random.default_rng(0)
+    prior_degrees, prior = 6.0, 0.04
+    sigma2 = prior_degrees * prior / rng.chisquare(prior_degrees, 200_000)
+    degrees = rng.integers(1, 8, 200_000).astype(float)
+    variances = sigma2 * rng.chisquare(degrees) / degrees
+    moderated, total = moderate_variances(variances, degrees)
+    found = total - degrees
+    assert np.allclose(found, found[0]) and found[0] == pytest.approx(prior_degrees, rel=0.1)
+    shares = (moderated * total - degrees * variances) / found
+    assert np.allclose(shares, shares[0]) and shares[0] == pytest.approx(prior, rel=0.05)
+
+
+def test_moderated_intervals_cover_and_plain_ones_of_two_units_are_useless():
+    rng = np.random.default_rng(1)
+    covered, narrower = [], []
+    for _ in range(300):
+        counts = rng.choice([2, 3, 4, 6], 40)
+        sd = np.sqrt(4 * 0.01 / rng.chisquare(4, 40))
+        values = [rng.normal(0, spread, count) for spread, count in zip(sd, counts, strict=True)]
+        variances = np.array([np.var(value, ddof=1) for value in values])
+        moderated, total = moderate_variances(variances, counts - 1.0)
+        half = scipy.stats.t.ppf(0.975, total) * np.sqrt(moderated / counts)
+        plain = scipy.stats.t.ppf(0.975, counts - 1) * np.sqrt(variances / counts)
+        covered.extend(np.abs([value.mean() for value in values]) <= half)
+        narrower.extend((half < plain)[counts == 2])
+    assert 0.94 < np.mean(covered) < 0.96 and np.mean(narrower) > 0.7
+
+
+def test_equal_variances_are_pooled_and_two_are_left_alone():
+    moderated, total = moderate_variances(np.full(50, 0.3), np.full(50, 3.0))
+    assert np.isinf(total).all() and np.allclose(moderated, moderated[0])
+    variances, degrees = np.array([1.0, 2.0]), np.array([1.0, 1.0])
+    assert [list(part) for part in moderate_variances(variances, degrees)] == [[1.0, 2.0], [1.0, 1.0]]

@@ -10,17 +10,10 @@ import pytest
 from scipy import stats
 
 from tools.write_published import PAGE, fill
-from whyrobust.analysis.published_effects import (
-    LOWERS,
-    MEAN,
-    ONE_UNIT,
-    RAISES,
-    SMALL,
-    UNDECIDED,
-    moderate_variances,
-    verdict_of,
-)
+from whyrobust.analysis.published_effects import MEAN
 from whyrobust.analysis.published_study import TABLES, make_tables
+from whyrobust.analysis.verdicts import ONE_UNIT, UNDECIDED, WITHIN_MARGIN
+from whyrobust.study.display_names import RAISES
 
 ROOT = Path(__file__).parents[2]
 SWSL = "pseudo-labels of Instagram hashtags (IG-1B) (teacher: Instagram hashtags)"
@@ -88,7 +81,7 @@ def test_hashtags_are_as_robust_as_captions_and_yfcc_is_not(tables):
     hashtags = effect(tables, "language_training", IN1K, SWSL)
     captions = effect(tables, "language_training", IN1K, "captions")
     yfcc = effect(tables, "language_training", IN1K, SSL)
-    assert hashtags["verdict"] == captions["verdict"] == RAISES and yfcc["verdict"] == SMALL
+    assert hashtags["verdict"] == captions["verdict"] == RAISES and yfcc["verdict"] == WITHIN_MARGIN
     assert hashtags["effect_points"] == pytest.approx(12.7, abs=0.1)
     assert captions["effect_points"] == pytest.approx(10.3, abs=0.1)
     assert yfcc["effect_points"] == pytest.approx(0.7, abs=0.1)
@@ -135,57 +128,6 @@ def test_families_left_out(tables):
     kept = mine[mine["family"] != row["without_lowest"]].groupby("architecture_class")["effect_logits"].mean().mean()
     assert kept < mine.groupby("architecture_class")["effect_logits"].mean().mean()
     assert row["lowest_points"] < row["effect_points"] < row["highest_points"]
-
-
-def test_moderation_finds_the_prior_that_variances_were_drawn_from():
-    """Smyth's model: s2 given sigma2 is chi square, sigma2 is scaled inverse chi square."""
-    rng = np.random.default_rng(0)
-    prior_degrees, prior = 6.0, 0.04
-    sigma2 = prior_degrees * prior / rng.chisquare(prior_degrees, 200_000)
-    degrees = rng.integers(1, 8, 200_000).astype(float)
-    variances = sigma2 * rng.chisquare(degrees) / degrees
-    moderated, total = moderate_variances(variances, degrees)
-    found = total - degrees
-    assert np.allclose(found, found[0]) and found[0] == pytest.approx(prior_degrees, rel=0.1)
-    shares = (moderated * total - degrees * variances) / found
-    assert np.allclose(shares, shares[0]) and shares[0] == pytest.approx(prior, rel=0.05)
-
-
-def test_moderated_intervals_cover_and_plain_ones_of_two_units_are_useless():
-    rng = np.random.default_rng(1)
-    covered, narrower = [], []
-    for _ in range(300):
-        counts = rng.choice([2, 3, 4, 6], 40)
-        sd = np.sqrt(4 * 0.01 / rng.chisquare(4, 40))
-        values = [rng.normal(0, spread, count) for spread, count in zip(sd, counts, strict=True)]
-        variances = np.array([np.var(value, ddof=1) for value in values])
-        moderated, total = moderate_variances(variances, counts - 1.0)
-        half = stats.t.ppf(0.975, total) * np.sqrt(moderated / counts)
-        plain = stats.t.ppf(0.975, counts - 1) * np.sqrt(variances / counts)
-        covered.extend(np.abs([value.mean() for value in values]) <= half)
-        narrower.extend((half < plain)[counts == 2])
-    assert 0.94 < np.mean(covered) < 0.96 and np.mean(narrower) > 0.7
-
-
-def test_equal_variances_are_pooled_and_two_are_left_alone():
-    moderated, total = moderate_variances(np.full(50, 0.3), np.full(50, 3.0))
-    assert np.isinf(total).all() and np.allclose(moderated, moderated[0])
-    variances, degrees = np.array([1.0, 2.0]), np.array([1.0, 1.0])
-    assert [list(part) for part in moderate_variances(variances, degrees)] == [[1.0, 2.0], [1.0, 1.0]]
-
-
-@pytest.mark.parametrize(
-    "ends, verdict",
-    [
-        ((0.1, 5.0, 0.5, 4.6), RAISES),
-        ((-5.0, -0.1, -4.6, -0.5), LOWERS),
-        ((-2.2, 1.0, -1.9, 0.7), SMALL),
-        ((-2.2, 1.0, -2.1, 0.7), UNDECIDED),
-        ((np.nan, np.nan, np.nan, np.nan), ONE_UNIT),
-    ],
-)
-def test_verdicts(ends, verdict):
-    assert verdict_of(*ends) == verdict
 
 
 def test_undocumented_models_and_their_fields(tables):

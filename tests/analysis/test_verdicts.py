@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from whyrobust.analysis.verdicts import judge_effect
-from whyrobust.study.display_names import NOT_MEASURED, VERDICTS
+from whyrobust.analysis.verdicts import ONE_UNIT, UNDECIDED, WITHIN_MARGIN, judge_effect, judge_with_margin
+from whyrobust.study.display_names import LOWERS, NOT_MEASURED, RAISES, VERDICTS
 
 NAN = math.nan
 
@@ -33,3 +33,17 @@ def test_verdict(effect, low, high, verdict):
 def test_verdict_refuses_an_interval_the_wrong_way_round():
     with pytest.raises(ValueError, match="lower end first"):
         judge_effect(0, 1, -1)
+
+
+@pytest.mark.parametrize(
+    "ends, verdict",
+    [
+        ((0.1, 5.0, 0.5, 4.6), RAISES),
+        ((-5.0, -0.1, -4.6, -0.5), LOWERS),
+        ((-2.2, 1.0, -1.9, 0.7), WITHIN_MARGIN),
+        ((-2.2, 1.0, -2.1, 0.7), UNDECIDED),
+        ((np.nan, np.nan, np.nan, np.nan), ONE_UNIT),
+    ],
+)
+def test_small_effects_are_told_from_undecided_ones(ends, verdict):
+    assert judge_with_margin(*ends) == verdict

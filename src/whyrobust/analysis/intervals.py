@@ -1,7 +1,7 @@
-"""Confidence intervals: Clopper-Pearson for accuracies, percentiles of draws, and Fieller's interval for a ratio.
+"""Confidence intervals of accuracies, of draws and of ratios, and moderated variances.
 
-Sources: Clopper and Pearson 1934; Fieller 1954. Student's t intervals of effects, with their degrees of freedom, are in
-`whyrobust.analysis.effects`.
+Sources: Clopper and Pearson 1934; Fieller 1954; Smyth 2004. Student's t intervals of effects, with their degrees of
+freedom, are in `whyrobust.analysis.effects`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,31 @@ def fieller_interval(
     return float((mixed - root) / square), float((mixed + root) / square)
 
 
+def moderate_variances(variances: FloatArray, degrees: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return moderated variances and their degrees of freedom (Smyth 2004, section 6.2).
+
+    Args:
+        variances: of each comparison, greater than 0, [comparisons].
+        degrees: their degrees of freedom.
+
+    Returns:
+        Both arrays in the same order. Degrees of freedom are infinite where the variances scatter no more than chance
+        would have it, so that one common variance fits them all. Fewer than three variances are returned as they are.
+    """
+    from scipy.special import digamma, polygamma
+
+    if len(variances) < 3:
+        return variances, degrees
+    centred = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
+    excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, degrees / 2)))
+    if excess <= 0:
+        return np.full(len(variances), np.exp(centred.mean())), np.full(len(variances), np.inf)
+    prior_degrees = 2.0 * _inverse_trigamma(excess)
+    prior = np.exp(centred.mean() + digamma(prior_degrees / 2) - np.log(prior_degrees / 2))
+    moderated: FloatArray = (prior_degrees * prior + degrees * variances) / (prior_degrees + degrees)
+    return moderated, degrees + prior_degrees
+
+
 def check_confidence(confidence: float) -> None:
     """Refuse a confidence that is no fraction.
 
@@ -108,3 +133,17 @@ def check_confidence(confidence: float) -> None:
     """
     if not 0 < confidence < 1:
         raise ValueError(f"A confidence of {confidence} is not between 0 and 1: give 0.95 for 95 %.")
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Return x with trigamma(x) = ``value`` > 0, by Newton's method (Smyth 2004, appendix)."""
+    from scipy.special import polygamma
+
+    x = 0.5 + 1.0 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x

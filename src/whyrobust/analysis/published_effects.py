@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyrobust.analysis.intervals import moderate_variances
 from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS
+from whyrobust.analysis.verdicts import WITHIN_MARGIN, judge_with_margin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +30,9 @@ if TYPE_CHECKING:
     from whyrobust.analysis.published_lines import LineSet
 
 CONFIDENCE = 0.95
-# The smallest effect of interest, in points at the reference accuracy.
-EQUIVALENCE_POINTS = 2.0
 # The mean over `MAIN_SHIFTS`, beside the shifts themselves.
 MEAN = "mean"
 COMPARISON = ("question", "control", "treatment", "prediction", "basis")
-RAISES, LOWERS, SMALL, UNDECIDED, ONE_UNIT = "raises", "lowers", "within ±2", "undecided", "one architecture"
 
 
 def estimate_effects(measured: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
@@ -66,31 +65,6 @@ def estimate_effects(measured: pd.DataFrame, lines: Mapping[tuple[str, str], Lin
     return result.sort_values(["order", "line", "shift"], ignore_index=True).drop(columns=["order", "axes"])
 
 
-def moderate_variances(variances: FloatArray, degrees: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return moderated variances and their degrees of freedom (Smyth 2004, section 6.2).
-
-    Args:
-        variances: of each comparison, greater than 0, [comparisons].
-        degrees: their degrees of freedom.
-
-    Returns:
-        Both arrays in the same order. Degrees of freedom are infinite where the variances scatter no more than chance
-        would have it, so that one common variance fits them all. Fewer than three variances are returned as they are.
-    """
-    from scipy.special import digamma, polygamma
-
-    if len(variances) < 3:
-        return variances, degrees
-    centred = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
-    excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, degrees / 2)))
-    if excess <= 0:
-        return np.full(len(variances), np.exp(centred.mean())), np.full(len(variances), np.inf)
-    prior_degrees = 2.0 * _inverse_trigamma(excess)
-    prior = np.exp(centred.mean() + digamma(prior_degrees / 2) - np.log(prior_degrees / 2))
-    moderated: FloatArray = (prior_degrees * prior + degrees * variances) / (prior_degrees + degrees)
-    return moderated, degrees + prior_degrees
-
-
 def claims_by_line(effects: pd.DataFrame) -> pd.DataFrame:
     """Return, per comparison and shift, the verdicts by both lines and whether the answer depends on the line."""
     first, second = (effects[effects["line"] == line] for line in LINES)
@@ -101,7 +75,7 @@ def claims_by_line(effects: pd.DataFrame) -> pd.DataFrame:
     one, other = (both[f"verdict_{line}"] for line in LINES)
     effect, other_effect = (both[f"effect_points_{line}"] for line in LINES)
     both["depends_on_line"] = (one != other) | (
-        (np.sign(effect) != np.sign(other_effect)) & (one != SMALL) & (np.abs(effect - other_effect) > 1.0)
+        (np.sign(effect) != np.sign(other_effect)) & (one != WITHIN_MARGIN) & (np.abs(effect - other_effect) > 1.0)
     )
     return both
 
@@ -184,23 +158,8 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
                 ]
                 points = _to_points(row, _own_axes(lines), np.array(ends), lines)
                 row |= dict(zip(("effect_points", "low_points", "high_points"), points[:3], strict=True))
-                rows.append(row | {"verdict": verdict_of(*points[1:])})
+                rows.append(row | {"verdict": judge_with_margin(*points[1:])})
     return pd.DataFrame(rows)
-
-
-def verdict_of(low: float, high: float, low_90: float, high_90: float) -> str:
-    """Say what an effect's interval shows, in points: raises, lowers, within `EQUIVALENCE_POINTS`, or undecided.
-
-    An effect is within them where two one-sided tests at 5 % say so, which is where its 90 % interval is (Lakens 2017,
-    Social Psychological and Personality Science 8).
-    """
-    if np.isnan(low) or np.isnan(high):
-        return ONE_UNIT
-    if low > 0:
-        return RAISES
-    if high < 0:
-        return LOWERS
-    return SMALL if low_90 > -EQUIVALENCE_POINTS and high_90 < EQUIVALENCE_POINTS else UNDECIDED
 
 
 # --- Parts --------------------------------------------------------------------------------------------------
@@ -299,7 +258,7 @@ def _add_intervals(table: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]
     )
     table["effect_points"], table["low_points"], table["high_points"] = points[:, 0], points[:, 1], points[:, 2]
     table["detectable_points"] = points[:, 5]
-    table["verdict"] = [verdict_of(*row[1:5]) for row in points]
+    table["verdict"] = [judge_with_margin(*row[1:5]) for row in points]
     return table
 
 
@@ -321,17 +280,3 @@ def _own_axes(lines: Mapping[tuple[str, str], LineSet]) -> str:
     """Return every shift on the axis of its own classes, where it has one, else on full validation."""
     last = dict(sorted(lines))
     return ";".join(f"{shift}={x_test_set}" for shift, x_test_set in last.items())
-
-
-def _inverse_trigamma(value: float) -> float:
-    """Return x with trigamma(x) = ``value`` > 0, by Newton's method (Smyth 2004, appendix)."""
-    from scipy.special import polygamma
-
-    x = 0.5 + 1.0 / value
-    for _ in range(50):
-        trigamma = float(polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
-        x += step
-        if -step / x < 1e-8:
-            break
-    return x
