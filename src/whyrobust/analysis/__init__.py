@@ -1,1 +1,14 @@
-"""Statistics on scores: effective robustness, effects and their intervals."""
+"""Statistics on tables: effective robustness, the effects of causes and their intervals. No torch, no images.
+
+Read in this order:
+
+1. `arrays`, `scales` (logit, probit, linear), `intervals` (Clopper-Pearson, percentiles, Fieller), `bootstrap`
+   (resampling, and the seed of each draw).
+2. `baselines`: the line or plane of the standard models. `accuracies`: tables of accuracies and their axes.
+3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study.
+4. `effects`: paired differences and their variance. `gap_shares`: which share of the gap an effect closes. `verdicts`:
+   what an interval shows. `regression`: the second opinion. `cause_tables`: these as the tables of a study.
+5. Published models: `published_models` measures them as a study. `published_study` asks the same five questions of
+   them: `published_tables` and `pretraining` (what is known of each), `published_lines` and `published_axes` (effective
+   robustness), `natural_experiments` (pairs), `published_effects` and `published_regression`.
+"""

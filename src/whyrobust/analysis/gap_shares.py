@@ -114,7 +114,7 @@ def gap_shares(
     """Say which share of the gap between the most robust and the standard models each effect closes.
 
     share = effect / gap, with the gap of `measure_gaps`. Its interval is that of Fieller (1954) for a ratio of two
-    estimates: all shares r for which effect - r * gap is not told apart from 0. Effect and gap are measured on the same
+    estimates: all shares r for which effect - r * gap does not differ from 0. Effect and gap are measured on the same
     seeds and test images, so their variances and covariance are estimated together: between seeds, plus what all seeds
     share, with the degrees of freedom of effect - share * gap. Shares of different causes need not add up to 1:
     comparisons overlap and causes may interact. A share above 1 or below 0 is possible.

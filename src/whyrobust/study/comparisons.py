@@ -103,7 +103,7 @@ def pair_rows(
         matched: fields that must be equal within a pair. The seed always is, named or not.
 
     Returns:
-        The pairs, ordered by position.
+        The pairs, in the order of their starts.
 
     Raises:
         PlanError: the rows lack a field, a side has two candidates for one pair, or a row would pair with itself.
@@ -129,7 +129,7 @@ def pair_rows(
         if first == second:
             raise PlanError(f"'from' and 'to' both choose {_describe(rows[first])}: make them differ")
         pairs.append(Pair(first, second, rows[first]["seed"]))
-    return sorted(pairs, key=lambda pair: pair[:2])
+    return pairs
 
 
 def _select(rows: Sequence[Mapping[str, Any]], positions: Sequence[int], condition: Mapping[str, Any]) -> Sequence[int]:
