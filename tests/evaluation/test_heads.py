@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from whyrobust.evaluation.heads import (
     HeadError,
+    fit_heads,
     fit_linear_probe,
     fit_nearest_mean,
     held_out_rows,
@@ -122,3 +123,18 @@ def test_what_cannot_be_fitted_is_said(features, labels, words):
             fit(features.astype(np.float32), labels, 3)
     with pytest.raises(HeadError, match="penalties"):
         fit_linear_probe(np.ones((2, 2), np.float32), np.array([0, 1]), 2, seed=0, penalties=[0.0])
+
+
+def test_heads_of_a_run_are_fitted_on_the_labelled_images_of_their_source():
+    features, labels = blobs()
+    names = ["ant", "bee", "cat", "dog"]
+    given = [names[label] if row % 5 else None for row, label in enumerate(labels)]
+    heads = [{"head": kind, "fitted_on": "own"} for kind in ("nearest_mean", "linear_probe")]
+    weights, penalties = fit_heads(heads, {"fitting.own": features}, {"own": given}, names, seed=0)
+    rows = np.arange(len(labels)) % 5 > 0
+    assert (weights["nearest_mean.own"] == fit_nearest_mean(features[rows], labels[rows], 4)).all()
+    probe = fit_linear_probe(features[rows], labels[rows], 4, seed=0)
+    assert (weights["linear_probe.own.weight"] == probe.weight).all()
+    assert penalties.loc[penalties["chosen"], "penalty"].tolist() == [probe.penalty]
+    _, none = fit_heads(heads[:1], {"fitting.own": features}, {"own": given}, names, seed=0)
+    assert none.empty and list(none) == ["penalty", "held_out_accuracy", "fitted_on", "chosen"]

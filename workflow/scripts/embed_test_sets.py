@@ -1,6 +1,6 @@
 """Embed the images of all test sets, the prompts, and the training images that heads are fitted on, with one run.
 
-Stands alone because the forward passes are done once a run: every head, prompt set and way of counting reads the
+Stands alone because the forward passes are done once per run: every head, prompt set and way of counting uses the
 embeddings.
 """
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
-from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from whyrobust.data.image_stores import read_images
-from whyrobust.evaluation.embed import Floats, embed_images
+from whyrobust.evaluation.embed import Floats, embed_images, save_embeddings
 from whyrobust.evaluation.load_run import open_run
 from whyrobust.evaluation.zero_shot import prompt_ensemble
-from whyrobust.files import atomic_path
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_prompt_names
 from whyrobust.training.device import choose_device
@@ -30,17 +28,17 @@ BATCH_SIZE = 512
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    hold_gpus(snakemake.params.device, snakemake.resources.get("gpu", 1))
+    hold_gpus(snakemake.params.device, snakemake.resources.gpu)
     weights = str(snakemake.input.weights)
     device, prompts = snakemake.params.device, snakemake.params.prompts
     description = snakemake.input.model or None
     encoders = open_run(weights, description, bool(prompts), snakemake.threads, choose_device(device))
-    workers = max(snakemake.threads, snakemake.resources.loader_threads)
+    loader_threads = max(snakemake.threads, snakemake.resources.loader_threads)
 
     def embed(stores: Sequence[str], table: str) -> Floats:
         """Embed the images of a table, in its order."""
         uids = pq.read_table(table, columns=["uid"])["uid"].to_pylist()
-        images = read_images(stores, uids, encoders.preprocessing, workers)
+        images = read_images(stores, uids, encoders.preprocessing, loader_threads)
         return embed_images(encoders.image, images, encoders.preprocessing, BATCH_SIZE, device)
 
     arrays: dict[str, np.ndarray] = {}
@@ -59,6 +57,4 @@ if __name__ == "__main__":
     for name, subset in zip(snakemake.params.fitted_on, snakemake.input.fitting_subsets, strict=True):
         arrays[f"fitting.{name}"] = embed(snakemake.input.fitting_images, subset)
         logger.info("for heads fitted on %s: %d images", name, len(arrays[f"fitting.{name}"]))
-    metadata = {"images_used": str(read_metadata(weights)["images_used"])}
-    with atomic_path(snakemake.output.embeddings) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=metadata)
+    save_embeddings(snakemake.output.embeddings, arrays, read_metadata(weights)["images_used"])

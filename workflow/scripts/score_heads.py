@@ -1,33 +1,32 @@
-"""Score every head of every run on every test set: predictions an image, and accuracies with intervals.
+"""Score every head of every run on every test set: predictions per image, and accuracies with intervals.
 
-Stands alone because it is plain counting on embeddings. One job does all runs: counting takes a tenth of a second a
+Stands alone because it is plain counting on embeddings. One job does all runs: counting takes a tenth of a second per
 run, less than starting Python would.
 """
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from whyrobust.analysis.accuracies import accuracy_table
-from whyrobust.evaluation.scoring import PREDICTION_SCHEMA, ScoredSet, add_restricted_views, score_run
+from whyrobust.evaluation.embed import read_embeddings
+from whyrobust.evaluation.scoring import (
+    PREDICTION_SCHEMA,
+    ScoredSet,
+    add_restricted_views,
+    count_correct,
+    score_run,
+)
 from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
-from whyrobust.study.plan import HEAD_FIELDS, Head
+from whyrobust.study.plan import Head
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-
-def read_metadata(path: str) -> dict[str, str]:
-    """Return the header of a safetensors file."""
-    with safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}
 
 
 if __name__ == "__main__":
@@ -35,12 +34,12 @@ if __name__ == "__main__":
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
     test_sets = []
-    for (name, facts), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True):
-        column = facts["covered"]
+    for (name, settings), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True):
+        column = settings["covered"]
         covered = read_covered_classes(snakemake.input.classes, column) if column else None
-        test_sets.append(ScoredSet.read(name, path, classes, facts["classes"] == "own", covered))
+        test_sets.append(ScoredSet.read(name, path, classes, settings["classes"] == "own", covered))
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
-    heads = {run: [Head(**facts) for facts in of_run] for run, of_run in snakemake.params.heads.items()}
+    heads = {run: [Head(**head) for head in of_run] for run, of_run in snakemake.params.heads.items()}
     fitted = dict(zip(snakemake.params.fitted, snakemake.input.fitted, strict=True))
     counts, images_used = [], {}
     with (
@@ -48,18 +47,12 @@ if __name__ == "__main__":
         pq.ParquetWriter(temporary, PREDICTION_SCHEMA, compression="zstd") as writer,
     ):
         for run, path in zip(runs["run"], snakemake.input.embeddings, strict=True):
-            arrays = load_file(path)
-            images_used[run] = int(read_metadata(path)["images_used"])
+            arrays, images_used[run] = read_embeddings(path)
             if run in fitted:
                 arrays |= load_file(fitted[run])
             predictions = score_run(run, heads[run], arrays, views, classes)
             writer.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False))
-            counts.append(
-                predictions.groupby(["run", *HEAD_FIELDS, "test_set"], sort=False)["correct"]
-                .agg(images="size", correct="sum")
-                .reset_index()
-                .merge(pd.DataFrame([asdict(head) for head in heads[run]]), on=list(HEAD_FIELDS))
-            )
+            counts.append(count_correct(predictions, heads[run]))
     runs["images_used"] = runs["run"].map(images_used)
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
     logger.info("%d runs, %d accuracies", len(runs), len(accuracy))

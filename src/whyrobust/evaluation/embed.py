@@ -1,13 +1,18 @@
-"""Embeddings of images by a trained encoder: one forward pass per image, after which all scoring is plain numpy."""
+"""Embeddings of images by a trained encoder, and their files: after one forward pass per image all is plain numpy."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from whyrobust.files import atomic_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,3 +72,23 @@ def embed_images(
     if not parts:
         raise EvaluationError("there are no images to embed: the test set or subset is empty")
     return np.concatenate(parts)
+
+
+def save_embeddings(path: Path | str, arrays: Mapping[str, Floats], images_used: int) -> None:
+    """Write the embeddings of a run, whole or not at all.
+
+    Args:
+        path: safetensors file.
+        arrays: ``images.<test set>``, ``prompts.<prompt set>``, ``fitting.<source>`` and ``classifier.*``.
+        images_used: training images of the run that had a target.
+    """
+    with atomic_path(path) as temporary:
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(contiguous, temporary, metadata={"images_used": str(images_used)})
+
+
+def read_embeddings(path: Path | str) -> tuple[dict[str, Floats], int]:
+    """Return the arrays of `save_embeddings` and the number of training images that the run used."""
+    with safe_open(str(path), framework="numpy") as file:
+        images_used = int(file.metadata()["images_used"])
+    return load_file(path), images_used

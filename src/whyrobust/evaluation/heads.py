@@ -7,7 +7,8 @@ cause. They are fitted on training images only: no test image takes part in a fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 from whyrobust.evaluation.embed import Floats, normalise
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
+
+logger = logging.getLogger("whyrobust")
 
 Ints = NDArray[np.int64]
 
@@ -211,3 +215,50 @@ def _fit_layer(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     return layer.detach()
+
+
+def fit_heads(
+    heads: Sequence[Mapping[str, str]],
+    embeddings: Mapping[str, Floats],
+    labels_of: Mapping[str, Sequence[str | None]],
+    classes: Sequence[str],
+    seed: int,
+    threads: int = 1,
+    device: str = "cpu",
+) -> tuple[dict[str, Floats], pd.DataFrame]:
+    """Fit all heads of a run.
+
+    Args:
+        heads: each with ``head`` (``nearest_mean`` or ``linear_probe``) and ``fitted_on``, a source of images.
+        embeddings: ``fitting.<source>`` ``[n, dim]`` of the images of each source.
+        labels_of: source -> labels of these images; those without one are left out.
+        classes: names of the classes, by id.
+        seed: decides the held-out images of linear probes.
+        threads: CPU threads.
+        device: 'cpu', 'cuda' or 'auto'.
+
+    Returns:
+        Weights of the heads by name (see `whyrobust.evaluation.scoring.score_head`), and the penalties that were tried:
+        ``penalty, held_out_accuracy, fitted_on, chosen``.
+    """
+    import pandas as pd
+
+    id_of = {name: number for number, name in enumerate(classes)}
+    weights: dict[str, Floats] = {}
+    penalties: list[pd.DataFrame] = []
+    for head in heads:
+        kind, source = head["head"], head["fitted_on"]
+        labelled = np.array([label is not None for label in labels_of[source]])
+        features = embeddings[f"fitting.{source}"][labelled]
+        labels = np.array([id_of[label] for label in labels_of[source] if label is not None], dtype=np.int64)
+        name = f"{kind}.{source}"
+        if kind == "nearest_mean":
+            weights[name] = fit_nearest_mean(features, labels, len(classes))
+        else:
+            probe = fit_linear_probe(features, labels, len(classes), seed, threads=threads, device=device)
+            weights |= {f"{name}.weight": probe.weight, f"{name}.bias": probe.bias}
+            tried = pd.DataFrame(probe.candidates, columns=["penalty", "held_out_accuracy"])
+            penalties.append(tried.assign(fitted_on=source, chosen=tried["penalty"] == probe.penalty))
+        logger.info("%s: %d images", name, len(labels))
+    empty = pd.DataFrame(columns=["penalty", "held_out_accuracy", "fitted_on", "chosen"])
+    return weights, pd.concat(penalties) if penalties else empty

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.evaluation.embed import EvaluationError, Floats
 from whyrobust.evaluation.heads import score_classifier, score_nearest_mean
 from whyrobust.evaluation.zero_shot import score_zero_shot
-from whyrobust.study.plan import Head
+from whyrobust.study.plan import HEAD_FIELDS, Head
 from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
@@ -263,3 +263,20 @@ def score_run(
                 )
             )
     return pd.concat(parts, ignore_index=True)
+
+
+def count_correct(predictions: pd.DataFrame, heads: Sequence[Head]) -> pd.DataFrame:
+    """Return the number of images and of correct ones per head and test set.
+
+    Args:
+        predictions: of `score_run`.
+        heads: of the run.
+
+    Returns:
+        ``run, head, prompts, fitted_on, test_set, images, correct, main``.
+    """
+    import pandas as pd
+
+    of_tests = predictions.groupby(["run", *HEAD_FIELDS, "test_set"], sort=False)["correct"]
+    counts = of_tests.agg(images="size", correct="sum").reset_index()
+    return counts.merge(pd.DataFrame([asdict(head) for head in heads]), on=list(HEAD_FIELDS))

@@ -1,1 +1,13 @@
-"""Training runs: models, objectives, the loop and its checkpoints."""
+"""Training: from a subset with captions or labels to the weights of a run.
+
+Read in this order:
+
+1. `settings`: hyper-parameters and all else that decides a run; `device`: device, precision, threads, repeatability.
+2. `models`: architectures; `weights`: reading, writing and naming their weights, and published models;
+   `text_encoder`: tokens, the text tower without padding, and the part of the vocabulary that occurs.
+3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two.
+4. `augmentation`, `batches`: what a step sees, in an order that the seed decides.
+5. `loop`: `train`, one loop for all; `grad_cache`: the gradient of a batch that does not fit into memory;
+   `distributed`: several processes that share a batch; `checkpoints`: stop and continue with the same weights.
+6. `job`: a run from its files to its weights, alone or by torchrun; `gpu_locks`: GPUs of a job's own.
+"""

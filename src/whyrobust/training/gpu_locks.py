@@ -1,8 +1,7 @@
-"""Which GPUs a job may use: its own, that no other job of this user is at work on.
+"""Locks on GPUs, so that every job has GPUs of its own that no other job of this user is using.
 
-Stands alone because Snakemake counts GPUs and gives no numbers, so that on a machine with several of them every job
-would take the first, and because it has to happen before torch looks for a GPU. Where a scheduler has chosen
-(CUDA_VISIBLE_DEVICES), a job chooses among what it was given.
+Snakemake counts GPUs but assigns none, so that on a machine with several of them every job would take the first. A job
+locks free ones before torch initialises CUDA; where a scheduler has chosen some (CUDA_VISIBLE_DEVICES), among those.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-#: What CUDA, and schedulers before it, take the list of GPUs from.
+#: The variable in which schedulers tell CUDA which GPUs a process may see.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-#: Set for what a job starts itself (torch's workers): they share its GPUs and ask for none.
+#: Set for processes that a job starts itself (torch's workers): they share its GPUs and lock none.
 HELD = "WHYROBUST_HELD_GPUS"
 
-#: Seconds between two looks whether a GPU has become free.
+#: Seconds between two attempts to lock a GPU.
 PAUSE_SECONDS = 1.0
 
 logger = logging.getLogger("whyrobust")
 
-#: What `hold_gpus` has taken, until this process ends.
+#: Locks of `hold_gpus`, held until this process ends.
 _HELD_BY_PROCESS = ExitStack()
 
 
 class GpuError(RuntimeError):
-    """The machine, or what a scheduler gave of it, has fewer GPUs than a job needs; the message has both numbers."""
+    """The machine, or a scheduler's share of it, has fewer GPUs than a job needs; the message has both numbers."""
 
 
 def machine_gpus() -> list[str]:
     """Return the GPUs of this machine in the order of their numbers: as NVIDIA's UUIDs, else as numbers.
 
-    UUIDs mean the same to every job, also where each sees its own GPUs only and calls the first one 0.
+    UUIDs name the same GPU in every job, also where each sees its own GPUs only and calls the first one 0.
     """
     try:
         listed = subprocess.run(
@@ -52,7 +51,7 @@ def machine_gpus() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         import torch
 
-        # Counted without starting CUDA, which would fix what this process sees.
+        # Counted without initialising CUDA, which would fix the GPUs that this process sees.
         return [str(number) for number in range(torch.cuda.device_count())]
 
 
@@ -75,7 +74,7 @@ def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
 
 
 def lock_folder() -> Path:
-    """Return where the locks of this user on this machine lie; made where it is not there."""
+    """Return the folder of this user's locks on this machine; it is made if it does not exist."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     folder = Path(tempfile.gettempdir(), f"whyrobust-gpus-{user}")
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -83,12 +82,12 @@ def lock_folder() -> Path:
 
 
 def _lock_of(name: str, folder: Path) -> FileLock:
-    """Return the lock of a GPU: the kernel opens it when the process that holds it ends, however it ends."""
+    """Return the lock of a GPU: the kernel releases it when the process that holds it ends, however it ends."""
     return FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", thread_local=False)
 
 
 def _take_free(names: Sequence[str], count: int, folder: Path) -> tuple[list[str], ExitStack] | None:
-    """Lock the first ``count`` free GPUs, all or none; return their names and what lets go of them."""
+    """Lock the first ``count`` free GPUs, all or none; return their names and the stack that releases them."""
     taken: list[str] = []
     with ExitStack() as stack:
         for name in names:
@@ -109,14 +108,14 @@ def own_gpus(
 ) -> Iterator[list[str]]:  # fmt: skip
     """Give this process, and what it starts, GPUs of its own for a block; wait while too few are free.
 
-    All are taken at once or none, so that jobs which need several cannot wait for each other.
+    All are locked at once or none, so that jobs which need several cannot deadlock.
 
     Args:
         device: 'cpu' takes none; 'auto' takes some where there are any; 'cuda' needs them.
         count: how many.
         machine: the machine's GPUs, looked up where left out.
-        folder: of the locks; all that share GPUs must name the same.
-        pause_seconds: between two looks.
+        folder: of the locks; all jobs that share GPUs must use the same.
+        pause_seconds: between two attempts.
 
     Yields:
         the names of the GPUs, as they now stand in CUDA_VISIBLE_DEVICES; none where none are used.
@@ -140,14 +139,14 @@ def own_gpus(
         raise GpuError(
             f"{count} GPUs are asked for and {given} {len(names)}: ask for fewer, or set training.device to cpu"
         )
-    places = folder or lock_folder()
-    found = _take_free(names, count, places)
+    locks_folder = folder or lock_folder()
+    found = _take_free(names, count, locks_folder)
     if found is None:
         logger.info("waiting for %d free GPUs of %s", count, ", ".join(names))
     while found is None:
-        # Not in step with others that wait: two that want all GPUs would take some each for ever.
+        # At random times: two jobs in step that both want all GPUs would lock some each for ever.
         time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-        found = _take_free(names, count, places)
+        found = _take_free(names, count, locks_folder)
     own, locks = found
     os.environ[VISIBLE] = os.environ[HELD] = ",".join(own)
     logger.info("GPUs: %s", ", ".join(own))

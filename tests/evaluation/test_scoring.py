@@ -15,22 +15,8 @@ from whyrobust.evaluation.scoring import (
     predict,
     score_run,
 )
-from whyrobust.evaluation.zero_shot import average_prompts, fill_templates, score_zero_shot
 from whyrobust.study.class_table import ClassTableError, read_class_names, read_covered_classes
 from whyrobust.study.plan import Head
-
-RNG = np.random.default_rng(0)
-
-
-def test_zero_shot_scores_equal_a_plain_loop():
-    prompts = RNG.normal(size=(4, 3, 8)).astype(np.float32)
-    images = RNG.normal(size=(5, 8)).astype(np.float32)
-    scores = score_zero_shot(images, average_prompts(prompts))
-    for i in range(5):
-        for c in range(4):
-            mean = sum(p / np.linalg.norm(p) for p in prompts[c].astype(float)) / 3
-            cosine = images[i] @ mean / np.linalg.norm(images[i]) / np.linalg.norm(mean)
-            assert scores[i, c] == pytest.approx(cosine, abs=1e-5)
 
 
 def test_classifier_scores_and_restricted_prediction():
@@ -60,12 +46,6 @@ def test_the_covered_classes_are_those_of_the_table_however_few_images_there_are
     (tmp_path / "own.csv").write_text("class,imagenet_r\ncat,false\n")
     with pytest.raises(ClassTableError, match="no class with true in a column 'imagenet_r'"):
         read_covered_classes(tmp_path / "own.csv", "imagenet_r")
-
-
-def test_prompts_need_a_place_for_the_class():
-    assert fill_templates(["cat"], ["{class}", "a {class}"]) == [["cat", "a cat"]]
-    with pytest.raises(EvaluationError):
-        fill_templates(["cat"], ["a dog"])
 
 
 def write_kept(path, labels):
