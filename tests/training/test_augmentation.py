@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from whyrobust.data.photo_store import WHITE_PAGE_MEAN, WHITE_PAGE_STD
+from whyrobust.data.preprocessing import WHITE_PAGE_MEAN, WHITE_PAGE_STD
 from whyrobust.training.augmentation import (
     blur,
     change_brightness,

@@ -128,7 +128,7 @@ class TrainingJob:
         hyperparameters: flat, as `Hyperparameters.from_mapping` takes them.
         compute: device, precision and threads.
         image_size: side of the images in pixels.
-        normalisation: of `whyrobust.data.photo_store.study_preprocessing`.
+        normalisation: of `whyrobust.data.preprocessing.study_preprocessing`.
         shuffle_block_images: see `whyrobust.training.batches.ImageOrder`.
         shuffle_window_blocks: see there.
         files: that the run is trained from.
