@@ -1,7 +1,7 @@
 """Normalisation and augmentation of a batch of images, vectorised, with random numbers from a generator on the CPU.
 
 `shift_zoom_flip` is the augmentation of drawings, shared by all objectives but SimCLR, whose published augmentations
-(`simclr_view`) are part of the method. Photographs are cropped when they are decoded (`data.preprocessing.training_crop`).
+(`simclr_view`) are part of the method. Photographs are cropped when decoded (`data.preprocessing.training_crop`).
 """
 
 from __future__ import annotations
