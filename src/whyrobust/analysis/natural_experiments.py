@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.pretraining import IMAGENET, NONE, documented
-from whyrobust.analysis.published_models import FULL_VALIDATION
+from whyrobust.analysis.published_tables import FULL_VALIDATION
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whyrobust.analysis.published_lines import SCALE
-from whyrobust.analysis.published_models import FULL_VALIDATION
+from whyrobust.analysis.published_tables import FULL_VALIDATION
 from whyrobust.analysis.scales import to_scale
 
 if TYPE_CHECKING:

@@ -22,13 +22,13 @@ import numpy as np
 from whyrobust.analysis.baselines import fit_baseline, fit_two_lines
 from whyrobust.analysis.pretraining import IMAGENET, NONE
 from whyrobust.analysis.published_models import (
-    FULL_VALIDATION,
     PIVOT_MODEL,
     PIVOT_SHIFT,
     STANDARD_FROM,
     STANDARD_FROM_ON_OWN_CLASSES,
-    read_testbed,
+    read_accuracies,
 )
+from whyrobust.analysis.published_tables import FULL_VALIDATION
 from whyrobust.analysis.scales import from_scale, to_scale
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def fit_lines(folder: Path, models: pd.DataFrame, accuracies: pd.DataFrame) -> d
     Returns:
         The lines by shift and x axis.
     """
-    testbed = read_testbed(folder)
+    testbed = read_accuracies(folder, "imagenet_testbed")
     timm = models.loc[trained_on_imagenet_alone(models), "model"]
     own = accuracies[(accuracies["collection"] == "timm") & accuracies["model"].isin(timm)]
     own = own[own["table"] == "timm"]

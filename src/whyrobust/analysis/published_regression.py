@@ -18,7 +18,7 @@ import numpy as np
 
 from whyrobust.analysis.pretraining import documented
 from whyrobust.analysis.published_lines import MAIN_SHIFTS
-from whyrobust.analysis.published_models import FULL_VALIDATION
+from whyrobust.analysis.published_tables import FULL_VALIDATION
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,8 @@
 """The published models as one table: every model once, and by how much the tables disagree.
 
-Offers `read_published`, which joins the four tables of ``resources/reference/`` (timm, open_clip, VL Hub, the
-ImageNet testbed), and `architecture_of`, which names an architecture without its input resolution.
+Offers `read_table`, one table of ``resources/reference/`` (timm, open_clip, VL Hub, the ImageNet testbed) in columns
+that all have, `unusable_rows` of it, `pair_accuracies`, which gives a row per shift and x axis, `read_published`, which
+joins the four tables, and `architecture_of`, which names an architecture without its input resolution.
 
 The rule for identity: two rows are one model where ``published_model_names.csv`` says so, which is a claim about
 weights, and their ImageNet accuracies differ by less than `SAME_MODEL_POINTS`. The model counts under the name that
@@ -13,11 +14,12 @@ model are never of two tables.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.analysis.published_models import FULL_VALIDATION, SHIFT_COLUMNS, VLHUB_MISPLACED
+from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +30,26 @@ COLLECTIONS = {
     "imagenet_testbed": "imagenet_testbed_top1.csv",
     "vlhub": "vlhub_top1.csv",
 }
+# The full validation set, as the name of an x axis; the part on a shift's own classes is "imagenet@<shift>".
+FULL_VALIDATION = "imagenet"
+# shift -> its column in all tables, and the column of the x axis on its own classes where a table has one.
+SHIFT_COLUMNS = {
+    "imagenet-v2": ("imagenet_v2", None),
+    "imagenet-sketch": ("imagenet_sketch", None),
+    "imagenet-r": ("imagenet_r", "imagenet_on_r_classes"),
+    "imagenet-a": ("imagenet_a", "imagenet_on_a_classes"),
+    "objectnet": ("objectnet", "imagenet_on_objectnet_classes"),
+}
+# The shift columns of these four rows cannot be in the order of the header: accuracy on sketch is above that on
+# ImageNet-R, which is so for no other model of the tables. They are left out.
+VLHUB_MISPLACED = frozenset(
+    {
+        "CLIP-swin_base_patch4_window7-laion15m-LiT",
+        "CLIP-swin_base_patch4_window7-laion150m-LiT",
+        "CLIP-swin_base_patch4_window7-laion400m-LiT",
+        "CLIP-ViT-L-14-WiseFT",
+    }
+)
 NAMES_FILE = "published_model_names.csv"
 OTHER_TEST_SETS_FILE = "open_clip_other_test_sets.csv"
 IN_PERCENT = ("timm", "imagenet_testbed")
@@ -133,9 +155,10 @@ def read_published(folder: Path) -> PublishedTables:
     """
     import pandas as pd
 
-    tables = {name: _read(folder, name) for name in COLLECTIONS}
+    tables = {name: read_table(folder, name) for name in COLLECTIONS}
+    tables["open_clip"]["image_size"] = _image_sizes(folder, tables["open_clip"])
     rows = pd.concat(tables.values(), ignore_index=True)
-    left_out = _unusable(rows)
+    left_out = unusable_rows(rows)
     names = _read_names(folder, rows)
     disagreements = _disagreements(rows, names)
     duplicates = names.assign(why="counts as " + names["same_as"] + " (" + names["why"] + ")")
@@ -158,18 +181,29 @@ def read_other_test_sets(folder: Path) -> pd.DataFrame:
     return table.drop(columns=["model", "pretrained", "image_size"]).rename(columns={"name": "model"})
 
 
-def _read(folder: Path, collection: str) -> pd.DataFrame:
-    """Return one table in common columns, accuracies as fractions; one that a table does not have is NaN."""
+def read_table(folder: Path, collection: str) -> pd.DataFrame:
+    """Return one table in the columns that all have, accuracies as fractions; one that a table lacks is NaN.
+
+    Args:
+        folder: ``resources/reference``.
+        collection: one of `COLLECTIONS`.
+
+    Returns:
+        `MODEL_COLUMNS` and `ACCURACIES`, a row per model. Names of VL Hub that several rows share get a number in the
+        order of the file. ``image_size`` is what the table says.
+
+    Raises:
+        ValueError: for accuracies outside 0 to 1, or a table without ImageNet's.
+    """
     import pandas as pd
 
-    table = pd.read_csv(folder / COLLECTIONS[collection])
+    path = folder / COLLECTIONS[collection]
+    table = pd.read_csv(path)
+    if FULL_VALIDATION not in table.columns:
+        raise ValueError(f"{path} lacks the column {FULL_VALIDATION}: restore the file as its README describes.")
     if collection == "timm":
         table["key"] = table["tag"]
     elif collection == "open_clip":
-        sizes = pd.read_csv(folder / OTHER_TEST_SETS_FILE)
-        table["image_size"] = sizes["image_size"]
-        if not table[["model", "pretrained"]].equals(sizes[["model", "pretrained"]]):
-            raise ValueError(f"{OTHER_TEST_SETS_FILE} has other rows than {COLLECTIONS[collection]}: restore both.")
         table["key"] = table["pretrained"]
         table["model"] = table["model"] + " " + table["pretrained"]
     elif collection == "imagenet_testbed":
@@ -186,12 +220,12 @@ def _read(folder: Path, collection: str) -> pd.DataFrame:
     table["also_in"] = ""
     values = table[list(ACCURACIES)].astype(float) / (100.0 if collection in IN_PERCENT else 1.0)
     if bool(((values < 0) | (values > 1)).any(axis=None)):
-        raise ValueError(f"{COLLECTIONS[collection]} has accuracies outside 0..1: check the units of its columns.")
+        raise ValueError(f"{path} has accuracies outside 0..1: check the units of its columns.")
     return pd.concat([table.drop(columns=list(ACCURACIES)), values], axis=1)
 
 
-def _unusable(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose accuracies are not those of one model, with the reason."""
+def unusable_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `read_table` whose accuracies are not those of one model: ``collection, model, why``."""
     import pandas as pd
 
     vlhub = rows["collection"] == "vlhub"
@@ -206,6 +240,41 @@ def _unusable(rows: pd.DataFrame) -> pd.DataFrame:
     reasons[other_key.index[other_key]] = "the same figures as another model: one of the two rows is not its own"
     found = rows.loc[reasons != "", ["collection", "model"]].assign(why=reasons[reasons != ""])
     return found.reset_index(drop=True)
+
+
+def pair_accuracies(rows: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
+    """Return one row per model, shift and x axis of which it has both accuracies.
+
+    Args:
+        rows: columns ``keep`` and `ACCURACIES`.
+        keep: columns of the result, beside ``shift, x_test_set, id_accuracy, shift_accuracy``.
+    """
+    import pandas as pd
+
+    parts = []
+    for shift, (column, own_column) in SHIFT_COLUMNS.items():
+        for x_column in (FULL_VALIDATION, own_column):
+            if x_column is not None:
+                full = x_column == FULL_VALIDATION
+                parts.append(
+                    rows[list(keep)].assign(
+                        shift=shift,
+                        x_test_set=FULL_VALIDATION if full else restricted_name(FULL_VALIDATION, shift),
+                        id_accuracy=rows[x_column],
+                        shift_accuracy=rows[column],
+                    )
+                )
+    return pd.concat(parts, ignore_index=True).dropna(subset=["id_accuracy", "shift_accuracy"])
+
+
+def _image_sizes(folder: Path, table: pd.DataFrame) -> pd.Series[float]:
+    """Return the input sizes of open_clip's models, which its other table has."""
+    import pandas as pd
+
+    sizes = pd.read_csv(folder / OTHER_TEST_SETS_FILE)
+    if not table["model"].equals(sizes["model"] + " " + sizes["pretrained"]):
+        raise ValueError(f"{OTHER_TEST_SETS_FILE} has other rows than {COLLECTIONS['open_clip']}: restore both.")
+    return sizes["image_size"]
 
 
 def _labels(table: pd.DataFrame) -> pd.Series[str]:
@@ -273,19 +342,7 @@ def _accuracies(rows: pd.DataFrame, models: pd.DataFrame, names: pd.DataFrame) -
     other["table"], other["order"] = other["collection"], 1 + other["collection"].map(tables)
     other["collection"], other["model"] = other["same_as_collection"], other["same_as"]
     candidates = pd.concat([own, other], ignore_index=True)
-    parts = []
-    for shift, (column, own_column) in SHIFT_COLUMNS.items():
-        for x_column in (FULL_VALIDATION, own_column):
-            if x_column is not None:
-                parts.append(
-                    candidates[["model", "collection", "table", "order"]].assign(
-                        shift=shift,
-                        x_test_set=FULL_VALIDATION if x_column == FULL_VALIDATION else f"{FULL_VALIDATION}@{shift}",
-                        id_accuracy=candidates[x_column],
-                        shift_accuracy=candidates[column],
-                    )
-                )
-    found = pd.concat(parts, ignore_index=True).dropna(subset=["id_accuracy", "shift_accuracy"])
+    found = pair_accuracies(candidates, ["model", "collection", "table", "order"])
     key = ["collection", "model", "shift"]
     # One table for both x axes of a shift.
     best = found.groupby(key)["order"].transform("min")

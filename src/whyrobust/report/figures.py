@@ -38,7 +38,7 @@ FIGURE_SIZES: Final = (
 )
 
 PRINTED_COLLECTIONS: Final = ("imagenet_testbed", "open_clip")
-"""Published models in print, as in the first figure of Fang et al. 2022; the page shows VL Hub's many models too."""
+"""Published models in print, as in the first figure of Fang et al. 2022; the page shows VL Hub's models too."""
 
 
 def draw_figures(

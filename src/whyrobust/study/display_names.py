@@ -53,7 +53,7 @@ _TEST_SET_WORDS: Final = {
 COLLECTION_WORDS: Final = {
     "imagenet_testbed": "other models of the ImageNet testbed",
     "open_clip": "CLIP models of open_clip, zero-shot",
-    "vlhub": "models of VL Hub",
+    "vlhub": "image-text models of VL Hub",
 }
 STANDARD_WORDS: Final = "standard models (fit the line)"
 
