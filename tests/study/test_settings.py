@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass, is_dataclass
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
 
@@ -24,6 +24,7 @@ class Example(Settings):
 
     count: Count = 1
     share: Share = 0.5
+    weight: Annotated[float, Allowed(ge=0)] = 1.0
     flag: Flag = False
     text: Text = "x"
     left_out: LeftOut[Count] = None
@@ -35,7 +36,7 @@ class Example(Settings):
     "given",
     [
         {"count": 1.0}, {"count": True}, {"count": "1"}, {"share": "0.5"}, {"share": True}, {"share": math.nan},
-        {"share": math.inf}, {"flag": 1}, {"flag": "yes"}, {"text": 1}, {"text": ""}, {"left_out": None},
+        {"share": math.inf}, {"weight": math.inf}, {"flag": 1}, {"flag": "yes"}, {"text": 1}, {"text": ""}, {"left_out": None},
         {"many": []}, {"many": [1, 1]}, {"many": [1, 2.0]}, {"many": None}, {"other": 1},
     ],
 )  # fmt: skip
