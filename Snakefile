@@ -23,9 +23,9 @@ include: "workflow/rules/common.smk"
 
 
 pathvars:
-    results=f"results/{STUDY}",
-    logs=f"results/{STUDY}/logs",
-    benchmarks=f"results/{STUDY}/benchmarks",
+    results=RESULTS,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
 
 
 include: "workflow/rules/download.smk"
@@ -47,7 +47,7 @@ rule all:
         accuracy="<results>/accuracy.csv",
         effective_robustness="<results>/effective_robustness.csv",
         baselines="<results>/baselines.csv",
-        several="<results>/effective_robustness_several.csv" if SEVERAL else [],
+        several="<results>/effective_robustness_several.csv" if STUDY.several else [],
         causes="<results>/causes.csv",
         data=rules.describe_data.output,
         details=rules.describe_runs.output,

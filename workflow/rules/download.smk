@@ -3,18 +3,18 @@
 
 rule download_source:
     output:
-        archive=Path(config["downloads"], "{downloaded}").as_posix(),
+        archive=Path(CONFIG.downloads, "{downloaded}").as_posix(),
     log:
         "<logs>/download_source/{downloaded}.log",
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
         mem_mb=1000,
-        runtime=download_minutes,
+        runtime=value(lambda file: STUDY.download(file).minutes, "downloaded"),
     params:
-        table=config["sources_table"],
-        name=download_name,
-        pinned=pinned_facts_of,
+        table=CONFIG.sources_table,
+        name=value(lambda file: STUDY.download(file).name, "downloaded"),
+        pinned=value(STUDY.pinned_by, "downloaded"),
         code=code_of("download_source"),
     script:
         "../scripts/download_source.py"
@@ -22,8 +22,10 @@ rule download_source:
 
 rule list_pairs:
     input:
-        subset=lambda wildcards: DATASETS[wildcards.photo_dataset]["subset"],
-        metadata=lambda wildcards: DATASETS[wildcards.photo_dataset]["metadata"],
+        subset=lambda wildcards: DATASETS.setting_of(wildcards.photo_dataset, "subset"),
+        metadata=lambda wildcards: DATASETS.setting_of(
+            wildcards.photo_dataset, "metadata"
+        ),
     output:
         pairs="<results>/pairs/{photo_dataset}.parquet",
     log:
@@ -57,9 +59,9 @@ rule fetch_pairs:
         mem_mb=8000,
         runtime=2880,
     params:
-        command=config["img2dataset"],
-        shorter_side=lambda wildcards: DATASETS[wildcards.photo_dataset].get(
-            "shorter_side"
+        command=CONFIG.img2dataset,
+        shorter_side=lambda wildcards: DATASETS.setting_of(
+            wildcards.photo_dataset, "shorter_side"
         ),
         code=code_of("fetch_pairs"),
     script:

@@ -4,14 +4,14 @@
 rule embed_test_sets:
     input:
         weights="<results>/runs/{run}/model.safetensors",
-        model=model_of,
-        classes=config["data"]["classes"],
-        images=expand("<results>/images/{test_set}.arrow", test_set=TEST_SETS),
-        kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
-        fitting_subsets=fitting_subsets_of,
-        fitting_images=lambda wildcards: expand(
-            "<results>/images/{name}.arrow", name=fitting_components_of(wildcards)
+        model=value(STUDY.model_files_of),
+        classes=CONFIG.data.classes,
+        images=expand("<results>/images/{test_set}.arrow", test_set=STUDY.test_sets),
+        kept=expand(
+            "<results>/decontaminated/{test_set}.parquet", test_set=STUDY.test_sets
         ),
+        fitting_subsets=subsets(STUDY.fitting_subsets_of),
+        fitting_images=files("<results>/images/{}.arrow", STUDY.fitting_components_of),
     output:
         embeddings="<results>/embeddings/{run}.safetensors",
     log:
@@ -20,17 +20,17 @@ rule embed_test_sets:
         "<benchmarks>/embed_test_sets/{run}.tsv"
     conda:
         GPU_ENVIRONMENT
-    threads: config["training"]["threads"]
+    threads: CONFIG.training.threads
     resources:
         mem_mb=2500,
         runtime=60,
-        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        gpu=GPUS,
         loader_threads=1,
     params:
-        test_sets=TEST_SETS,
-        prompts=prompts_of,
-        fitted_on=lambda wildcards: list(fitting_sources_of(wildcards.run)),
-        device=config["training"]["device"],
+        test_sets=STUDY.test_sets,
+        prompts=value(STUDY.prompts_of),
+        fitted_on=value(STUDY.fitted_on),
+        device=CONFIG.training.device,
         code=code_of("embed_test_sets"),
     script:
         "../scripts/embed_test_sets.py"
@@ -39,8 +39,8 @@ rule embed_test_sets:
 rule fit_heads:
     input:
         embeddings="<results>/embeddings/{run}.safetensors",
-        subsets=fitting_subsets_of,
-        classes=config["data"]["classes"],
+        subsets=subsets(STUDY.fitting_subsets_of),
+        classes=CONFIG.data.classes,
     output:
         heads="<results>/heads/{run}.safetensors",
         choices="<results>/heads/{run}.csv",
@@ -50,18 +50,16 @@ rule fit_heads:
         "<benchmarks>/fit_heads/{run}.tsv"
     conda:
         GPU_ENVIRONMENT
-    threads: config["training"]["threads"]
+    threads: CONFIG.training.threads
     resources:
         mem_mb=2500,
         runtime=60,
-        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        gpu=GPUS,
     params:
-        heads=lambda wildcards: [
-            asdict(head) for head in fitted_heads_of(wildcards.run)
-        ],
-        fitted_on=lambda wildcards: list(fitting_sources_of(wildcards.run)),
-        seed=lambda wildcards: RUN_BY_NAME[wildcards.run].seed,
-        device=config["training"]["device"],
+        heads=value(STUDY.fitted_head_rows_of),
+        fitted_on=value(STUDY.fitted_on),
+        seed=value(STUDY.seed_of),
+        device=CONFIG.training.device,
         code=code_of("fit_heads"),
     script:
         "../scripts/fit_heads.py"
@@ -71,14 +69,16 @@ rule score_heads:
     input:
         embeddings=expand(
             "<results>/embeddings/{run}.safetensors",
-            run=[run.run for run in EVALUATED],
+            run=STUDY.evaluated,
         ),
         fitted=expand(
             "<results>/heads/{run}.safetensors",
-            run=[run.run for run in EVALUATED if fitted_heads_of(run.run)],
+            run=STUDY.with_fitted_heads,
         ),
-        kept=expand("<results>/decontaminated/{test_set}.parquet", test_set=TEST_SETS),
-        classes=config["data"]["classes"],
+        kept=expand(
+            "<results>/decontaminated/{test_set}.parquet", test_set=STUDY.test_sets
+        ),
+        classes=CONFIG.data.classes,
     output:
         predictions="<results>/predictions.parquet",
         accuracy=report(
@@ -98,15 +98,12 @@ rule score_heads:
         mem_mb=4000,
         runtime=60,
     params:
-        fitted=[run.run for run in EVALUATED if fitted_heads_of(run.run)],
-        runs=lambda wildcards: [run.as_row() for run in EVALUATED],
-        heads=lambda wildcards: {
-            run.run: [asdict(head) for head in PLAN.heads[run.run]]
-            for run in EVALUATED
-        },
-        test_sets=covered_classes(),
-        in_distribution=[IN_DISTRIBUTION, *SEVERAL],
-        confidence=config["intervals"]["accuracy"],
+        fitted=STUDY.with_fitted_heads,
+        runs=lambda wildcards: STUDY.rows_of(STUDY.evaluated),
+        heads=lambda wildcards: STUDY.heads_of(STUDY.evaluated),
+        test_sets=DATASETS.class_coverage,
+        in_distribution=[STUDY.in_distribution, *STUDY.several],
+        confidence=CONFIG.intervals.accuracy,
         code=code_of("score_heads"),
     script:
         "../scripts/score_heads.py"
@@ -142,10 +139,10 @@ rule measure_robustness:
         mem_mb=4000,
         runtime=60,
     params:
-        shifts=[name for name in TEST_SETS if name != IN_DISTRIBUTION],
-        in_distribution=IN_DISTRIBUTION,
-        scale=config["baseline"]["scale"],
-        intervals=config["intervals"],
+        shifts=STUDY.shifts,
+        in_distribution=STUDY.in_distribution,
+        scale=CONFIG.baseline.scale,
+        intervals=plain_values(CONFIG.intervals),
         code=code_of("measure_robustness"),
     script:
         "../scripts/measure_robustness.py"
@@ -166,11 +163,11 @@ rule measure_several:
         mem_mb=4000,
         runtime=60,
     params:
-        shifts=[name for name in TEST_SETS if name not in SEVERAL],
-        test_sets=SEVERAL,
-        standard=config["baseline"].get("several", {}).get("standard", {}),
-        scale=config["baseline"]["scale"],
-        intervals=config["intervals"],
+        shifts=STUDY.shifts_of_several,
+        test_sets=STUDY.several,
+        standard=STUDY.standard_of_several,
+        scale=CONFIG.baseline.scale,
+        intervals=plain_values(CONFIG.intervals),
         code=code_of("measure_several"),
     script:
         "../scripts/measure_several.py"
@@ -198,9 +195,9 @@ rule attribute_causes:
         mem_mb=2000,
         runtime=30,
     params:
-        comparisons=lambda wildcards: list(map(asdict, PLAN.comparisons)),
-        scale=config["baseline"]["scale"],
-        confidence=config["intervals"]["effect"],
+        comparisons=lambda wildcards: STUDY.comparison_rows,
+        scale=CONFIG.baseline.scale,
+        confidence=CONFIG.intervals.effect,
         code=code_of("attribute_causes"),
     script:
         "../scripts/attribute_causes.py"

@@ -3,9 +3,7 @@
 
 rule build_images:
     input:
-        drawings=lambda wildcards: expand(
-            "<results>/drawings/{part}.parquet", part=part_of(wildcards)
-        ),
+        drawings=file("<results>/drawings/{}.parquet", DATASETS.part_of, "icon_dataset"),
     output:
         images="<results>/images/{icon_dataset}.arrow",
         fingerprints="<results>/images/{icon_dataset}_fingerprints.npy",
@@ -21,10 +19,10 @@ rule build_images:
         mem_mb=3000,
         runtime=60,
     params:
-        size=config["data"]["image_size"],
-        pose=lambda wildcards: DATASETS[wildcards.icon_dataset]["pose"],
-        seed=config["data"]["seed"],
-        allowed_failure_share=config["data"]["allowed_failure_share"],
+        size=CONFIG.data.image_size,
+        pose=value(DATASETS.pose_of, "icon_dataset"),
+        seed=CONFIG.data.seed,
+        allowed_failure_share=CONFIG.data.allowed_failure_share,
         code=code_of("build_images"),
     script:
         "../scripts/build_images.py"
@@ -49,7 +47,9 @@ rule index_images:
         mem_mb=8000,
         runtime=600,
     params:
-        border_pixels=lambda wildcards: photo_kind_of(wildcards).border_pixels,
+        border_pixels=value(
+            lambda name: DATASETS.kind_of_slice(name).border_pixels, "photo_slice"
+        ),
         code=code_of("index_images"),
     script:
         "../scripts/index_images.py"
@@ -57,12 +57,34 @@ rule index_images:
 
 rule join_slices:
     input:
-        records=lambda wildcards: slice_files(wildcards, "records.parquet"),
-        counts=lambda wildcards: slice_files(wildcards, "counts.csv"),
-        presence=lambda wildcards: slice_files(wildcards, "presence.json"),
-        images=lambda wildcards: slice_files(wildcards, "images.arrow"),
-        fingerprints=lambda wildcards: slice_files(wildcards, "fingerprints.npy"),
-        failures=lambda wildcards: slice_files(wildcards, "failures.csv"),
+        records=files(
+            "<results>/slices/{}/records.parquet",
+            DATASETS.photo_slices_of,
+            "photo_dataset",
+        ),
+        counts=files(
+            "<results>/slices/{}/counts.csv", DATASETS.photo_slices_of, "photo_dataset"
+        ),
+        presence=files(
+            "<results>/slices/{}/presence.json",
+            DATASETS.photo_slices_of,
+            "photo_dataset",
+        ),
+        images=files(
+            "<results>/slices/{}/images.arrow",
+            DATASETS.photo_slices_of,
+            "photo_dataset",
+        ),
+        fingerprints=files(
+            "<results>/slices/{}/fingerprints.npy",
+            DATASETS.photo_slices_of,
+            "photo_dataset",
+        ),
+        failures=files(
+            "<results>/slices/{}/failures.csv",
+            DATASETS.photo_slices_of,
+            "photo_dataset",
+        ),
     output:
         records="<results>/records/{photo_dataset}.parquet",
         counts="<results>/records/{photo_dataset}_counts.csv",
@@ -79,11 +101,11 @@ rule join_slices:
         mem_mb=4000,
         runtime=1440,
     params:
-        whole_size=whole_size_of,
-        keeps_first_of_repeats=lambda wildcards: photo_kind_of(
-            wildcards
-        ).keeps_first_of_repeats,
-        allowed_failure_share=config["data"]["allowed_failure_share"],
+        whole_size=value(DATASETS.whole_size, "photo_dataset"),
+        keeps_first_of_repeats=value(
+            lambda name: DATASETS.kind_of(name).keeps_first_of_repeats, "photo_dataset"
+        ),
+        allowed_failure_share=CONFIG.data.allowed_failure_share,
         code=code_of("join_slices"),
     script:
         "../scripts/join_slices.py"

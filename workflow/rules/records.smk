@@ -3,10 +3,10 @@
 
 rule build_records:
     input:
-        archive=ARCHIVE,
-        sets=config["data"].get("sets", []),
-        classes=config["data"]["classes"],
-        nouns=config["data"].get("nouns", []),
+        archive=STUDY.icon_archive,
+        sets=CONFIG.data.sets or [],
+        classes=CONFIG.data.classes,
+        nouns=CONFIG.data.nouns or [],
     output:
         records=expand("<results>/records/{part}.parquet", part=ICON_PARTS),
         drawings=expand("<results>/drawings/{part}.parquet", part=ICON_PARTS),
@@ -22,9 +22,9 @@ rule build_records:
         runtime=30,
     params:
         parts=ICON_PARTS,
-        pool=config["data"].get("pool"),
-        held_out_share=config["data"].get("held_out_share"),
-        seed=config["data"]["seed"],
+        pool=CONFIG.data.pool,
+        held_out_share=CONFIG.data.held_out_share,
+        seed=CONFIG.data.seed,
         code=code_of("build_records"),
     script:
         "../scripts/build_records.py"
@@ -33,9 +33,9 @@ rule build_records:
 # Not part of a study: remakes the committed table of classes from the candidates (`snakemake choose_classes`).
 rule choose_classes:
     input:
-        archive=ARCHIVE,
-        sets=config["data"].get("sets", []),
-        nouns=config["data"].get("nouns", []),
+        archive=STUDY.icon_archive,
+        sets=CONFIG.data.sets or [],
+        nouns=CONFIG.data.nouns or [],
     output:
         classes="<results>/classes.csv",
     log:
@@ -46,8 +46,8 @@ rule choose_classes:
         mem_mb=4000,
         runtime=30,
     params:
-        held_out_share=config["data"].get("held_out_share"),
-        seed=config["data"]["seed"],
+        held_out_share=CONFIG.data.held_out_share,
+        seed=CONFIG.data.seed,
         code=code_of("choose_classes"),
     script:
         "../scripts/choose_classes.py"
@@ -55,9 +55,11 @@ rule choose_classes:
 
 rule build_photo_records:
     input:
-        files=photo_files_of,
-        fetched=fetched_pairs_of,
-        classes=config["data"]["classes"],
+        files=value(DATASETS.files_of_slice, "photo_slice"),
+        fetched=files(
+            "<results>/pairs/{}.csv", DATASETS.fetched_by_slice, "photo_slice"
+        ),
+        classes=CONFIG.data.classes,
     output:
         records="<results>/slices/{photo_slice}/records.parquet",
         locations="<results>/slices/{photo_slice}/locations.parquet",
@@ -74,13 +76,11 @@ rule build_photo_records:
         mem_mb=4000,
         runtime=1440,
     params:
-        slice=slice_of,
-        settings=photo_settings_of,
-        reader=lambda wildcards: photo_kind_of(wildcards).reader,
-        covered=lambda wildcards: covered_classes()
-        .get(slice_of(wildcards)["dataset"], {})
-        .get("covered"),
-        reader_code=reader_code_of,
+        slice=value(DATASETS.photo_slice, "photo_slice"),
+        settings=value(DATASETS.slice_settings, "photo_slice"),
+        reader=value(lambda name: DATASETS.kind_of_slice(name).reader, "photo_slice"),
+        covered=value(DATASETS.covered_column, "photo_slice"),
+        reader_code=value(reader_code_of, "photo_slice"),
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

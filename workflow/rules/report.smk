@@ -3,18 +3,25 @@
 
 rule describe_data:
     input:
-        images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
+        images=expand("<results>/images/{dataset}.arrow", dataset=DATASETS.names),
         failures=expand(
-            "<results>/images/{dataset}_failures.csv", dataset=USED_DATASETS
+            "<results>/images/{dataset}_failures.csv", dataset=DATASETS.names
         ),
-        records=[records_path(name) for name in USED_DATASETS],
-        kept=expand("<results>/decontaminated/{dataset}.parquet", dataset=USED_DATASETS),
+        records=expand(
+            "<results>/records/{name}.parquet",
+            name=DATASETS.record_names(DATASETS.names),
+        ),
+        kept=expand(
+            "<results>/decontaminated/{dataset}.parquet", dataset=DATASETS.names
+        ),
         sizes="<results>/decontaminated/sizes.csv",
         pairs="<results>/decontaminated/pairs.csv",
-        fetched=expand("<results>/pairs/{dataset}.csv", dataset=FETCHED_DATASETS),
-        captions=text_files("captions/{}.parquet", PLAIN_SOURCES),
-        classes=config["data"]["classes"],
-        nouns=config["data"].get("nouns", []),
+        fetched=expand("<results>/pairs/{dataset}.csv", dataset=DATASETS.fetched),
+        captions=expand(
+            "<results>/captions/{slice}.parquet", slice=DATASETS.text_slices
+        ),
+        classes=CONFIG.data.classes,
+        nouns=CONFIG.data.nouns or [],
     output:
         classes="<results>/data/classes.csv",
         captions="<results>/data/captions.csv",
@@ -31,14 +38,14 @@ rule describe_data:
         mem_mb=8000,
         runtime=120,
     params:
-        roles=ROLES,
-        records=named("records", USED_DATASETS),
-        failures=named("failures", USED_DATASETS),
-        kept=named("kept", USED_DATASETS),
-        images=named("images", USED_DATASETS),
-        fetched=named("fetched", FETCHED_DATASETS),
-        captions=named_slices("captions"),
-        shared=config["data"]["shared_names"],
+        roles=DATASETS.roles,
+        records=by_name("records", DATASETS.names),
+        failures=by_name("failures", DATASETS.names),
+        kept=by_name("kept", DATASETS.names),
+        images=by_name("images", DATASETS.names),
+        fetched=by_name("fetched", DATASETS.fetched),
+        captions=by_source("captions"),
+        shared=CONFIG.data.shared_names,
         code=code_of("describe_data"),
     script:
         "../scripts/describe_data.py"
@@ -46,9 +53,7 @@ rule describe_data:
 
 rule describe_runs:
     input:
-        progress=expand(
-            "<results>/runs/{run}/progress.csv", run=[run.run for run in TRAINED]
-        ),
+        progress=expand("<results>/runs/{run}/progress.csv", run=STUDY.trained),
         predictions="<results>/predictions.parquet",
         accuracy="<results>/accuracy.csv",
         samples="<results>/data/samples.parquet",
@@ -67,8 +72,8 @@ rule describe_runs:
         mem_mb=4000,
         runtime=60,
     params:
-        progress=named("progress", [run.run for run in TRAINED]),
-        test_sets=TEST_SETS,
+        progress=by_name("progress", STUDY.trained),
+        test_sets=STUDY.test_sets,
         code=code_of("describe_runs"),
     script:
         "../scripts/describe_runs.py"
@@ -102,10 +107,10 @@ rule draw_figures:
         mem_mb=3000,
         runtime=30,
     params:
-        study=STUDY,
-        confidence=config["intervals"]["effect"],
-        colours=config["figures"]["colours"],
-        scale=config["baseline"]["scale"],
+        study=STUDY.name,
+        confidence=CONFIG.intervals.effect,
+        colours=dict(CONFIG.figures.colours),
+        scale=CONFIG.baseline.scale,
         code=code_of("draw_figures"),
     script:
         "../scripts/draw_figures.py"
@@ -120,11 +125,11 @@ rule write_report:
         bands="<results>/baseline_bands.csv",
         causes="<results>/causes.csv",
         regression="<results>/regression.csv",
-        several="<results>/effective_robustness_several.csv" if SEVERAL else [],
+        several="<results>/effective_robustness_several.csv" if STUDY.several else [],
         figures="<results>/figures",
-        sets=config["data"]["sets"] if ICON_DATASETS else [],
-        sources_table=ancient(config["sources_table"]),
-        resource_files=RESOURCE_FILES,
+        sets=CONFIG.data.sets if DATASETS.icons else [],
+        sources_table=ancient(CONFIG.sources_table),
+        resource_files=STUDY.resource_files,
         removed="<results>/decontaminated/counts.csv",
         sizes="<results>/decontaminated/sizes.csv",
         class_counts="<results>/data/classes.csv",
@@ -135,7 +140,9 @@ rule write_report:
         curves="<results>/details/curves.csv",
         confusions="<results>/details/confusions.csv",
         sample_predictions="<results>/details/sample_predictions.parquet",
-        text_matches=text_files("text_match/{}.csv", PLAIN_SOURCES),
+        text_matches=expand(
+            "<results>/text_match/{slice}.csv", slice=DATASETS.text_slices
+        ),
         reference="results/reference/effective_robustness.csv",
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
@@ -150,14 +157,14 @@ rule write_report:
         mem_mb=3000,
         runtime=30,
     params:
-        study=STUDY,
-        config=lambda wildcards: config,
-        test_sets=config["test_sets"],
-        trained=lambda wildcards: [run.as_row() for run in TRAINED],
-        stages=STAGES_USED,
-        commands=COMMANDS,
-        downloads_used=DOWNLOADS_USED,
-        colours=config["figures"]["colours"],
+        study=STUDY.name,
+        config=lambda wildcards: plain_values(CONFIG),
+        test_sets=plain_values(CONFIG, ["test_sets"])["test_sets"],
+        trained=lambda wildcards: STUDY.rows_of(STUDY.trained),
+        stages=STUDY.stages,
+        commands=remake_commands(workflow.overwrite_configfiles, Path.cwd()),
+        downloads_used=sorted(row.name for row in STUDY.downloads_used.values()),
+        colours=dict(CONFIG.figures.colours),
         code=code_of("write_report"),
     script:
         "../scripts/write_report.py"

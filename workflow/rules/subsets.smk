@@ -3,12 +3,27 @@
 
 rule compare_images:
     input:
-        images=lambda wildcards: f"<results>/images/{text_slice_of(wildcards)['dataset']}.arrow",
-        fingerprints=lambda wildcards: f"<results>/images/{text_slice_of(wildcards)['dataset']}_fingerprints.npy",
-        records=records_of_texts,
-        test_images=expand("<results>/images/{test_set}.arrow", test_set=TEST_SETS),
-        test_fingerprints=expand("<results>/images/{test_set}_fingerprints.npy", test_set=TEST_SETS),
-        test_records=[records_path(name) for name in TEST_SETS],
+        images=file(
+            "<results>/images/{}.arrow", DATASETS.dataset_of_texts, "text_slice"
+        ),
+        fingerprints=file(
+            "<results>/images/{}_fingerprints.npy",
+            DATASETS.dataset_of_texts,
+            "text_slice",
+        ),
+        records=file(
+            "<results>/records/{}.parquet", DATASETS.records_of_texts, "text_slice"
+        ),
+        test_images=expand(
+            "<results>/images/{test_set}.arrow", test_set=STUDY.test_sets
+        ),
+        test_fingerprints=expand(
+            "<results>/images/{test_set}_fingerprints.npy", test_set=STUDY.test_sets
+        ),
+        test_records=expand(
+            "<results>/records/{name}.parquet",
+            name=DATASETS.record_names(STUDY.test_sets),
+        ),
     output:
         removed="<results>/compared/{text_slice}_removed.parquet",
         counts="<results>/compared/{text_slice}_counts.parquet",
@@ -24,10 +39,10 @@ rule compare_images:
         mem_mb=8000,
         runtime=1440,
     params:
-        slice=text_slice_of,
-        test_sets=TEST_SETS,
-        near_duplicate=config["data"]["near_duplicate_similarity"],
-        repeat=config["data"]["repeat_similarity"],
+        slice=value(DATASETS.text_slice, "text_slice"),
+        test_sets=STUDY.test_sets,
+        near_duplicate=CONFIG.data.near_duplicate_similarity,
+        repeat=CONFIG.data.repeat_similarity,
         code=code_of("compare_images"),
     script:
         "../scripts/compare_images.py"
@@ -35,14 +50,30 @@ rule compare_images:
 
 rule decontaminate:
     input:
-        images=expand("<results>/images/{dataset}.arrow", dataset=USED_DATASETS),
-        fingerprints=expand("<results>/images/{dataset}_fingerprints.npy", dataset=USED_DATASETS),
-        records=[records_path(name) for name in USED_DATASETS],
-        compared_removed=text_files("compared/{}_removed.parquet", SLICED_SOURCES),
-        compared_counts=text_files("compared/{}_counts.parquet", SLICED_SOURCES),
-        compared_pairs=text_files("compared/{}_pairs.parquet", SLICED_SOURCES),
+        images=expand("<results>/images/{dataset}.arrow", dataset=DATASETS.names),
+        fingerprints=expand(
+            "<results>/images/{dataset}_fingerprints.npy", dataset=DATASETS.names
+        ),
+        records=expand(
+            "<results>/records/{name}.parquet",
+            name=DATASETS.record_names(DATASETS.names),
+        ),
+        compared_removed=expand(
+            "<results>/compared/{slice}_removed.parquet",
+            slice=DATASETS.text_slices_of(DATASETS.sliced_sources),
+        ),
+        compared_counts=expand(
+            "<results>/compared/{slice}_counts.parquet",
+            slice=DATASETS.text_slices_of(DATASETS.sliced_sources),
+        ),
+        compared_pairs=expand(
+            "<results>/compared/{slice}_pairs.parquet",
+            slice=DATASETS.text_slices_of(DATASETS.sliced_sources),
+        ),
     output:
-        kept=expand("<results>/decontaminated/{dataset}.parquet", dataset=USED_DATASETS),
+        kept=expand(
+            "<results>/decontaminated/{dataset}.parquet", dataset=DATASETS.names
+        ),
         removed="<results>/decontaminated/removed.csv",
         counts="<results>/decontaminated/counts.csv",
         pairs="<results>/decontaminated/pairs.csv",
@@ -58,11 +89,13 @@ rule decontaminate:
         mem_mb=10000,
         runtime=1440,
     params:
-        sources=PLAIN_SOURCES,
-        test_sets=TEST_SETS,
-        compared={name: len(text_slices_of(name)) for name in SLICED_SOURCES},
-        near_duplicate=config["data"]["near_duplicate_similarity"],
-        repeat=config["data"]["repeat_similarity"],
+        sources=list(DATASETS.sources),
+        test_sets=STUDY.test_sets,
+        compared={
+            name: CONFIG.sources[name].slice_count for name in DATASETS.sliced_sources
+        },
+        near_duplicate=CONFIG.data.near_duplicate_similarity,
+        repeat=CONFIG.data.repeat_similarity,
         code=code_of("decontaminate"),
     script:
         "../scripts/decontaminate.py"
@@ -70,34 +103,30 @@ rule decontaminate:
 
 rule draw_subset:
     input:
-        kept=lambda wildcards: expand(
-            "<results>/decontaminated/{name}.parquet",
-            name=PLAN.components[wildcards.source],
+        kept=files(
+            "<results>/decontaminated/{}.parquet", STUDY.components_of_source, "source"
         ),
-        reference=lambda wildcards: expand(
-            "<results>/decontaminated/{name}.parquet",
-            name=config["sources"][wildcards.source].get("match_classes_of", []),
+        reference=files(
+            "<results>/decontaminated/{}.parquet", STUDY.class_reference_of, "source"
         ),
         matched=lambda wildcards: expand(
             "<results>/decontaminated/{name}.parquet", name=matched_with(wildcards)
         ),
     output:
-        subset="<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet",
+        subset=SUBSET,
     log:
         "<logs>/draw_subset/{source}_{train_images}_{seed}.log",
     conda:
         "../../envs/whyrobust-cpu.yaml"
-    threads: subset_threads
+    threads: value(STUDY.subset_threads, "source")
     resources:
         mem_mb=memory_of(2000, 30),
         runtime=30,
     params:
-        components=lambda wildcards: PLAN.components[wildcards.source],
-        facts=lambda wildcards: config["sources"][wildcards.source],
-        matched_with=lambda wildcards: matched_with(wildcards),
-        allowed_shortfall_share=config["data"]
-        .get("match_sizes", {})
-        .get("allowed_shortfall_share", 0),
+        components=value(STUDY.components_of_source, "source"),
+        facts=value(STUDY.source_settings, "source"),
+        matched_with=matched_with,
+        allowed_shortfall_share=STUDY.allowed_shortfall_share,
         code=code_of("draw_subset"),
     script:
         "../scripts/draw_subset.py"

@@ -3,8 +3,10 @@
 
 rule assemble_captions:
     input:
-        records=records_of_texts,
-        classes=config["data"]["classes"],
+        records=file(
+            "<results>/records/{}.parquet", DATASETS.records_of_texts, "text_slice"
+        ),
+        classes=CONFIG.data.classes,
     output:
         captions="<results>/captions/{text_slice}.parquet",
     log:
@@ -15,10 +17,10 @@ rule assemble_captions:
         mem_mb=memory_of(2000, 10),
         runtime=240,
     params:
-        slice=text_slice_of,
-        variants=caption_variants_of,
-        template=lambda wildcards: config["caption_template"],
-        seed=config["data"]["seed"],
+        slice=value(DATASETS.text_slice, "text_slice"),
+        variants=value(STUDY.caption_variants_of, "text_slice"),
+        template=lambda wildcards: CONFIG.caption_template,
+        seed=CONFIG.data.seed,
         code=code_of("assemble_captions"),
     script:
         "../scripts/assemble_captions.py"
@@ -26,10 +28,16 @@ rule assemble_captions:
 
 rule match_text:
     input:
-        records=records_of_texts,
-        kept=kept_of_texts,
-        classes=config["data"]["classes"],
-        nouns=config["data"].get("nouns", []),
+        records=file(
+            "<results>/records/{}.parquet", DATASETS.records_of_texts, "text_slice"
+        ),
+        kept=file(
+            "<results>/decontaminated/{}.parquet",
+            DATASETS.dataset_of_texts,
+            "text_slice",
+        ),
+        classes=CONFIG.data.classes,
+        nouns=CONFIG.data.nouns or [],
     output:
         labels="<results>/text_match/{text_slice}.parquet",
         matches="<results>/text_match/{text_slice}.csv",
@@ -42,10 +50,10 @@ rule match_text:
         mem_mb=memory_of(2000, 10),
         runtime=600,
     params:
-        slice=text_slice_of,
-        fields=config["data"]["text_match"]["fields"],
-        policy=config["data"]["text_match"]["policy"],
-        shared=config["data"]["shared_names"],
+        slice=value(DATASETS.text_slice, "text_slice"),
+        fields=list(CONFIG.data.text_match.fields),
+        policy=CONFIG.data.text_match.policy,
+        shared=CONFIG.data.shared_names,
         code=code_of("match_text"),
     script:
         "../scripts/match_text.py"

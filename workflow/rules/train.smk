@@ -3,13 +3,17 @@
 
 rule train_run:
     input:
-        subset=subset_of,
-        images=source_images_of,
-        captions=captions_of,
-        matched_labels=matched_labels_of,
-        pretrained=pretrained_of,
-        classes=config["data"]["classes"],
-        model=model_of,
+        subset=lambda wildcards: SUBSET.format(**STUDY.subset_of(wildcards.run)),
+        images=files("<results>/images/{}.arrow", STUDY.components_of),
+        captions=files("<results>/captions/{}.parquet", STUDY.caption_slices_of),
+        matched_labels=files(
+            "<results>/text_match/{}.parquet", STUDY.matched_label_slices_of
+        ),
+        pretrained=files(
+            "<results>/runs/{}/model.safetensors", STUDY.pretrained_runs_of
+        ),
+        classes=CONFIG.data.classes,
+        model=value(STUDY.model_file_of),
     output:
         weights="<results>/runs/{run}/model.safetensors",
         progress="<results>/runs/{run}/progress.csv",
@@ -19,15 +23,15 @@ rule train_run:
     benchmark:
         "<benchmarks>/train_run/{run}.tsv"
     wildcard_constraints:
-        run=name_pattern(run.run for run in TRAINED),
+        run=STUDY.trained_pattern,
     conda:
         GPU_ENVIRONMENT
-    threads: config["training"]["threads"]
+    threads: CONFIG.training.threads
     resources:
         mem_mb=2500,
         runtime=120,
         # GPUs that train one run together; without them, processes that do.
-        gpu=1 if config["training"]["device"] == "cuda" else 0,
+        gpu=GPUS,
         processes=1,
         # Machines that these are spread over, evenly; more than one needs SLURM.
         nodes=1,
@@ -37,17 +41,18 @@ rule train_run:
         # Threads of each process that decode photographs.
         loader_threads=1,
     params:
-        run=run_of,
-        hyperparameters=hyperparameters_of,
-        device=config["training"]["device"],
-        image_size=config["data"]["image_size"],
-        normalisation=config["data"]["normalisation"],
-        checkpoint=checkpoint_of,
-        precision=config["training"]["precision"],
-        compile=config["training"]["compile"],
-        images_at_once=config["training"]["images_at_once"],
-        shuffle_block_images=config["training"]["shuffle_block_images"],
-        shuffle_window_blocks=config["training"]["shuffle_window_blocks"],
+        run=value(STUDY.row_of),
+        hyperparameters=value(STUDY.hyperparameters_of),
+        device=CONFIG.training.device,
+        image_size=CONFIG.data.image_size,
+        normalisation=CONFIG.data.normalisation,
+        # No output: it must outlive a job that was stopped.
+        checkpoint=lambda wildcards: f"{RESULTS}/checkpoints/{wildcards.run}.pt",
+        precision=CONFIG.training.precision,
+        compile=CONFIG.training.compile,
+        images_at_once=CONFIG.training.images_at_once,
+        shuffle_block_images=CONFIG.training.shuffle_block_images,
+        shuffle_window_blocks=CONFIG.training.shuffle_window_blocks,
         code=code_of("train_run"),
     script:
         "../scripts/train_run.py"
@@ -65,7 +70,7 @@ rule import_pretrained:
         mem_mb=8000,
         runtime=120,
     params:
-        published=published_of,
+        published=value(STUDY.published_settings_of, "published"),
         code=code_of("import_pretrained"),
     script:
         "../scripts/import_pretrained.py"

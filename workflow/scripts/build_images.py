@@ -25,7 +25,7 @@ FAILURES_LOGGED = 1000
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    drawings = read_drawings(snakemake.input.drawings[0])
+    drawings = read_drawings(snakemake.input.drawings)
     size, seed, pose = snakemake.params.size, snakemake.params.seed, snakemake.params.pose
     uids, pixels, failures = draw_icons(drawings, size=size, pose=pose, seed=seed, workers=snakemake.threads)
     logger.info("%d of %d drawn", len(uids), len(drawings))

@@ -31,7 +31,7 @@ if __name__ == "__main__":
     hold_gpus(snakemake.params.device, snakemake.resources.gpu)
     weights = str(snakemake.input.weights)
     device, prompts = snakemake.params.device, snakemake.params.prompts
-    description = snakemake.input.model or None
+    description = snakemake.input.model[0] if snakemake.input.model else None
     encoders = open_run(weights, description, bool(prompts), snakemake.threads, choose_device(device))
     loader_threads = max(snakemake.threads, snakemake.resources.loader_threads)
 

@@ -1,0 +1,216 @@
+"""The data sets that a study uses: which there are, the slices that prepare them, and the files that each is read from.
+
+Names only: where results lie is said by the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from whyrobust.study.data_kinds import DataKind, Icons
+from whyrobust.study.dataset_settings import Dataset, Source, TestSet
+from whyrobust.study.input_files import files_of, matching_files
+from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.setting_types import plain_values
+from whyrobust.study.slices import ShardError, Slice, shard_names, slices_of
+
+
+@dataclass(frozen=True)
+class UsedDatasets:
+    """The data sets of a study; training sources that no run needs are not among them.
+
+    Attributes:
+        sources: training sources that are made of no other, by name; the images of all sources come from these.
+        test_sets: test sets, by name.
+        root: folder that relative paths in the config start from.
+    """
+
+    sources: Mapping[str, Source]
+    test_sets: Mapping[str, TestSet]
+    root: Path
+
+    @cached_property
+    def settings(self) -> dict[str, Dataset]:
+        """The settings of every data set by its name, sources first."""
+        return {**self.sources, **self.test_sets}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of all data sets, sources first."""
+        return list(self.settings)
+
+    @cached_property
+    def photographs(self) -> list[str]:
+        """Data sets that are made of image files."""
+        return [name for name, settings in self.settings.items() if settings.row.photographs]
+
+    @cached_property
+    def icons(self) -> list[str]:
+        """Data sets that the study draws."""
+        return [name for name in self.names if name not in self.photographs]
+
+    @cached_property
+    def fetched(self) -> list[str]:
+        """Data sets that are lists of addresses, whose images are fetched from the web."""
+        return [name for name, settings in self.settings.items() if settings.fetched]
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """What each data set is for: ``training_source``, ``in_distribution`` or ``shift``."""
+        roles = {name: test_set.role for name, test_set in self.test_sets.items()}
+        return {name: roles.get(name, "training_source") for name in self.names}
+
+    @cached_property
+    def photo_slices(self) -> dict[str, Slice]:
+        """The slices that data sets of photographs are prepared in, by name."""
+        return self._slices(self.photographs)
+
+    @cached_property
+    def text_slices(self) -> dict[str, Slice]:
+        """The slices that the texts of sources are worked on in, by name."""
+        return self._slices(self.sources)
+
+    def _slices(self, names: Iterable[str]) -> dict[str, Slice]:
+        listed = [part for name in names for part in slices_of(name, self.settings[name].slice_count)]
+        return {part.name: part for part in listed}
+
+    @cached_property
+    def sliced_sources(self) -> list[str]:
+        """Training sources whose texts and images several jobs work on."""
+        return [name for name, source in self.sources.items() if source.slice_count > 1]
+
+    def photo_slices_of(self, dataset: str) -> list[str]:
+        """Return the names of the slices of a data set of photographs, in order."""
+        return [name for name, part in self.photo_slices.items() if part.dataset == dataset]
+
+    def text_slices_of(self, sources: Iterable[str]) -> list[str]:
+        """Return the names of the slices of the texts of sources, in order."""
+        return [part.name for source in sources for part in slices_of(source, self.settings[source].slice_count)]
+
+    def photo_slice(self, name: str) -> dict[str, Any]:
+        """Return a slice of photographs as plain values."""
+        return asdict(self.photo_slices[name])
+
+    def text_slice(self, name: str) -> dict[str, Any]:
+        """Return a slice of texts as plain values."""
+        return asdict(self.text_slices[name])
+
+    def part_of(self, dataset: str) -> str:
+        """Return the part of the icons that a data set is made of.
+
+        Raises:
+            TypeError: it is made of no icons.
+        """
+        settings = self.settings[dataset]
+        if not isinstance(settings, Icons):
+            raise TypeError(f"data set '{dataset}' is of kind '{settings.kind}', which has no part of the icons")
+        return settings.part
+
+    def pose_of(self, dataset: str) -> str:
+        """Return how the icons of a data set are posed: ``plain`` or ``posed``."""
+        return str(getattr(self.settings[dataset], "pose", "plain"))
+
+    def records_of(self, dataset: str) -> str:
+        """Return the name of the records of a data set; those of icons are named by their part."""
+        return dataset if dataset in self.photographs else self.part_of(dataset)
+
+    def kind_of(self, dataset: str) -> DataKind:
+        """Return what the table of data-set kinds says of a data set."""
+        return self.settings[dataset].row
+
+    def kind_of_slice(self, name: str) -> DataKind:
+        """Return what the table of data-set kinds says of the data set that a slice of photographs is of."""
+        return self.kind_of(self.photo_slices[name].dataset)
+
+    def record_names(self, datasets: Iterable[str]) -> list[str]:
+        """Return the names of the records of data sets."""
+        return [self.records_of(name) for name in datasets]
+
+    def dataset_of_texts(self, text_slice: str) -> str:
+        """Return the source that a slice of texts is of."""
+        return self.text_slices[text_slice].dataset
+
+    def records_of_texts(self, text_slice: str) -> str:
+        """Return the name of the records of the source that a slice of texts is of."""
+        return self.records_of(self.dataset_of_texts(text_slice))
+
+    def group_by_source(self, files: Sequence[str]) -> dict[str, list[str]]:
+        """Return files, one per slice of texts in the order of `text_slices`, by source."""
+        grouped: dict[str, list[str]] = {name: [] for name in self.sources}
+        for part, path in zip(self.text_slices.values(), files, strict=True):
+            grouped[part.dataset].append(path)
+        return grouped
+
+    def slice_settings(self, name: str) -> dict[str, Any]:
+        """Return the settings that a slice of photographs is read by; of tar shards its own, and the name of each.
+
+        Raises:
+            ConfigError: two shards of a data set have one name.
+        """
+        part = self.photo_slices[name]
+        settings = plain_values(self.settings[part.dataset])
+        settings.pop("slices", None)
+        shards, names = map(part.share_of, self._shards[part.dataset])
+        return settings | ({"shards": shards, "shard_names": names} if names else {})
+
+    @cached_property
+    def _shards(self) -> dict[str, tuple[list[str], list[str]]]:
+        """For each data set of photographs its tar shards and their names: none where they are still to be fetched."""
+        return {name: self._shards_of(name) for name in self.photographs}
+
+    def _shards_of(self, dataset: str) -> tuple[list[str], list[str]]:
+        patterns = getattr(self.settings[dataset], "shards", None)
+        shards = matching_files(patterns, self.root) if patterns else []
+        try:
+            return shards, shard_names(shards)
+        except ShardError as error:
+            raise ConfigError(f"config key shards of '{dataset}': {error}") from error
+
+    def files_of_slice(self, name: str) -> list[str]:
+        """Return the files and folders of the config that a slice of photographs is read from."""
+        part = self.photo_slices[name]
+        # Of a list of addresses, the metadata is read when its images are fetched.
+        elsewhere = ["shards", *(["metadata"] if part.dataset in self.fetched else [])]
+        others = files_of(self.settings[part.dataset], self.root, leave_out=elsewhere)
+        return [*others, *part.share_of(self._shards[part.dataset][0])]
+
+    def fetched_by_slice(self, name: str) -> list[str]:
+        """Return the data set of a slice of photographs where its images are fetched from the web, else none."""
+        return [part for part in [self.photo_slices[name].dataset] if part in self.fetched]
+
+    def files_of(self, dataset: str) -> list[str]:
+        """Return the files and folders of the config that a whole data set is read from."""
+        return files_of(self.settings[dataset], self.root)
+
+    def setting_of(self, dataset: str, name: str) -> Any:  # noqa: ANN401 - a value of a config
+        """Return a setting of a data set, None where it is left out or the kind has none of the name."""
+        return getattr(self.settings[dataset], name, None)
+
+    def whole_size(self, dataset: str) -> dict[str, int | bool | None]:
+        """Return how many images a data set should have, None where unknown, and whether fewer will do."""
+        settings = self.settings[dataset]
+        return {
+            "expected": getattr(settings, "whole_images", None),
+            "allow_short": getattr(settings, "allow_short", False),
+        }
+
+    @cached_property
+    def class_coverage(self) -> dict[str, dict[str, str]]:
+        """For each test set, which classes may be predicted, and the column of the class table that says which.
+
+        ``classes`` is all or own; ``covered`` is empty where no column says.
+        """
+        return {name: self._coverage_of(test_set) for name, test_set in self.test_sets.items()}
+
+    def _coverage_of(self, test_set: TestSet) -> dict[str, str]:
+        by_column = test_set.classes == "own" and test_set.row.covered_classes_column
+        return {"classes": test_set.classes, "covered": test_set.kind if by_column else ""}
+
+    def covered_column(self, photo_slice: str) -> str | None:
+        """Return the column of the class table with the classes that a slice's test set covers; None for a source."""
+        dataset = self.photo_slices[photo_slice].dataset
+        return self.class_coverage[dataset]["covered"] if dataset in self.class_coverage else None

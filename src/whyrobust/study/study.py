@@ -1,0 +1,387 @@
+"""A study as its rules see it: `Study.load` checks a config and says what is trained, from what, and what is shown.
+
+Everything is plain values and names of data sets, slices, runs and sources; where results lie is said by the rules.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from whyrobust.study.checks import in_distribution_test_set, plan_study, used_sources
+from whyrobust.study.config import Config, load_config
+from whyrobust.study.data_kinds import View
+from whyrobust.study.datasets import UsedDatasets
+from whyrobust.study.heads_table import FITTED_HEADS
+from whyrobust.study.input_files import downloadable_files, missing_files, read_prompt_sets
+from whyrobust.study.pinned_sources import PinnedSource
+from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
+from whyrobust.study.setting_types import plain_values
+from whyrobust.study.stages import STAGES
+
+#: The archive of all icons, in the folder for downloads.
+ICON_ARCHIVE = "iconify.tgz"
+
+#: Matches no name: what a wildcard is held to where a study has nothing of its kind.
+NO_NAME = "none"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a valid config asks for.
+
+    Attributes:
+        config: the config, with defaults.
+        plan: its runs, heads and comparisons.
+        prompts: sentences of each prompt set.
+        downloads: rows of the table of sources by the path of their file.
+        root: folder that relative paths in the config start from.
+    """
+
+    config: Config
+    plan: Plan
+    prompts: Mapping[str, Sequence[str]]
+    downloads: Mapping[str, PinnedSource]
+    root: Path
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any], root: Path) -> Study:
+        """Check a config and return the study.
+
+        Args:
+            given: the config as written.
+            root: folder that relative paths in it start from.
+
+        Raises:
+            ConfigError: the first problem, as one line that names key, value and what is allowed.
+        """
+        config = load_config(given)
+        plan = plan_study(config, root)
+        prompts = read_prompt_sets(config.prompts, root)
+        return cls(config, plan, prompts, downloadable_files(root / config.sources_table, config.downloads), root)
+
+    @property
+    def name(self) -> str:
+        """Name of the study; its results go to ``results/<name>/``."""
+        return self.config.study
+
+    # Data sets
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Training sources that the study needs; one without a run costs nothing."""
+        return used_sources(self.config, self.plan)
+
+    @cached_property
+    def datasets(self) -> UsedDatasets:
+        """The data sets that the study needs."""
+        sources = {name: self.config.sources[name] for name in self.sources}
+        plain = {name: source for name, source in sources.items() if not source.row.derived}
+        return UsedDatasets(plain, self.config.test_sets, self.root)
+
+    @cached_property
+    def test_sets(self) -> list[str]:
+        """The names of the test sets."""
+        return list(self.config.test_sets)
+
+    @cached_property
+    def in_distribution(self) -> str:
+        """The name of the in-distribution test set."""
+        return in_distribution_test_set(self.config.test_sets)
+
+    @cached_property
+    def shifts(self) -> list[str]:
+        """The names of the other test sets."""
+        return [name for name in self.test_sets if name != self.in_distribution]
+
+    @cached_property
+    def several(self) -> list[str]:
+        """Test sets whose accuracies together are the x axis of a second measurement; none where none is asked for."""
+        return list(self.config.baseline.several.test_sets) if self.config.baseline.several else []
+
+    @cached_property
+    def shifts_of_several(self) -> list[str]:
+        """Test sets that the second measurement is of."""
+        return [name for name in self.test_sets if name not in self.several]
+
+    @cached_property
+    def standard_of_several(self) -> dict[str, Any]:
+        """The condition on the runs that the plane of the second measurement is fitted to."""
+        several = self.config.baseline.several
+        return plain_values(several.standard) if several else {}
+
+    # Runs
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """Trained and published models by name."""
+        return {run.run: run for run in self.plan.runs}
+
+    @cached_property
+    def trained(self) -> list[str]:
+        """The names of the runs that are trained here."""
+        return [name for name, run in self.runs.items() if not run.published]
+
+    @cached_property
+    def evaluated(self) -> list[str]:
+        """The names of the runs that are scored."""
+        return [name for name, run in self.runs.items() if run.evaluated]
+
+    @cached_property
+    def with_fitted_heads(self) -> list[str]:
+        """The names of the scored runs that have heads fitted on embeddings."""
+        return [name for name in self.evaluated if self.fitted_heads_of(name)]
+
+    def rows_of(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return runs as rows of ``runs.csv``."""
+        return [self.runs[name].as_row() for name in names]
+
+    def row_of(self, run: str) -> dict[str, Any]:
+        """Return a run as a row of ``runs.csv``."""
+        return self.runs[run].as_row()
+
+    def seed_of(self, run: str) -> int:
+        """Return the seed of a run."""
+        return self.runs[run].seed
+
+    def hyperparameters_of(self, run: str) -> dict[str, Any]:
+        """Return how a run is trained: augmentation, the settings of its objective, and the samples that it sees."""
+        planned = self.runs[run]
+        chosen = self.config.training.hyperparameters_of(planned.objective, bool(planned.pretrained_run))
+        return chosen | {"samples_seen": planned.samples_seen}
+
+    def prompts_of(self, run: str) -> dict[str, Sequence[str]]:
+        """Return the prompt sets that a run is embedded with: none where it has no text tower."""
+        return dict(self.prompts) if self.runs[run].has_text_tower else {}
+
+    def components_of(self, run: str) -> tuple[str, ...]:
+        """Return the sources, made of no other, that the images of a run come from."""
+        return self.plan.components[self.runs[run].source]
+
+    def caption_slices_of(self, run: str) -> list[str]:
+        """Return the slices of texts whose captions a run learns from."""
+        return self.datasets.text_slices_of(self.components_of(run)) if self.runs[run].caption else []
+
+    def matched_label_slices_of(self, run: str) -> list[str]:
+        """Return the slices of texts in which the labels were found that a run learns from."""
+        by_text = self.runs[run].labels == "text_match"
+        return self.datasets.text_slices_of(self.components_of(run)) if by_text else []
+
+    def pretrained_runs_of(self, run: str) -> list[str]:
+        """Return the run that a run starts from, none where it starts from random weights."""
+        pretrained = self.runs[run].pretrained_run
+        return [pretrained] if pretrained else []
+
+    def model_file_of(self, run: str) -> str:
+        """Return the file that describes the model of a run that is trained here."""
+        return self.config.models[self.runs[run].model]
+
+    def model_files_of(self, run: str) -> list[str]:
+        """Return the file that describes the model of a run, none for a published model, which brings its own."""
+        return [] if self.runs[run].published else [self.model_file_of(run)]
+
+    def published_settings_of(self, run: str) -> dict[str, Any]:
+        """Return the settings of a published model by the name of its run."""
+        named = {f"published-{entry.name}": entry for entry in self.config.pretrained}
+        return plain_values(named[run])
+
+    # Heads
+
+    def heads_of(self, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the heads that runs are evaluated with, as plain values, by run."""
+        return {name: [asdict(head) for head in self.plan.heads[name]] for name in names}
+
+    def fitted_heads_of(self, run: str) -> list[Head]:
+        """Return the heads of a run that are fitted on embeddings of training images."""
+        return [head for head in self.plan.heads[run] if head.head in FITTED_HEADS]
+
+    def fitted_head_rows_of(self, run: str) -> list[dict[str, Any]]:
+        """Return the fitted heads of a run as plain values."""
+        return [asdict(head) for head in self.fitted_heads_of(run)]
+
+    def fitting_sources_of(self, run: str) -> dict[str, str]:
+        """Return the sources that the fitted heads of a run are fitted on, by the name that the heads have for them."""
+        named = dict.fromkeys(head.fitted_on for head in self.fitted_heads_of(run))
+        return {name: self.runs[run].source if name == OWN else name for name in named}
+
+    def fitted_on(self, run: str) -> list[str]:
+        """Return the names that the fitted heads of a run have for what they are fitted on."""
+        return list(self.fitting_sources_of(run))
+
+    def fitting_components_of(self, run: str) -> list[str]:
+        """Return the sources, made of no other, that the fitted heads of a run need images of."""
+        needed = self.fitting_sources_of(run).values()
+        return list(dict.fromkeys(part for name in needed for part in self.plan.components[name]))
+
+    @cached_property
+    def comparison_rows(self) -> list[dict[str, Any]]:
+        """The comparisons as plain values."""
+        return [asdict(comparison) for comparison in self.plan.comparisons]
+
+    # Subsets
+
+    def subset_of(self, run: str) -> dict[str, str | int]:
+        """Return source, size and seed of the subset that a run is trained on."""
+        return self._subset(self.runs[run].source, run)
+
+    def fitting_subsets_of(self, run: str) -> list[dict[str, str | int]]:
+        """Return source, size and seed of the subsets that the fitted heads of a run are fitted on."""
+        return [self._subset(source, run) for source in self.fitting_sources_of(run).values()]
+
+    def _subset(self, source: str, run: str) -> dict[str, str | int]:
+        planned = self.runs[run]
+        return {"source": source, "train_images": planned.train_images, "seed": planned.seed}
+
+    def components_of_source(self, source: str) -> tuple[str, ...]:
+        """Return the sources, made of no other, that the images of a source come from."""
+        return self.plan.components[source]
+
+    def source_settings(self, source: str) -> dict[str, Any]:
+        """Return the settings of a source as plain values."""
+        return plain_values(self.config.sources[source])
+
+    def class_reference_of(self, source: str) -> list[str]:
+        """Return the source whose class proportions a view has, none where it has its own."""
+        settings = self.config.sources[source]
+        named = settings.match_classes_of if isinstance(settings, View) else None
+        return [named] if named is not None else []
+
+    @cached_property
+    def _sources_of_size(self) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = {}
+        for name in self.trained:
+            found.setdefault(self.runs[name].train_images, set()).add(self.runs[name].source)
+        return found
+
+    def matched_with(self, source: str, train_images: int) -> list[str]:
+        """Return the sources whose subsets of a size are kept equal, where this is one: those that have runs of it."""
+        matched = self.config.data.match_sizes
+        across = matched.across if matched else ()
+        with_size = self._sources_of_size.get(train_images, set())
+        return [name for name in across if name in with_size or name == source] if source in across else []
+
+    @property
+    def allowed_shortfall_share(self) -> float:
+        """Share by which the sizes of matched subsets may be missed."""
+        return self.config.data.match_sizes.allowed_shortfall_share if self.config.data.match_sizes else 0
+
+    def subset_threads(self, source: str) -> int:
+        """Return by how many processes a subset is drawn: photographs may be millions, icons are not."""
+        return 2 if set(self.plan.components[source]) & set(self.datasets.photographs) else 1
+
+    def caption_variants_of(self, text_slice: str) -> list[str]:
+        """Return the caption variants that runs learn from on the source of a slice of texts."""
+        dataset = self.datasets.text_slices[text_slice].dataset
+        learning = [self.runs[name] for name in self.trained if dataset in self.components_of(name)]
+        return sorted({run.caption for run in learning if run.caption})
+
+    # Downloads
+
+    @property
+    def icon_archive(self) -> str:
+        """Path of the archive of all icons."""
+        return Path(self.config.downloads, ICON_ARCHIVE).as_posix()
+
+    def download(self, file: str) -> PinnedSource:
+        """Return the row of the table of sources for a file in the folder for downloads."""
+        return self.downloads[Path(self.config.downloads, file).as_posix()]
+
+    def pinned_by(self, file: str) -> dict[str, str]:
+        """Return what makes a downloaded file the right one; another address is no reason to fetch it again."""
+        row = self.download(file)
+        return {"version": row.version, "checksum": row.checksum}
+
+    @cached_property
+    def downloads_used(self) -> dict[str, PinnedSource]:
+        """Rows of the table of sources that the study reads, by path."""
+        paths = {self.icon_archive} if self.datasets.icons else set()
+        for name in self.datasets.photographs:
+            paths |= {Path(path).as_posix() for path in self.datasets.files_of(name)}
+        return {path: self.downloads[path] for path in sorted(paths) if path in self.downloads}
+
+    def missing_downloads(self, paths: Iterable[str]) -> str:
+        """Return in one line which of these files must be asked for, since they have no address, and are not there yet.
+
+        Args:
+            paths: of files that are to be downloaded; others are passed over.
+        """
+        rows = {path: self.downloads[path] for path in paths if path in self.downloads}
+        asked_for = {path: row.how_to_get for path, row in rows.items() if not row.addresses}
+        return missing_files(asked_for, self.root)
+
+    # What the record and the page of the study say
+
+    @cached_property
+    def resource_files(self) -> list[str]:
+        """Small files that the config names and that results depend on, sorted."""
+        data = self.config.data
+        named = {data.classes, data.nouns, data.sets}
+        named |= {self.model_file_of(name) for name in self.trained}
+        named |= {value for value in self.config.prompts.values() if isinstance(value, str)}
+        named |= {getattr(settings, "class_table", None) for settings in self.datasets.settings.values()}
+        return sorted(path for path in named if path is not None)
+
+    @cached_property
+    def stages(self) -> list[str]:
+        """The stages that the study goes through, in the order of the workflow."""
+        used = {
+            "build_records": self.datasets.icons,
+            "build_images": self.datasets.icons,
+            "build_photo_records": self.datasets.photographs,
+            "index_images": self.datasets.photographs,
+            "join_slices": self.datasets.photographs,
+            "compare_images": self.datasets.sliced_sources,
+            "list_pairs": self.datasets.fetched,
+            "fetch_pairs": self.datasets.fetched,
+            "download_source": self.downloads_used,
+            "import_pretrained": len(self.runs) - len(self.trained),
+            "measure_several": self.several,
+            "fit_heads": self.with_fitted_heads,
+        }
+        return [stage.name for stage in STAGES if used.get(stage.name, True)]
+
+    # Wildcards
+
+    @cached_property
+    def trained_pattern(self) -> str:
+        """A regular expression for the names of the runs that are trained here."""
+        return name_pattern(self.trained)
+
+    @cached_property
+    def wildcard_patterns(self) -> dict[str, str]:
+        """Regular expressions for the wildcards of rules, each for the names that the study has and nothing else."""
+        files = [Path(path).relative_to(self.config.downloads).as_posix() for path in self.downloads]
+        return {
+            "run": name_pattern(self.runs),
+            "published": name_pattern(set(self.runs) - set(self.trained)) or NO_NAME,
+            "downloaded": _alternatives(files),
+            "source": _alternatives(self.sources),
+            "icon_dataset": _alternatives(self.datasets.icons),
+            "photo_dataset": _alternatives(self.datasets.photographs),
+            "photo_slice": _alternatives(self.datasets.photo_slices),
+            "text_slice": _alternatives(self.datasets.text_slices),
+            "train_images": r"\d+",
+            "seed": r"\d+",
+        }
+
+
+def _alternatives(values: Iterable[str]) -> str:
+    return "|".join(re.escape(value) for value in sorted(values)) or NO_NAME
+
+
+def remake_commands(config_files: Iterable[Path], folder: Path) -> list[str]:
+    """Return the commands that remake a study.
+
+    Args:
+        config_files: given by ``--configfile``; none for the default study.
+        folder: that the commands are called in; other files are named without their folder.
+    """
+    named = [os.path.relpath(path, folder) if path.is_relative_to(folder) else path.name for path in config_files]
+    configs = "".join(f" --configfile {path}" for path in named)
+    first = [] if configs else ["make study                       # this page, from nothing"]
+    return [*first, f".venv/bin/snakemake --cores 2{configs}    # whatever has changed"]

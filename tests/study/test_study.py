@@ -1,0 +1,289 @@
+"""What rules ask of a study, on the configs of the repository: names, plain values and files, without Snakemake."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.slices import Slice
+from whyrobust.study.stages import STAGES
+from whyrobust.study.study import Study, remake_commands
+
+STUDIO = "cross_entropy-annotated-studio-5000_images-icon_cnn-30000_samples-seed_1"
+CLIP = "clip-title-web-5000_images-icon_cnn-30000_samples-seed_0"
+HALF = "cross_entropy-annotated-half_web-5000_images-icon_cnn-30000_samples-seed_2"
+AFTER_SIMCLR = (
+    "cross_entropy-text_match-web-5000_images-icon_cnn-15000_samples-after-simclr-images-web-5000_images-15000_samples"
+    "-seed_0"
+)
+PUBLISHED = "published-openai_rn50"
+
+
+def read(root: Path, name: str):
+    return yaml.safe_load((root / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def icons(root):
+    return Study.load(read(root, "config.yaml"), root)
+
+
+@pytest.fixture(scope="module")
+def paper(root):
+    return Study.load(read(root, "config/paper.yaml"), root)
+
+
+@pytest.fixture
+def load(root):
+    """Load the default study with a change."""
+
+    def loaded(change):
+        config = copy.deepcopy(read(root, "config.yaml"))
+        change(config)
+        return Study.load(config, root)
+
+    return loaded
+
+
+def test_a_wrong_config_is_one_line(load):
+    with pytest.raises(ConfigError, match=r"^config key data\.image_sise is not known"):
+        load(lambda config: config["data"].update(image_sise=32))
+
+
+def test_a_study_has_a_name_test_sets_and_shifts(icons):
+    assert icons.name == "icons"
+    assert icons.test_sets == ["studio_test", "v2", "rendition", "sketch", "objects"]
+    assert (icons.in_distribution, icons.shifts) == ("studio_test", icons.test_sets[1:])
+    assert (icons.several, icons.standard_of_several, icons.shifts_of_several) == ([], {}, icons.test_sets)
+
+
+def test_a_second_measurement_has_test_sets_and_standard_models(load):
+    several = {"test_sets": ["studio_test", "v2"], "standard": {"objective": "cross_entropy", "source": "studio"}}
+    study = load(lambda config: config["baseline"].update(several=several))
+    assert study.several == ["studio_test", "v2"] and study.shifts_of_several == ["rendition", "sketch", "objects"]
+    assert study.standard_of_several == {"objective": ["cross_entropy"], "source": ["studio"]}
+    assert "measure_several" in study.stages
+
+
+def test_only_sources_that_are_used_are_there(icons, load):
+    assert icons.sources == ["half_web", "studio", "web", "web_at_studio_classes"]
+    assert icons.datasets.names == ["studio", "web", *icons.test_sets]
+
+    def without_half_web(config):
+        config["runs"] = [grid for grid in config["runs"] if "half_web" not in grid["source"]]
+        config["runs"].append(
+            {"objective": "cross_entropy", "source": "web_at_studio_classes", "train_images": 5000, "model": "icon_cnn"}
+        )
+        config["causes"]["training_distribution"] = [
+            entry for entry in config["causes"]["training_distribution"] if entry["to"] != {"source": "half_web"}
+        ]
+
+    assert load(without_half_web).sources == ["studio", "web", "web_at_studio_classes"]
+
+
+def test_runs_are_trained_evaluated_or_published(icons, paper):
+    assert len(icons.runs) == len(icons.trained) == 60 and len(icons.evaluated) == 57
+    assert set(icons.trained) - set(icons.evaluated) == {
+        f"simclr-images-web-5000_images-icon_cnn-15000_samples-seed_{seed}" for seed in range(3)
+    }
+    published = [name for name, run in paper.runs.items() if run.published]
+    assert published == ["published-openai_rn50", "published-yfcc15m_rn50", "published-cc12m_rn50"]
+    assert set(published) <= set(paper.evaluated) and not set(published) & set(paper.trained)
+    assert icons.rows_of([STUDIO]) == [icons.row_of(STUDIO)]
+    assert icons.row_of(STUDIO)["seed"] == icons.seed_of(STUDIO) == 1
+    assert paper.published_settings_of(PUBLISHED) == read(Path(paper.root), "config/paper.yaml")["pretrained"][0]
+
+
+def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
+    chosen = icons.hyperparameters_of(STUDIO)
+    assert chosen == {
+        "max_shift_share": 0.1, "max_zoom": 1.25, "flip": True, "min_crop_area": 0.35, "batch_size": 128,
+        "learning_rate": 0.01, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
+        "samples_seen": 30000,
+    }  # fmt: skip
+    assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.003, "samples_seen": 15000}
+
+
+def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):
+    assert icons.components_of(STUDIO) == ("studio",) and icons.components_of(HALF) == ("studio", "web")
+    assert icons.caption_slices_of(CLIP) == ["web"] and icons.caption_slices_of(STUDIO) == []
+    assert icons.matched_label_slices_of(AFTER_SIMCLR) == ["web"] and icons.matched_label_slices_of(CLIP) == []
+    assert icons.pretrained_runs_of(CLIP) == []
+    assert icons.pretrained_runs_of(AFTER_SIMCLR) == ["simclr-images-web-5000_images-icon_cnn-15000_samples-seed_0"]
+    assert list(icons.prompts_of(CLIP)) == ["ensemble", "name", "photo"] and icons.prompts_of(STUDIO) == {}
+    assert icons.model_file_of(CLIP) == "resources/models/icon-cnn.json"
+    assert icons.model_files_of(CLIP) == ["resources/models/icon-cnn.json"] and paper.model_files_of(PUBLISHED) == []
+
+
+def test_a_run_on_slices_learns_from_all_of_their_captions(paper):
+    run = next(name for name, run in paper.runs.items() if run.source == "yfcc" and run.caption)
+    assert paper.caption_slices_of(run) == [f"yfcc/{number}-of-32" for number in range(1, 33)]
+
+
+def test_fitted_heads_have_subsets_of_their_own_size_and_seed(icons):
+    assert [head.head for head in icons.fitted_heads_of(CLIP)] == ["linear_probe", "linear_probe", "nearest_mean"]
+    assert [head["fitted_on"] for head in icons.fitted_head_rows_of(CLIP)] == ["own", "studio", "own"]
+    assert icons.fitting_sources_of(CLIP) == {"own": "web", "studio": "studio"}
+    assert icons.fitted_on(CLIP) == ["own", "studio"]
+    assert icons.fitting_components_of(CLIP) == ["web", "studio"]
+    assert icons.subset_of(CLIP) == {"source": "web", "train_images": 5000, "seed": 0}
+    assert icons.fitting_subsets_of(CLIP) == [icons.subset_of(CLIP), icons.subset_of(CLIP) | {"source": "studio"}]
+    assert icons.fitting_subsets_of(STUDIO) == [] and STUDIO not in icons.with_fitted_heads
+    heads = icons.heads_of([CLIP])[CLIP]
+    assert heads[0] == {"head": "zero_shot", "prompts": "ensemble", "fitted_on": "", "main": True} and len(heads) == 6
+
+
+def test_what_a_subset_is_drawn_from(icons):
+    assert icons.components_of_source("half_web") == ("studio", "web")
+    assert icons.class_reference_of("web_at_studio_classes") == ["studio"] and icons.class_reference_of("web") == []
+    assert icons.source_settings("half_web") == {"kind": "mixture", "shares": {"studio": 0.5, "web": 0.5}}
+    assert icons.subset_threads("web") == 1 and icons.matched_with("web", 5000) == []
+    assert icons.allowed_shortfall_share == 0
+
+
+def test_matched_sizes_are_kept_among_sources_with_runs_of_the_size(load, paper):
+    matched = {"across": ["studio", "web"], "allowed_shortfall_share": 0.1}
+    study = load(lambda config: config["data"].update(match_sizes=matched))
+    assert study.matched_with("web", 5000) == ["studio", "web"]
+    assert study.matched_with("studio", 150) == ["studio"], "web has no run of 150 images"
+    assert study.matched_with("half_web", 5000) == [] and study.allowed_shortfall_share == 0.1
+    assert paper.subset_threads("yfcc") == 2
+
+
+def test_caption_variants_are_those_that_runs_on_a_source_learn_from(icons):
+    assert icons.caption_variants_of("web") == ["shuffled", "template", "title"]
+    assert icons.caption_variants_of("studio") == ["title"]
+
+
+def test_data_sets_are_icons_or_photographs_with_a_role(icons, paper):
+    assert icons.datasets.icons == icons.datasets.names and not icons.datasets.photographs
+    assert paper.datasets.photographs == paper.datasets.names and paper.datasets.fetched == ["yfcc"]
+    assert paper.datasets.sliced_sources == ["yfcc"]
+    assert icons.datasets.roles["web"] == "training_source" and icons.datasets.roles["v2"] == "shift"
+    assert icons.datasets.roles["studio_test"] == "in_distribution"
+    assert icons.datasets.part_of("v2") == "v2" and icons.datasets.pose_of("objects") == "posed"
+    assert icons.datasets.pose_of("web") == "plain"
+    with pytest.raises(TypeError, match="data set 'yfcc' is of kind 'yfcc15m'"):
+        paper.datasets.part_of("yfcc")
+
+
+def test_records_of_icons_are_named_by_their_part(load):
+    def renamed(config):
+        config["test_sets"]["other"] = config["test_sets"].pop("v2")
+
+    datasets = load(renamed).datasets
+    assert datasets.record_names(["web", "other"]) == ["web", "v2"] and datasets.records_of_texts("web") == "web"
+
+
+def test_slices_share_records_and_shards(paper):
+    datasets = paper.datasets
+    assert datasets.photo_slices_of("imagenet") == ["imagenet"]
+    assert datasets.photo_slices_of("yfcc")[1] == "yfcc/2-of-32" == datasets.text_slices_of(["yfcc", "imagenet"])[1]
+    assert datasets.photo_slice("yfcc/2-of-32") == datasets.text_slice("yfcc/2-of-32") == {
+        "dataset": "yfcc", "number": 2, "count": 32,
+    }  # fmt: skip
+    assert datasets.text_slices["imagenet"] == Slice("imagenet") and "imagenet_val" not in datasets.text_slices
+    assert datasets.dataset_of_texts("yfcc/2-of-32") == "yfcc" == datasets.records_of_texts("yfcc/2-of-32")
+    files = [f"{name}.parquet" for name in datasets.text_slices]
+    grouped = datasets.group_by_source(files)
+    assert list(grouped) == list(datasets.sources) and [file for listed in grouped.values() for file in listed] == files
+    assert grouped["yfcc"][1] == "yfcc/2-of-32.parquet" and grouped["imagenet"] == ["imagenet.parquet"]
+
+
+def test_a_slice_of_shards_is_read_from_its_own(root, tmp_path, paper):
+    (tmp_path / "resources").symlink_to(root / "resources")
+    for number in range(5):
+        (tmp_path / "shards" / f"part {number}").mkdir(parents=True)
+        (tmp_path / "shards" / f"part {number}" / "0.tar").touch()
+    config = read(root, "config/paper.yaml")
+    config["sources"]["yfcc"] = {"kind": "webdataset", "shards": "shards/*/*.tar", "slices": 2}
+    datasets = Study.load(config, tmp_path).datasets
+    first, second = (datasets.slice_settings(f"yfcc/{number}-of-2") for number in (1, 2))
+    assert first["shards"] == ["shards/part 0/0.tar", "shards/part 1/0.tar"] == datasets.files_of_slice("yfcc/1-of-2")
+    assert second["shard_names"] == ["part 2/0", "part 3/0", "part 4/0"] and "slices" not in first
+    config["sources"]["yfcc"]["shards"] = ["shards/part 0/0.tar", "shards/*/0.tar"]
+    with pytest.raises(ConfigError, match=r"^config key shards of 'yfcc': shards .* have one name"):
+        Study.load(config, tmp_path).datasets.slice_settings("yfcc/1-of-2")
+
+
+def test_what_photographs_are_read_from_and_checked_against(paper):
+    datasets = paper.datasets
+    settings = datasets.slice_settings("imagenet_val")
+    assert settings["kind"] == "imagenet" and settings["role"] == "in_distribution" and "shards" not in settings
+    assert datasets.files_of_slice("imagenet_val") == datasets.files_of("imagenet_val")
+    # The metadata of a list of addresses is read by the job that lists them.
+    assert datasets.files_of_slice("yfcc/1-of-32") == ["downloads/yfcc100m_subset_data.tsv.bz2"]
+    assert "downloads/yfcc100m_dataset.bz2" in datasets.files_of("yfcc")
+    assert datasets.fetched_by_slice("yfcc/1-of-32") == ["yfcc"] and datasets.fetched_by_slice("imagenet_val") == []
+    assert datasets.setting_of("yfcc", "shorter_side") is None
+    assert datasets.setting_of("yfcc", "metadata") == "downloads/yfcc100m_dataset.bz2"
+    assert datasets.kind_of_slice("yfcc/1-of-32") == datasets.kind_of("yfcc")
+    assert datasets.whole_size("imagenet_val") == {"expected": 50_000, "allow_short": False}
+    assert datasets.whole_size("yfcc") == {"expected": None, "allow_short": False}
+
+
+def test_which_classes_a_test_set_covers(paper):
+    coverage = paper.datasets.class_coverage
+    assert coverage["imagenet_val"] == {"classes": "all", "covered": ""}
+    assert coverage["imagenet_r"] == {"classes": "own", "covered": "imagenet_r"}
+    assert coverage["objectnet"] == {"classes": "own", "covered": ""}
+    assert paper.datasets.covered_column("imagenet_r") == "imagenet_r"
+    assert paper.datasets.covered_column("imagenet") is None
+
+
+def test_downloads_that_the_study_reads(icons, paper, tmp_path):
+    assert icons.icon_archive == "downloads/iconify.tgz"
+    assert [row.name for row in icons.downloads_used.values()] == ["iconify"]
+    assert icons.download("iconify.tgz").name == "iconify"
+    assert icons.pinned_by("iconify.tgz").keys() == {"version", "checksum"}
+    assert icons.missing_downloads(icons.downloads_used) == ""
+    assert "downloads/imagenet-r.tar" in paper.downloads_used and "downloads/iconify.tgz" not in paper.downloads_used
+    elsewhere = Study(paper.config, paper.plan, paper.prompts, paper.downloads, tmp_path)
+    missing = elsewhere.missing_downloads(["downloads/ILSVRC2012_img_val.tar", "downloads/imagenet-r.tar", "other"])
+    assert missing.startswith("1 file must be asked for") and "register at image-net.org" in missing
+
+
+def test_the_record_of_a_study_has_its_small_files(icons, paper):
+    assert icons.resource_files == sorted(
+        ["resources/icons/classes.csv", "resources/icons/nouns.csv", "resources/icons/sets.csv",
+         "resources/models/icon-cnn.json", "resources/models/icon-resnet.json"]
+    )  # fmt: skip
+    assert {"resources/prompts/openai_imagenet_80.txt", "resources/models/rn50.json"} <= set(paper.resource_files)
+    assert icons.comparison_rows[0]["name"] == "5,000 instead of 1,250 images"
+
+
+def test_stages_are_those_that_have_work(icons, paper):
+    of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
+                      "compare_images", "import_pretrained"}  # fmt: skip
+    names = [stage.name for stage in STAGES]
+    assert icons.stages == [name for name in names if name not in of_photographs | {"measure_several"}]
+    assert paper.stages == [name for name in names if name not in {"build_records", "build_images", "measure_several"}]
+
+
+def test_wildcards_match_the_names_of_the_study_alone(icons, paper):
+    def matching(study, wildcard, *names):
+        return [name for name in names if re.fullmatch(study.wildcard_patterns[wildcard], name)]
+
+    assert matching(icons, "run", STUDIO, CLIP, "clip") == [STUDIO, CLIP]
+    assert matching(icons, "source", "web", "half_web", "v2") == ["web", "half_web"]
+    assert matching(icons, "icon_dataset", "web", "v2", "half_web") == ["web", "v2"]
+    assert matching(icons, "photo_slice", "web", "v2") == [] == matching(icons, "published", STUDIO)
+    assert matching(icons, "downloaded", "iconify.tgz", "iconifyXtgz", "downloads/iconify.tgz") == ["iconify.tgz"]
+    assert matching(paper, "photo_slice", "yfcc/1-of-32", "yfcc", "imagenet_val") == ["yfcc/1-of-32", "imagenet_val"]
+    assert matching(paper, "text_slice", "yfcc/32-of-32", "imagenet_val") == ["yfcc/32-of-32"]
+    assert matching(paper, "published", PUBLISHED, "published-other") == [PUBLISHED]
+    assert re.fullmatch(paper.trained_pattern, paper.trained[0]) and not re.fullmatch(paper.trained_pattern, PUBLISHED)
+
+
+def test_commands_name_config_files_as_they_are_reached(tmp_path):
+    inside, outside = tmp_path / "config" / "my.yaml", Path("/elsewhere/my.yaml")
+    assert [command.split("   ")[0].strip() for command in remake_commands([], tmp_path)] == [
+        "make study", ".venv/bin/snakemake --cores 2",
+    ]  # fmt: skip
+    (one,) = remake_commands([inside, outside], tmp_path)
+    assert one.startswith(".venv/bin/snakemake --cores 2 --configfile config/my.yaml --configfile my.yaml  ")
