@@ -8,7 +8,8 @@ order:
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them.
-5. `input_files`, `checks`: the files that a config names, and whether the whole can be carried out.
+5. `pinned_sources`, `input_files`, `checks`: files that can be downloaded, the files that a config names, and whether
+   the whole can be carried out.
 6. `study`: what the rules ask about a study. `slices` divides the work on large data sets.
 7. `class_table`, `display_names`, `restricted_axes`, `table_cells`: names of classes, of what figures show and of axes;
    what an empty cell of a table is.

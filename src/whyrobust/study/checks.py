@@ -17,6 +17,7 @@ from whyrobust.study.data_kinds import ICON_PARTS, Icons, Mixture, View
 from whyrobust.study.dataset_settings import Source, TestSet
 from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.input_files import check_files, count_covered_classes, read_class_counts
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import (
     OWN,
     Head,
@@ -208,7 +209,7 @@ def check_caption_slices(config: Config, runs: Sequence[Run], components: Mappin
 
 
 def _named_fields(config: Config) -> Iterator[tuple[str, Settings]]:
-    """Yield every place of a config that names sources, models or prompt sets, by its key."""
+    """Yield the settings that name sources, models or prompt sets, with their keys."""
     for number, grid in enumerate(config.runs):
         yield f"runs[{number}]", grid
         if grid.pretrain is not None:
@@ -241,6 +242,10 @@ def check_names(config: Config) -> None:
                     raise ConfigError(f"config key {key}.{field} is '{name}': allowed is one of {words}")
 
 
+def _has_classifier(run: Run) -> bool:
+    return OBJECTIVES[run.objective].main_head == "classifier"
+
+
 def check_several(config: Config, runs: Sequence[Run]) -> None:
     """Check that a second measurement speaks of known test sets and has standard models enough."""
     several = config.baseline.several
@@ -255,11 +260,11 @@ def check_several(config: Config, runs: Sequence[Run]) -> None:
             "config key baseline.several.test_sets has all test sets: allowed are fewer, to leave a shift"
         )
     standard = chosen_values(several.standard)
-    fitting = [run for run in runs if run.objective == "cross_entropy" and matches(run.as_row(), standard)]
+    fitting = [run for run in runs if _has_classifier(run) and matches(run.as_row(), standard)]
     needed = len(several.test_sets) + 2
     if len(fitting) < needed:
         raise ConfigError(
-            f"config key baseline.several.standard fits {len(fitting)} planned cross_entropy runs: allowed is {needed} "
+            f"config key baseline.several.standard fits {len(fitting)} planned runs with a classifier: allowed is {needed} "
             "or more, add runs or widen it"
         )
 
@@ -271,11 +276,11 @@ def check_standard(runs: Sequence[Run]) -> None:
         raise ConfigError(
             f"config key baseline.standard fits {standard} planned runs: allowed is 2 or more, add runs or widen it"
         )
-    other = sorted({run.objective for run in runs if run.standard} - {"cross_entropy"})
+    other = sorted({run.objective for run in runs if run.standard and not _has_classifier(run)})
     if other:
         raise ConfigError(
             f"config key baseline.standard fits runs of objective '{other[0]}': allowed are runs with a classifier, "
-            "objective cross_entropy"
+            f"objective {' or '.join(name for name, row in OBJECTIVES.items() if row.main_head == 'classifier')}"
         )
 
 

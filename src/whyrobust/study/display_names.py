@@ -1,7 +1,6 @@
-"""Names of things in plain words, the same in figures, on the page and in the config.
+"""Labels of what figures, tables and the page show: kinds of training, runs, heads, causes and test sets.
 
-Stands alone, and imports nothing heavy, because the config is checked with these words (colours are given by kind of
-training) before any work is done.
+Light, since a config is checked with them: colours are given by kind of training.
 """
 
 from __future__ import annotations
@@ -23,14 +22,6 @@ VERDICTS: Final = (RAISES, LOWERS, UNCLEAR)
 """Verdicts on a measured effect, as `whyrobust.analysis.verdicts.judge_effect` gives them: its interval lies above
 zero, below zero, or includes zero (or is missing)."""
 
-_CAUSE_WORDS: Final = {
-    "training_set_size": "training set size",
-    "training_distribution": "training distribution",
-    "language_at_training": "language at training",
-    "language_at_test": "language at test",
-    "contrastive_loss": "contrastive loss",
-}
-
 SHIFT_WORDS: Final = {
     "imagenet": "ImageNet",
     "imagenet-v2": "ImageNet-V2",
@@ -42,13 +33,8 @@ SHIFT_WORDS: Final = {
 """Test sets of published models."""
 
 _TEST_SET_WORDS: Final = {
-    "imagenet_val": "ImageNet validation",
-    "imagenet_v2": "ImageNet-V2",
-    "imagenet_sketch": "ImageNet-Sketch",
-    "imagenet_r": "ImageNet-R",
-    "imagenet_a": "ImageNet-A",
-    "objectnet": "ObjectNet",
-}
+    name.replace("-", "_"): words for name, words in SHIFT_WORDS.items() if name != "imagenet"
+} | {"imagenet_val": "ImageNet validation"}
 
 COLLECTION_WORDS: Final = {
     "imagenet_testbed": "other models of the ImageNet testbed",
@@ -59,7 +45,7 @@ STANDARD_WORDS: Final = "standard models (fit the line)"
 
 
 def spaced(name: str) -> str:
-    """Underscores as spaces, unless it is already written in words, where "open_clip" stays a name."""
+    """Return a name with spaces for underscores; one that has spaces already is returned as it is."""
     return name if " " in name else name.replace("_", " ")
 
 
@@ -122,7 +108,7 @@ def capital(text: str) -> str:
 
 def name_cause(cause: str) -> str:
     """Return a cause in words: ``language_at_test`` becomes ``language at test``."""
-    return _CAUSE_WORDS.get(cause, spaced(cause))
+    return spaced(cause)
 
 
 def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
@@ -136,7 +122,7 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
 
 
 def name_head(head: str, prompts: str | None, fitted_on: str | None = None) -> str:
-    """Return how a run was read off, in words: ``zero-shot (ensemble)``, ``linear probe (own images)``."""
+    """Return a head in words: ``zero-shot (ensemble)``, ``linear probe (own images)``."""
     words = HEADS[head].label if head in HEADS else spaced(head)
     if not is_empty(prompts):
         words += f" ({spaced(str(prompts))})"

@@ -1,8 +1,7 @@
-"""The plan of a study: which models are trained, how they are read off, and which of them are compared.
+"""The plan of a study: which models are trained, which heads they are evaluated with, and how both are named.
 
-Stands alone because the workflow needs it before any work is done (to build the DAG) and the analysis needs it
-afterwards (to pair runs), and because it must stay light: planning 10,000 runs may not import torch or pandas.
-Facts about a run are looked up here, never parsed back out of a file name.
+Light, since planning 10,000 runs may import neither torch nor pandas. What is known of a run is looked up in its `Run`,
+never parsed back out of its name. `whyrobust.study.comparisons` pairs the planned runs.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ HEAD_FIELDS = ("head", "prompts", "fitted_on")
 
 
 class PlanError(ValueError):
-    """A plan that cannot be carried out; the message is one line that names the place in the config."""
+    """A plan that cannot be carried out; the message is one line that names the config key."""
 
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """One trained model.
+    """One trained or published model.
 
     Attributes:
-        run: name.
+        run: its name.
         source: training source.
         train_images: images of its subset.
         seed: decides the subset, the initial weights, order and augmentation.
@@ -45,7 +44,7 @@ class Run:
         labels: ``annotated`` or ``text_match``, empty without labels.
         pretrained_by: objective of the run that it starts from, empty where it starts from random weights.
         pretrained_run: name of that run.
-        model: model description.
+        model: name of its model description.
         samples_seen: training images shown, with repetition, in this run's own stage.
         standard: whether the baseline is fitted to it.
         evaluated: whether it is scored; a run that others only start from is not.
@@ -83,7 +82,7 @@ RUN_COLUMNS = tuple(field.name for field in fields(Run))
 
 @dataclass(frozen=True)
 class Head:
-    """How class scores are read off a run.
+    """A way to compute class scores from a run.
 
     Attributes:
         head: ``zero_shot``, ``classifier``, ``nearest_mean`` or ``linear_probe``.
@@ -99,11 +98,10 @@ class Head:
 
 
 def name_pattern(names: Iterable[str]) -> str:
-    """Return a regular expression that matches these names and nothing else.
+    """Return a regular expression that matches these names and nothing else; an empty one for no names.
 
-    Names are taken apart at hyphens and equal endings are written once, so that of the runs of a grid each value stands
-    there once: planning reads the expression for every file, and 10,000 names in full would be a megabyte of it. Of no
-    names it is empty.
+    Names are split at hyphens and equal endings are written once, so that each value of a grid occurs once: Snakemake
+    matches the expression for every file, and 10,000 names in full would be a megabyte.
     """
     listed = sorted(set(names))
     return _endings_pattern([re.split(r"(?<=-)", name) for name in listed]) if listed else ""
@@ -238,7 +236,7 @@ def plan_pretrained(entries: Sequence[Mapping[str, Any]]) -> list[Run]:
 
 
 def matches(values: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
-    """Whether ``values`` has, for every field of ``condition``, the value or one of the values asked for."""
+    """Tell whether ``values`` has, for every field of ``condition``, the value or one of the values asked for."""
     return all(values[key] in as_list(allowed) for key, allowed in condition.items())
 
 
@@ -261,7 +259,7 @@ def plan_heads(run: Run, prompt_sets: Sequence[str], fitted_heads: Sequence[Mapp
     for entry in fitted_heads:
         # The images that a published model was trained on are not here, so nothing is fitted on them.
         if not run.published and matches(run.as_row(), entry.get("where", {})):
-            heads += [(entry["head"], "", place) for place in as_list(entry["fitted_on"])]
+            heads += [(entry["head"], "", images) for images in as_list(entry["fitted_on"])]
     return [Head(*head, main=number == 0) for number, head in enumerate(dict.fromkeys(heads))]
 
 
@@ -283,7 +281,7 @@ class Plan:
 
 
 def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> list[dict[str, Any]]:
-    """Return one row a run and head, with the fields of both.
+    """Return one row per run and head, with the fields of both.
 
     Args:
         runs: the runs.

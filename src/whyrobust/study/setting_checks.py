@@ -31,7 +31,7 @@ class ConfigError(ValueError):
 
 
 def spell_key(path: Sequence[str | int]) -> str:
-    """Return a place in a config as it is written in messages: ``runs[0].source``."""
+    """Return the path of a setting as messages write it: ``runs[0].source``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
@@ -115,7 +115,7 @@ def _class_at(hint: Any, value: object) -> Any:  # noqa: ANN401 - types
 
 
 def _type_at(hint: Any, path: Path, value: object) -> Any:  # noqa: ANN401 - types
-    """Return the type that the settings have for a place, None where there is none."""
+    """Return the type of the setting at a path, None where there is none."""
     for part in path:
         settings = _class_at(hint, value)
         if settings is not None:
@@ -140,12 +140,12 @@ def _value_at(value: Any, path: Path) -> Any:  # noqa: ANN401 - a value of a con
 
 
 def _path_of(error: ErrorDetails, given: object) -> Path:
-    """Return the place of an error in the config as written: pydantic names alternatives of a type too."""
+    """Return the path of an error in the config as written: pydantic's path has alternatives of a type in it too."""
     path: list[str | int] = []
     for part in error["loc"]:
-        place = _value_at(given, tuple(path))
-        if (isinstance(place, Mapping) and part in place) or (
-            isinstance(place, list) and isinstance(part, int) and part < len(place)
+        parent = _value_at(given, tuple(path))
+        if (isinstance(parent, Mapping) and part in parent) or (
+            isinstance(parent, list) and isinstance(part, int) and part < len(parent)
         ):
             path.append(part)
     if error["type"] == "missing":
@@ -215,7 +215,7 @@ def shown(value: object) -> str:
 
 
 def _texts(node: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield every text in a config with its place, keys among them."""
+    """Yield every text in a config, keys included, with its path."""
     if isinstance(node, str):
         yield path, node
     elif isinstance(node, Mapping):

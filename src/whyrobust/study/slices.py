@@ -1,6 +1,6 @@
-"""Tar shards of a data set: what each is called, and which of them are worked on together.
+"""Slices of a data set, which jobs work on in parallel, and names of its tar shards.
 
-Stands alone because planning needs it as well as reading, and so must be light.
+Light, since planning needs it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The stages of a study, what each does and what it waits for, as the page and the README show them.
+"""The table of stages: what each does and which results it needs, as the page and the README show them.
 
-Stands alone because it describes the workflow to people, and must be light: planning reads it. The rules are what runs.
-A test holds the two together: the graph that Snakemake makes of the rules must be this one.
+The rules are what runs; a test checks that the graph which Snakemake makes of them is this one.
 """
 
 from __future__ import annotations
