@@ -264,8 +264,8 @@ def check_several(config: Config, runs: Sequence[Run]) -> None:
     needed = len(several.test_sets) + 2
     if len(fitting) < needed:
         raise ConfigError(
-            f"config key baseline.several.standard fits {len(fitting)} planned runs with a classifier: allowed is {needed} "
-            "or more, add runs or widen it"
+            f"config key baseline.several.standard fits {len(fitting)} planned runs with a classifier: allowed is "
+            f"{needed} or more, add runs or widen it"
         )
 
 
