@@ -82,6 +82,7 @@ lint: $(VENV)/test-installed
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # The tests of the report page drive a browser: any Chromium or Chrome that is there, else Debian's.
 browser:
