@@ -17,8 +17,8 @@ from whyrobust.data.label_matcher import (
     read_classes,
     space_words,
     split_words,
-    write_classes,
 )
+from whyrobust.files import write_table
 
 NOUNS_CSV = Path(__file__).parents[2] / "resources" / "icons" / "nouns.csv"
 CLASSES_CSV = Path(__file__).parents[2] / "resources" / "icons" / "classes.csv"
@@ -256,16 +256,16 @@ def test_classes_are_chosen_by_drawings_not_by_files():
 
 def test_tables_are_read_back_and_checked(tmp_path):
     path = tmp_path / "classes.csv"
-    write_classes(path, CLASSES)
+    write_table(path, CLASSES)
     assert read_classes(path)[list(CLASSES.columns)].values.tolist() == CLASSES.values.tolist()
-    write_classes(path, table(("null", "nan", "NA")))  # words that a careless reader takes for missing values
+    write_table(path, table(("null", "nan", "NA")))  # words that a careless reader takes for missing values
     assert read_classes(path).values.tolist() == [["null", "nan", "NA"]]
-    write_classes(path, table(("cat", "", ""), ("pet", "cat", "")))
+    write_table(path, table(("cat", "", ""), ("pet", "cat", "")))
     with pytest.raises(ValueError, match=r"classes\.csv"):
         read_classes(path)
-    write_classes(path, CLASSES[["class"]])  # a plain list of classes is enough
+    write_table(path, CLASSES[["class"]])  # a plain list of classes is enough
     assert read_classes(path)[["synonyms", "excluded_phrases"]].eq("").all(axis=None)
-    write_classes(path, CLASSES.drop(columns="class"))
+    write_table(path, CLASSES.drop(columns="class"))
     with pytest.raises(ValueError, match="'class' is missing"):
         read_classes(path)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from whyrobust.data.choose_classes import choose_classes
 from whyrobust.data.icon_parts import build_icon_records, read_sets
-from whyrobust.data.label_matcher import other_nouns, read_classes, write_classes
+from whyrobust.data.label_matcher import other_nouns, read_classes
+from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.data_kinds import ICON_PARTS
 
@@ -30,5 +31,5 @@ if __name__ == "__main__":
     for part in ICON_PARTS:
         images = chosen[part][0]["label"].value_counts()
         classes[f"{part}_images"] = [int(images.get(name, 0)) for name in classes["class"]]
-    write_classes(snakemake.output.classes, classes)
+    write_table(snakemake.output.classes, classes)
     logger.info("%d classes of %d candidates", len(classes), len(nouns))

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from whyrobust.data.phrase_search import PhraseFinder
 from whyrobust.data.text_columns import Integers
-from whyrobust.files import atomic_path
 
 CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
@@ -139,12 +138,6 @@ def read_classes(path: Path | str, shared: SharedNames = "error") -> pd.DataFram
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return frame
-
-
-def write_classes(path: Path | str, classes: pd.DataFrame) -> None:
-    """Write a table of classes as CSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        classes.to_csv(temporary, index=False, lineterminator="\n")
 
 
 @dataclass(frozen=True)

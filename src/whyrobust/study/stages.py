@@ -27,7 +27,11 @@ STAGES: Final = (
     Stage("build_photo_records", "photographs of any layout to records", ("download_source", "fetch_pairs")),
     Stage("build_images", "draw every icon", ("build_records",)),
     Stage("index_images", "check every photograph and index where its bytes lie", ("build_photo_records",)),
-    Stage("join_slices", "join the slices that a data set was built in", ("index_images",)),
+    Stage(
+        "join_slices",
+        "merge the slices that a data set of photographs was built in, and check that it is whole",
+        ("index_images",),
+    ),
     Stage(
         "compare_images",
         "compare slices of large sources with all test images",
