@@ -1,7 +1,16 @@
 """Training and test data: from downloads to records, images, texts and subsets.
 
-In the order of the data flow: `downloads` and `img2dataset` fetch files; `iconify` and `readers` read data sets into
-the tables of `records` (through `record_writer`, located by `archives`); `pixel_store` and `photo_store` hold
-images, and `merge_slices` merges what was built in slices; `text_cleaning`, `captions` and `label_matcher` make texts
-and labels; `near_duplicates` removes test images from training sources; `subsets` draws what a run is trained on.
+Read in this order, that of the data flow:
+
+1. `downloads`: pinned files; `img2dataset`: images of a list of addresses.
+2. `records`: the table of records, which every data set is read into, and the join by uid.
+3. Icons: `iconify` (the archive), `icon_parts` (which icons become records); `svg`, `icon_poses`, `icon_drawing`,
+   `pixel_store`: from a drawing to pixels on the disk.
+4. Photographs: `archives` (where files are), `readers` (one layout per module), `record_writer`, `dataset_checks`;
+   `decoding`, `preprocessing`, `photo_store`: from a file to pixels; `merge_slices`: data sets built in slices.
+   `worker_pool` decodes and draws untrusted files; `image_stores` reads icons and photographs alike.
+5. Texts: `text_cleaning`, `text_columns`, `captions`; `label_matcher`, `phrase_search`, `text_labels`: labels found in
+   texts; `choose_classes`: the classes of the icons.
+6. `fingerprints`, `near_duplicates`, `decontamination`: training images that repeat a test image are removed.
+7. `subsets`: what a run is trained on.
 """

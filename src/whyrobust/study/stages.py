@@ -29,7 +29,7 @@ STAGES: Final = (
     Stage("index_images", "check every photograph and index where its bytes lie", ("build_photo_records",)),
     Stage(
         "join_slices",
-        "merge the slices that a data set of photographs was built in, and check that it is whole",
+        "merge the slices of each photograph data set, check that it is whole",
         ("index_images",),
     ),
     Stage(
