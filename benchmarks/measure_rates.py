@@ -47,6 +47,7 @@ from whyrobust.evaluation.heads import fit_linear_probe
 from whyrobust.evaluation.load_run import open_run
 from whyrobust.files import write_json
 from whyrobust.report.provenance import machine
+from whyrobust.study.config import load_config
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.checkpoints import Progress
 from whyrobust.training.device import ComputeSettings
@@ -171,7 +172,7 @@ def print_no_step(_: Progress) -> None:
 
 def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, float]:
     """Measure training, embedding and fitting of the default study's model, as its config trains it."""
-    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))["training"]
+    training = load_config(yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))).training
     description = read_model_config(ICON_MODEL)
     classes, page = 71, study_preprocessing(32, "white_page")
     pixels = generator.integers(0, 256, (2_000, 32, 32, 3), dtype=np.uint8)
@@ -179,7 +180,7 @@ def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, fl
     captions = tokenize([f"picture of number {number % 97}" for number in range(len(pixels))], 24)
     rates, path = dict[str, float](), str(folder / "model.safetensors")
     for objective in ("cross_entropy", "clip", "siglip", "supcon", "simclr"):
-        given = config["augmentation"] | config[objective]
+        given = training.hyperparameters_of(objective, fine_tuned=False)
         hyper = Hyperparameters.from_mapping(given | {"samples_seen": 40 * given["batch_size"]})
         targets = {"clip": captions, "siglip": captions, "simclr": None}.get(objective, labels)
         settings = TrainingSettings(objective, description, classes, 0, hyper, ComputeSettings("cpu"))

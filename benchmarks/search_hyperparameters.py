@@ -29,6 +29,8 @@ from whyrobust.evaluation.load_run import open_run
 from whyrobust.evaluation.scoring import predict
 from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
 from whyrobust.study.class_table import read_class_names
+from whyrobust.study.config import Config, load_config
+from whyrobust.study.input_files import read_prompt_sets
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.device import ComputeSettings
 from whyrobust.training.loop import train
@@ -48,14 +50,13 @@ def held_out_accuracy(
     objective: str,
     caption: str,
     hyper: Hyperparameters,
-    config: dict[str, object],
+    config: Config,
     model: Path,
     images: int,
     held_out: int,
 ) -> float:
     """Train on ``images`` images of a source and return the accuracy on ``held_out`` others of it."""
-    settings: dict[str, dict[str, list[str]]] = config  # type: ignore[assignment]
-    classes = read_class_names(str(config["data"]["classes"]))  # type: ignore[index]
+    classes = read_class_names(config.data.classes)
     model_config = read_model_config(model)
     kept = pq.read_table(results / "decontaminated" / f"{source}.parquet").to_pandas().set_index("uid")["label"]
     drawn = draw_subset(kept.index, images + held_out, SEED)
@@ -75,7 +76,7 @@ def held_out_accuracy(
         encoders = open_run(path, model, objective in ("clip", "siglip"), 1, torch.device("cpu"))
         features = embed_images(encoders.image, pixels, PAGE, 512, "cpu")
         if encoders.text is not None:
-            templates = next(iter(settings["prompts"].values()))
+            templates = next(iter(read_prompt_sets(config.prompts, Path()).values()))
             scores = score_zero_shot(features[images:], prompt_ensemble(encoders.text, classes, templates))
         elif objective == "cross_entropy":
             scores = score_classifier(
@@ -101,15 +102,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--held-out", type=int, default=2000)
     arguments = parser.parse_args()
-    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    training = config["training"]
+    config = load_config(yaml.safe_load(arguments.config.read_text(encoding="utf-8")))
     rows = csv.writer(sys.stdout)
     rows.writerow(["objective", "caption", "source", "batch_size", "learning_rate", "held_out_accuracy"])
     for source, batch_size, rate in itertools.product(
         arguments.sources, arguments.batch_sizes, arguments.learning_rates
     ):
-        chosen = training[arguments.objective] | training["augmentation"]
-        chosen |= {"batch_size": batch_size, "learning_rate": rate, "samples_seen": training["samples_seen"]}
+        chosen = config.training.hyperparameters_of(arguments.objective, fine_tuned=False)
+        chosen |= {"batch_size": batch_size, "learning_rate": rate, "samples_seen": config.training.samples_seen}
         accuracy = held_out_accuracy(
             arguments.results,
             source,
