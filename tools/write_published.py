@@ -12,10 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whyrobust.analysis.published_effects import MEAN
-from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE, TIMM_LINE
+from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE
 from whyrobust.analysis.published_study import make_tables
 from whyrobust.analysis.verdicts import ONE_UNIT
 from whyrobust.files import write_text
+from whyrobust.report.published_rows import (
+    Table,
+    contrasts_table,
+    depends_table,
+    disagreements_table,
+    indirect_table,
+    interval_text,
+    lines_table,
+    second_axes_table,
+    undocumented_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +34,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "published-models.md"
 MARKER = re.compile(r"(<!-- made by python -m tools\.write_published: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHORT = {"imagenet-v2": "V2", "imagenet-sketch": "Sketch", "imagenet-r": "R", MEAN: "mean"}
 POOLS = ("CommonPool", "DataComp")
-SECOND_AXES = ("mscoco_retrieval", "country211")
 
 
 def fill(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
@@ -42,12 +51,6 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines) + "\n"
 
 
-def _interval(row: Mapping[str, float]) -> str:
-    if row["low_points"] != row["low_points"]:
-        return f"{row['effect_points']:+.1f}"
-    return f"{row['effect_points']:+.1f} ({row['low_points']:.1f} to {row['high_points']:.1f})"
-
-
 def _rows(effects: pd.DataFrame) -> str:
     """Return comparisons: the mean over three shifts and each shift, beyond the testbed's line."""
     key = ["question", "control", "treatment", "prediction", "basis"]
@@ -58,7 +61,7 @@ def _rows(effects: pd.DataFrame) -> str:
         if MEAN not in by_shift:
             continue
         mean = by_shift[MEAN]
-        shown = [_interval({str(k): v for k, v in by_shift[shift].items()}) for shift in (MEAN, *MAIN_SHIFTS)]
+        shown = [interval_text({str(k): v for k, v in by_shift[shift].items()}) for shift in (MEAN, *MAIN_SHIFTS)]
         _, control, treatment, _, basis = (str(value) for value in values)
         name = f"{control} → {treatment}" + (f" ({basis})" if basis else "")
         count = f"{mean['architectures']} / {mean['pairs']}"
@@ -93,97 +96,12 @@ def _filters(tables: Mapping[str, pd.DataFrame]) -> str:
     return _rows(effects[(effects["question"] == "distribution") & both])
 
 
-def _indirect(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables["indirect"]
-    chosen = (table["line"] == TESTBED_LINE) & table["shift"].isin([MEAN, *MAIN_SHIFTS])
-    chosen &= (table["first"] == "captions") & (table["control"] == "labels of ImageNet-1k")
-    rows = []
-    for second, group in table[chosen].groupby("second", sort=False):
-        by_shift = {row["shift"]: row for row in group.to_dict("records")}
-        values = [_interval({str(k): v for k, v in by_shift[shift].items()}) for shift in (MEAN, *MAIN_SHIFTS)]
-        rows.append([str(second), *values, str(by_shift[MEAN]["verdict"])])
-    return _table(["against captions", "mean", "V2", "Sketch", "R", "verdict"], rows)
+def _markdown(make: Callable[[Mapping[str, pd.DataFrame]], Table]) -> Callable[[Mapping[str, pd.DataFrame]], str]:
+    def part(tables: Mapping[str, pd.DataFrame]) -> str:
+        table = make(tables)
+        return _table(list(table.head), [list(row) for row in table.rows])
 
-
-def _contrasts(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables["regression_contrasts"]
-    chosen = (table["line"] == TESTBED_LINE) & (table["first"] == "captions of LAION")
-    chosen &= table["second"].str.contains("hashtag|YFCC|WIT|MetaCLIP|DataComp|DFN")
-    rows = []
-    for second, group in table[chosen].groupby("second", sort=False):
-        by_shift = {row["shift"]: row for row in group.to_dict("records")}
-        values = [
-            "{effect_logits:+.2f} ({low_logits:.2f} to {high_logits:.2f})".format_map(by_shift[shift])
-            for shift in MAIN_SHIFTS
-        ]
-        rows.append([str(second), *values])
-    return _table(["against captions of LAION, logits", "V2", "Sketch", "R"], rows)
-
-
-def _lines(tables: Mapping[str, pd.DataFrame]) -> str:
-    names = {TESTBED_LINE: "testbed, to 2020", TIMM_LINE: "timm, to 2026"}
-    rows = [
-        [
-            str(row["shift"]),
-            str(row["x_test_set"]).replace("imagenet@", "classes of "),
-            names[str(row["line"])] + ("" if row["part"] == "all" else f", {row['part']}".replace("_pivot", "")),
-            str(row["models"]),
-            *(f"{row[column]:.3f}" for column in ("slope", "intercept", "r_squared", "residual_sd")),
-        ]
-        for row in tables["lines"].to_dict("records")
-    ]
-    return _table(["shift", "x axis", "line", "models", "slope", "intercept", "R²", "spread (logits)"], rows)
-
-
-def _depends(tables: Mapping[str, pd.DataFrame]) -> str:
-    claims = tables["claims_by_line"]
-    rows = [
-        [
-            f"{row['control']} → {row['treatment']}",
-            SHORT[str(row["shift"])],
-            *(f"{row[f'effect_points_{line}']:+.1f}, {row[f'verdict_{line}']}" for line in (TESTBED_LINE, TIMM_LINE)),
-        ]
-        for row in claims[claims["depends_on_line"] & (claims["shift"] == MEAN)].to_dict("records")
-    ]
-    return _table(["comparison", "shift", "testbed's line", "timm's line"], rows)
-
-
-def _second_axes(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables["second_axis_residuals"]
-    table = table[table["second_axis"].isin(SECOND_AXES)]
-    rows = []
-    for data, group in table.groupby("data"):
-        values = []
-        for shift in ("imagenet-sketch", "imagenet-r", "objectnet"):
-            here = group[group["shift"] == shift]
-            planes = here.groupby("second_axis")["beyond_plane"].mean()
-            values.append(
-                f"{here['beyond_line'].mean():+.2f}; " + "; ".join(f"{planes[one]:+.2f}" for one in SECOND_AXES)
-            )
-        rows.append([str(data), str(group["model"].nunique()), *values])
-    return _table(["captions of", "models", "Sketch", "R", "ObjectNet"], rows)
-
-
-def _disagreements(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables["disagreements"]
-    rows = []
-    for (other, counted), group in table.groupby(["other_collection", "collection"]):
-        apart = group.assign(apart=group["difference_points"].abs()).groupby("accuracy")["apart"]
-        values = [
-            f"{apart.median().get(name, float('nan')):.2f}; {apart.max().get(name, float('nan')):.2f}"
-            for name in ("imagenet", "imagenet_v2", "imagenet_sketch", "imagenet_r")
-        ]
-        rows.append([f"{other}, {counted}", str(group["other_name"].nunique()), *values])
-    return _table(["tables", "models", "ImageNet", "V2", "Sketch", "R"], rows)
-
-
-def _undocumented(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables["undocumented"]
-    rows = [
-        [str(collection), f"`{key}`", str(len(group)), str(empty), str(group["note"].iloc[0])]
-        for (collection, key, empty), group in table.groupby(["collection", "key", "empty"], sort=False)
-    ]
-    return _table(["table", "tag or group", "models", "not documented", "note"], rows)
+    return part
 
 
 PARTS: dict[str, Callable[[Mapping[str, pd.DataFrame]], str]] = {
@@ -193,13 +111,13 @@ PARTS: dict[str, Callable[[Mapping[str, pd.DataFrame]], str]] = {
     "language_training": _question("language_training"),
     "language_test": _question("language_test"),
     "contrastive_loss": _question("contrastive_loss"),
-    "indirect": _indirect,
-    "contrasts": _contrasts,
-    "lines": _lines,
-    "depends": _depends,
-    "second_axes": _second_axes,
-    "disagreements": _disagreements,
-    "undocumented": _undocumented,
+    "indirect": _markdown(indirect_table),
+    "contrasts": _markdown(contrasts_table),
+    "lines": _markdown(lines_table),
+    "depends": _markdown(depends_table),
+    "second_axes": _markdown(second_axes_table),
+    "disagreements": _markdown(disagreements_table),
+    "undocumented": _markdown(undocumented_table),
 }
 
 if __name__ == "__main__":
