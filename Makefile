@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
-	@echo "make published  the five questions on ImageNet, from published models, in seconds (results/published/)"
+	@echo "make published  the five questions on ImageNet, from published models, in seconds (results/published/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
@@ -74,7 +74,7 @@ study: $(VENV)/study-installed
 
 # Needs the committed tables only: no download, no training, no study.
 published: $(VENV)/study-installed
-	$(BIN)/snakemake --cores 1 --quiet all -- results/published/effects.csv
+	$(BIN)/snakemake --cores 1 --quiet all -- results/published/report.html
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -38,3 +38,38 @@ rule measure_published:
         code=code_of("measure_published"),
     script:
         "../scripts/measure_published.py"
+
+
+rule write_published:
+    input:
+        models=rules.measure_published.output.models,
+        effective_robustness=rules.measure_published.output.effective_robustness,
+        lines=rules.measure_published.output.lines,
+        line_differences=rules.measure_published.output.line_differences,
+        pairs=rules.measure_published.output.pairs,
+        effects=rules.measure_published.output.effects,
+        claims_by_line=rules.measure_published.output.claims_by_line,
+        indirect=rules.measure_published.output.indirect,
+        families=rules.measure_published.output.families,
+        regression=rules.measure_published.output.regression,
+        regression_contrasts=rules.measure_published.output.regression_contrasts,
+        second_axis_fits=rules.measure_published.output.second_axis_fits,
+        second_axis_residuals=rules.measure_published.output.second_axis_residuals,
+        disagreements=rules.measure_published.output.disagreements,
+        left_out=rules.measure_published.output.left_out,
+        undocumented=rules.measure_published.output.undocumented,
+        pretraining="resources/reference/pretraining.csv",
+    output:
+        report="results/published/report.html",
+        figures=directory("results/published/figures"),
+    log:
+        "results/published/logs/write_published.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_of("write_published"),
+    script:
+        "../scripts/write_published.py"

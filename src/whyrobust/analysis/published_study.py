@@ -1,9 +1,10 @@
 """The five questions on published models: all tables in one call.
 
-Offers `make_tables`, which reads ``resources/reference/`` and returns every table that ``results/published/`` has, and
-`TABLES`, what each of them holds. The modules behind it, in the order of the calls: `published_tables` (one row per
-model), `pretraining` (what it was trained on), `published_lines` (effective robustness), `natural_experiments` (pairs),
-`published_effects` (effects), `published_regression` (a second opinion), `published_axes` (a second x axis).
+Offers `make_tables`, which reads ``resources/reference/`` and returns every table that ``results/published/`` has,
+`read_tables`, which reads them from there, and `TABLES`, what each of them holds. The modules behind it, in the order of
+the calls: `published_tables` (one row per model), `pretraining` (what it was trained on), `published_lines` (effective
+robustness), `natural_experiments` (pairs), `published_effects` (effects), `published_regression` (a second opinion),
+`published_axes` (a second x axis).
 """
 
 from __future__ import annotations
@@ -89,6 +90,19 @@ def make_tables(folder: Path) -> dict[str, pd.DataFrame]:
         "left_out": published.left_out,
         "undocumented": undocumented(models),
     }
+
+
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the tables of `TABLES` from ``results/published``, empty cells of columns of text as empty text."""
+    import pandas as pd
+
+    tables = {}
+    for name in TABLES:
+        table = pd.read_csv(folder / f"{name}.csv", low_memory=False)
+        for column in table.select_dtypes(exclude=["number", "bool"]):
+            table[column] = table[column].fillna("")
+        tables[name] = table
+    return tables
 
 
 def undocumented(models: pd.DataFrame) -> pd.DataFrame:

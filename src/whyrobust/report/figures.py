@@ -12,6 +12,7 @@ import pandas as pd
 
 from whyrobust.files import write_text
 from whyrobust.report.charts.causes import causes_chart
+from whyrobust.report.charts.published import effects_table
 from whyrobust.report.charts.robustness import RobustnessData, published_chart, robustness_chart
 from whyrobust.report.findings import main_comparisons
 from whyrobust.report.latex import causes_table, effective_robustness_table
@@ -74,6 +75,19 @@ def draw_causes(folder: Path, causes: pd.DataFrame, colours: Mapping[str, str], 
         chart = causes_chart(causes, colours, total=total, columns=columns)
         logger.info("%s: all comparisons are higher than a page: the first of each cause alone", name)
     save_figure(chart, folder, name, causes)
+
+
+def draw_published(folder: Path, effects: pd.DataFrame) -> None:
+    """Draw ``questions``, the main comparisons among published models, at all `FIGURE_SIZES`.
+
+    Args:
+        folder: where the files go.
+        effects: ``effects.csv`` of ``results/published``.
+    """
+    table = effects_table(effects)
+    for size in FIGURE_SIZES:
+        chart = causes_chart(table, total=size.total_points, columns=size.causes_across)
+        save_figure(chart, folder, f"questions{size.suffix}", table)
 
 
 def write_latex_tables(folder: Path, study: str, causes: pd.DataFrame, points: pd.DataFrame, confidence: float) -> None:

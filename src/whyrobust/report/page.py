@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any
-
-import jinja2
 
 from whyrobust.report.charts.points import describe_points
-from whyrobust.report.number_format import format_percent
-from whyrobust.report.page_parts import Explorer, Failure, attempt, embed_json
+from whyrobust.report.page_parts import Explorer, attempt, embed_json
 from whyrobust.report.sections.answer import answer_section
 from whyrobust.report.sections.data import data_section
 from whyrobust.report.sections.explorers import explorer_settings
@@ -26,7 +20,7 @@ from whyrobust.report.sections.published import published_section
 from whyrobust.report.sections.robustness import robustness_section, several_rows
 from whyrobust.report.sections.runs import run_details, runs_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
-from whyrobust.study.display_names import name_test_set, spaced
+from whyrobust.report.templating import page_environment, page_scripts
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def render_report(
     explorers = {part.name: explorer_settings(part) for part in (explorer, published) if isinstance(part, Explorer)}
     shown_runs = run_details(points[points["main"]], details, data.samples)
     html: str = (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             name=settings.name,
@@ -95,39 +89,7 @@ def render_report(
             standard=list(dict.fromkeys(points.loc[points["standard"], "kind"])),
             accuracy_percent=f"{100 * settings.accuracy_confidence:g}",
             effect_percent=f"{100 * settings.effect_confidence:g}",
-            scripts=_scripts(),
+            scripts=page_scripts(),
         )
     )
     return html
-
-
-def _environment() -> jinja2.Environment:
-    """Return the environment of the templates, with the filters that turn numbers and names into text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("whyrobust.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    filters: dict[str, Any] = {
-        "number": lambda value: f"{value:,.0f}" if value == value else "not known",
-        "decimal": lambda value: f"{value:,.1f}" if value == value else "not known",
-        "percent": format_percent,
-        "test_set": name_test_set,
-        "spaced": spaced,
-    }
-    environment.filters.update(filters)
-    environment.tests["failure"] = lambda part: isinstance(part, Failure)
-    return environment
-
-
-@cache
-def _scripts() -> list[str]:
-    """Return the scripts of the page: DataTables, Vega-Embed with Vega and Vega-Lite, and the page's own."""
-    import vl_convert
-
-    folder = resources.files("whyrobust.report") / "templates"
-    own = [(folder / name).read_text(encoding="utf-8") for name in ("vendor/dataTables.min.js", "report.js")]
-    vega: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return [script.replace("</script", "<\\/script") for script in (own[0], vega, own[1])]

@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -35,13 +35,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Explorer:
-    """Panels that the reader steers together: what points are coloured and filtered by, and what is hidden at first."""
+    """Panels that the reader steers together: what points are coloured and filtered by, and what is hidden at first.
+
+    ``lines`` are baselines to choose from, with their names; an explorer that has them finds a point by its name.
+    ``noun`` says what the points are.
+    """
 
     name: str
     panels: Sequence[Panel]
     choices: Sequence[Choice]
     hidden: Mapping[str, Sequence[str]]
     background: bool
+    lines: Mapping[str, str] = field(default_factory=dict)
+    noun: str = "models and heads"
 
 
 @dataclass(frozen=True)

@@ -81,13 +81,17 @@ class Answer:
     sentences: Sequence[str]
 
 
-def effect_words(row: Mapping[str, Any]) -> str:
-    """Return an effect with its interval and the number of architectures: ``+12.3 points (+11.2 to +13.4; 6 ...)``."""
+def effect_words(row: Mapping[str, Any], brackets: bool = True) -> str:
+    """Return an effect with its interval and the number of architectures: ``+12.3 points (+11.2 to +13.4; 6 ...)``.
+
+    Without ``brackets`` all three are separated by commas.
+    """
     points = f"{format_points(row['effect_points'])} points"
     if is_missing(row["low_points"]):
         return f"{points} ({count_noun(int(row['architectures']), 'architecture')}, so no interval)"
     low, high = format_points(row["low_points"]), format_points(row["high_points"])
-    return f"{points} ({low} to {high}; {count_noun(int(row['architectures']), 'architecture')})"
+    evidence = count_noun(int(row["architectures"]), "architecture")
+    return f"{points} ({low} to {high}; {evidence})" if brackets else f"{points}, {low} to {high}, {evidence}"
 
 
 def verdict_words(verdict: str) -> str:
@@ -144,11 +148,8 @@ def summarise(table: pd.DataFrame) -> str:
     first = _largest(main)
     found = judged["verdict"].isin([RAISES, LOWERS])
     kept = int((found & (judged["q"] < FALSE_DISCOVERIES)).sum())
-    held = (
-        f" Of those that raise or lower it, {kept} stand at a false-discovery rate of {100 * FALSE_DISCOVERIES:g} %."
-        if found.any()
-        else ""
-    )
+    stand = f"{kept} {'stands' if kept == 1 else 'stand'} at a false-discovery rate of {100 * FALSE_DISCOVERIES:g} %"
+    held = f" Of those that raise or lower it, {stand}." if found.any() else ""
     return (
         f"{count_noun(len(judged), 'comparison')} of two architectures or more: {told}.{held} The largest of the main "
         f"ones: {name_side(first['treatment'])} instead of {name_side(first['control'])}, {effect_words(first)}."
@@ -156,20 +157,27 @@ def summarise(table: pd.DataFrame) -> str:
 
 
 def headline(effects: pd.DataFrame, models: int) -> str:
-    """Return the answer in a few sentences, each about the largest main comparison of a question."""
+    """Return the answer in two sentences: the largest main comparison of three questions, with its interval."""
+    clauses = {
+        "distribution": "where the training data are others",
+        "size": "with more images of one data set",
+        "language_test": "where one encoder predicts in another way",
+    }
     parts = []
-    for question in ("distribution", "size", "language_test"):
+    for question, where in clauses.items():
         table = mean_effects(effects, question)
         main = table[choose_main(table)]
         if len(main):
             row = _largest(main)
             change = f"{name_side(row['treatment'])} instead of {name_side(row['control'])}"
             parts.append(
-                f"{QUESTIONS[question][1][0].lower()}{QUESTIONS[question][1][1:]}: {change}, {effect_words(row)}"
+                f"by up to {abs(row['effect_points']):.1f} points {where} ({change}: {effect_words(row, False)})"
             )
+    if not parts:
+        return f"None of {models:,} published models can be compared in several architectures."
     return (
-        f"From {models:,} published models, the largest change of effective robustness that is seen in several "
-        f"architectures. {'. '.join(capital(part) for part in parts)}."
+        f"Among {models:,} published models, effective robustness changes {', '.join(parts)}. "
+        f"These are the largest of the comparisons of {MAIN_ARCHITECTURES} architectures or more."
     )
 
 

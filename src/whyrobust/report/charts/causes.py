@@ -314,7 +314,7 @@ def _effect_row(row: Mapping[Any, Any], centre: float, shift: str) -> dict[str, 
         "high": effect if is_missing(high) else high,
         "verdict": judge_effect(effect, low, high),
         "words": f"{format_points(effect)} points ({format_points(low)} to {format_points(high)})",
-        "evidence": describe_evidence(row.get("pairs"), row.get("seeds")),
+        "evidence": row.get("evidence") or describe_evidence(row.get("pairs"), row.get("seeds")),
     }
     return {name: None if is_missing(value) else value for name, value in values.items()}
 

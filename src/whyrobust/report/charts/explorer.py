@@ -205,7 +205,7 @@ def explorer_panel(data: RobustnessData, shift: str, options: ExplorerOptions) -
         beyond={edge: models.transform_filter(f"datum.edge === '{edge}'") for edge in edges},
         with_bars=models.transform_filter("datum.edge === '' && !datum.behind"),
     )
-    layers = panel_layers(panel, axes, charts, _steered_marks(options.intervals), PAGE_THEME, 11)
+    layers = panel_layers(panel, axes, charts, steered_marks(options.intervals), PAGE_THEME, 11)
     layers.append(
         models.transform_filter("datum.run === chosen")
         .mark_point(shape="circle", size=300, filled=False, strokeWidth=2, color=PAGE_THEME["ink"], tooltip=False)
@@ -236,7 +236,7 @@ def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) ->
     ]
 
 
-def _steered_marks(intervals: bool) -> PointMarks:
+def steered_marks(intervals: bool) -> PointMarks:
     """Return marks whose colour and shape follow the field that the reader picks, all but the chosen run faded."""
     clear = "chosen === '' || datum.run === chosen"
     paper, tooltip = PAGE_THEME["paper"], point_tooltip()

@@ -78,4 +78,6 @@ def explorer_settings(explorer: Explorer) -> dict[str, Any]:
         ],
         "hidden": {name: list(values) for name, values in explorer.hidden.items()},
         "background": explorer.background,
+        "lines": dict(explorer.lines),
+        "noun": explorer.noun,
     }

@@ -42,7 +42,7 @@
         view.addEventListener("click", (event, item) => {
           const run = item && item.datum && item.datum.run;
           if (run && page.runs[run]) choose(run === chosen ? "" : run);
-          else if (run && !page.runs[run]) highlight(run === chosen ? "" : run);
+          else if (run) pick(entry.explorer, run === chosen ? "" : run);
         });
       }
       await steer(entry);
@@ -58,7 +58,7 @@
     const { view, explorer, signals } = entry;
     const state = states[explorer];
     if (signals.includes("chosen")) view.signal("chosen", chosen);
-    if (state) view.signal("by", state.by).signal("hidden", state.hidden).signal("behind", state.behind);
+    for (const name of ["by", "hidden", "behind", "line", "search"]) if (state && signals.includes(name)) view.signal(name, state[name]);
     await view.runAsync();
   }
 
@@ -74,6 +74,8 @@
       by: settings.choices[0].name,
       hidden: Object.fromEntries(settings.choices.map((choice) => [choice.name, [...(settings.hidden[choice.name] || [])]])),
       behind: true,
+      line: Object.keys(settings.lines)[0] || "",
+      search: "",
     });
     const state = initial();
     states[key] = state;
@@ -82,8 +84,11 @@
     const filters = element("div", { class: "filters" });
 
     const points = {};
+    const models = {};
     document.querySelectorAll(`[data-explorer="${key}"]`).forEach((chart) => {
       readSpec(chart.dataset.spec).datasets.points.forEach((point) => {
+        point.shift = chart.dataset.title;
+        (models[point.run] = models[point.run] || []).push(point);
         if (!point.behind) points[settings.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;
       });
     });
@@ -107,7 +112,7 @@
       if (focused >= 0) legend.querySelectorAll("button")[focused]?.focus();
       filters.querySelectorAll("input").forEach((box) => { box.checked = !state.hidden[box.dataset.field].includes(box.value); });
       const shown = all.filter((point) => settings.choices.every((other) => !state.hidden[other.name].includes(point[other.name])));
-      count.textContent = `${shown.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} models and heads shown.`;
+      count.textContent = `${shown.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} ${settings.noun} shown.`;
       steerAll(key);
     }
 
@@ -124,9 +129,13 @@
     const behind = element("input", { type: "checkbox", checked: true, onchange: (event) => { state.behind = event.target.checked; refresh(); } });
     if (settings.background) row.append(element("label", {}, behind, "published models behind"));
     if (key === "study") row.append(element("label", {}, "Highlight", runSelect()));
+    if (Object.keys(settings.lines).length) finder(key, settings, state, models, row);
     row.append(element("button", { type: "button", text: "Reset", onclick: () => {
       Object.assign(state, initial());
       select.value = state.by;
+      row.querySelectorAll("[data-line]").forEach((other) => { other.value = state.line; });
+      row.querySelectorAll("[type=search]").forEach((other) => { other.value = ""; });
+      pick(key, "");
       behind.checked = state.behind;
       refresh();
       choose("");
@@ -136,6 +145,53 @@
     place.append(count);
     refresh();
   }
+
+  // ------------------------------------------------------------ one published model, found by its name
+
+  const found = {}; // explorer -> shows what is found, or one model
+  const MOST_FOUND = 12;
+
+  function finder(key, settings, state, models, row) {
+    const line = element("select", { "data-line": key, onchange: (event) => { state.line = event.target.value; steerAll(key); found[key](); } },
+      ...Object.entries(settings.lines).map(([name, label]) => element("option", { value: name, text: label })));
+    const box = element("input", { type: "search", oninput: (event) => { state.search = event.target.value.trim().toLowerCase(); steerAll(key); found[key](); } });
+    row.append(element("label", {}, "Line", line), element("label", {}, "Find a model", box));
+    const place = document.querySelector(`[data-found="${key}"]`);
+    found[key] = (run) => {
+      const shown = run || (chosen in models ? chosen : "");
+      const names = state.search ? Object.keys(models).filter((name) => name.toLowerCase().includes(state.search)).sort() : [];
+      const parts = [];
+      if (state.search) parts.push(element("p", { role: "status", text: names.length > MOST_FOUND ? `${names.length.toLocaleString("en")} models have this in their name, ringed in the panels. The first ${MOST_FOUND}:` : names.length ? `${names.length} found, ringed in the panels:` : "No model has this in its name." }));
+      if (names.length) parts.push(element("p", { class: "names" }, ...names.slice(0, MOST_FOUND).map((name) => element("button", { type: "button", "aria-pressed": String(name === shown), onclick: () => pick(key, name === chosen ? "" : name), text: name }))));
+      if (shown) {
+        const first = models[shown][0];
+        const percent = (logit) => `${(100 / (1 + Math.exp(-logit))).toFixed(1)} %`;
+        parts.push(element("p", {}, element("b", { text: shown }), `: ${settings.choices.map((choice) => `${choice.label}: ${first[choice.name]}`).join("; ")}.`));
+        parts.push(simpleTable(`Accuracies of ${shown}`, ["Shift", "ImageNet", "On the shift", "Effective robustness, points"], models[shown].map((point) => {
+          const value = point[`er_${state.line}`];
+          return [point.shift, percent(point.x), percent(point.y), value === null ? "no such line" : `${value > 0 ? "+" : ""}${value.toFixed(1)}${point[`out_${state.line}`] ? " (line extrapolated)" : ""}`.replace("-", "\u2212")];
+        }), 1));
+      }
+      place.replaceChildren(...parts);
+    };
+  }
+
+  function pick(key, run) {
+    highlight(run);
+    if (found[key]) found[key](run);
+  }
+
+  // ------------------------------------------------------------ pairs of a comparison, and tables on demand
+
+  document.querySelectorAll("button[data-pairs]").forEach((button) => button.addEventListener("click", () => {
+    const row = button.closest("tr");
+    const open = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!open));
+    if (open) { row.nextElementSibling.remove(); return; }
+    const { head, rows } = page.pairs;
+    const table = simpleTable(`Pairs: ${row.cells[0].textContent}`, head, rows[button.dataset.pairs], 2);
+    row.after(element("tr", { class: "pairs-row" }, element("td", { colspan: row.cells.length }, table)));
+  }));
 
   // ------------------------------------------------------------ one run, closely
 
@@ -192,6 +248,7 @@
 
   function describe(run) {
     const place = document.getElementById("chosen");
+    if (!place) return;
     const shown = run || page.default;
     const details = page.runs[shown];
     if (!details) { place.replaceChildren(element("p", { class: "missing", text: "No run was evaluated." })); return; }
@@ -249,8 +306,10 @@
 
   // ------------------------------------------------------------ start
 
-  runSelect(document.getElementById("chosen-run"));
-  document.getElementById("clear-run").addEventListener("click", () => choose(""));
+  if (document.getElementById("chosen")) {
+    runSelect(document.getElementById("chosen-run"));
+    document.getElementById("clear-run").addEventListener("click", () => choose(""));
+  }
   document.querySelectorAll("[data-controls]").forEach(controls);
   const asked = new URLSearchParams(location.hash.slice(1)).get("run");
   if (asked && page.runs[asked]) choose(asked);
