@@ -1,8 +1,8 @@
 """The five questions on published models: all tables in one call.
 
 Offers `make_tables`, which reads ``resources/reference/`` and returns every table that ``results/published/`` has,
-`read_tables`, which reads them from there, and `TABLES`, what each of them holds. The modules behind it, in the order of
-the calls: `published_tables` (one row per model), `pretraining` (what it was trained on), `published_lines` (effective
+`read_tables`, which reads them from there, and `TABLES`, what each of them holds. The modules behind it, in order:
+`published_tables` (one row per model), `pretraining` (what it was trained on), `published_lines` (effective
 robustness), `natural_experiments` (pairs), `published_effects` (effects), `published_regression` (a second opinion),
 `published_axes` (a second x axis).
 """

@@ -29,6 +29,11 @@ def with_data(spec: dict[str, Any], name: str, rows: list[dict[str, Any]]) -> di
     return spec | {"datasets": spec.get("datasets", {}) | {name: rows}}
 
 
+def with_parameters(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add parameters, with the values that they start with, to a spec; Altair would copy the whole chart for each."""
+    return spec | {"params": [*spec.get("params", []), *({"name": name, "value": values[name]} for name in values)]}
+
+
 def render_svg(spec: Mapping[str, Any], width: int | None = None) -> str:
     """Render a Vega-Lite spec to SVG without a browser and without a network.
 

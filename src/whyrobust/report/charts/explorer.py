@@ -26,7 +26,7 @@ from whyrobust.report.charts.robustness import (
     point_tooltip,
     shift_panel,
 )
-from whyrobust.report.render import page_spec, with_data
+from whyrobust.report.render import page_spec, with_data, with_parameters
 from whyrobust.report.theme import NEUTRAL, PAGE_THEME, choose_styles
 from whyrobust.study.display_names import name_head, name_objective, name_supervision, spaced
 
@@ -219,9 +219,7 @@ def explorer_panel(data: RobustnessData, shift: str, options: ExplorerOptions) -
         "behind": True,
     }
     chart = alt.layer(*layers).properties(height=options.height)
-    for name, value in parameters.items():
-        chart = chart.add_params(alt.param(name=name, value=value))
-    return with_data(page_spec(chart), "points", rows)
+    return with_data(with_parameters(page_spec(chart), parameters), "points", rows)
 
 
 def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) -> list[dict[str, Any]]:

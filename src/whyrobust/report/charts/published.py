@@ -20,7 +20,7 @@ from whyrobust.report.charts.baseline import PanelAxes, line_layers
 from whyrobust.report.charts.explorer import USUAL_WIDTH_PIXELS, Choice, steered_marks
 from whyrobust.report.charts.robustness import PointCharts, ShiftPanel, panel_axes, panel_layers
 from whyrobust.report.published_findings import QUESTIONS, choose_main, mean_effects
-from whyrobust.report.render import page_spec, with_data
+from whyrobust.report.render import page_spec, with_data, with_parameters
 from whyrobust.report.theme import NEUTRAL, PAGE_THEME, choose_styles
 from whyrobust.study.display_names import SHIFT_WORDS
 
@@ -172,9 +172,7 @@ def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: 
         "line": TESTBED_LINE,
     }
     chart = alt.layer(*layers).properties(height=_HEIGHT)
-    for name, value in parameters.items():
-        chart = chart.add_params(alt.param(name=name, value=value))
-    return with_data(page_spec(chart), "points", rows)
+    return with_data(with_parameters(page_spec(chart), parameters), "points", rows)
 
 
 def effects_table(effects: pd.DataFrame) -> pd.DataFrame:
