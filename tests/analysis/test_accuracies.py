@@ -9,7 +9,7 @@ import pytest
 
 from whyrobust.analysis.accuracies import OutcomeError, accuracy_table, outcome_matrix
 from whyrobust.study.plan import HEAD_FIELDS
-from whyrobust.study.restricted_axes import restricted_name, split_restricted_name
+from whyrobust.study.restricted_names import restricted_name, split_restricted_name
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from whyrobust.evaluation.embed import EvaluationError
 from whyrobust.evaluation.heads import score_classifier
+from whyrobust.evaluation.restricted_axes import add_restricted_views
 from whyrobust.evaluation.scoring import (
     ScoredSet,
-    add_restricted_views,
     predict,
     score_run,
 )

@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 
 from whyrobust.analysis.accuracies import accuracy_table
 from whyrobust.evaluation.embed import read_embeddings
+from whyrobust.evaluation.restricted_axes import add_restricted_views
 from whyrobust.evaluation.scoring import (
     PREDICTION_SCHEMA,
     ScoredSet,
-    add_restricted_views,
     count_correct,
     score_run,
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from whyrobust.analysis.arrays import BoolArray, FloatArray
 from whyrobust.analysis.intervals import clopper_pearson
 from whyrobust.study.plan import HEAD_FIELDS, matches
-from whyrobust.study.restricted_axes import restricted_name
+from whyrobust.study.restricted_names import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd

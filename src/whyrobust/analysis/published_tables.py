@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.study.restricted_axes import restricted_name
+from whyrobust.study.restricted_names import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,8 @@ Read in this order, that of the data flow:
 
 1. `downloads`: pinned files; `img2dataset`: images of a list of addresses.
 2. `records`: the table of records, which every data set is read into, and the join by uid.
-3. Icons: `iconify` (the archive), `icon_parts` (which icons become records); `svg`, `icon_poses`, `icon_drawing`,
-   `pixel_store`: from a drawing to pixels on the disk.
+3. Icons: `iconify` (the archive), `icon_parts` (which icons become records), `split_by_drawing` (held-out icons);
+   `svg`, `icon_poses`, `icon_drawing`, `pixel_store`: from a drawing to pixels on the disk.
 4. Photographs: `archives` (where files are), `readers` (one layout per module), `record_writer`, `dataset_checks`;
    `decoding`, `preprocessing`, `photo_store`: from a file to pixels; `merge_slices`: data sets built in slices.
    `worker_pool` decodes and draws untrusted files; `image_stores` reads icons and photographs alike.

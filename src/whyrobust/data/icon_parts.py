@@ -3,7 +3,7 @@
 A part is a data set of icons: two training sources (``studio``, ``web``), the held-out drawings of ``studio``
 (``studio_test``) and the distribution shifts. Which set belongs to which part stands in a table
 (``resources/icons/sets.csv``) that `check_sets` checks against the collection. All styles of one drawing share a group,
-and ``studio_test`` is split from ``studio`` by drawing, never by file (`split_by_drawing`).
+and ``studio_test`` is split from ``studio`` by drawing, never by file (`whyrobust.data.split_by_drawing`).
 
 An icon's name, written by the team that drew it, is its title. Its label is the one class that the title names.
 """
@@ -29,6 +29,7 @@ from whyrobust.data.iconify import (
 )
 from whyrobust.data.label_matcher import LabelMatcher, LabelPolicy
 from whyrobust.data.records import DRAWING_SCHEMA, RECORD_SCHEMA
+from whyrobust.data.split_by_drawing import split_by_drawing
 
 SET_COLUMNS = ("set", "part", "team", "family", "licence", "reason")
 
@@ -249,36 +250,6 @@ def icon_records(
     records = pd.DataFrame(rows, columns=RECORD_SCHEMA.names)
     drawings = pd.DataFrame({"uid": records["uid"], "svg": svgs}, columns=DRAWING_SCHEMA.names)
     return records, drawings, drawable
-
-
-def is_held_out(group: str, share: float, seed: int) -> bool:
-    """Say whether a group is held out: sha256 of seed and group, as a number in [0, 1), is below the share.
-
-    The answer depends on nothing but the arguments: adding sets or icons never moves a drawing across.
-    """
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
-def split_by_drawing(records: pd.DataFrame, share: float = 0.2, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split records in two so that no group is on both sides.
-
-    Args:
-        records: a table with the column ``group``.
-        share: expected share of the groups that is held out, 0 to 1.
-        seed: another seed holds out other groups.
-
-    Returns:
-        The records that stay and those held out, each in the order given.
-
-    Raises:
-        ValueError: the share is not between 0 and 1.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share to hold out is {share}; give a fraction from 0 to 1")
-    groups = {group: is_held_out(group, share, seed) for group in records["group"].unique()}
-    held_out = records["group"].map(groups).astype(bool)
-    return records[~held_out], records[held_out]
 
 
 def build_icon_records(

@@ -1,7 +1,6 @@
 """Scoring: from the embeddings of a run to the predictions of every head on every test set.
 
-`ScoredSet` is a test set with the classes that may be predicted on it, `add_restricted_views` makes both axes of an
-effective-robustness plot about the same classes, and `score_run` predicts.
+`ScoredSet` is a test set with the classes that may be predicted on it, `score_run` predicts.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from whyrobust.evaluation.embed import EvaluationError, Floats
 from whyrobust.evaluation.heads import score_classifier, score_nearest_mean
 from whyrobust.evaluation.zero_shot import score_zero_shot
 from whyrobust.study.plan import HEAD_FIELDS, Head
-from whyrobust.study.restricted_axes import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,20 +175,6 @@ class ScoredSet:
         return np.array(
             [LABEL_SEPARATOR.join(classes[number] for number in answer) for answer in answers], dtype=object
         )
-
-
-def add_restricted_views(test_sets: Sequence[ScoredSet], in_distribution: Sequence[str]) -> list[ScoredSet]:
-    """Add, for every shift that covers only some classes, each in-distribution set restricted to those classes.
-
-    Both axes of the shift's plot are then about the same classes (Taori et al. 2020, appendix on class
-    subsampling; ImageNet-R, ImageNet-A and ObjectNet are compared in this way).
-    """
-    wholes = [test_set for test_set in test_sets if test_set.name in in_distribution]
-    views = list(test_sets)
-    for shift in test_sets:
-        if shift.name not in in_distribution and shift.answers is not None:
-            views += [whole.restricted_to(restricted_name(whole.name, shift.name), shift.answers) for whole in wholes]
-    return views
 
 
 def score_head(head: Head, features: Floats, arrays: Mapping[str, Floats]) -> Floats:

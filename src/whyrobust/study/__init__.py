@@ -10,8 +10,9 @@ order:
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them.
 5. `pinned_sources`, `input_files`, `checks`: files that can be downloaded, the files that a config names, and whether
    the whole can be carried out.
-6. `study`: what the rules ask about a study. `slices` divides the work on large data sets.
-7. `class_table`, `display_names`, `restricted_axes`, `table_cells`: names of classes, of what figures show and of axes;
-   what an empty cell of a table is.
+6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on
+   large ones.
+7. `class_table`, `display_names`, `restricted_names`, `table_cells`: names of classes, of what figures show and of
+   axes; what an empty cell of a table is.
 8. `code_version`: checksums of code and versions of packages, so that a change reruns what depends on it.
 """

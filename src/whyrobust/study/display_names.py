@@ -11,7 +11,7 @@ from typing import Any, Final
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
 from whyrobust.study.heads_table import HEADS
 from whyrobust.study.objectives_table import OBJECTIVES
-from whyrobust.study.restricted_axes import split_restricted_name
+from whyrobust.study.restricted_names import split_restricted_name
 from whyrobust.study.table_cells import is_empty
 
 RAISES: Final = "raises"

@@ -1,7 +1,7 @@
-"""Restricted axes: the name of an in-distribution test set that is restricted to the classes of one shift.
+"""Names of restricted axes: an in-distribution test set that is restricted to the classes of one shift.
 
 Some shifts cover only some of the study's classes. Both axes of their plot are then about these classes alone (Taori et
-al. 2020). `evaluation.scoring.add_restricted_views` makes the restricted views, the analysis looks their accuracies up.
+al. 2020). `evaluation.restricted_axes` restricts the axes, the analysis looks their accuracies up by these names.
 """
 
 from __future__ import annotations
