@@ -87,11 +87,12 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
     outputs = {kind: at(kind, "all") for kind in ("removed", "counts", "pairs", "sizes")}
     calls.append(("decontaminate", {
         "wildcards": {},
-        "input": {kind: [at(kind, name) for name in both] for kind in ("images", "fingerprints", "records")}
-        | {f"compared_{kind}": [] for kind in ("removed", "counts", "pairs")},
-        "output": outputs | {"kept": [at("kept", name) for name in both]},
-        "params": {"sources": ["source"], "test_sets": ["test"], "compared": {}, "near_duplicate": 0.995,
-                   "repeat": None},
+        "input": {},
+        "output": outputs,
+        "params": {kind: {name: at(kind, name) for name in both}
+                   for kind in ("images", "fingerprints", "records", "kept")}
+        | {f"compared_{kind}": {} for kind in ("removed", "counts", "pairs")}
+        | {"sources": ["source"], "test_sets": ["test"], "near_duplicate": 0.995, "repeat": None},
     }))  # fmt: skip
     calls.append(("train_run", {
         "wildcards": {},

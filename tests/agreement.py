@@ -20,13 +20,13 @@ def check_data(results):
     sizes = pd.read_csv(results / "decontaminated" / "sizes.csv").set_index("dataset")
     filters = pd.read_csv(results / "data" / "filters.csv")
     steps = filters.pivot(index="dataset", columns="step", values="images")
-    assert steps["decoded"].to_dict() == sizes["drawn"].to_dict()
+    assert steps["decoded"].to_dict() == sizes["decoded"].to_dict()
     assert filters.groupby("dataset")["images"].last().to_dict() == sizes["kept"].to_dict()
     classes = pd.read_csv(results / "data" / "classes.csv")
     samples = pd.read_parquet(results / "data" / "samples.parquet")
     for name, row in sizes.iterrows():
         failed = len(pd.read_csv(results / "images" / f"{name}_failures.csv"))
-        assert steps.loc[name, "recorded"] - failed == row["drawn"]
+        assert steps.loc[name, "recorded"] - failed == row["decoded"]
         kept = pd.read_parquet(results / "decontaminated" / f"{name}.parquet")
         counted = classes[classes["dataset"] == name].set_index("class")["images"]
         assert counted[counted > 0].to_dict() == kept["label"].value_counts().to_dict()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.data.test_photo_store import encoded, write_tar
 from tests.workflow.test_photo_stages import files_of_slice
-from whyrobust.data import merge_slices, near_duplicates
+from whyrobust.data import decontamination, merge_slices
 from whyrobust.data.merge_slices import find_repeats
 from whyrobust.data.photo_store import PhotoStore
 from whyrobust.data.records import RECORD_SCHEMA, read_record_rows, read_records, to_table
@@ -239,7 +239,9 @@ def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_pat
     assert [place[0] for place in store.locate(rows[:2])] == shards[::-1]
 
 
-def test_slices_of_training_images_find_the_twins_that_all_together_find(stage, studies, tmp_path, monkeypatch):
+def test_slices_of_training_images_find_the_near_duplicates_that_all_together_find(
+    stage, studies, tmp_path, monkeypatch
+):
     """Chunks of 5 images, so that there are several to share out; as they are, each slice has whole ones."""
     results = studies[1]
 
@@ -249,22 +251,23 @@ def test_slices_of_training_images_find_the_twins_that_all_together_find(stage, 
                 "records": str(results / "records" / f"{name}.parquet")}  # fmt: skip
 
     test, source, outcome = files("shift"), files("mine"), {}
-    common = {"test_sets": ["shift"], "near_duplicate": 0.5, "repeat": None}
+    common = {"near_duplicate": 0.5, "repeat": None}
     compared = {kind: [str(tmp_path / f"{number}_{kind}.parquet") for number in (1, 2, 3)]
                 for kind in ("removed", "counts", "pairs")}  # fmt: skip
-    monkeypatch.setattr(near_duplicates, "TRAINING_IMAGES_PER_CHUNK", 5)
+    monkeypatch.setattr(decontamination, "TRAINING_IMAGES_PER_CHUNK", 5)
     for number, part in enumerate(slices_of("mine", 3)):
         tests = {f"test_{key}": [value] for key, value in test.items()}
         stage("compare_images", {}, source | tests, {kind: paths[number] for kind, paths in compared.items()},
-              slice=asdict(part), **common)  # fmt: skip
+              slice=asdict(part), **{f"test_{key}": {"shift": path} for key, path in test.items()},
+              **common)  # fmt: skip
     assert sum(len(pd.read_parquet(path)) > 0 for path in compared["removed"]) > 1
     for count in (0, 3):
         kept = [str(tmp_path / f"{name}_{count}.parquet") for name in ("mine", "shift")]
         outputs = {name: str(tmp_path / f"{name}_{count}.csv") for name in ("removed", "counts", "pairs", "sizes")}
-        inputs = {key: [source[key], test[key]] for key in source}
-        inputs |= {f"compared_{kind}": paths[:count] for kind, paths in compared.items()}
-        stage("decontaminate", {}, inputs, outputs | {"kept": kept}, sources=["mine"],
-              compared={"mine": 3} if count else {}, **common)  # fmt: skip
+        given = {key: {"mine": source[key], "shift": test[key]} for key in source}
+        slices = {f"compared_{kind}": {"mine": paths} if count else {} for kind, paths in compared.items()}
+        stage("decontaminate", {}, {}, outputs, sources=["mine"], test_sets=["shift"],
+              kept=dict(zip(("mine", "shift"), kept, strict=True)), **given, **slices, **common)  # fmt: skip
         outcome[count] = [pd.read_csv(path) for path in outputs.values()] + [pd.read_parquet(path) for path in kept]
     for whole, sliced in zip(outcome[0], outcome[3], strict=True):
         pd.testing.assert_frame_equal(whole, sliced)

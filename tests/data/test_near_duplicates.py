@@ -1,4 +1,4 @@
-"""Near-duplicates: planted twins are found, nothing else is, and the order of inputs does not matter."""
+"""Near-duplicates: planted copies are found, nothing else is, and the order of inputs does not matter."""
 
 import math
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from whyrobust.data.fingerprints import exact_hashes, fingerprint_drawings
 from whyrobust.data.near_duplicates import (
+    ComparedImages,
     best_matches,
     borderline_pairs,
     decontaminate,
@@ -149,7 +150,7 @@ def test_blocks_do_not_change_the_matches():
     np.testing.assert_allclose(small[1], large[1], rtol=1e-5)
 
 
-TWINS = {
+COPIES = {
     "copy": lambda image: on_canvas(image, 24, 12, 12),
     "shifted": lambda image: on_canvas(image, 24, 1, 20),
     "larger": lambda image: on_canvas(image, 44, 2, 2),
@@ -162,25 +163,26 @@ TWINS = {
 }
 
 
-@pytest.mark.parametrize("twin", TWINS)
-def test_a_planted_twin_is_found_and_nothing_else(twin):
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_planted_copy_is_found_and_nothing_else(kind):
     drawings = blobs(60, seed=3)
     test_fingerprints = fingerprint_drawings(canvas_of(drawings[:20]))
     train = canvas_of(drawings[20:])
-    train[13] = TWINS[twin](drawings[4])
+    train[13] = COPIES[kind](drawings[4])
     partner, similarity, _ = best_matches(fingerprint_drawings(train), test_fingerprints)
     found = np.flatnonzero(similarity >= 0.95)
     assert (list(found), list(partner[found])) == ([13], [4])
     _, straight, _ = best_matches(fingerprint_drawings(train), test_fingerprints, mirrored=False)
-    assert list(np.flatnonzero(straight >= 0.95)) == ([] if twin.startswith("mirrored") else [13])
+    assert list(np.flatnonzero(straight >= 0.95)) == ([] if kind.startswith("mirrored") else [13])
 
 
 def test_a_blank_image_matches_nothing():
     blank = np.full((2, 16, 16, 3), 255, np.uint8)
     _, similarity, _ = best_matches(fingerprint_drawings(blank), fingerprint_drawings(blank))
     assert not (similarity >= 0.5).any()
+    fingerprints = fingerprint_drawings(blank[:1])
     result = decontaminate(
-        ["a"], ["g"], fingerprint_drawings(blank[:1]), {"t": (["b"], ["h"], fingerprint_drawings(blank[:1]))}, 0.5
+        ComparedImages(["a"], ["g"], fingerprints), {"t": ComparedImages(["b"], ["h"], fingerprints)}, 0.5
     )
     assert result.removed.empty
 
@@ -214,15 +216,27 @@ def a_study():
     groups[8] = ""
     fingerprints = fingerprint_drawings(images[:10])
     sets = {
-        "first": (names[:5], groups[:5], fingerprints[:5]),
-        "second": (names[5:], groups[5:], fingerprints[5:]),
+        "first": ComparedImages(names[:5], groups[:5], fingerprints[:5]),
+        "second": ComparedImages(names[5:], groups[5:], fingerprints[5:]),
     }
-    return train_uids, train_groups, fingerprint_drawings(train), sets
+    return ComparedImages(train_uids, train_groups, fingerprint_drawings(train)), sets
+
+
+def in_order(images, order):
+    """Return images in another order."""
+    return ComparedImages(
+        [images.uids[i] for i in order], [images.groups[i] for i in order], images.fingerprints[list(order)]
+    )
+
+
+def removed_uids(train, sets, threshold):
+    """Return the distinct uids that are to be removed."""
+    return set(decontaminate(train, sets, threshold).removed["uid"])
 
 
 def test_each_collision_is_removed_for_its_reason():
-    uids, groups, fingerprints, sets = a_study()
-    result = decontaminate(uids, groups, fingerprints, sets, 0.95)
+    train, sets = a_study()
+    result = decontaminate(train, sets, 0.95)
     rows = [tuple(row) for row in result.removed[["uid", "reason", "test_set", "test_uid", "mirrored"]].values]
     assert rows == [
         ("train:00", "exact", "first", "test:0", False),
@@ -230,7 +244,7 @@ def test_each_collision_is_removed_for_its_reason():
         ("train:02", "near_duplicate", "first", "test:2", False),
         ("train:03", "same_group", "second", "test:7", rows[3][4]),
     ]
-    assert result.removed_uids == ["train:00", "train:01", "train:02", "train:03"]
+    assert list(result.removed["uid"]) == ["train:00", "train:01", "train:02", "train:03"]
     assert (result.removed["similarity"][:3] > 0.95).all()
     assert result.removed["similarity"][3] < 0.95
     counts = {(row.test_set, row.reason): row.images for row in result.counts.itertuples()}
@@ -244,60 +258,48 @@ def test_each_collision_is_removed_for_its_reason():
 @given(st.permutations(range(30)), st.permutations(range(5)), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_the_order_of_inputs_does_not_matter(train_order, test_order, turn):
-    uids, groups, fingerprints, sets = a_study()
+    train, sets = a_study()
     # Two equal test drawings: which one is named must not depend on the order either.
     first = sets["first"]
-    sets["first"] = (first[0], first[1], np.concatenate([first[2][:4], first[2][:1]]))
-    before = decontaminate(uids, groups, fingerprints, sets, 0.95)
-    names, their_groups, their_ink = sets["first"]
-    shuffled = {
-        "first": (
-            [names[i] for i in test_order],
-            [their_groups[i] for i in test_order],
-            their_ink[list(test_order)],
-        ),
-        "second": sets["second"],
-    }
+    equal = np.concatenate([first.fingerprints[:4], first.fingerprints[:1]])
+    sets["first"] = ComparedImages(first.uids, first.groups, equal)
+    before = decontaminate(train, sets, 0.95)
+    shuffled = {"first": in_order(sets["first"], test_order), "second": sets["second"]}
     if turn:
         shuffled = dict(reversed(shuffled.items()))
-    after = decontaminate(
-        [uids[i] for i in train_order],
-        [groups[i] for i in train_order],
-        fingerprints[list(train_order)],
-        shuffled,
-        0.95,
-    )
+    after = decontaminate(in_order(train, train_order), shuffled, 0.95)
     for name in ("removed", "counts", "matches"):
         pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
 
 
 def test_nothing_left_in_training_is_near_a_test_image():
-    uids, groups, fingerprints, sets = a_study()
-    removed = set(decontaminate(uids, groups, fingerprints, sets, 0.9).removed_uids)
-    keep = [i for i, uid in enumerate(uids) if uid not in removed]
-    for _, their_groups, their_ink in sets.values():
-        assert max(row[1] for row in plain_matches(fingerprints[keep], their_ink, mirrored=True)) < 0.9
-        assert not {groups[i] for i in keep if groups[i]} & set(their_groups)
+    train, sets = a_study()
+    removed = removed_uids(train, sets, 0.9)
+    kept = in_order(train, [i for i, uid in enumerate(train.uids) if uid not in removed])
+    for test_set in sets.values():
+        assert max(row[1] for row in plain_matches(kept.fingerprints, test_set.fingerprints, mirrored=True)) < 0.9
+        assert not {group for group in kept.groups if group} & set(test_set.groups)
 
 
 def test_a_lower_threshold_removes_no_less():
-    uids, groups, fingerprints, sets = a_study()
-    removed = [set(decontaminate(uids, groups, fingerprints, sets, t).removed_uids) for t in (0.99, 0.95, 0.6, 0.2)]
+    train, sets = a_study()
+    removed = [removed_uids(train, sets, threshold) for threshold in (0.99, 0.95, 0.6, 0.2)]
     assert removed[0] <= removed[1] <= removed[2] <= removed[3]
     assert len(removed[0]) < len(removed[3])
 
 
 def test_inputs_that_disagree_are_refused():
-    uids, groups, fingerprints, sets = a_study()
+    train, sets = a_study()
+    fingerprints = train.fingerprints
     with pytest.raises(ValueError, match="counts"):
-        decontaminate(uids[1:], groups, fingerprints, sets, 0.9)
+        decontaminate(ComparedImages(train.uids[1:], train.groups, fingerprints), sets, 0.9)
     with pytest.raises(ValueError, match="more than once"):
-        decontaminate(["a"] * 30, groups, fingerprints, sets, 0.9)
+        decontaminate(ComparedImages(["a"] * 30, train.groups, fingerprints), sets, 0.9)
     with pytest.raises(ValueError, match=r"test:3.*split"):
-        decontaminate(["test:3", *uids[1:]], groups, fingerprints, sets, 0.9)
+        decontaminate(ComparedImages(["test:3", *train.uids[1:]], train.groups, fingerprints), sets, 0.9)
     for threshold in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="threshold"):
-            decontaminate(uids, groups, fingerprints, sets, threshold)
+            decontaminate(train, sets, threshold)
     with pytest.raises(ValueError, match="16"):
         best_matches(fingerprints[:, :8], fingerprints)
     with pytest.raises(ValueError, match="finite"):
@@ -305,11 +307,12 @@ def test_inputs_that_disagree_are_refused():
 
 
 def test_empty_training_and_empty_test_sets_are_fine():
-    uids, groups, fingerprints, sets = a_study()
-    nothing = decontaminate([], [], fingerprints[:0], sets, 0.9)
+    train, sets = a_study()
+    empty = ComparedImages([], [], train.fingerprints[:0])
+    nothing = decontaminate(empty, sets, 0.9)
     assert nothing.removed.empty
     assert nothing.counts["images"].sum() == 0
-    none = decontaminate(uids, groups, fingerprints, {"empty": ([], [], fingerprints[:0])}, 0.9)
+    none = decontaminate(train, {"empty": empty}, 0.9)
     assert none.removed.empty
     assert none.matches.empty
     assert fingerprint_drawings(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, 16, 16)
@@ -369,7 +372,7 @@ def test_duplicates_within_equal_a_plain_search():
 
 
 def test_at_a_similarity_of_1_exact_copies_count_and_nothing_else():
-    """The product of equal inks is often a little below 1, that of nearly equal ones sometimes at 1."""
+    """The product of equal fingerprints is often a little below 1, that of nearly equal ones sometimes at 1."""
     generator = np.random.default_rng(9)
     fingerprints = generator.normal(size=(400, 16, 16)).astype(np.float32)
     fingerprints /= np.linalg.norm(fingerprints.reshape(400, -1), axis=1)[:, None, None]
@@ -387,26 +390,25 @@ def test_at_a_similarity_of_1_exact_copies_count_and_nothing_else():
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_chunks_of_the_training_images_change_nothing(chunk):
-    uids, groups, fingerprints, sets = a_study()
-    # Twins of the test images at many similarities, so that several bands are full.
+    train, sets = a_study()
+    # Near-duplicates of the test images at many similarities, so that several bands are full.
     generator = np.random.default_rng(11)
     noise = generator.normal(size=(200, 16, 16)).astype(np.float32) * np.linspace(0.001, 0.05, 200)[:, None, None]
-    more = sets["first"][2][generator.integers(0, 5, 200)] + noise.astype(np.float32)
+    more = sets["first"].fingerprints[generator.integers(0, 5, 200)] + noise.astype(np.float32)
     more /= np.linalg.norm(more.reshape(200, -1), axis=1)[:, None, None]
-    order = generator.permutation(230)
-    uids = [[*uids, *(f"more:{i:03}" for i in range(200))][i] for i in order]
-    groups = [[*groups, *[""] * 200][i] for i in order]
-    fingerprints = np.concatenate([fingerprints, more])[order]
-    whole = decontaminate(uids, groups, fingerprints, sets, 0.97)
-    removed, counts, pairs = decontaminate_in_chunks(uids, groups, fingerprints, sets, 0.97, chunk=chunk)
-    pd.testing.assert_frame_equal(removed, whole.removed, rtol=1e-6)
-    pd.testing.assert_frame_equal(counts, whole.counts)
+    uids = [*train.uids, *(f"more:{i:03}" for i in range(200))]
+    both = ComparedImages(uids, [*train.groups, *[""] * 200], np.concatenate([train.fingerprints, more]))
+    train = in_order(both, generator.permutation(230))
+    whole = decontaminate(train, sets, 0.97)
+    found = decontaminate_in_chunks(train, sets, 0.97, chunk=chunk)
+    pd.testing.assert_frame_equal(found.removed, whole.removed, rtol=1e-6)
+    pd.testing.assert_frame_equal(found.counts, whole.counts)
     sampled = borderline_pairs(whole.matches)
     assert (sampled.groupby("low").size() == 20).sum() >= 2
-    pd.testing.assert_frame_equal(pairs, sampled, rtol=1e-6)
+    pd.testing.assert_frame_equal(found.pairs, sampled, rtol=1e-6)
 
 
 def test_chunks_of_nothing_are_fine():
-    _, _, fingerprints, sets = a_study()
-    removed, counts, pairs = decontaminate_in_chunks([], [], fingerprints[:0], sets, 0.9)
-    assert removed.empty and pairs.empty and counts["images"].sum() == 0 and len(counts) == 6
+    train, sets = a_study()
+    found = decontaminate_in_chunks(ComparedImages([], [], train.fingerprints[:0]), sets, 0.9)
+    assert found.removed.empty and found.pairs.empty and found.counts["images"].sum() == 0 and len(found.counts) == 6

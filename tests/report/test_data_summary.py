@@ -145,18 +145,20 @@ def test_captions_of_kept_records_are_read_with_their_labels(tmp_path):
 # --- Filters ---------------------------------------------------------------------------------------------------------
 
 
-def row(drawn, kept, repeats=0, twins=0):
-    return {"drawn": drawn, "repeats_removed": repeats, "test_twins_removed": twins, "kept": kept}
+def row(decoded, kept, repeats=0, near_duplicates=0):
+    return {
+        "decoded": decoded, "repeats_removed": repeats, "near_duplicates_removed": near_duplicates, "kept": kept,
+    }  # fmt: skip
 
 
 def test_steps_of_a_source_and_of_a_test_set():
-    steps = list_filters("web", 12, 2, row(10, 7, twins=3), is_test_set=False, fetched=(20, 13))
+    steps = list_filters("web", 12, 2, row(10, 7, near_duplicates=3), is_test_set=False, fetched=(20, 13))
     assert list(steps.items()) == [
         ("listed", 20),
         ("fetched", 13),
         ("recorded", 12),
         ("decoded", 10),
-        ("without_test_twins", 7),
+        ("without_near_duplicates", 7),
     ]
     steps = list_filters("v2", 12, 0, row(12, 11, repeats=1), is_test_set=True)
     assert list(steps.items()) == [("recorded", 12), ("decoded", 12), ("without_repeats", 11)]
@@ -166,7 +168,7 @@ def test_steps_of_a_source_and_of_a_test_set():
     ("failures", "sizes", "fetched", "named"),
     [
         (1, row(10, 10), None, "decoded"),
-        (2, row(10, 9), None, "without_test_twins"),
+        (2, row(10, 9), None, "without_near_duplicates"),
         (2, row(10, 10), (20, 11), "grows"),
     ],
 )

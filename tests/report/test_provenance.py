@@ -39,5 +39,5 @@ def test_every_source_is_licensed_but_no_excluded_set():
 
 def test_images_are_counted_for_the_stages_that_process_them():
     accuracy = pd.DataFrame({"test_set": ["v2", "sketch", "v2", "v2@sketch"], "images": [100, 20, 100, 10]})
-    counts = provenance.count_images(5_000, accuracy, ["v2", "sketch"], pd.DataFrame({"drawn": [7, 3]}), 2)
+    counts = provenance.count_images(5_000, accuracy, ["v2", "sketch"], pd.DataFrame({"decoded": [7, 3]}), 2)
     assert counts["train_run"] == 5_000 and counts["embed_test_sets"] == 240 and counts["decontaminate"] == 10

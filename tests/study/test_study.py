@@ -190,7 +190,9 @@ def test_slices_share_records_and_shards(paper):
     assert datasets.text_slices["imagenet"] == Slice("imagenet") and "imagenet_val" not in datasets.text_slices
     assert datasets.dataset_of_texts("yfcc/2-of-32") == "yfcc" == datasets.records_of_texts("yfcc/2-of-32")
     files = [f"{name}.parquet" for name in datasets.text_slices]
-    grouped = datasets.group_by_source(files)
+    grouped = datasets.group_by_source(files, list(datasets.sources))
+    sliced = datasets.group_by_source([name for name in datasets.text_slices if name.startswith("yfcc/")], ["yfcc"])
+    assert list(sliced) == ["yfcc"] and sliced["yfcc"][1] == "yfcc/2-of-32"
     assert list(grouped) == list(datasets.sources) and [file for listed in grouped.values() for file in listed] == files
     assert grouped["yfcc"][1] == "yfcc/2-of-32.parquet" and grouped["imagenet"] == ["imagenet.parquet"]
 

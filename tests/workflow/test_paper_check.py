@@ -63,7 +63,7 @@ def test_labels_are_those_of_the_drawn_pictures(check):
 
 def test_every_data_set_has_the_images_that_its_archive_holds(check):
     _, results, _ = check
-    sizes = pd.read_csv(results / "decontaminated" / "sizes.csv").set_index("dataset")["drawn"]
+    sizes = pd.read_csv(results / "decontaminated" / "sizes.csv").set_index("dataset")["decoded"]
     assert sizes["imagenet_val"] == sizes["imagenet_v2"] == sizes["imagenet_sketch"] == 12 * TEST_PER_CLASS
     assert sizes["imagenet_r"] == sizes["imagenet_a"] == 11 * TEST_PER_CLASS
     assert sizes["objectnet"] == 8 * TEST_PER_CLASS

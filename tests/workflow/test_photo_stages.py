@@ -74,17 +74,19 @@ def test_a_test_set_keeps_its_repeats_unless_told_otherwise(built, stage, tmp_pa
     (tmp_path / "set" / "dog" / "1.jpg").write_bytes((tmp_path / "set" / "cat" / "0.jpg").read_bytes())
     source = write_folder(tmp_path / "source", 3)
     made = [built({"kind": "image_folder", "folder": source["folder"]}, name="s"), built(facts)]
-    inputs = {key: [of[key] for of in made] for key in ("images", "fingerprints", "records")}
-    inputs |= {f"compared_{kind}": [] for kind in ("removed", "counts", "pairs")}
-    outputs = {"kept": [str(tmp_path / "source.parquet"), str(tmp_path / "kept.parquet")]} | {
-        name: str(tmp_path / f"{name}.csv") for name in ("removed", "counts", "pairs", "sizes")
+    files = {
+        key: {name: of[key] for name, of in zip(("s", "t"), made, strict=True)}
+        for key in ("images", "fingerprints", "records")
     }
+    files |= {f"compared_{kind}": {} for kind in ("removed", "counts", "pairs")}
+    kept = {"s": str(tmp_path / "source.parquet"), "t": str(tmp_path / "kept.parquet")}
+    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("removed", "counts", "pairs", "sizes")}
     sizes = {}
     for repeat in (None, 1.0):
-        stage("decontaminate", {}, inputs, outputs, sources=["s"], test_sets=["t"], compared={},
-              near_duplicate=0.99, repeat=repeat)  # fmt: skip
-        sizes[repeat] = pd.read_csv(outputs["sizes"]).iloc[1][["drawn", "repeats_removed", "kept"]].tolist()
-        assert len(pd.read_parquet(outputs["kept"][1])) == sizes[repeat][2]
+        stage("decontaminate", {}, {}, outputs, sources=["s"], test_sets=["t"], kept=kept, near_duplicate=0.99,
+              repeat=repeat, **files)  # fmt: skip
+        sizes[repeat] = pd.read_csv(outputs["sizes"]).iloc[1][["decoded", "repeats_removed", "kept"]].tolist()
+        assert len(pd.read_parquet(kept["t"])) == sizes[repeat][2]
     assert sizes == {None: [12, 0, 12], 1.0: [12, 1, 11]}
 
 

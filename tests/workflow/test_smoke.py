@@ -94,7 +94,7 @@ def test_no_training_image_shares_its_drawing_with_a_test_image(smoke):
     for source in ("studio", "web"):
         assert not set(kept[source]["group"]) & set(tests["group"])
         assert not set(kept[source]["uid"]) & set(tests["uid"])
-    assert pd.read_csv(results / "sizes.csv")["test_twins_removed"].sum() > 0
+    assert pd.read_csv(results / "sizes.csv")["near_duplicates_removed"].sum() > 0
 
 
 def test_several_in_distribution_test_sets_are_measured_together(smoke):

@@ -82,9 +82,11 @@ def by_name(key, names):
     return lambda wildcards, input: dict(zip(names, input.get(key), strict=True))
 
 
-def by_source(key):
-    """Return a parameter: the files of an input that has one per slice of texts, by source."""
-    return lambda wildcards, input: DATASETS.group_by_source(input.get(key))
+def by_source(key, sources=DATASETS.sources):
+    """Return a parameter: the files of an input that has one per slice of the texts of sources, by source."""
+    return lambda wildcards, input: DATASETS.group_by_source(
+        input.get(key), list(sources)
+    )
 
 
 def memory_of(base_mb, times):

@@ -40,7 +40,9 @@ rule compare_images:
         runtime=1440,
     params:
         slice=value(DATASETS.text_slice, "text_slice"),
-        test_sets=STUDY.test_sets,
+        test_images=by_name("test_images", STUDY.test_sets),
+        test_fingerprints=by_name("test_fingerprints", STUDY.test_sets),
+        test_records=by_name("test_records", STUDY.test_sets),
         near_duplicate=CONFIG.data.near_duplicate_similarity,
         repeat=CONFIG.data.repeat_similarity,
         code=code_of("compare_images"),
@@ -91,9 +93,15 @@ rule decontaminate:
     params:
         sources=list(DATASETS.sources),
         test_sets=STUDY.test_sets,
-        compared={
-            name: CONFIG.sources[name].slice_count for name in DATASETS.sliced_sources
-        },
+        images=by_name("images", DATASETS.names),
+        fingerprints=by_name("fingerprints", DATASETS.names),
+        records=by_name("records", DATASETS.names),
+        compared_removed=by_source("compared_removed", DATASETS.sliced_sources),
+        compared_counts=by_source("compared_counts", DATASETS.sliced_sources),
+        compared_pairs=by_source("compared_pairs", DATASETS.sliced_sources),
+        kept=lambda wildcards, output: dict(
+            zip(DATASETS.names, output.kept, strict=True)
+        ),
         near_duplicate=CONFIG.data.near_duplicate_similarity,
         repeat=CONFIG.data.repeat_similarity,
         code=code_of("decontaminate"),

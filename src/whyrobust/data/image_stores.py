@@ -22,7 +22,7 @@ def open_store(path: Path | str) -> PixelStore | PhotoStore:
     return PhotoStore.open(path) if metadata.get(b"kind") == STORE_KIND else PixelStore.open(path)
 
 
-def uid_column(path: Path | str) -> pa.ChunkedArray:
+def uids_of_store(path: Path | str) -> pa.ChunkedArray:
     """Return the uids of a store of either kind, in its order, as Arrow holds them: 15 million fit into memory."""
     store = open_store(path)
     return store.table["uid"] if isinstance(store, PhotoStore) else store.uid_column

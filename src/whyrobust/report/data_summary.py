@@ -311,23 +311,23 @@ def list_filters(
         dataset: its name, for messages.
         recorded: records of the data set.
         failures: pictures that could not be drawn or decoded.
-        sizes: its row of ``decontaminated/sizes.csv``: ``drawn, repeats_removed, test_twins_removed, kept``.
-        is_test_set: repeats are removed within test sets, twins of test images from training sources.
+        sizes: its row of ``decontaminated/sizes.csv``: ``decoded, repeats_removed, near_duplicates_removed, kept``.
+        is_test_set: repeats are removed within test sets, near-duplicates of test images from training sources.
         fetched: where the source is a list of addresses: how many it lists, and how many images were obtained.
 
     Returns:
         ``listed`` and ``fetched`` for a list of addresses, ``recorded``, ``decoded`` (drawn, for drawings), then
-        ``without_repeats`` for a test set or ``without_test_twins`` for a training source.
+        ``without_repeats`` for a test set or ``without_near_duplicates`` for a training source.
 
     Raises:
         DescriptionError: what two stages say does not fit together.
     """
     steps = dict(zip(("listed", "fetched"), fetched, strict=True)) if fetched else {}
     steps |= {"recorded": recorded, "decoded": recorded - failures}
-    removed = "repeats_removed" if is_test_set else "test_twins_removed"
-    last = "without_repeats" if is_test_set else "without_test_twins"
+    removed = "repeats_removed" if is_test_set else "near_duplicates_removed"
+    last = "without_repeats" if is_test_set else "without_near_duplicates"
     steps[last] = steps["decoded"] - sizes[removed]
-    for step, column in (("decoded", "drawn"), (last, "kept")):
+    for step, column in (("decoded", "decoded"), (last, "kept")):
         if steps[step] != sizes[column]:
             raise DescriptionError(
                 f"data set '{dataset}': {steps[step]} images by the records and failures ({step}), {sizes[column]} in "

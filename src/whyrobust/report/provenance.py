@@ -85,7 +85,7 @@ def count_images(
         evaluated_runs: number of runs.
     """
     test_images = accuracy.drop_duplicates("test_set").set_index("test_set")["images"]
-    decoded = int(sizes["drawn"].sum())
+    decoded = int(sizes["decoded"].sum())
     return {
         "train_run": samples_seen,
         "embed_test_sets": int(test_images[list(test_sets)].sum()) * evaluated_runs,

@@ -138,11 +138,11 @@ class UsedDatasets:
         """Return the name of the records of the source that a slice of texts is of."""
         return self.records_of(self.dataset_of_texts(text_slice))
 
-    def group_by_source(self, files: Sequence[str]) -> dict[str, list[str]]:
-        """Return files, one per slice of texts in the order of `text_slices`, by source."""
-        grouped: dict[str, list[str]] = {name: [] for name in self.sources}
-        for part, path in zip(self.text_slices.values(), files, strict=True):
-            grouped[part.dataset].append(path)
+    def group_by_source(self, files: Sequence[str], sources: Sequence[str]) -> dict[str, list[str]]:
+        """Return files, one per slice of the texts of sources in the order of `text_slices_of`, by source."""
+        grouped: dict[str, list[str]] = {name: [] for name in sources}
+        for name, path in zip(self.text_slices_of(sources), files, strict=True):
+            grouped[self.dataset_of_texts(name)].append(path)
         return grouped
 
     def slice_settings(self, name: str) -> dict[str, Any]:
