@@ -24,7 +24,7 @@ from whyrobust.study.display_names import name_kind
 from whyrobust.study.input_files import files_of
 from whyrobust.study.objectives_table import OBJECTIVES, Objective, ObjectiveSettings
 from whyrobust.study.setting_checks import ConfigError
-from whyrobust.study.setting_types import Allowed, InputPath, Text
+from whyrobust.study.setting_types import Allowed, InputPath, Text, plain_values
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks
 from whyrobust.training.models import read_model_config
 from whyrobust.training.objectives import CrossEntropyObjective, build_objective
@@ -137,7 +137,7 @@ def test_new_rows_are_planned(study, tmp_path):
     plan = plan_study(config, tmp_path)
     assert used_sources(config, plan) == ["mine"] and plan.components == {"mine": ("mine",)}
     assert files_of(config.sources["mine"], tmp_path) == ["photos"]
-    assert config.sources["mine"].settings() == {"folder": "photos", "separator": "_"}
+    assert plain_values(config.sources["mine"]) == {"kind": "named_files", "folder": "photos", "separator": "_"}
     new = [run for run in plan.runs if run.objective == "squared_error"]
     assert [(run.supervision, run.labels, run.train_images) for run in new] == [
         ("labels", "annotated", 2),
@@ -168,7 +168,7 @@ def test_new_rows_are_checked(study, tmp_path, change, message):
 
 
 def test_a_new_kind_is_read(study, tmp_path):
-    settings = load_config(study).sources["mine"].settings()
+    settings = plain_values(load_config(study).sources["mine"])
     read = load_reader(DATA_KINDS["named_files"].reader)
     records = read(settings | {"folder": tmp_path / "photos"}, ["cat", "dog"], Pack(io.BytesIO(), "pack"))
     assert records.presence.found == 3 and sum(records.left_out.values()) == 1

@@ -17,7 +17,6 @@ class CaptionVariant:
         label: what captions of the kind are called in figures and on the page.
         description: how a caption is made, for the docs.
         fields: which of title, description and tags are joined, in this order; none for the template.
-        needs: fields that a record must have so that there is a caption at all.
         needs_whole_source: whether it is made from all records of a source together, so that the source has no slices.
     """
 
@@ -25,14 +24,13 @@ class CaptionVariant:
     label: str
     description: str
     fields: tuple[str, ...]
-    needs: tuple[str, ...] = ()
     needs_whole_source: bool = False
 
 
 CAPTION_VARIANTS: dict[str, CaptionVariant] = {
     variant.name: variant
     for variant in (
-        CaptionVariant("title", "titles", "the record's title", ("title",), needs=("title",)),
+        CaptionVariant("title", "titles", "the record's title", ("title",)),
         CaptionVariant(
             "title_description",
             "titles and descriptions",
@@ -51,7 +49,6 @@ CAPTION_VARIANTS: dict[str, CaptionVariant] = {
             "template captions",
             "the class name in the sentence `caption_template`: language that says no more than the label",
             (),
-            needs=("label",),
         ),
         CaptionVariant(
             "shuffled",
@@ -59,7 +56,6 @@ CAPTION_VARIANTS: dict[str, CaptionVariant] = {
             "the title of another image of the class, drawn among all records of the source: language that says "
             "nothing about the image beyond its class",
             ("title",),
-            needs=("title",),
             needs_whole_source=True,
         ),
     )

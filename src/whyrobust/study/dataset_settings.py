@@ -6,12 +6,12 @@ The class of a source of a kind is made from the settings of the kind and those 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass, make_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
-from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce, plain_values
+from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce
 
 KindName = Annotated[str, Built(lambda: Literal[tuple(DATA_KINDS)])]
 
@@ -37,10 +37,6 @@ class Dataset(DatasetSettings):
     def fetched(self) -> bool:
         """Whether its photographs are downloaded one by one from a list of addresses."""
         return getattr(self, "metadata", None) is not None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of its kind as plain values, those that were left out not among them."""
-        return plain_values(self, [each.name for each in fields(self.row.settings)])
 
 
 @dataclass(frozen=True, kw_only=True)
