@@ -19,7 +19,7 @@ SHARED_STAGES = {
 ICON_STAGES = {"build_records", "build_images"}
 PHOTO_STAGES = {
     "build_photo_records", "index_images", "join_slices", "compare_images", "list_pairs", "fetch_pairs",
-    "import_pretrained",
+    "import_pretrained", "measure_published",
 }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_rule_script_log_and_benchmark_names_agree(root):
     """Rule, script, log and benchmark have one name, so that each is found from any other."""
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     texts = rule_texts(root)
-    asked_for = {"measure_several", "choose_classes", "measure_published"}
+    asked_for = {"measure_several", "choose_classes", "write_published"}
     assert set(texts) == scripts == SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | asked_for
     for name, text in texts.items():
         assert f'"../scripts/{name}.py"' in text and f'code_of("{name}")' in text, name

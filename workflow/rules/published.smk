@@ -1,4 +1,5 @@
-# Published models: from committed tables only. No study has this as its result; ask for it by name (make published).
+# Published models: from committed tables only. A study on the shifts of ImageNet shows their answers; the page is made by
+# its name (make published).
 
 
 rule measure_published:

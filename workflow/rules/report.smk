@@ -116,6 +116,14 @@ rule draw_figures:
         "../scripts/draw_figures.py"
 
 
+# A study on the shifts of ImageNet shows what published models answer.
+PUBLISHED_ANSWERS = (
+    ["results/published/effects.csv", "results/published/indirect.csv"]
+    if STUDY.on_published_shifts
+    else []
+)
+
+
 rule write_report:
     input:
         accuracy="<results>/accuracy.csv",
@@ -146,6 +154,7 @@ rule write_report:
         reference="results/reference/effective_robustness.csv",
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
+        published=PUBLISHED_ANSWERS,
     output:
         report="<results>/report.html",
         provenance="<results>/provenance.json",

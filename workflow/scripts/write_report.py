@@ -51,10 +51,14 @@ if __name__ == "__main__":
         confusions=pd.read_csv(files.confusions, keep_default_na=False),
         sample_predictions=pd.read_parquet(files.sample_predictions),
     )
+    # Empty texts, such as the ground of a comparison, stay texts.
+    published = [pd.read_csv(path).fillna({"basis": "", "prediction": ""}) for path in files.published]
     reference = ReferenceTables(
         effective=pd.read_csv(files.reference),
         baselines=pd.read_csv(files.reference_baselines),
         bands=pd.read_csv(files.reference_bands),
+        effects=published[0] if published else None,
+        indirect=published[1] if published else None,
     )
     sizes = pd.read_csv(files.sizes)
     pinned = read_pinned_sources(files.sources_table)

@@ -16,7 +16,7 @@ from whyrobust.report.sections.data import data_section
 from whyrobust.report.sections.explorers import explorer_settings
 from whyrobust.report.sections.made import made_section
 from whyrobust.report.sections.papers import papers_section
-from whyrobust.report.sections.published import published_section
+from whyrobust.report.sections.published import published_answers, published_section
 from whyrobust.report.sections.robustness import robustness_section, several_rows
 from whyrobust.report.sections.runs import run_details, runs_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
@@ -83,6 +83,7 @@ def render_report(
             data=data_section(data, settings.similarity, settings.text_fields),
             runs=runs_section(study, details),
             published=published,
+            published_answers=attempt("The answers of published models", lambda: published_answers(reference)),
             made=made_section(making),
             papers=papers_section(making.figures, making.latex),
             page_data=embed_json(shown_runs | {"explorers": explorers}),

@@ -54,11 +54,17 @@ class RunTables:
 
 @dataclass(frozen=True)
 class ReferenceTables:
-    """Effective robustness, baselines and bands of published models."""
+    """Effective robustness, baselines and bands of published models.
+
+    ``effects`` and ``indirect`` are the tables of ``results/published`` by these names, for a study on ImageNet's
+    shifts.
+    """
 
     effective: pd.DataFrame
     baselines: pd.DataFrame
     bands: pd.DataFrame
+    effects: pd.DataFrame | None = None
+    indirect: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,13 @@ STAGES: Final = (
         "attribute_causes", "controlled comparisons, and one regression as a second opinion", ("measure_robustness",)
     ),
     Stage("measure_reference", "the same for published models"),
+    Stage("measure_published", "the five questions on published models, for studies on the shifts of ImageNet"),
     Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
-    Stage("write_report", "the report, one page", ("draw_figures", "describe_runs", "measure_several", "match_text")),
+    Stage(
+        "write_report",
+        "the report, one page",
+        ("draw_figures", "describe_runs", "measure_several", "match_text", "measure_published"),
+    ),
 )
 
 

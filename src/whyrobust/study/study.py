@@ -21,6 +21,7 @@ from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import downloadable_files, missing_files, read_prompt_sets
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
+from whyrobust.study.published_shifts import has_published_shifts
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.stages import STAGES
 
@@ -327,6 +328,11 @@ class Study:
         return sorted(path for path in named if path is not None)
 
     @cached_property
+    def on_published_shifts(self) -> bool:
+        """Whether a test set is a shift of ImageNet, on which published models have accuracies."""
+        return has_published_shifts(test_set.kind for test_set in self.config.test_sets.values())
+
+    @cached_property
     def stages(self) -> list[str]:
         """The stages that the study goes through, in the order of the workflow."""
         used = {
@@ -341,6 +347,7 @@ class Study:
             "download_source": self.downloads_used,
             "import_pretrained": len(self.runs) - len(self.trained),
             "measure_several": self.several,
+            "measure_published": self.on_published_shifts,
             "fit_heads": self.with_fitted_heads,
         }
         return [stage.name for stage in STAGES if used.get(stage.name, True)]

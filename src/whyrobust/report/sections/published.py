@@ -8,6 +8,7 @@ from whyrobust.report.charts.explorer import PUBLISHED_FIELDS, ExplorerOptions, 
 from whyrobust.report.charts.points import choose_published, describe_published
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.page_parts import Explorer
+from whyrobust.report.published_findings import Answer, answers
 from whyrobust.report.sections.explorers import explorer_panels
 from whyrobust.report.tables import ReferenceTables
 from whyrobust.study.display_names import SHIFT_WORDS
@@ -23,3 +24,10 @@ def published_section(reference: ReferenceTables | None, colours: Mapping[str, s
     data = RobustnessData(points, lines, bands, "logit", SHIFT_WORDS)
     panels = explorer_panels(data, ExplorerOptions(choices, intervals=False, sizes=(26, 26)))
     return Explorer("published", panels, choices, {}, False)
+
+
+def published_answers(reference: ReferenceTables | None) -> list[Answer]:
+    """Return the answers of published models to the five questions, none where a study has no shift of ImageNet."""
+    if reference is None or reference.effects is None or reference.indirect is None:
+        return []
+    return answers(reference.effects, reference.indirect)

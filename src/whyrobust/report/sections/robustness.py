@@ -23,15 +23,7 @@ from whyrobust.report.page_parts import Explorer
 from whyrobust.report.sections.explorers import explorer_panels
 from whyrobust.report.tables import ReferenceTables, StudyTables
 from whyrobust.study.plan import HEAD_FIELDS
-
-#: Test sets of published models that have the same images as a kind of test set of the config.
-PUBLISHED_SHIFTS = {
-    "imagenet_v2": "imagenet-v2",
-    "imagenet_sketch": "imagenet-sketch",
-    "imagenet_r": "imagenet-r",
-    "imagenet_a": "imagenet-a",
-    "objectnet": "objectnet",
-}
+from whyrobust.study.published_shifts import PUBLISHED_SHIFTS
 
 
 def robustness_section(

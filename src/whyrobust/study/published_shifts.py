@@ -1,0 +1,20 @@
+"""Which kinds of test sets are the shifts of ImageNet that published models have accuracies on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+PUBLISHED_SHIFTS: Final = {
+    "imagenet_v2": "imagenet-v2",
+    "imagenet_sketch": "imagenet-sketch",
+    "imagenet_r": "imagenet-r",
+    "imagenet_a": "imagenet-a",
+    "objectnet": "objectnet",
+}
+"""Kind of test set in a config -> shift in the tables of published models, which has the same images."""
+
+
+def has_published_shifts(kinds: Iterable[str]) -> bool:
+    """Tell whether a study with test sets of these kinds can be compared with published models."""
+    return any(kind in PUBLISHED_SHIFTS for kind in kinds)
