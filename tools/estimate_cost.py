@@ -52,7 +52,7 @@ def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: 
     costs = estimate(size, rates, measure_model(ROOT / MEASURED_MODEL))
     measured_on = json.loads(MEASURED.read_text(encoding="utf-8"))["machine"]
     hours = wall_hours(costs, cores, max(1, machine.gpus))
-    listed = ", ".join(f"{name} {facts.images:,}" for name, facts in size.datasets.items())
+    listed = ", ".join(f"{name} {dataset.images:,}" for name, dataset in size.datasets.items())
     lines = [
         as_table(costs),
         "",

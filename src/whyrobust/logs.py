@@ -1,6 +1,6 @@
 """Logging of workflow scripts: messages and tracebacks go to the job's log and to the terminal.
 
-Stands alone because every script starts with it and nothing else in the package knows about logs.
+Every script starts with `start_log`.
 """
 
 from __future__ import annotations

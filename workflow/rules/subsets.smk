@@ -132,7 +132,7 @@ rule draw_subset:
         runtime=30,
     params:
         components=value(STUDY.components_of_source, "source"),
-        facts=value(STUDY.source_settings, "source"),
+        settings=value(STUDY.source_settings, "source"),
         matched_with=matched_with,
         allowed_shortfall_share=STUDY.allowed_shortfall_share,
         code=code_of("draw_subset"),

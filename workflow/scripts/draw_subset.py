@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     size, seed = int(snakemake.wildcards.train_images), int(snakemake.wildcards.seed)
-    facts, components = snakemake.params.facts, snakemake.params.components
+    settings, components = snakemake.params.settings, snakemake.params.components
     try:
         if snakemake.params.matched_with:
             tables = zip(snakemake.params.matched_with, snakemake.input.matched, strict=True)
             available = {name: pq.read_metadata(path).num_rows for name, path in tables}
             size = matched_size(size, available, snakemake.params.allowed_shortfall_share)
-        if facts["kind"] == "mixture" or "match_classes_of" in facts or facts.get("class_balanced"):
+        if settings["kind"] == "mixture" or "match_classes_of" in settings or settings.get("class_balanced"):
             kept = pa.concat_tables(pq.read_table(path) for path in snakemake.input.kept)
             uids = kept["uid"].to_pylist()
             labelled = zip(uids, kept["label"].to_pylist(), strict=True)
-            if facts["kind"] == "mixture":
+            if settings["kind"] == "mixture":
                 tables = zip(components, snakemake.input.kept, strict=True)
                 own = {name: pq.read_table(path)["uid"].to_pylist() for name, path in tables}
-                drawn = [uid for _, uid in draw_mixture(own, facts["shares"], size, seed)]
-            elif "match_classes_of" in facts:
+                drawn = [uid for _, uid in draw_mixture(own, settings["shares"], size, seed)]
+            elif "match_classes_of" in settings:
                 reference = pq.read_table(snakemake.input.reference[0])["label"].to_pylist()
                 counts = Counter(label for label in reference if label is not None)
                 drawn = draw_matching_classes(labelled, counts, size, seed)
@@ -51,7 +51,7 @@ if __name__ == "__main__":
             row_of = {uid: row for row, uid in enumerate(uids)}
             subset = kept.take([row_of[uid] for uid in drawn])
         else:
-            only_labelled = bool(facts.get("labelled"))
+            only_labelled = bool(settings.get("labelled"))
             subset = draw_from_files(snakemake.input.kept, size, seed, only_labelled, snakemake.threads)
     except SubsetError as error:
         raise SubsetError(

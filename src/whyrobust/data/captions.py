@@ -1,7 +1,7 @@
 """Caption variants: how the text of a record becomes one caption.
 
-Stands alone because language at training time is one of the five causes: what a caption says must be decided
-in one place, on text alone, for every source alike.
+`assemble_captions` makes the captions of a source, one column per variant; `clean_text` is the cleaning that all text
+goes through. The variants are listed in `whyrobust.study.caption_variants`.
 """
 
 from __future__ import annotations

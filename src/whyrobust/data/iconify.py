@@ -76,7 +76,7 @@ def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str,
 
 
 def read_collections(archive: Path | str) -> dict[str, Any]:
-    """Return ``collections.json`` of the archive: facts on each set by its name.
+    """Return ``collections.json`` of the archive: metadata of each set by its name.
 
     Raises:
         ValueError: the archive cannot be read or has no such member.
@@ -205,20 +205,20 @@ def icon_tags(icon_set: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def describe_icon(name: str, icon_set: Mapping[str, Any]) -> str:
-    """Return two sentences from the set's own facts: who drew it under which licence, and how it is drawn."""
+    """Return two sentences from the set's metadata: who drew it under which licence, and how it is drawn."""
     info = icon_set["info"]
     category = info.get("category", "")
     kind = _KINDS.get(category, "Interface icon" if category.startswith(("UI ", "Material")) else "Icon")
     height = info.get("displayHeight") or info.get("height") or icon_set.get("height")
-    facts = [kind, "in colour" if info.get("palette") else "in one colour"]
+    details = [kind, "in colour" if info.get("palette") else "in one colour"]
     if isinstance(height, (int, float)):
-        facts.append(f"{height:g} pixels")
+        details.append(f"{height:g} pixels")
     style = _style_of(name, icon_set)
     if style:
-        facts.append(f"style {style.lower()}")
+        details.append(f"style {style.lower()}")
     author = info.get("author", {}).get("name", "an unnamed author")
     licence = info.get("license", {}).get("spdx", "licence not given")
-    return f"{info['name']} by {author}, {licence}. {', '.join(facts)}"
+    return f"{info['name']} by {author}, {licence}. {', '.join(details)}"
 
 
 def is_drawable(icon: Icon) -> bool:

@@ -1,8 +1,7 @@
 """Class names and how they are found in text: word boundaries, plurals, longest match first.
 
-It stands alone because the same matcher gives labels to icons by their names and to photographs by their
-captions. Fang et al. 2022 (arXiv 2205.01397, section 5) label text by the same idea: a text whose words name
-one class only is an example of it.
+The same matcher labels icons by their names and photographs by their captions. Fang et al. 2022 (arXiv 2205.01397,
+section 5) label text by the same idea: a text that names exactly one class is an example of it.
 
 A table of classes has the columns ``class``, ``synonyms`` and ``excluded_phrases``; the last two hold phrases
 separated by ``;``. An excluded phrase is a name of something else ("hot dog" is no dog): its words name no

@@ -47,7 +47,7 @@ def _check(task: tuple[str, int, int, int]) -> tuple[npt.NDArray[np.float32] | N
 
 
 def check_photographs(
-    locations: pa.Table, border: int, workers: int, ink: Path | str
+    locations: pa.Table, border: int, workers: int, fingerprints: Path | str
 ) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
     """Decode every located picture once, and write thumbnails of those that decode, with memory for a few batches.
 
@@ -55,7 +55,7 @@ def check_photographs(
         locations: of `locations.LOCATION_SCHEMA`.
         border: pixels to cut off each side.
         workers: number of processes; the result is the same for any number.
-        ink: file for the thumbnails, a NumPy array float32 ``[decoded, 16, 16]``, whole or not at all.
+        fingerprints: file for the fingerprints, a NumPy array float32 ``[decoded, 16, 16]``, whole or not at all.
 
     Returns:
         Which pictures decode ``[n]``, and ``uid, reason`` of the others.
@@ -66,7 +66,10 @@ def check_photographs(
     decodes = np.zeros(len(locations), dtype=np.bool_)
     reasons: list[tuple[int, str]] = []
     row, places = 0, _places(locations, border)
-    with tqdm(total=len(locations), desc="decoding", unit="image") as progress, write_fingerprints(ink) as keep:
+    with (
+        tqdm(total=len(locations), desc="decoding", unit="image") as progress,
+        write_fingerprints(fingerprints) as keep,
+    ):
         for results in map_isolated(_check, places, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES):
             thumbnails = []
             for result in results:

@@ -1,7 +1,7 @@
-"""Finding phrases in many texts at once: whole columns in Arrow and numpy where `classes.LabelMatcher` reads a text.
+"""Finding phrases in many texts at once: whole columns at a time, with Arrow and numpy.
 
-Stands alone because it knows words and phrases only, not what a phrase stands for. It finds what the plain loop over
-the words of each text finds (left to right, longest phrase first, a word is used once), some ten times faster.
+It knows words and phrases only, not the classes that they name. It finds what a plain loop over the words of each
+text finds (left to right, longest phrase first, each word used once), about ten times faster.
 """
 
 from __future__ import annotations

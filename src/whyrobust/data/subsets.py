@@ -1,7 +1,7 @@
 """Seeded subsets of a training source.
 
-Stands alone because matched sizes are what every comparison rests on: which records are drawn must depend on
-their uids and the seed alone, not on file order, file layout or what else the source holds.
+Which records are chosen depends on their uids and the seed alone, not on file order, file layout or what else the
+source contains. Subsets of one seed are nested: the smaller is part of the larger.
 """
 
 from __future__ import annotations

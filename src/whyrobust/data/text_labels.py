@@ -1,7 +1,7 @@
 """Labels found in text, and how good they are: the paper's way to get labels without annotation.
 
-Stands alone because the five causes need the same labels for every source, and the reader needs to know how many
-records match and how often the match is right. What counts as a match is decided by `classes.LabelMatcher`.
+`match_records` labels the records of a source; `describe_matches` counts how many match and how often the match is
+right. `whyrobust.data.label_matcher.LabelMatcher` decides what counts as a match.
 """
 
 from __future__ import annotations
