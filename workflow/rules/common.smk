@@ -2,6 +2,7 @@
 # `whyrobust.study.study`, free of Snakemake.
 
 import os
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -106,10 +107,10 @@ def code_of(script):
     return {"code": code_version(script_modules(path))} | environment_version(path)
 
 
-def reader_code_of(photo_slice):
-    """Return the version of the code and of the packages of the reader that a job loads by its name."""
-    reader = DATASETS.kind_of_slice(photo_slice).reader_module
-    return {"code": code_version([reader])} | environment_version(module_file(reader))
+@cache
+def reader_code(module):
+    """Return the version of the code and of the packages of a reader, which a script loads by its name."""
+    return {"code": code_version([module])} | environment_version(module_file(module))
 
 
 def stop_where_downloads_are_missing():

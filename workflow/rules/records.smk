@@ -80,7 +80,10 @@ rule build_photo_records:
         settings=value(DATASETS.slice_settings, "photo_slice"),
         reader=value(lambda name: DATASETS.kind_of_slice(name).reader, "photo_slice"),
         covered=value(DATASETS.covered_column, "photo_slice"),
-        reader_code=value(reader_code_of, "photo_slice"),
+        reader_code=value(
+            lambda name: reader_code(DATASETS.kind_of_slice(name).reader_module),
+            "photo_slice",
+        ),
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

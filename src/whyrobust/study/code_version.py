@@ -57,10 +57,16 @@ def imported_packages(path: Path) -> frozenset[str]:
     return frozenset(found - sys.stdlib_module_names - {"whyrobust"})
 
 
+@cache
 def module_file(module: str) -> Path:
     """Return the file of a module of this package, named without the package (``data.records``)."""
     path = PACKAGE_FOLDER.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _is_module(name: str) -> bool:
+    return module_file(name).is_file()
 
 
 def _modules_named(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -70,7 +76,7 @@ def _modules_named(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         if name == "whyrobust" or name.startswith("whyrobust."):
             module = name.removeprefix("whyrobust").removeprefix(".")
             members = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
-            found = [member for member in members if module_file(member).is_file()]
+            found = [member for member in members if _is_module(member)]
             yield from found if isinstance(node, ast.ImportFrom) and found else [module] if module else []
 
 
