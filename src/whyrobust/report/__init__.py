@@ -5,7 +5,9 @@ Read first what all of it shares: `theme` (colours, fonts, widths), `number_form
 
 - In print: `figures` draws and saves, `latex` writes tables.
 - The page: `tables` (what it is given), `findings` (what the tables say, in sentences), `page_parts`, `sections` (one
-  module per template) and `page`.
+  module per template), `templating` (templates and scripts, which all pages share) and `page`.
+- The page of published models: `published_findings` (what their tables say), `published_rows` (tables as text, also of
+  the docs) and `published_page`.
 - Descriptions that are stages of their own: `data_summary` (the data) and `run_summary` (single runs).
 - `provenance`: the record of how a study was made.
 """

@@ -61,6 +61,12 @@ NAMED: Final[Mapping[str, Sequence[tuple[str, str, str]]]] = {
     "language_test": (("zero-shot prompts", "classifier", ""), ("linear head", "classifier", "")),
     "contrastive_loss": (("CLIP", "CoCa", "equal size"),),
 }
+#: What else differs in a named comparison so much that the sentence must say it, by its two sides.
+CAVEATS: Final[Mapping[tuple[str, str], str]] = {
+    ("YFCC-100M", "Instagram hashtags (IG-1B)"): "teacher and number of images differ too",
+    (IMAGENET_LABELS, "captions"): "data and number of images differ too",
+    (IMAGENET_LABELS, HASHTAG_LABELS): "data and number of images differ too",
+}
 _IN_WORDS: Final = {
     HASHTAG_LABELS: "pseudo-labels of Instagram's images by a teacher that their hashtags trained",
     YFCC_LABELS: "pseudo-labels of YFCC-100M's images by a teacher that ImageNet-1k trained",
@@ -264,7 +270,8 @@ def _sentence(table: pd.DataFrame, control: str, treatment: str, basis: str) -> 
     row = table_rows(chosen)[0]
     beyond = row["extrapolated_share"]
     tail = f"; {100 * beyond:.0f} % of its pairs reach beyond the models of the line" if beyond >= 0.5 else ""
-    return f"{change}: {effect_words(row)}: {verdict_words(row['verdict'])}{tail}."
+    caveat = f"; {CAVEATS[control, treatment]}" if (control, treatment) in CAVEATS else ""
+    return f"{change}: {effect_words(row)}: {verdict_words(row['verdict'])}{tail}{caveat}."
 
 
 def _hashtags_against_captions(indirect: pd.DataFrame) -> str:

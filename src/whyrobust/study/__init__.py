@@ -12,7 +12,7 @@ order:
    the whole can be carried out.
 6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on
    large ones.
-7. `class_table`, `display_names`, `restricted_names`, `table_cells`: names of classes, of what figures show and of
-   axes; what an empty cell of a table is.
+7. `class_table`, `display_names`, `restricted_names`, `published_shifts`, `table_cells`: names of classes, of what
+   figures show, of axes and of the shifts of published models; what an empty cell of a table is.
 8. `code_version`: checksums of code and versions of packages, so that a change reruns what depends on it.
 """

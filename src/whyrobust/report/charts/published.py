@@ -198,7 +198,7 @@ def effects_table(effects: pd.DataFrame) -> pd.DataFrame:
 def _point_row(row: Mapping[Any, Any], fields: Sequence[str]) -> dict[str, Any]:
     """Return the values of a point; what can be computed from them is computed on the page."""
     values: dict[str, Any] = {"run": row["run"]}
-    values |= {axis: round(transform_accuracy(row[f"{name}_accuracy"], SCALE), 3) for axis, name in _AXES}
+    values |= {axis: round(transform_accuracy(row[f"{name}_accuracy"], SCALE), 4) for axis, name in _AXES}
     for line in LINES:
         er = row.get(f"er_{line}", math.nan)
         values[f"er_{line}"] = None if math.isnan(er) else round(er, 1)

@@ -33,6 +33,7 @@
   async function draw(place) {
     const spec = readSpec(place.dataset.spec);
     const drawing = place.innerHTML;
+    const description = place.getAttribute("aria-label");
     try {
       const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
       const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
@@ -46,7 +47,8 @@
         });
       }
       await steer(entry);
-      // The place itself is described in words; its thousand marks are not read out.
+      // The place itself is described in words, which embedding replaces; its thousand marks are not read out.
+      place.setAttribute("aria-label", description);
       place.querySelector("svg").setAttribute("aria-hidden", "true");
     } catch (error) {
       place.innerHTML = drawing; // the drawing that was there is still right
