@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from tests.data.readers.record_buffers import CLASSES, records_of, rows_of, write_picture
 from tests.data.test_photo_store import encoded, picture, write_tar
-from whyrobust.data.captions import MAXIMUM_TEXT_CHARACTERS, build_caption, clean_text
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.tables import TableColumns, read_image_table
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import RECORD_SCHEMA, read_records, to_table, write_records
-from whyrobust.data.text_cleaning import clean_web_text
+from whyrobust.data.text_cleaning import MAXIMUM_TEXT_CHARACTERS, clean_text, clean_web_text
 from whyrobust.training.text_encoder import tokenize
 
 #: Every character there is, half ones (surrogates) too, and pieces that readers have stumbled over.
@@ -67,8 +66,7 @@ def test_a_megabyte_of_anything_is_cut_and_costs_no_more_than_seconds(piece):
     text = "x " + piece * (1_000_000 // len(piece))
     began = time.process_time()
     clean = clean_web_text(text, percent_encoded=True)
-    caption = build_caption("title", clean, "", [], None, "{class}")
-    tokens = tokenize([caption], 77)
+    tokens = tokenize([clean_text(clean)], 77)
     assert time.process_time() - began < 10
     assert len(clean) <= 3 * MAXIMUM_TEXT_CHARACTERS and tokens.shape == (1, 77)
 

@@ -131,9 +131,13 @@ rule draw_subset:
         mem_mb=memory_of(2000, 30),
         runtime=30,
     params:
-        components=value(STUDY.components_of_source, "source"),
+        kept=lambda wildcards, input: dict(
+            zip(STUDY.components_of_source(wildcards.source), input.kept, strict=True)
+        ),
+        matched=lambda wildcards, input: dict(
+            zip(matched_with(wildcards), input.matched, strict=True)
+        ),
         settings=value(STUDY.source_settings, "source"),
-        matched_with=matched_with,
         allowed_shortfall_share=STUDY.allowed_shortfall_share,
         code=code_of("draw_subset"),
     script:

@@ -4,18 +4,16 @@ Stands alone because a subset is shared by every run of its source, size and see
 supervision see the very same images.
 """
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.data.subsets import (
     SubsetError,
-    draw_class_balanced,
+    draw_class_balanced_from_files,
     draw_from_files,
-    draw_matching_classes,
-    draw_mixture,
+    draw_matching_classes_from_files,
+    draw_mixture_from_files,
     matched_size,
 )
 from whyrobust.files import write_table
@@ -28,31 +26,20 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     size, seed = int(snakemake.wildcards.train_images), int(snakemake.wildcards.seed)
-    settings, components = snakemake.params.settings, snakemake.params.components
+    settings, kept = snakemake.params.settings, snakemake.params.kept
     try:
-        if snakemake.params.matched_with:
-            tables = zip(snakemake.params.matched_with, snakemake.input.matched, strict=True)
-            available = {name: pq.read_metadata(path).num_rows for name, path in tables}
+        if snakemake.params.matched:
+            available = {name: pq.read_metadata(path).num_rows for name, path in snakemake.params.matched.items()}
             size = matched_size(size, available, snakemake.params.allowed_shortfall_share)
-        if settings["kind"] == "mixture" or "match_classes_of" in settings or settings.get("class_balanced"):
-            kept = pa.concat_tables(pq.read_table(path) for path in snakemake.input.kept)
-            uids = kept["uid"].to_pylist()
-            labelled = zip(uids, kept["label"].to_pylist(), strict=True)
-            if settings["kind"] == "mixture":
-                tables = zip(components, snakemake.input.kept, strict=True)
-                own = {name: pq.read_table(path)["uid"].to_pylist() for name, path in tables}
-                drawn = [uid for _, uid in draw_mixture(own, settings["shares"], size, seed)]
-            elif "match_classes_of" in settings:
-                reference = pq.read_table(snakemake.input.reference[0])["label"].to_pylist()
-                counts = Counter(label for label in reference if label is not None)
-                drawn = draw_matching_classes(labelled, counts, size, seed)
-            else:
-                drawn = draw_class_balanced(labelled, size, seed)
-            row_of = {uid: row for row, uid in enumerate(uids)}
-            subset = kept.take([row_of[uid] for uid in drawn])
+        paths = list(kept.values())
+        if settings["kind"] == "mixture":
+            subset = draw_mixture_from_files(kept, settings["shares"], size, seed)
+        elif settings.get("match_classes_of"):
+            subset = draw_matching_classes_from_files(paths, snakemake.input.reference[0], size, seed)
+        elif settings.get("class_balanced"):
+            subset = draw_class_balanced_from_files(paths, size, seed)
         else:
-            only_labelled = bool(settings.get("labelled"))
-            subset = draw_from_files(snakemake.input.kept, size, seed, only_labelled, snakemake.threads)
+            subset = draw_from_files(paths, size, seed, bool(settings.get("labelled")), snakemake.threads)
     except SubsetError as error:
         raise SubsetError(
             f"config key runs has train_images {size} for source '{snakemake.wildcards.source}': {error}"

@@ -1,7 +1,7 @@
 """Decode every photograph of a slice once: those that decode become its index, the others are listed.
 
 Stands alone because sizes are matched on images that were obtained and decode, and because a broken image must not
-stop a run days later. The thumbnails that decontamination compares are made on the way.
+stop a run days later. The fingerprints that decontamination compares are made on the way.
 """
 
 from typing import TYPE_CHECKING
@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whyrobust.data.dataset_checks import log_failures
 from whyrobust.data.photo_store import check_photographs, write_photographs
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-#: Reasons that also go to the log, which stays where the job stops; the table has all of them.
-FAILURES_LOGGED = 1000
 
 
 if __name__ == "__main__":
@@ -27,6 +25,5 @@ if __name__ == "__main__":
     decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints)
     logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
     write_table(snakemake.output.failures, failures)
-    for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):
-        logger.info("left out %s: %s", uid, reason)
+    log_failures(failures)
     write_photographs(snakemake.output.images, locations.filter(pa.array(decodes)), border)

@@ -6,13 +6,12 @@ many records match, and how often the match is right, goes into the report.
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
-from whyrobust.data.records import read_record_rows
+from whyrobust.data.records import read_record_rows, uids_in_file
+from whyrobust.data.text_columns import text_column
 from whyrobust.data.text_labels import describe_matches, match_records
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
@@ -30,9 +29,7 @@ if __name__ == "__main__":
     part = Slice(**snakemake.params.slice)
     rows = part.rows_of(pq.read_metadata(snakemake.input.records).num_rows)
     records = read_record_rows(snakemake.input.records, rows)
-    uids, kept = pa.array(records["uid"], pa.string()), np.zeros(len(records), dtype=np.bool_)
-    for batch in pq.ParquetFile(snakemake.input.kept).iter_batches(columns=["uid"]):
-        kept |= np.asarray(pc.is_in(uids, value_set=batch.column(0)))
+    kept = uids_in_file(snakemake.input.kept, text_column(records["uid"]))
     records = records[kept].reset_index(drop=True)
     classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
     nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None

@@ -1,70 +1,33 @@
-"""Caption variants: how the text of a record becomes one caption.
+"""Captions: what a training image is captioned with, made from the text of its record.
 
-`assemble_captions` makes the captions of a source, one column per variant; `clean_text` is the cleaning that all text
-goes through. The variants are listed in `whyrobust.study.caption_variants`.
+`assemble_captions` makes the captions of a source, one column per variant. The variants, and the fields that each joins,
+are listed in `whyrobust.study.caption_variants`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from whyrobust.data.text_columns import replace_texts, text_buffers, text_column
+from whyrobust.data.text_cleaning import clean_text, clean_texts
+from whyrobust.data.text_columns import text_column
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-
-#: Text is cut to this length: 60 times what a text tower reads of it. Without a bound a text of a million accents,
-#: which are put in order one by one, takes hours.
-MAXIMUM_TEXT_CHARACTERS = 20_000
 
 
 class CaptionError(ValueError):
     """A caption that cannot be made."""
 
 
-#: Control characters (Unicode's category Cc) and separators of lines and paragraphs (Zl, Zp).
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-
-
-def clean_text(text: str) -> str:
-    """Return text in NFC form with control characters and runs of white space as single spaces.
-
-    Right-to-left text, emoji and what else is a character stay; half characters (lone surrogates), which no file can
-    hold, become the replacement character. What is beyond `MAXIMUM_TEXT_CHARACTERS` is cut off.
-    """
-    cut = text[:MAXIMUM_TEXT_CHARACTERS]
-    if not cut.isprintable():
-        cut = _HALF_CHARACTER.sub("\ufffd", _CONTROL.sub(" ", cut))
-    return " ".join(unicodedata.normalize("NFC", cut).split())
-
-
-def clean_texts(texts: pa.Array) -> pa.Array:
-    """Return Arrow strings, each as `clean_text` makes it; those that are clean ASCII already cost next to nothing."""
-    offsets, content = text_buffers(texts)
-    space = content == ord(" ")
-    unclean = (content < ord(" ")) | (content > ord("~"))
-    unclean[1:] |= space[1:] & space[:-1]
-    # The first and the last byte of each text that has any; what would join two texts is found again, to no harm.
-    held = offsets[:-1] < offsets[1:]
-    unclean[offsets[:-1][held]] |= space[offsets[:-1][held]]
-    unclean[offsets[1:][held] - 1] |= space[offsets[1:][held] - 1]
-    changed = np.diff(offsets) > MAXIMUM_TEXT_CHARACTERS
-    changed[np.searchsorted(offsets, np.flatnonzero(unclean), side="right") - 1] = True
-    return replace_texts(texts, pa.array(changed), clean_text) if changed.any() else texts
-
-
 def join_fields(fields: Sequence[pa.Array]) -> pa.Array:
     """Return the cleaned texts of each record joined by ", ", empty ones left out; null where none is left.
 
     Args:
-        fields: Arrow strings, or lists of strings, one a record; none missing.
+        fields: Arrow strings, or lists of strings, one per record; none missing.
     """
     joined: list[pa.Array] = []
     for field in fields:
@@ -95,40 +58,21 @@ def _null_where_empty(texts: pa.Array) -> pa.Array:
     return pc.if_else(empty, pa.scalar(None, texts.type), texts) if pc.any(empty).as_py() else texts
 
 
-def build_caption(
-    variant: str, title: str, description: str, tags: Iterable[str], label: str | None, template: str
-) -> str:
-    """Return one caption; text fields are joined by ", ", empty ones left out.
+def template_caption(template: str, class_name: str) -> str:
+    """Return the template caption of a class.
 
     Args:
-        variant: one of `CAPTION_VARIANTS`.
-        title: the record's title.
-        description: the record's description.
-        tags: the record's tags.
-        label: the record's class, or None (or a missing value) if it has none.
         template: a sentence with ``{class}`` in it, used as it is written: there is no choice of "a" or "an".
+        class_name: what the class is called.
 
     Raises:
-        CaptionError: an unknown variant, a template without ``{class}``, or a template caption of a record
-            without a label.
+        CaptionError: the template has no ``{class}`` in it, or the class has no name.
     """
-    if variant == "template":
-        if "{class}" not in template:
-            raise CaptionError(f"the template '{template}' has no {{class}} in it: every caption would be the same")
-        if not isinstance(label, str) or not label:
-            raise CaptionError(
-                f"the record titled '{title}' has no label: the variant 'template' needs labelled records"
-            )
-        return clean_text(template.replace("{class}", label))
-    if variant not in CAPTION_VARIANTS or CAPTION_VARIANTS[variant].needs_whole_source:
-        raise CaptionError(_unknown(variant))
-    fields = {"title": [title], "description": [description], "tags": list(tags)}
-    texts = (clean_text(text) for name in CAPTION_VARIANTS[variant].fields for text in fields[name])
-    return ", ".join(text for text in texts if text)
-
-
-def _unknown(variant: str) -> str:
-    return f"caption variant '{variant}' is not known: choose one of {', '.join(CAPTION_VARIANTS)}"
+    if "{class}" not in template:
+        raise CaptionError(f"the template '{template}' has no {{class}} in it: every caption would be the same")
+    if not class_name:
+        raise CaptionError("a record has no label, but an empty one: leave it missing, or give the record its class")
+    return clean_text(template.replace("{class}", class_name))
 
 
 def assemble_captions(
@@ -139,7 +83,7 @@ def assemble_captions(
     class_names: Mapping[str, str] | None = None,
     whole: bool = True,
 ) -> pd.DataFrame:
-    """Return ``uid`` and one column of captions a variant, in the order of the records.
+    """Return ``uid`` and one column of captions per variant, in the order of the records.
 
     Args:
         records: with ``uid, title, description, tags, label``.
@@ -149,72 +93,71 @@ def assemble_captions(
         template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
         class_names: what a class is called in the template; the class itself where left out.
-        whole: whether these are all records of a source. Of a part, none may have text, and none can be shuffled.
+        whole: whether these are all records of a source. In a slice of one, possibly no record has text, and titles
+            cannot be shuffled.
 
     Returns:
         A caption is missing where a record has no text for the variant; a run learns nothing from it.
 
     Raises:
-        CaptionError: no record has text for a variant; a part of a source is to be shuffled.
+        CaptionError: a variant is not known; no record of a whole source has text for it; the titles of a slice are to
+            be shuffled; the template has no ``{class}``.
     """
     if not whole and "shuffled" in variants:
-        raise CaptionError("captions are shuffled among all records of a source: take its slices away, or the variant")
+        raise CaptionError(
+            "caption variant 'shuffled' needs all records of a source at once: remove its slices, or the variant"
+        )
     uids: list[str] = list(records["uid"])
     columns: dict[str, pa.Array] = {}
     names = class_names or {}
     labels = [label if isinstance(label, str) else None for label in records["label"]]
     for variant in variants:
         if variant == "template":
-            captions = _template_captions(list(records["title"]), labels, names, template)
+            captions = _template_captions(labels, names, template)
         elif variant in CAPTION_VARIANTS:
             captions = join_fields([text_column(records[name]) for name in CAPTION_VARIANTS[variant].fields])
         else:
-            raise CaptionError(_unknown(variant))
+            raise CaptionError(f"caption variant '{variant}' is not known: choose one of {', '.join(CAPTION_VARIANTS)}")
         if whole and len(captions) and captions.null_count == len(captions):
             raise CaptionError(
                 f"none of {len(captions)} records has text for the caption variant '{variant}', for example "
                 f"'{uids[0]}': choose another variant, or another source"
             )
         if variant == "shuffled":
-            texts = captions.to_pylist()
-            held = [row for row, text in enumerate(texts) if text is not None]
-            shuffled = shuffle_within_class(
-                [uids[row] for row in held], [texts[row] for row in held], [labels[row] or "" for row in held], seed
-            )
-            for row, text in zip(held, shuffled, strict=True):
-                texts[row] = text
-            captions = pa.array(texts, pa.string())
+            captions = _shuffle(captions, uids, labels, seed)
         columns[variant] = captions
     table = pa.table(columns).to_pandas() if columns else pd.DataFrame(index=range(len(uids)))
     table.insert(0, "uid", uids)
     return table
 
 
-def _template_captions(
-    titles: Sequence[str], labels: Sequence[str | None], names: Mapping[str, str], template: str
-) -> pa.Array:
-    """Return the template caption of each record, null without a label; a class's sentence is made once."""
-    made: dict[str, str] = {}
-    for title, label in zip(titles, labels, strict=True):
-        if label is not None and label not in made:
-            made[label] = build_caption("template", title, "", [], names.get(label, label), template)
-    return pa.array([made[label] or None if label is not None else None for label in labels], pa.string())
+def _template_captions(labels: Sequence[str | None], names: Mapping[str, str], template: str) -> pa.Array:
+    """Return the template caption of each record, null without a label; each class's caption is made once."""
+    caption_of = {
+        label: template_caption(template, names.get(label, label)) or None
+        for label in dict.fromkeys(labels)
+        if label is not None
+    }
+    return pa.array([None if label is None else caption_of[label] for label in labels], pa.string())
 
 
-def share_unchanged(captions: Sequence[str], shuffled: Sequence[str]) -> float:
-    """Return the share of records whose shuffled caption says what their own does.
-
-    It is above 0 since records of one class may have equal titles: what shuffling takes away is that much less.
-    """
-    same = sum(own == other for own, other in zip(captions, shuffled, strict=True))
-    return same / len(captions) if len(captions) else 0.0
+def _shuffle(captions: pa.Array, uids: Sequence[str], labels: Sequence[str | None], seed: int) -> pa.Array:
+    """Return captions permuted among the records of each class that have one; null stays null."""
+    texts = captions.to_pylist()
+    held = [row for row, text in enumerate(texts) if text is not None]
+    shuffled = shuffle_within_class(
+        [uids[row] for row in held], [texts[row] for row in held], [labels[row] or "" for row in held], seed
+    )
+    for row, text in zip(held, shuffled, strict=True):
+        texts[row] = text
+    return pa.array(texts, pa.string())
 
 
 def shuffle_within_class(uids: Sequence[str], captions: Sequence[str], labels: Sequence[str], seed: int) -> list[str]:
     """Return the captions permuted among the records of each class.
 
-    What a caption tells about the class stays, what it tells about its own image goes. The permutation
-    depends on uids and seed, not on the order of the records. A class of one record keeps its caption.
+    What a caption says about the class stays, what it says about its own image is lost. The permutation depends on uids
+    and seed, not on the order of the records. A class of one record keeps its caption.
 
     Args:
         uids: uids of the records, each once.
@@ -227,20 +170,17 @@ def shuffle_within_class(uids: Sequence[str], captions: Sequence[str], labels: S
     """
     if not len(uids) == len(captions) == len(labels):
         raise CaptionError(
-            f"{len(uids)} uids, {len(captions)} captions and {len(labels)} labels: give one each a record"
+            f"{len(uids)} uids, {len(captions)} captions and {len(labels)} labels: give one of each per record"
         )
-    for uid, label in zip(uids, labels, strict=True):
-        if not isinstance(label, str):
-            raise CaptionError(
-                f"the record '{uid}' has no label: captions are shuffled within classes of labelled ones"
-            )
     by_class: dict[str, list[int]] = {}
-    for row, label in enumerate(labels):
+    for row, (uid, label) in enumerate(zip(uids, labels, strict=True)):
+        if not isinstance(label, str):
+            raise CaptionError(f"the record '{uid}' has no label: captions are shuffled among labelled records")
         by_class.setdefault(label, []).append(row)
     shuffled = list(captions)
     for label, rows in by_class.items():
-        ordered = sorted(rows, key=lambda row: uids[row])
-        drawn = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\x00{label}\x00{uids[row]}".encode()).digest())
-        for target, origin in zip(ordered, drawn, strict=True):
+        in_order = sorted(rows, key=lambda row: uids[row])
+        permuted = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\x00{label}\x00{uids[row]}".encode()).digest())
+        for target, origin in zip(in_order, permuted, strict=True):
             shuffled[target] = captions[origin]
     return shuffled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,11 @@ from whyrobust.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger("whyrobust")
+
+#: Images left out that are also logged; the table of failures has all of them.
+FAILURES_LOGGED = 1000
 
 
 class DatasetError(ValueError):
@@ -123,3 +129,13 @@ def check_failure_share(failures: pd.DataFrame, total: int, allowed_share: float
             f"{len(failures)} of {total} images failed ({share:.1%}, allowed {allowed_share:.1%}): "
             f"{examples}. Repair or leave out these drawings, or allow a larger share."
         )
+
+
+def log_failures(failures: pd.DataFrame) -> None:
+    """Log the first `FAILURES_LOGGED` images that could not be obtained: the log stays where the job stops.
+
+    Args:
+        failures: ``uid, reason``.
+    """
+    for uid, reason in failures.head(FAILURES_LOGGED).itertuples(index=False):
+        logger.info("left out %s: %s", uid, reason)

@@ -142,7 +142,7 @@ def exact_hashes(fingerprints: Fingerprints) -> list[str]:
 
 
 @contextmanager
-def write_fingerprints(path: Path | str) -> Iterator[Callable[[Sequence[Fingerprints]], None]]:
+def write_fingerprints(path: Path | str) -> Iterator[Callable[[Sequence[Fingerprints] | Fingerprints], None]]:
     """Yield a function that appends fingerprints to a NumPy file, so that they need not be held in memory.
 
     The file appears when the block ends without an error, a float32 array ``[n, 16, 16]``.
@@ -159,7 +159,7 @@ def write_fingerprints(path: Path | str) -> Iterator[Callable[[Sequence[Fingerpr
 
         start = write_header()
 
-        def append(fingerprints: Sequence[Fingerprints]) -> None:
+        def append(fingerprints: Sequence[Fingerprints] | Fingerprints) -> None:
             nonlocal count
             for fingerprint in fingerprints:
                 file.write(np.ascontiguousarray(fingerprint, dtype=np.float32).tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -84,3 +85,31 @@ def draw_icons(
                     kept.append(uid)
             progress.update(len(results))
     return kept, pixels[: len(kept)], pd.DataFrame(failures, columns=["uid", "reason"], dtype="str")
+
+
+def draw_plain(drawings: pd.DataFrame, uids: Sequence[str], size: int, workers: int) -> Pixels:
+    """Draw the plain icons of posed images, for their fingerprints.
+
+    Args:
+        drawings: columns ``uid`` and ``svg``.
+        uids: of the posed images.
+        size: side of the images in pixels.
+        workers: number of processes.
+
+    Returns:
+        uint8 ``[len(uids), size, size, 3]``, in the order of ``uids``.
+
+    Raises:
+        ValueError: an icon that was posed cannot be drawn plain.
+    """
+    from whyrobust.data.records import require_rows_of_uids
+
+    rows = require_rows_of_uids(drawings["uid"].tolist(), uids, "the drawings table")
+    drawn, pixels, failures = draw_icons(drawings.iloc[rows], size, workers=workers)
+    if drawn != list(uids):
+        uid, reason = failures.iloc[0]
+        raise ValueError(
+            f"{len(failures)} of {len(uids)} posed icons cannot be drawn plain, for example {uid}: {reason}; leave "
+            "them out of the drawings"
+        )
+    return pixels

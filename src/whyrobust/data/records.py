@@ -142,6 +142,16 @@ def read_rows_of_uids(paths: Sequence[Path | str], columns: Sequence[str], uids:
     return table.select(list(columns)).take(pa.array(rows))
 
 
+def uids_in_file(path: Path | str, uids: Uids) -> NDArray[np.bool_]:
+    """Return which of ``uids`` a Parquet table with a column ``uid`` has, bool ``[len(uids)]``.
+
+    Other rows are left out while the table is read, so that memory grows with ``uids`` and not with the table.
+    """
+    wanted = uid_column(uids)
+    only = pc.field("uid").isin(wanted.combine_chunks())
+    return has_uids(pq.read_table(path, columns=["uid"], filters=only)["uid"], wanted)
+
+
 def uid_column(uids: Uids) -> pa.ChunkedArray:
     """Return uids as an Arrow column of strings, without copying what Arrow holds."""
     if not isinstance(uids, (pa.Array, pa.ChunkedArray)):

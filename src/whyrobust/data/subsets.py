@@ -1,4 +1,4 @@
-"""Seeded subsets of a training source.
+"""Seeded subsets of a training source, nested in size.
 
 Which records are chosen depends on their uids and the seed alone, not on file order, file layout or what else the
 source contains. Subsets of one seed are nested: the smaller is part of the larger.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from whyrobust.data.records import require_rows_of_uids
 
 
 class SubsetError(ValueError):
@@ -302,3 +305,62 @@ def draw_mixture(
         drawn.append((name, held[name][used[name]]))
         used[name] += 1
     return drawn
+
+
+def read_kept(paths: Sequence[Path | str]) -> pa.Table:
+    """Return ``uid, label, group`` of the images of several Parquet tables, as one table."""
+    return pa.concat_tables(pq.read_table(path) for path in paths)
+
+
+def take_drawn(kept: pa.Table, drawn: Sequence[str]) -> pa.Table:
+    """Return the rows of the drawn uids, in the order of the draw."""
+    return kept.take(pa.array(require_rows_of_uids(kept["uid"], drawn, "the images that are kept")))
+
+
+def draw_class_balanced_from_files(paths: Sequence[Path | str], size: int, seed: int) -> pa.Table:
+    """Return the rows of Parquet tables (``uid, label``) that `draw_class_balanced` draws, in its order."""
+    kept = read_kept(paths)
+    return take_drawn(kept, draw_class_balanced(_labelled(kept), size, seed))
+
+
+def draw_matching_classes_from_files(
+    paths: Sequence[Path | str], reference: Path | str, size: int, seed: int
+) -> pa.Table:
+    """Return the rows of Parquet tables that `draw_matching_classes` draws, in its order.
+
+    Args:
+        paths: tables of the source, ``uid, label``, read as one.
+        reference: table of the source whose class proportions are matched.
+        size: rows wanted.
+        seed: decides which.
+
+    Raises:
+        SubsetError: as `draw_matching_classes`.
+    """
+    kept = read_kept(paths)
+    counts = Counter(label for label in pq.read_table(reference)["label"].to_pylist() if label is not None)
+    return take_drawn(kept, draw_matching_classes(_labelled(kept), counts, size, seed))
+
+
+def draw_mixture_from_files(
+    components: Mapping[str, Path | str], shares: Mapping[str, float], size: int, seed: int
+) -> pa.Table:
+    """Return the rows of Parquet tables that `draw_mixture` draws, in its order.
+
+    Args:
+        components: the table of each component, ``uid, label``.
+        shares: share of each component, above 0, adding up to 1.
+        size: rows wanted.
+        seed: decides which.
+
+    Raises:
+        SubsetError: as `draw_mixture`.
+    """
+    tables = {name: pq.read_table(path) for name, path in components.items()}
+    uids = {name: table["uid"].to_pylist() for name, table in tables.items()}
+    drawn = [uid for _, uid in draw_mixture(uids, shares, size, seed)]
+    return take_drawn(pa.concat_tables(tables.values()), drawn)
+
+
+def _labelled(kept: pa.Table) -> Iterator[tuple[str, str | None]]:
+    yield from zip(kept["uid"].to_pylist(), kept["label"].to_pylist(), strict=True)

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from urllib.parse import unquote_plus
 
-from whyrobust.data.captions import MAXIMUM_TEXT_CHARACTERS, clean_text
+import numpy as np
+import pyarrow as pa
+
+from whyrobust.data.text_columns import replace_texts, text_buffers
+
+#: Text is cut to this length: 60 times what a text tower reads of it. Without a bound a text of a million accents,
+#: which are put in order one by one, takes hours.
+MAXIMUM_TEXT_CHARACTERS = 20_000
+
+#: Control characters (Unicode's category Cc) and separators of lines and paragraphs (Zl, Zp).
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 #: Elements of HTML, current and obsolete (WHATWG HTML standard, sections 4 and 16.2): web texts are up to 20 years old.
 _ELEMENTS = (
@@ -23,6 +35,33 @@ _TAG = re.compile(rf"</?(?:{_ELEMENTS.replace(' ', '|')})(?:[\s/][^<>]*)?>|<!(?:
 #: Character references of more than seven digits: no character has one, and Python parses no number of thousands.
 _LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+
+
+def clean_text(text: str) -> str:
+    """Return text in NFC form with control characters and runs of white space as single spaces.
+
+    Right-to-left text, emoji and what else is a character stay; half characters (lone surrogates), which no file can
+    hold, become the replacement character. What is beyond `MAXIMUM_TEXT_CHARACTERS` is cut off.
+    """
+    cut = text[:MAXIMUM_TEXT_CHARACTERS]
+    if not cut.isprintable():
+        cut = _HALF_CHARACTER.sub("\ufffd", _CONTROL.sub(" ", cut))
+    return " ".join(unicodedata.normalize("NFC", cut).split())
+
+
+def clean_texts(texts: pa.Array) -> pa.Array:
+    """Return Arrow strings, each as `clean_text` makes it; those that are clean ASCII already cost next to nothing."""
+    offsets, content = text_buffers(texts)
+    space = content == ord(" ")
+    unclean = (content < ord(" ")) | (content > ord("~"))
+    unclean[1:] |= space[1:] & space[:-1]
+    # The first and the last byte of each text that has any; what would join two texts is found again, to no harm.
+    held = offsets[:-1] < offsets[1:]
+    unclean[offsets[:-1][held]] |= space[offsets[:-1][held]]
+    unclean[offsets[1:][held] - 1] |= space[offsets[1:][held] - 1]
+    changed = np.diff(offsets) > MAXIMUM_TEXT_CHARACTERS
+    changed[np.searchsorted(offsets, np.flatnonzero(unclean), side="right") - 1] = True
+    return replace_texts(texts, pa.array(changed), clean_text) if changed.any() else texts
 
 
 def clean_web_text(text: str, percent_encoded: bool = False) -> str:

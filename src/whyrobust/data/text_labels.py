@@ -1,4 +1,4 @@
-"""Labels found in text, and how good they are: the paper's way to get labels without annotation.
+"""Labels found in text, and how good they are: text matching, the paper's way to label without annotators.
 
 `match_records` labels the records of a source; `describe_matches` counts how many match and how often the match is
 right. `whyrobust.data.label_matcher.LabelMatcher` decides what counts as a match.
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.data.label_matcher import LabelMatcher, LabelPolicy
+from whyrobust.data.records import rows_of_uids
 from whyrobust.data.text_columns import text_column
 
 TEXT_FIELDS = ("title", "description", "tags")
@@ -33,10 +34,10 @@ def match_records(
     Args:
         records: with ``uid, title, description, tags``.
         matcher: finds classes in text.
-        fields: of ``title, description, tags``, in the order in which they are read.
+        fields: of `TEXT_FIELDS`, in the order in which they are read.
         policy: ``single``: the one class that all texts together name, where nothing else is named; ``first``: the
             class named first.
-        threads: share the texts.
+        threads: number of threads that share the texts.
 
     Returns:
         ``uid, label``, in the order of the records; the label is None where there is none.
@@ -55,31 +56,34 @@ def match_records(
 
 
 def describe_matches(records: pd.DataFrame, matched: pd.DataFrame) -> pd.DataFrame:
-    """Say how many records match each class, and how often rightly, where the true label is known.
+    """Count how many records match each class, and how often rightly, where the true label is known.
 
     Args:
         records: with ``uid`` and the true ``label``, missing where it is not known.
         matched: of `match_records`, for the same uids.
 
     Returns:
-        `MATCH_COLUMNS`, a row a class in alphabetical order, after a row for all with an empty class: records with
+        `MATCH_COLUMNS`, a row per class in alphabetical order, below a row for all with an empty class: records with
         this true label, records matched to it, those of them with a known label, those that are right, and
         ``precision`` = right / known and ``recall`` = right / records (missing where there is nothing to divide by).
 
     Raises:
         ValueError: the tables are not about the same uids.
     """
-    both = records[["uid", "label"]].merge(matched, on="uid", suffixes=("", "_found"), validate="one_to_one")
-    if len(both) != len(records) or len(both) != len(matched):
+    rows_of_matches = rows_of_uids(text_column(matched["uid"]), text_column(records["uid"]))
+    shared = int((rows_of_matches >= 0).sum())
+    if shared != len(records) or shared != len(matched):
         raise ValueError(
-            f"{len(records)} records and {len(matched)} matches share {len(both)} uids: match the same records"
+            f"{len(records)} records and {len(matched)} matches share {shared} uids: match the same records"
         )
-    known, found = both["label"].notna(), both["label_found"].notna()
-    right = known & found & (both["label"] == both["label_found"])
+    label = records["label"].reset_index(drop=True)
+    label_found = matched["label"].iloc[rows_of_matches].reset_index(drop=True)
+    known, found = label.notna(), label_found.notna()
+    right = known & found & (label == label_found)
     rows = []
-    for name in ["", *sorted(set(both["label"].dropna()) | set(both["label_found"].dropna()))]:
-        true = known if name == "" else both["label"] == name
-        match = found if name == "" else both["label_found"] == name
+    for name in ["", *sorted(set(label.dropna()) | set(label_found.dropna()))]:
+        true = known if name == "" else label == name
+        match = found if name == "" else label_found == name
         counts = {
             "class": name,
             "records": int(true.sum()),
