@@ -1,7 +1,7 @@
 """Captions: what a training image is captioned with, made from the text of its record.
 
-`assemble_captions` makes the captions of a source, one column per variant. The variants, and the fields that each joins,
-are listed in `whyrobust.study.caption_variants`.
+`assemble_captions` makes the captions of a source, one column per variant. The variants, and the fields that each
+joins, are listed in `whyrobust.study.caption_variants`.
 """
 
 from __future__ import annotations
