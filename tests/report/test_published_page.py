@@ -191,7 +191,7 @@ def test_the_explorer_finds_a_model_by_its_name(open_page, html, tables):
         format_points(row["er_points"]),
     ]
     # The other line gives another effective robustness.
-    page.get_by_label("Line", exact=True).select_option(index=1)
+    page.locator("select[data-line]").select_option(index=1)
     again = page.locator("[data-found] tbody tr", has_text="ImageNet-Sketch").locator("td").last.inner_text()
     assert again != sketch[-1]
     page.get_by_label("Find a model").fill("no such model")
