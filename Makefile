@@ -1,4 +1,4 @@
-# The two commands of the README, and what developers use. Everything runs in .venv, made from pinned requirements.
+# The two commands of the README, and commands for developers. Everything runs in .venv, made from pinned requirements.
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -15,18 +15,18 @@ help:
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
-	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  what a study will cost: time, memory, disk, GPU hours"
+	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs: time, memory, disk, GPU hours"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
-	@echo "make bench  measure this project against what you would otherwise pick; about half an hour"
-	@echo "make growth  measure how time and memory grow with the number of pairs; some minutes"
-	@echo "make audit  look for known faults in the pinned packages (needs a network)"
-	@echo "make cluster  install what runs the workflow on SLURM or Kubernetes (docs/cluster.md)"
-	@echo "make test-slurm  run the smoke study on a SLURM of one node, started here for it; Debian, as root"
-	@echo "make img2dataset  install the command that fetches images from the web"
-	@echo "make browser  install a browser for the tests of the report page, where there is none"
+	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour"
+	@echo "make growth  measure how time and memory grow with the number of pairs; a few minutes"
+	@echo "make audit  check the pinned packages for known vulnerabilities (needs a network)"
+	@echo "make cluster  install the Snakemake plugins for SLURM and Kubernetes (docs/cluster.md)"
+	@echo "make test-slurm  run the smoke study on a one-node SLURM that is started for the test; Debian, as root"
+	@echo "make img2dataset  install the command that downloads images from lists of addresses"
+	@echo "make browser  install a browser for the tests of the report page, if there is none"
 	@echo "make picture  take the README's pictures of the report of the default study"
-	@echo "make lock   pin the requirements anew"
+	@echo "make lock   update the pinned requirements"
 
 # The package itself is installed without its dependencies: the pinned files name them all.
 $(VENV)/study-installed: envs/requirements.txt pyproject.toml
@@ -65,7 +65,7 @@ img2dataset: $(VENV)/img2dataset/installed
 paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile config/paper-check.yaml
 
-# What a study would cost: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
+# Estimated cost of a study: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
 estimate: $(VENV)/study-installed
 	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) $(addprefix --profile ,$(PROFILE)) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
 
@@ -84,7 +84,7 @@ lint: $(VENV)/test-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests of the report page drive a browser: any Chromium or Chrome that is there, else Debian's.
+# The tests of the report page need a browser: an installed Chromium or Chrome, otherwise Debian's.
 browser:
 	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \
@@ -94,14 +94,14 @@ browser:
 picture: $(VENV)/test-installed browser
 	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures
 
-# A file of tests stays on one worker: its studies are run once.
+# Tests of one file stay on one worker, so that its studies run once.
 test: lint $(VENV)/img2dataset/installed browser
 	$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
 
 verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify
 
-# No service of the packages is started: the test starts the daemons itself and stops them.
+# No system service is started: the test starts and stops the daemons itself.
 test-slurm: $(VENV)/cluster-installed
 	@( for name in setpriv munged slurmctld slurmd sbatch srun squeue; do command -v $$name || exit 1; done ) >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge util-linux; } || \
@@ -128,12 +128,12 @@ $(VENV)/audit/installed: envs/audit.txt
 	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/audit.txt
 	touch $@
 
-# The list of known faults is on the web. --strict: a package that could not be looked up is a failure, no pass.
+# The vulnerability database is on the web. --strict: a package that could not be looked up counts as a failure.
 audit: $(VENV)/audit/installed
 	@for file in requirements requirements-dev cluster clip-benchmark img2dataset bench audit; do \
 	  echo "envs/$$file.txt"; \
 	  $(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement envs/$$file.txt || { \
-	    echo "make audit: envs/$$file.txt has known faults (listed above), or not every package could be looked up (no network)"; \
+	    echo "make audit: envs/$$file.txt has known vulnerabilities (listed above), or not every package could be looked up (no network)"; \
 	    exit 1; }; \
 	done
 
