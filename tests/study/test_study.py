@@ -229,6 +229,10 @@ def test_what_photographs_are_read_from_and_checked_against(paper):
     assert datasets.whole_size("yfcc") == {"expected": None, "allow_short": False}
 
 
+def test_published_models_are_shown_beside_studies_on_their_shifts(icons, paper):
+    assert paper.on_published_shifts and not icons.on_published_shifts
+
+
 def test_which_classes_a_test_set_covers(paper):
     coverage = paper.datasets.class_coverage
     assert coverage["imagenet_val"] == {"classes": "all", "covered": ""}
@@ -261,7 +265,7 @@ def test_the_record_of_a_study_has_its_small_files(icons, paper):
 
 def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
-                      "compare_images", "import_pretrained"}  # fmt: skip
+                      "compare_images", "import_pretrained", "measure_published"}  # fmt: skip
     names = [stage.name for stage in STAGES]
     assert icons.stages == [name for name in names if name not in of_photographs | {"measure_several"}]
     assert paper.stages == [name for name in names if name not in {"build_records", "build_images", "measure_several"}]
