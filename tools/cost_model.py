@@ -1,7 +1,7 @@
 """What a study will cost in time, memory, disk and GPU hours, computed from its plan before anyone spends them.
 
-Stands alone because it is arithmetic on a plan and a table of rates: nothing is run, and a rate that was not measured
-is marked as published or assumed. docs/scaling.md shows its output and how far it is off where a study was measured.
+It is arithmetic on a plan and a table of rates: nothing is run, and a rate that was not measured is marked as published
+or assumed. docs/scaling.md shows its output, compared with a study that was measured.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FLOAT_BYTES = 4
 
 
 class CostError(ValueError):
-    """A cost that cannot be computed; the message says what is missing."""
+    """A cost that cannot be computed; the message names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -433,15 +433,15 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         disk["train_run"] += FLOAT_BYTES * (size.parameters if run.has_text_tower else size.image_parameters)
     for run in evaluated:
         size = study.models[run.model]
-        places = {head.fitted_on for head in study.heads[run.run] if head.head in FITTED_HEADS}
-        fitting = run.train_images * len(places)
+        fitted_on = {head.fitted_on for head in study.heads[run.run] if head.head in FITTED_HEADS}
+        fitting = run.train_images * len(fitted_on)
         prompts = study.classes * study.prompts * (size.text_flops if run.has_text_tower else 0.0)
         flops = (tests + fitting) * size.image_flops + prompts
         on_cpu = _hours(flops / measured.image_flops, rates["images_embedded"])
         jobs["embed_test_sets"].append(job(flops, on_cpu, tests + fitting))
         disk["embed_test_sets"] += FLOAT_BYTES * size.embed_dim * (tests + fitting)
         probes = sum(head.head == "linear_probe" for head in study.heads[run.run])
-        if places:
+        if fitted_on:
             products = probes * run.train_images * size.embed_dim * study.classes
             hours = _hours(products, rates["probe_products"])
             # A probe's steps are matrix products: 100 passes of both directions for each penalty, on a GPU.

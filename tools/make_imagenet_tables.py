@@ -1,7 +1,6 @@
 """ImageNet's class tables, made from published ones: ``python -m tools.make_imagenet_tables`` writes them.
 
-Stands alone, outside the study, because the tables are made once and committed (`resources/imagenet`); this is the code
-that repeats it. Names come from open_clip, lemmas and the classes of ImageNet-R and ImageNet-A from timm, ObjectNet's
+The tables are made once and committed (`resources/imagenet`); this command makes them again. Names come from open_clip, lemmas and the classes of ImageNet-R and ImageNet-A from timm, ObjectNet's
 classes from the ImageNet testbed.
 """
 
@@ -78,7 +77,7 @@ def objectnet_rows(folder: Path, wnids: Sequence[str]) -> list[dict[str, str]]:
         wnids: of ImageNet's classes, by index.
 
     Raises:
-        TableError: a label stands for no class, or for two (``crane`` is the name of two ids).
+        TableError: a label names no class, or two (``crane`` is the name of two ids).
     """
     folders, labels, index_to_label = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))

@@ -77,7 +77,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     for row in rows:
         cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in row]
         if not all(cell.strip() for cell in cells):
-            raise ValueError(f"a cell of the row {cells} is empty: say what stands there")
+            raise ValueError(f"a cell of the row {cells} is empty: write what belongs there")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

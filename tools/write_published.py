@@ -41,7 +41,7 @@ POOLS = ("CommonPool", "DataComp")
 
 
 def fill(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return the page with its tables made anew.
+    """Return the page with its tables up to date.
 
     Raises:
         KeyError: for a name that is not in `PARTS`.

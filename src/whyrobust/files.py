@@ -43,7 +43,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes the place of ``path`` when the block ends without an error.
+    """Yield a temporary folder beside ``path``; it replaces ``path`` when the block ends without an error.
 
     So a folder is whole or not there, also where a process that lost its parent still writes what another one writes
     too: each has its own temporary folder, and the last to end leaves all of its files.
@@ -54,7 +54,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         while True:
-            # What is there is moved away and not removed in place: nobody sees half of it.
+            # An existing folder is moved away, not removed file by file: nobody sees half of it.
             with suppress(FileNotFoundError):
                 old = final.rename(final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part"))
                 shutil.rmtree(old, ignore_errors=True)
@@ -83,7 +83,7 @@ def write_table(path: Path | str, table: pd.DataFrame | pa.Table, schema: pa.Sch
     """Write a table as CSV or as Parquet (zstd), whole or not at all.
 
     Args:
-        path: its ending says which: ``.csv`` or ``.parquet``.
+        path: its suffix decides the format: ``.csv`` or ``.parquet``.
         table: a DataFrame, without its index, or an Arrow table (Parquet only).
         schema: of the Parquet file, where it does not follow from the values of a DataFrame.
 

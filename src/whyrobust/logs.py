@@ -57,10 +57,10 @@ def start_log(path: Path | str, go_on: bool = False) -> logging.Logger:
 
     Args:
         path: of the log.
-        go_on: write at its end, for a process that another one of the job started; otherwise it begins anew.
+        go_on: write at its end, for a process that another one of the job started; otherwise it is started afresh.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # Libraries are told not to report home; child processes inherit it.
+    # Turn off telemetry of libraries; child processes inherit it.
     os.environ.update(NO_TELEMETRY)
     logger = logging.getLogger("whyrobust")
     logger.setLevel(logging.INFO)

@@ -60,7 +60,7 @@ def test_any_cuts_end_in_the_whole_file(server, tmp_path, cuts, tag):  # noqa: F
         ((200, {}, b"<!DOCTYPE html><p>Please accept our terms", None), "no .zip file"),
         ((200, {"Content-Type": "application/zip"}, b"  <HTML>log in</HTML>", None), "no .zip file"),
         ((200, {}, b"", None), "no .zip file"),
-        ((200, {"Content-Encoding": "gzip"}, ZIP, None), "packs the file anew"),
+        ((200, {"Content-Encoding": "gzip"}, ZIP, None), "compresses the file"),
         ((200, {"Content-Length": None}, ZIP, None), "does not say how long"),
         ((200, {"Content-Length": None}, ZIP, 100), "does not say how long"),
         ((204, {}, b"", None), "204"),

@@ -1,5 +1,5 @@
-# Between Snakemake and the study: what rules ask for by the wildcards of a job. What is known of a study stands in
-# `whyrobust.study.study`, free of Snakemake.
+# Adapters between Snakemake and the study: they answer what rules need by the wildcards of a job. Everything about the
+# study itself is in `whyrobust.study.study`, independent of Snakemake.
 
 import os
 from functools import cache
@@ -91,7 +91,7 @@ def by_source(key, sources=DATASETS.sources):
 
 
 def memory_of(base_mb, times):
-    """Return a memory in MB: a base and so many times the size of the inputs, or of their share in a slice of texts."""
+    """Return a memory function in MB: `base_mb` plus `times` the size of the inputs, divided by the slices of a source's texts."""
 
     def memory_mb(wildcards, input):
         name = getattr(wildcards, "text_slice", None)
@@ -127,7 +127,7 @@ def stop_where_downloads_are_missing():
 
 
 def show_summary():
-    """Print the causes and the way to the report, where they are there."""
+    """Print the causes and the path of the report, if they exist."""
     summary, page = Path(RESULTS, "summary.txt"), Path(RESULTS, "report.html")
     if summary.exists() and page.exists():
         logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")

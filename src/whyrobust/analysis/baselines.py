@@ -119,7 +119,7 @@ def fit_baseline(x: ArrayLike, y: ArrayLike, scale: str) -> Baseline:
     section 3): with one in-distribution test set, models trained on another distribution look robust because this test
     set is not theirs; with a test set for each training distribution, and standard models from all of them, much of
     that robustness goes away. For several test sets, choose standard models from several sources: models of one source
-    lie close to one line in x, and then the slopes cannot be told apart, however many models there are.
+    lie close to one line in x, and then the slopes cannot be distinguished, however many models there are.
 
     Args:
         x: in-distribution accuracies of the standard models, fractions, [models, test_sets].

@@ -21,7 +21,7 @@ _BLOCK_NUMBERS = 4_000_000
 
 
 def seed_of(seed: int, *names: str) -> np.random.SeedSequence:
-    """Return the seed of one draw, made of the study's seed and of names that say what is drawn.
+    """Return the seed of one draw, made from the study's seed and names of what is drawn.
 
     Different names give independent streams and the same names the same stream, whatever else is drawn and in which
     order: adding a shift to a study changes no draw of the others.

@@ -35,7 +35,7 @@ from whyrobust.analysis.scales import POINTS_PER_UNIT, from_scale, to_scale
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What `measure_shift` must be told of each model; further columns are carried to its table unchanged.
+#: Columns that `measure_shift` needs for each model; further columns are carried to its table unchanged.
 MODEL_COLUMNS = (
     "run",
     "head",
@@ -159,7 +159,7 @@ def effective_robustness_draws(
 ) -> FloatArray:
     """Draw every model's effective robustness, with the baseline's own uncertainty.
 
-    In each draw the standard models are resampled with replacement, the baseline is fitted anew to that draw's
+    In each draw the standard models are resampled with replacement, the baseline is refitted to that draw's
     accuracies, and each model's distance to it is taken. So a draw holds three uncertainties together: the test images
     of the model, those of the standard models, and which standard models there happen to be.
 
@@ -212,7 +212,7 @@ def measure_shift(
 
     Returns:
         The tables and the measurement. ``extrapolated`` marks models outside the span of the standard models (all of
-        them where there is no line); ``note`` says in words what is unusual about a row.
+        them where there is no line); ``note`` describes what is unusual about a row.
 
     Raises:
         ValueError: for missing columns, or draws that do not fit the models.

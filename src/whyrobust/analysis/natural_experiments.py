@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EQUAL_SIZE = 2.0
 EQUAL_SAMPLES = 1.1
 COMPARABLE_SAMPLES = 3.0
-# One data set at two sizes: the larger has at least so many times the images of the smaller.
+# One data set at two sizes: the larger has at least this many times the images of the smaller.
 SIZE_STEP = 1.5
 # In effects per doubling or per step, and in lists, models are named in this order of what they learned from.
 SUPERVISION_ORDER = (

@@ -73,7 +73,7 @@ def describe_models(models: pd.DataFrame, pretraining: pd.DataFrame) -> pd.DataF
     """Give every model the fields of the row that fits it, and the derived fields.
 
     A row fits a model of its collection and key whose name (for timm: what stands before the dot) matches one of the
-    row's patterns. ``*`` stands for the models that no other row of the key fits.
+    row's patterns. ``*`` matches the models that no other row of the key matches.
 
     Args:
         models: as `whyrobust.analysis.published_tables.read_published` gives them.

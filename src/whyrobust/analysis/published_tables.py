@@ -335,7 +335,7 @@ def _accuracies(rows: pd.DataFrame, models: pd.DataFrame, names: pd.DataFrame) -
 
     own = rows.merge(models[["collection", "model"]], on=["collection", "model"])
     own["table"], own["order"] = own["collection"], 0
-    # The same model's row of another table stands behind its own. Other runs of the weights do not.
+    # A row of the same model in another table fills gaps of its own row. Rows of other runs of the weights do not.
     tables = {name: order for order, name in enumerate(COLLECTIONS)}
     elsewhere = names[names["collection"] != names["same_as_collection"]]
     other = rows.merge(elsewhere, on=["collection", "model"])

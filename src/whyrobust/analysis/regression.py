@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HEADS_WITH_TEXT = frozenset({"zero_shot"})
 
-#: What `regress_causes` must be told of each run and head on each shift.
+#: Columns that `regress_causes` needs for each run and head on each shift.
 POINT_COLUMNS = (
     "run",
     "seed",
@@ -117,7 +117,7 @@ def regress_causes(points: pd.DataFrame, scale: str = "logit", confidence: float
     Identifiability. A term that does not vary, or that is an exact linear combination of others, has no estimate and a
     note that names these others; the remaining estimates do not depend on it. In a study whose caption runs are all
     contrastive and evaluated with a text head, language_at_training, language_at_test and contrastive_loss are (nearly)
-    the same column: ``vif``, the variance inflation factor, says how much larger the variance of a term is than if it
+    the same column: ``vif``, the variance inflation factor, is how much larger the variance of a term is than if it
     were uncorrelated with the others, ``condition_number`` (ratio of the largest to the smallest singular value of the
     centred columns at unit length) says it of the whole design.
 
@@ -131,7 +131,7 @@ def regress_causes(points: pd.DataFrame, scale: str = "logit", confidence: float
         One row for each shift and term. ``coefficient, low, high`` are in units of the scale (logits), ``points,
         low_points, high_points`` in percentage points: what the coefficient adds to a standard model of mean accuracy,
         100 * (accuracy at (m + coefficient) - accuracy at m), with m the mean of the standard models' accuracies under
-        shift on the scale. ``rows`` were fitted, of ``seeds`` seeds; ``note`` says what is missing or left out
+        shift on the scale. ``rows`` were fitted, of ``seeds`` seeds; ``note`` describes what is missing or left out
         (accuracies of 0 and 1, which have no finite logit) and why.
 
     Raises:

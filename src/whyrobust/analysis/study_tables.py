@@ -116,7 +116,7 @@ def measure_study_on_several(
 
     Returns:
         ``effective_robustness_several.csv``: one row for each evaluated run and shift. Where there is no baseline,
-        ``note`` says why.
+        ``note`` gives the reason.
     """
     import pandas as pd
 

@@ -31,7 +31,7 @@ LOCATION_SCHEMA = pa.schema(
         pa.field("length", pa.int64(), nullable=False),
     ]
 )
-"""One row per photograph; a ``length`` of -1 stands for the whole file."""
+"""One row per photograph; a ``length`` of -1 means the whole file."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 

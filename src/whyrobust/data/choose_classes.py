@@ -78,7 +78,7 @@ def choose_icon_classes(
     build = partial(build_icon_records, archive, sets, held_out_share=held_out_share, seed=seed)
     found, _ = build(nouns)
     classes = choose_classes({part: records for part, (records, _) in found.items()}, nouns, MINIMUM_DRAWINGS)
-    # Images are counted anew: with fewer classes, other icons have one label only.
+    # Images are counted again: with fewer classes, other icons have one label only.
     chosen, _ = build(classes, other_nouns(nouns, classes))
     for part in ICON_PARTS:
         images = chosen[part][0]["label"].value_counts()

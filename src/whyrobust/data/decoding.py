@@ -20,7 +20,7 @@ PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "
 
 
 class PhotographError(ValueError):
-    """A picture that cannot be decoded; the message says why."""
+    """A picture that cannot be decoded; the message gives the reason."""
 
 
 @cache
@@ -74,7 +74,7 @@ def read_picture(file: str, offset: int, length: int, border: int) -> Image.Imag
     """Read and decode one located picture.
 
     Raises:
-        PhotographError: it does not decode any more; the message says which it is.
+        PhotographError: it can no longer be decoded; the message names it.
         LocationError: its file has gone or was changed.
     """
     try:

@@ -169,8 +169,8 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
         expected_bytes: size, where it is known.
 
     Raises:
-        DownloadError: the address is of no use; the message says why. `_TransientError`, a kind of it, where another
-            attempt may do.
+        DownloadError: the address cannot be used; the message gives the reason. Its subclass `_TransientError` if
+            another attempt may succeed.
     """
     have, resume = _start_of(address, part)
     try:
@@ -198,7 +198,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
                 raise DownloadError("a web page came instead of the file: a login or a portal stands before it")
             encoding = response.headers.get("Content-Encoding", "identity").lower()
             if encoding not in ("", "identity"):
-                raise DownloadError(f"the server packs the file anew ({encoding}), although it was asked not to")
+                raise DownloadError(f"the server compresses the file ({encoding}), although it was asked not to")
             if code == 200:
                 have = 0
             elif response.headers.get("Content-Range", f"bytes {have}-").partition("-")[0] != f"bytes {have}":
@@ -288,7 +288,9 @@ def _fetch(source: PinnedSource, address: str, part: Path) -> None:
         _forget(part)
         if resumed:
             # The partial file of an earlier attempt may be at fault.
-            raise _TransientError(f"{error}; it was taken up, so it is fetched anew") from error
+            raise _TransientError(
+                f"{error}; the download was resumed, so it starts again from the beginning"
+            ) from error
         raise
 
 
@@ -318,7 +320,7 @@ def download(
         source: what to fetch.
         destination: final path.
         attempts: how often in a row each address is tried without a new byte, while the failure may pass.
-        sleep: waits so many seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         DownloadError: there is no address, or all failed; the message has the reason for each.
@@ -331,8 +333,8 @@ def download(
     destination.parent.mkdir(parents=True, exist_ok=True)
     # Each address has its own partial file, so that trying another one loses nothing of the first.
     parts = {
-        address: destination.with_name(f"{destination.name}{f'.{place}' if place > 1 else ''}.part")
-        for place, address in enumerate(source.addresses, start=1)
+        address: destination.with_name(f"{destination.name}{f'.{number}' if number > 1 else ''}.part")
+        for number, address in enumerate(source.addresses, start=1)
     }
     reasons = []
     for address, part in parts.items():

@@ -96,7 +96,7 @@ def read_sets(path: Path | str) -> pd.DataFrame:
 def choose_held_out_teams(
     sets: pd.DataFrame, collections: Mapping[str, Any], shares: tuple[float, float] = HELD_OUT_TEAMS_SHARE
 ) -> set[str]:
-    """Choose the teams whose 24-pixel interface sets are held out as part v2, without looking at any result.
+    """Choose the teams whose 24-pixel interface sets are held out as part v2, independently of any result.
 
     Teams that draw no other used set are taken in the order of the sha256 of their names. A team is held out
     if its sets and those held out before have at most the larger share of all the icons of the category,

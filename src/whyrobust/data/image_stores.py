@@ -41,13 +41,13 @@ def holds_photographs(paths: Sequence[Path | str]) -> bool:
 
 
 def read_images(
-    paths: Sequence[Path | str], uids: Sequence[str], how: Preprocessing, workers: int = 1
+    paths: Sequence[Path | str], uids: Sequence[str], preprocessing: Preprocessing, workers: int = 1
 ) -> Iterator[Pixels]:
     """Yield the images of ``uids`` in that order, uint8 ``[side, side, 3]``, from stores of either kind.
 
-    Photographs are preprocessed to ``how.size``; drawings keep the side that they were drawn at.
+    Photographs are preprocessed to ``preprocessing.size``; drawings keep the size that they were drawn at.
     """
     if holds_photographs(paths):
-        yield from read_photographs(open_locations(paths, uids), how, workers)
+        yield from read_photographs(open_locations(paths, uids), preprocessing, workers)
     else:
         yield from read_pixels(paths, uids)

@@ -102,7 +102,7 @@ def fetch_pairs(
         "--retries", "3", "--timeout", "20", "--incremental_mode", "incremental",
         "--enable_wandb", "False", "--compute_hash", "sha256",
     ]  # fmt: skip
-    # Libraries of img2dataset would look for updates of themselves on the web.
+    # Libraries of img2dataset would check the web for updates of themselves.
     quiet = {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
     done = subprocess.run(call, env=os.environ | quiet, capture_output=True, text=True, check=False)
     if done.returncode != 0:

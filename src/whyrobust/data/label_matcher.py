@@ -31,7 +31,7 @@ CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 LabelPolicy = Literal["single", "first"]
 
 SharedNames = Literal["error", "ambiguous"]
-"""What a phrase is that two classes share: an error in the table, or a name that tells neither of them."""
+"""How a phrase that two classes share is treated: as an error in the table, or as a name that gives no label."""
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _APOSTROPHES = "'\u2018\u2019\u02bc"
@@ -141,7 +141,7 @@ def read_classes(path: Path | str, shared: SharedNames = "error") -> pd.DataFram
 
 @dataclass(frozen=True)
 class _Target:
-    """What a phrase stands for: no name for a phrase that names no class, several for one that classes share."""
+    """The classes that a phrase names: none for a phrase that names no class, several for one that classes share."""
 
     names: tuple[str, ...]
     is_class: bool
@@ -159,14 +159,14 @@ class LabelMatcher:
 
     Args:
         classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``. Where it has a column ``name``,
-            that is what the class is called in text, and ``class`` an identifier that is not looked for.
+            that is what the class is called in text, and ``class`` an identifier that is not searched for.
         others: table with the same columns of things that are no classes here. They are found the same way but
             never returned; a text that also names one of them is not about one class alone.
-        shared: ``error``: no phrase may stand for two classes. ``ambiguous``: such a phrase names both, so that a text
+        shared: ``error``: no phrase may name two classes. ``ambiguous``: such a phrase names both, so that a text
             with it is about neither alone (ImageNet's "crane" is a bird and a machine).
 
     Raises:
-        ValueError: a class is listed twice or is empty, or one phrase stands for two classes.
+        ValueError: a class is listed twice or is empty, or one phrase names two classes.
     """
 
     def __init__(
@@ -243,13 +243,13 @@ class LabelMatcher:
                     self._targets[form] = _Target(both, is_class=True, written=False)
 
     def phrases(self) -> dict[str, tuple[str, ...]]:
-        """Return every phrase that is looked for, plurals too, and the classes that it names; none where it is none."""
+        """Return every phrase that is searched for, with the classes that it names (none for other nouns)."""
         return {" ".join(key): target.names if target.is_class else () for key, target in self._targets.items()}
 
     def _find(self, text: str) -> tuple[list[str], bool, bool]:
         """Return the distinct classes found, in order, and whether something else was found too.
 
-        The last value tells whether the first phrase found is one that several classes share.
+        The last value is whether the first phrase found is one that several classes share.
         """
         words = split_words(text)
         found: list[str] = []
@@ -275,7 +275,7 @@ class LabelMatcher:
     def _columns(self) -> tuple[PhraseFinder, Integers, Integers, NDArray[np.bool_]]:
         """Return a finder of the phrases and, of each, the first and last class, and whether it is another thing.
 
-        A phrase that classes share stands for the first and the last of them: two that differ are no class alone.
+        A phrase that classes share counts as the first and the last of them: two that differ are no class alone.
         """
         if self._of_columns is None:
             number_of = {name: number for number, name in enumerate(self.classes)}

@@ -65,12 +65,12 @@ def check_photographs(
 
     decodes = np.zeros(len(locations), dtype=np.bool_)
     reasons: list[tuple[int, str]] = []
-    row, places = 0, _places(locations, border)
+    row, files = 0, _file_locations(locations, border)
     with (
         tqdm(total=len(locations), desc="decoding", unit="image") as progress,
         write_fingerprints(fingerprints) as keep,
     ):
-        for results in map_isolated(_check, places, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES):
+        for results in map_isolated(_check, files, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES):
             thumbnails = []
             for result in results:
                 found, reason = (None, result.reason) if isinstance(result, Death) else result
@@ -87,12 +87,12 @@ def check_photographs(
     return decodes, failures
 
 
-def _places(locations: pa.Table, border: int) -> Iterator[tuple[str, int, int, int]]:
+def _file_locations(locations: pa.Table, border: int) -> Iterator[tuple[str, int, int, int]]:
     """Yield (file, offset, length, border) of each location, with memory for one batch."""
     for start in range(0, len(locations), PHOTOGRAPHS_PER_TASK):
         part = locations.slice(start, PHOTOGRAPHS_PER_TASK)
-        for place in zip(*(part[name].to_pylist() for name in ("file", "offset", "length")), strict=True):
-            yield (*place, border)
+        for location in zip(*(part[name].to_pylist() for name in ("file", "offset", "length")), strict=True):
+            yield (*location, border)
 
 
 def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
@@ -158,8 +158,9 @@ class PhotoStore:
         for batch in self.table.select(["file", "offset", "length"]).to_batches():
             here = np.flatnonzero((rows >= start) & (rows < start + len(batch)))
             part = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
-            for at, place in zip(here, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True):
-                found[at] = place
+            taken = zip(*(column.to_pylist() for column in part.columns), strict=True)
+            for row, location in zip(here, taken, strict=True):
+                found[row] = location
             start += len(batch)
         return found
 
@@ -183,16 +184,18 @@ def open_locations(paths: Sequence[Path | str], uids: Sequence[str]) -> list[tup
     return located
 
 
-def read_photographs(places: Sequence[tuple[str, int, int, int]], how: Preprocessing, workers: int) -> Iterator[Pixels]:
-    """Yield each picture as uint8 ``[size, size, 3]``, decoded by threads: Pillow lets others run meanwhile."""
+def read_photographs(
+    locations: Sequence[tuple[str, int, int, int]], preprocessing: Preprocessing, workers: int
+) -> Iterator[Pixels]:
+    """Yield each picture as uint8 ``[size, size, 3]``, decoded by threads (Pillow releases the GIL)."""
 
-    def read(place: tuple[str, int, int, int]) -> Pixels:
-        return preprocess(read_picture(*place), how)
+    def read(location: tuple[str, int, int, int]) -> Pixels:
+        return preprocess(read_picture(*location), preprocessing)
 
     if workers == 1:
-        yield from map(read, places)
+        yield from map(read, locations)
         return
     with ThreadPoolExecutor(workers) as executor:
-        # In slices, so that what is decoded ahead stays bounded.
-        for start in range(0, len(places), 64 * workers):
-            yield from executor.map(read, places[start : start + 64 * workers])
+        # In parts, to limit how many pictures are decoded ahead.
+        for start in range(0, len(locations), 64 * workers):
+            yield from executor.map(read, locations[start : start + 64 * workers])

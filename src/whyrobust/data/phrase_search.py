@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from whyrobust.data.text_columns import Bytes, Integers, replace_texts, text_buffers
 
-#: Texts at a time: their bytes and what is made of them stay in the processor's cache.
+#: Texts at a time: few enough that they and what is computed from them stay in the CPU cache.
 TEXTS_AT_A_TIME = 16_384
 
 #: Bytes after the end of a text, so that eight can be read from where any word begins.
 _BEYOND = 8
 
-#: A table of known words' hashes has 2 to this power of places: 128 kB, so that it stays in the cache.
+#: A table of known words' hashes has 2 to this power of entries: 128 kB, so that it stays in the cache.
 _HASH_BITS = 17
 
 #: By number of bytes: a mask of as many first bytes of eight, read as one number of which the first byte is the lowest.
@@ -106,9 +106,9 @@ class PhraseFinder:
             inside = following < end_of_text
             word = ids[np.where(inside, following, 0)]
             step = state * len(self._words) + word
-            place = np.minimum(np.searchsorted(self._steps, step), len(self._steps) - 1)
-            goes_on = inside & (word >= 0) & (self._steps[place] == step)
-            waiting, end_of_text, state = waiting[goes_on], end_of_text[goes_on], self._targets[place[goes_on]]
+            index = np.minimum(np.searchsorted(self._steps, step), len(self._steps) - 1)
+            goes_on = inside & (word >= 0) & (self._steps[index] == step)
+            waiting, end_of_text, state = waiting[goes_on], end_of_text[goes_on], self._targets[index[goes_on]]
             depth += 1
             ended = self._end[state] >= 0
             phrase[waiting[ended]] = self._end[state[ended]]
@@ -125,11 +125,11 @@ class PhraseFinder:
 class WordTable:
     """Known words, looked up among all words of a text.
 
-    Most words of a text are not known. A filter tells nearly all of these by a hash of their first eight bytes, without
-    their being copied; what it lets through is looked up exactly.
+    Most words of a text are not known. A filter rejects nearly all of these by a hash of their first eight bytes,
+    without copying them; the words that pass it are looked up exactly.
 
     Args:
-        words: each once; their numbers are their places.
+        words: each once; their numbers are their indices.
     """
 
     def __init__(self, words: Sequence[bytes]) -> None:
@@ -144,22 +144,24 @@ class WordTable:
         return len(self._words)
 
     def look_up(self, text: Bytes, begins: Integers, ends: Integers) -> tuple[Integers, Integers]:
-        """Return the places among the given words of those that are known, and their numbers.
+        """Return the indices of those of the given words that are known, and their numbers.
 
         Args:
             text: bytes, with `_BEYOND` more at the end.
             begins: where each word begins in it.
             ends: where it ends.
         """
-        places = np.flatnonzero(self._may_be_known.take(_hash_words(text, begins, ends)))
-        lengths = ends[places] - begins[places]
-        offsets = np.zeros(len(places) + 1, dtype=np.int32)
+        candidates = np.flatnonzero(self._may_be_known.take(_hash_words(text, begins, ends)))
+        lengths = ends[candidates] - begins[candidates]
+        offsets = np.zeros(len(candidates) + 1, dtype=np.int32)
         np.cumsum(lengths, out=offsets[1:])
-        letters = text[np.repeat(begins[places] - offsets[:-1], lengths) + np.arange(offsets[-1])]
-        words = pa.Array.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
+        letters = text[np.repeat(begins[candidates] - offsets[:-1], lengths) + np.arange(offsets[-1])]
+        words = pa.Array.from_buffers(
+            pa.binary(), len(candidates), [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
+        )
         numbers = pc.fill_null(pc.index_in(words, value_set=self._words), -1).to_numpy(zero_copy_only=False)
         known = numbers >= 0
-        return places[known], numbers[known].astype(np.int64)
+        return candidates[known], numbers[known].astype(np.int64)
 
 
 def _hash_words(text: Bytes, begins: Integers, ends: Integers) -> Integers:
@@ -208,7 +210,7 @@ def _split_texts(texts: pa.Array) -> tuple[Bytes, Integers, Integers, Integers]:
 def _respell_beyond_ascii(texts: pa.Array, space_words: Callable[[str], str]) -> pa.Array:
     """Return texts with what is beyond ASCII put as its words, which are then split like any others.
 
-    What stands between spaces is respelt by itself, each spelling once.
+    Each text between spaces is normalised on its own, each spelling once.
     """
     beyond = pc.invert(pc.string_is_ascii(texts))
     if not pc.any(beyond).as_py():
@@ -225,7 +227,7 @@ def _first_of_overlapping(starts: Integers, ends: Integers) -> NDArray[np.bool_]
     """Return which spans are left where each, in order, is taken unless it overlaps with one taken before."""
     kept = np.ones(len(starts), dtype=np.bool_)
     furthest = np.maximum.accumulate(ends)
-    # What begins where all before have ended is taken; few do not, and of these one after the other is looked at.
+    # A phrase that begins where all earlier ones have ended is kept; the few others are decided one by one.
     overlapping = np.flatnonzero(starts[1:] < furthest[:-1]) + 1
     before, taken_to = -1, -1
     for here, start, end in zip(

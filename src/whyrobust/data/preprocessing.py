@@ -71,26 +71,26 @@ def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
     raise ValueError(f"normalisation '{normalisation}' is not known: use white_page or clip")
 
 
-def preprocess(image: Image.Image, how: Preprocessing) -> Pixels:
+def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does.
 
     Of a picture more than `MAXIMUM_ASPECT` times as long as wide only the middle is resized: the rest is cut off after.
     """
     from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-    interpolation = InterpolationMode(how.interpolation)
-    if how.resize_mode == "squash":
-        return np.array(Resize((how.size, how.size), interpolation)(image))
+    size, interpolation = preprocessing.size, InterpolationMode(preprocessing.interpolation)
+    if preprocessing.resize_mode == "squash":
+        return np.array(Resize((size, size), interpolation)(image))
     longest = MAXIMUM_ASPECT * min(image.size)
     if max(image.size) > longest:
         width, height = (min(side, longest) for side in image.size)
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
-    return np.array(CenterCrop(how.size)(Resize(how.size, interpolation)(image)))
+    return np.array(CenterCrop(size)(Resize(size, interpolation)(image)))
 
 
 def training_crop(
-    image: Image.Image, how: Preprocessing, min_area: float, flip: bool, generator: np.random.Generator
+    image: Image.Image, preprocessing: Preprocessing, min_area: float, flip: bool, generator: np.random.Generator
 ) -> Pixels:
     """Cut a random box out of a picture, bring it to size, and mirror half of the pictures.
 
@@ -104,6 +104,7 @@ def training_crop(
     aspect = float(np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3))))
     width, height = min(image.width, (area * aspect) ** 0.5), min(image.height, (area / aspect) ** 0.5)
     left, top = generator.random() * (image.width - width), generator.random() * (image.height - height)
-    crop = image.resize((how.size, how.size), how.resampling, box=(left, top, left + width, top + height))
+    size, box = (preprocessing.size, preprocessing.size), (left, top, left + width, top + height)
+    crop = image.resize(size, preprocessing.resampling, box=box)
     pixels = np.array(crop)
     return pixels[:, ::-1] if flip and generator.random() < 0.5 else pixels

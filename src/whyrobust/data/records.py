@@ -59,7 +59,7 @@ def check_uids(uids: Iterable[object], what: str) -> None:
 
 
 class MissingUidError(ValueError):
-    """Uids that a table lacks; the message says which table and names some of them."""
+    """Uids that a table lacks; the message names the table and some of them."""
 
 
 def rows_of_uids(table_uids: Uids, wanted: Uids) -> NDArray[np.int64]:
@@ -163,7 +163,7 @@ def uid_column(uids: Uids) -> pa.ChunkedArray:
 def _stretches(column: pa.ChunkedArray, hashed: int) -> Iterator[tuple[int, pa.ChunkedArray]]:
     """Yield (first row, rows) of a column that is looked up among ``hashed`` uids.
 
-    Arrow hashes those uids anew for each stretch, so that at least as many rows are looked up at a time: hashing then
+    Arrow hashes those uids again for each stretch, so that at least as many rows are looked up at a time: hashing then
     takes less time than the look-ups, and a stretch's result less memory than the hash table.
     """
     count = max(1, len(column) // max(hashed, MINIMUM_ROWS_LOOKED_UP))

@@ -22,7 +22,7 @@ MAXIMUM_NESTING = 64
 
 
 class DrawingError(ValueError):
-    """A drawing that cannot be turned into an image; the message says why."""
+    """A drawing that cannot be turned into an image; the message gives the reason."""
 
 
 def _check_drawing(svg: str) -> None:

@@ -41,7 +41,7 @@ class IsolationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Death:
-    """Takes the place of a result: the worker died processing this input, for this reason."""
+    """Returned instead of a result: the worker died while it processed this input, for this reason."""
 
     reason: str
 

@@ -77,7 +77,7 @@ class ScoredSet:
     Attributes:
         labels: position in ``answers`` of the correct answer of each image.
         answers: what may be predicted: each is one class, or several of which any is correct (ObjectNet's classes map
-            to one or more ImageNet ids). None where every class may be predicted and stands for itself.
+            to one or more ImageNet ids). None if every class may be predicted and is its own answer.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The report page of a study: a single self-contained HTML file, responsive, with light and dark themes.
 
 It measures nothing: every number on the page is also in a table. Each section has a template and a module in `sections`
-of the same name; what a study lacks is said where it would stand.
+of the same name; what a study lacks is noted where it would be shown.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Panel:
 
     Attributes:
         title: heading.
-        spec: Vega-Lite spec as JSON that may stand in a script element.
+        spec: Vega-Lite spec as JSON that is safe inside a script element.
         svg: drawing for readers without scripts and for print, or nothing where a table says the same.
         description: what it shows, in words.
         notes: what to know about single points.
@@ -38,7 +38,7 @@ class Explorer:
     """Panels that the reader steers together: what points are coloured and filtered by, and what is hidden at first.
 
     ``lines`` are baselines to choose from, with their names; an explorer that has them finds a point by its name.
-    ``noun`` says what the points are.
+    ``noun`` names the points.
     """
 
     name: str
@@ -70,7 +70,7 @@ def attempt(name: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatev
 
 
 def embed_json(value: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
-    """Return JSON that may stand inside a script element, whatever names it holds; NaN is an error, as in JSON."""
+    """Return JSON that is safe inside a script element, whatever names it contains; NaN is an error, as in JSON."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

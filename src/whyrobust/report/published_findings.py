@@ -188,7 +188,7 @@ def headline(effects: pd.DataFrame, models: int) -> str:
 
 
 def name_side(value: str) -> str:
-    """Return one side of a comparison in words that stand in a sentence."""
+    """Return one side of a comparison in words that fit into a sentence."""
     return _IN_WORDS.get(value, value)
 
 
@@ -262,7 +262,7 @@ def _cell(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _sentence(table: pd.DataFrame, control: str, treatment: str, basis: str) -> str:
-    """Tell one comparison in words; it may be missing, and may stand in the table the other way round."""
+    """Tell one comparison in words; it may be missing, and may be in the table in the opposite direction."""
     change = f"{capital(name_side(treatment))} instead of {name_side(control)}"
     chosen = table[(table["control"] == control) & (table["treatment"] == treatment) & (table["basis"] == basis)]
     if chosen.empty:

@@ -71,7 +71,7 @@ def fit_width(draw: Callable[[int], alt.TopLevelMixin], total: int, across: int)
         left over, only where even the narrowest panels are too wide.
     """
     width, tried = max(_LEAST_PANEL_POINTS, total // across - 40), dict[int, float]()
-    # What stands beside the panels hardly depends on their width: two drawings are enough unless a label comes or goes
+    # The space beside the panels hardly depends on their width: two drawings are enough unless a label comes or goes
     # with a point of width.
     while width not in tried and len(tried) < 6:
         tried[width] = total - measure_chart(draw(width))[0]

@@ -126,7 +126,7 @@ def main_heads(accuracy: pd.DataFrame) -> dict[str, dict[str, str]]:
 class PredictionFile:
     """The predictions of a study, read one run and head at a time.
 
-    The file is written run by run, so that the statistics of its row groups tell which few of them hold a run: memory
+    The file is written run by run, so the statistics of its row groups show which few of them contain a run: memory
     grows with the predictions of one run, not with the file.
     """
 

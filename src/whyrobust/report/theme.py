@@ -224,7 +224,7 @@ def print_legend(entries: Sequence[str], width: float, columns: int, font: float
         font: size of the text.
         labels: what entries are shown as, where that is not their name.
     """
-    # A legend starts where the data do; left of an entry stands its symbol; between two columns there is a gap.
+    # A legend starts where the data do; the symbol is to the left of an entry; between two columns there is a gap.
     room = (width - _LEGEND_INDENT_POINTS) / columns - 3 * font
     lines: dict[str, str | list[str]] = {entry: wrap_text(labels.get(entry, entry), room, font) for entry in entries}
     return alt.Legend(

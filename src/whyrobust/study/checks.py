@@ -171,7 +171,7 @@ def _most_images(source: Source, counts: Mapping[str, Mapping[str, int]], compon
 
 
 def _check_dataset_names(config: Config, icons: bool) -> None:
-    """Check that data sets can be told apart, and that a study of icons says how they are split."""
+    """Check that data sets can be distinguished, and that a study of icons defines how they are split."""
     both = sorted(set(config.sources) & set(config.test_sets))
     if both:
         raise ConfigError(f"config key test_sets has '{both[0]}', which is a source too: give it another name")

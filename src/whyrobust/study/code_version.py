@@ -40,7 +40,7 @@ def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
 
 @cache
 def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
-    """Return the imports of a file, wherever they stand in it."""
+    """Return the imports of a file, at any level."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return tuple(node for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom))
 

@@ -65,12 +65,12 @@ class TextMatch(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class MatchSizes(Settings):
-    """Subsets of these sources have equal sizes, counted on images obtained, also where a source has fewer."""
+    """Subsets of these sources have equal sizes, counted on images obtained, even if a source has fewer."""
 
     across: ListedOnce[Text]
     """Sources."""
     allowed_shortfall_share: AllowedShare
-    """Share by which the size asked for may be missed, equally by all."""
+    """Largest share by which all subsets may be smaller than requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +80,11 @@ class Data(Settings):
     sets: LeftOut[InputPath] = None
     """Icons: table that assigns icon sets to parts."""
     classes: InputPath
-    """Table of classes: class, and where wanted name, synonyms, excluded_phrases."""
+    """Table of classes with the column class, and optionally name, synonyms, excluded_phrases."""
     nouns: LeftOut[InputPath] = None
-    """Table of nouns that are no class but tell that a text shows something else too; icons need it."""
+    """Table of nouns that are not classes, but show that a text mentions something else too; needed for icons."""
     pool: LeftOut[Literal["labelled", "all"]] = None
-    """Icons: which become training records, those whose name names one class or every icon."""
+    """Icons that become training records: labelled, those whose name mentions exactly one class, or all."""
     image_size: Annotated[int, Allowed(ge=16, le=512)]
     """Side of the images that models see, in pixels."""
     held_out_share: LeftOut[Annotated[float, Allowed(gt=0, le=0.9)]] = None
@@ -98,16 +98,16 @@ class Data(Settings):
     allowed_failure_share: Share = 0.01
     """Share of images that may fail to draw or decode before the build stops."""
     seed: Seed = 0
-    """Decides held-out drawings, poses and shuffled captions."""
+    """Determines held-out drawings, poses and shuffled captions."""
     text_match: TextMatch = TextMatch()
     """How labels are found in text."""
     normalisation: Literal["white_page", "clip"] = "white_page"
     """Mean and deviation of pixels. white_page: 1 and 0.5, so that a white page is 0. clip: those of CLIP models."""
     shared_names: Literal["error", "ambiguous"] = "error"
-    """What a name is that two classes share: an error in the table, or a name that tells neither."""
+    """How a name that two classes share is treated: as an error in the table, or as a name that gives no label."""
     match_sizes: LeftOut[MatchSizes] = None
-    """Subsets of these sources have equal sizes, counted on images obtained, also where a source has fewer than asked
-    for."""
+    """Subsets of these sources have equal sizes, counted on images obtained, even if a source has fewer than
+    requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +115,9 @@ class Augmentation(Settings):
     """Augmentation of training images, the same for all objectives but those that have their own."""
 
     max_shift_share: LeftOut[Annotated[float, Allowed(ge=0, le=0.5)]] = None
-    """Drawings: largest shift as a share of the side; none where left out."""
+    """Drawings: largest shift as a share of the side; none if left out."""
     max_zoom: LeftOut[Annotated[float, Allowed(ge=1, le=2)]] = None
-    """Drawings: largest zoom factor, up or down; none where left out."""
+    """Drawings: largest zoom factor, in or out; none if left out."""
     flip: Flag = True
     """Mirror half of the images."""
     min_crop_area: PositiveShare = 0.35
@@ -126,7 +126,7 @@ class Augmentation(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Settings):
-    """What changes where a run starts from another."""
+    """Settings that differ if a run starts from another."""
 
     learning_rate: LearningRate = 0.003
     """Peak learning rate."""
@@ -139,23 +139,23 @@ class Training(Settings):
     samples_seen: Count
     """Training images shown, counted with repetition."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    """Where runs are trained. Only for cuda a GPU is asked for on a cluster."""
+    """Device that runs are trained on. A GPU is requested on a cluster only for cuda."""
     threads: Count = 1
     """CPU threads of a run; part of the result."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of products in training; bf16 is autocast, weights, sums and losses stay in 32 bits."""
+    """Precision of products in training; bf16 uses autocast: weights, sums and losses stay in 32 bits."""
     compile: Flag = False
-    """Translate the image encoder with torch.compile, which takes about a minute per run and a C++ compiler."""
+    """Compile the image encoder with torch.compile, which takes about a minute per run and needs a C++ compiler."""
     images_at_once: Count | None = None
-    """Images in one forward pass of a process, for batches that do not fit into memory; the gradient is the whole
-    batch's. null for the whole batch."""
+    """Images per forward pass of a process, for batches that do not fit into memory; the gradient is that of the whole
+    batch. null for the whole batch at once."""
     augmentation: Augmentation = Augmentation()
     """Augmentation, the same for all objectives but simclr."""
     fine_tuning: FineTuning = FineTuning()
-    """What changes where a run starts from another."""
+    """Settings that differ if a run starts from another."""
     shuffle_block_images: Count = 1
-    """Photographs: images that lie side by side on the disk and are read together, for disks slow at random reads; 1
-    shuffles all freely."""
+    """Photographs: adjacent images on the disk that are read together, for disks that are slow at random reads; 1
+    shuffles all images freely."""
     shuffle_window_blocks: Count = 64
     """Photographs: blocks whose images are shuffled together."""
 
@@ -252,14 +252,14 @@ class RunCondition(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Condition(RunCondition):
-    """Fields of a run or of its head, each with the value or the list of values asked for."""
+    """Fields of a run or of its head, each with the required value or a list of allowed values."""
 
     head: LeftOut[OneOrMany[HeadName]] = None
     """Head."""
     prompts: LeftOut[OneOrMany[NameOrNone]] = None
-    """Prompt set, of prompts; '' where a head has none."""
+    """Prompt set, of prompts; '' if a head has none."""
     fitted_on: LeftOut[OneOrMany[NameOrNone]] = None
-    """Images that a head was fitted on: own (the run's subset) or a source; '' where it is not fitted."""
+    """Images that a head was fitted on: own (the run's subset) or a source; '' if it is not fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +271,7 @@ class FittedHead(Settings):
     fitted_on: OneOrMany[NameOrNone]
     """Images that it is fitted on: own (the run's subset) or a source."""
     where: RunCondition = RunCondition()
-    """The runs that get the head; all where left out."""
+    """The runs that get the head; all if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,7 @@ class ComparisonSettings(Settings):
     """Pairs of runs that differ only in from and to and lie within where."""
 
     comparison: Text
-    """The comparison in words."""
+    """Name of the comparison."""
     start: Condition = field(metadata={"alias": "from"})
     """One side of each pair."""
     end: Condition = field(metadata={"alias": "to"})
@@ -376,7 +376,7 @@ class Config(Settings):
     caption_template: Sentence = "a photo of a {class}"
     """Sentence of the caption variant template."""
     prompts: Annotated[dict[Name, Sentences | Text], Items()] = field(default_factory=_default_prompts)
-    """Prompt sets by name: sentences with {class} in place of the class name, or a text file with one per line. The
+    """Prompt sets by name: sentences with {class} for the class name, or a text file with one per line. The
     first set is the one that causes are measured with."""
     heads: tuple[FittedHead, ...] = ()
     """Heads fitted on frozen encoders, besides the heads that runs have anyway."""
@@ -419,7 +419,7 @@ MOVED_TO_RESOURCES = {
 
 
 def check_moved_keys(given: Mapping[str, Any]) -> None:
-    """Check that no key stands where it stood in earlier versions.
+    """Check that no key is where it was in earlier versions.
 
     Raises:
         ConfigError: the first that does, with where it went.

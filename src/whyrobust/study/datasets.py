@@ -200,7 +200,7 @@ class UsedDatasets:
 
     @cached_property
     def class_coverage(self) -> dict[str, dict[str, str]]:
-        """For each test set, which classes may be predicted, and the column of the class table that says which.
+        """For each test set, which classes may be predicted, and the column of the class table that lists them.
 
         ``classes`` is all or own; ``covered`` is empty where no column says.
         """

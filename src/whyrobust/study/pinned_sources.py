@@ -20,7 +20,7 @@ MINUTES_TO_START, MINUTES_OF_UNKNOWN_SIZE = 30, 24 * 60
 
 
 class SourcesTableError(ValueError):
-    """A table of sources that cannot be used; the message is one line that names the place."""
+    """A table of sources that cannot be used; the message is one line that names file and row."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ def read_pinned_sources(path: Path | str) -> dict[str, PinnedSource]:
     return sources
 
 
-def _read_row(row: dict[str, str | None], place: str) -> PinnedSource:
+def _read_row(row: dict[str, str | None], row_at: str) -> PinnedSource:
     values = {name: row[name] or "" for name in COLUMNS}
     for column in ("bytes", "images"):
         if values[column] and not values[column].isdecimal():
-            raise SourcesTableError(f"{place}: {column} is '{values[column]}': give a whole number, or nothing")
+            raise SourcesTableError(f"{row_at}: {column} is '{values[column]}': give a whole number, or nothing")
     if values["checksum"] and split_checksum(values["checksum"]) is None:
         raise SourcesTableError(
-            f"{place}: checksum is '{values['checksum']}': give sha256:<hex>, md5:<hex> or sha512-<base64>"
+            f"{row_at}: checksum is '{values['checksum']}': give sha256:<hex>, md5:<hex> or sha512-<base64>"
         )
     inside = PurePosixPath(values["file"])
     if inside.is_absolute() or not inside.parts or ".." in inside.parts:
         raise SourcesTableError(
-            f"{place}: '{values['name']}' has the file '{values['file']}': give a path inside the folder for downloads"
+            f"{row_at}: '{values['name']}' has the file '{values['file']}': give a path inside the folder for downloads"
         )
     return PinnedSource(
         name=values["name"],

@@ -99,7 +99,7 @@ class NotNull:
 
 
 class Built:
-    """Stands for a type that is made from a table in code when a config is checked, after tests may have added rows."""
+    """Placeholder for a type that is made from a table in code when a config is checked: tests may add rows before."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
@@ -111,7 +111,7 @@ class Built:
 
 
 class OfKind:
-    """Stands for one of several classes of settings, the one that the key ``kind`` names.
+    """Placeholder for one of several classes of settings, the one that the key ``kind`` names.
 
     Pydantic's schema of a class is built when the first config uses it: a start of the workflow needs few of them.
     """

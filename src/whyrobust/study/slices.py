@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ShardError(ValueError):
-    """Shards that cannot be told apart; the message names two of them."""
+    """Shards that cannot be distinguished; the message names two of them."""
 
 
 @dataclass(frozen=True)

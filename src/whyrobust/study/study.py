@@ -1,4 +1,4 @@
-"""A study as its rules see it: `Study.load` checks a config and says what is trained, from what, and what is shown.
+"""A study as its rules see it: `Study.load` checks a config and plans what is trained, on what, and what is shown.
 
 Everything is plain values and names of data sets, slices, runs and sources; where results lie is said by the rules.
 """

@@ -22,7 +22,7 @@ GREY_PROBABILITY = 0.2
 ASPECTS = (3 / 4, 4 / 3)
 BLUR_PROBABILITY = 0.5
 
-#: Standard deviations of the blur in pixels, the same place.
+#: Standard deviations of the blur in pixels, from the same source.
 BLUR_SIGMAS = (0.1, 2.0)
 
 #: Images below this side are not blurred: the paper leaves it out for the 32 pixels of CIFAR-10 (appendix B.9).

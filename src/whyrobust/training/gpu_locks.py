@@ -113,12 +113,12 @@ def own_gpus(
     Args:
         device: 'cpu' takes none; 'auto' takes some where there are any; 'cuda' needs them.
         count: how many.
-        machine: the machine's GPUs, looked up where left out.
+        machine: the machine's GPUs; found by default.
         folder: of the locks; all jobs that share GPUs must use the same.
         pause_seconds: between two attempts.
 
     Yields:
-        the names of the GPUs, as they now stand in CUDA_VISIBLE_DEVICES; none where none are used.
+        the names of the GPUs, as now set in CUDA_VISIBLE_DEVICES; empty if none are used.
 
     Raises:
         GpuError: there are fewer than ``count``.

@@ -180,7 +180,7 @@ def read_targets(
 ) -> tuple[list[str], Tensor | None]:
     """Return the uids of the images that have a target, in the order of the subset, and their targets.
 
-    An image without a label, or without a caption made from one, is not used: runs.csv says how many are.
+    An image without a label, or without a caption made from one, is not used: runs.csv has the number that are.
 
     Returns:
         uids, and class ids ``[n]`` or caption tokens ``[n, context]``; no targets for a run without supervision.

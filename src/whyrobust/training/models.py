@@ -70,7 +70,7 @@ class ResidualBlock(nn.Module):
 class IconResNet(nn.Module):
     """A small residual network for 32- to 64-pixel pictures, so that standard models are not of one architecture.
 
-    The stages and shapes of `IconCnn`, with a residual block in place of each convolution after the first.
+    The stages and shapes of `IconCnn`, with a residual block instead of each convolution after the first.
     """
 
     def __init__(self, num_classes: int = 128, channels: Sequence[int] = (32, 64, 128, 192)) -> None:

@@ -128,7 +128,7 @@ def causes_panel(
         causes: all of ``causes.csv``, so that panels of one study have one axis. Effects are in percentage points.
         cause: the cause to draw.
         layout: `print_layout` or `page_layout`.
-        colours: colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
+        colours: colours of ``raises``, ``lowers`` and ``unclear``, instead of the default ones.
         names: display names of the shifts.
 
     Returns:
@@ -238,7 +238,7 @@ def causes_chart(
 
     Args:
         causes: ``causes.csv``, drawn in the order of its rows.
-        colours: colours of ``raises``, ``lowers`` and ``unclear``, in place of the default ones.
+        colours: colours of ``raises``, ``lowers`` and ``unclear``, instead of the default ones.
         names: display names of the shifts.
         total: width of the whole figure in points.
         columns: stacks of panels side by side; the next panel goes to the stack that is shortest.
