@@ -141,7 +141,7 @@ def match_slice(path: Path, rows: range, prepare_matching: Callable[[], MatchBat
 
 
 def match_captions(path: Path, prepare_matching: Callable[[], MatchBatch], count: int, processes: int) -> Measured:
-    """Measure how many of the first captions of a file are matched a second, in slices, a process each.
+    """Measure how many of the first captions of a file are matched per second, in slices, one process for each.
 
     The clock of ``perf_counter`` is one for all processes.
     """
@@ -156,7 +156,7 @@ def match_captions(path: Path, prepare_matching: Callable[[], MatchBatch], count
 
 
 def ours(setting: Setting) -> Measured:
-    """Measure captions a second on all cores, and on one."""
+    """Measure captions per second on all cores, and on one."""
     path, count = setting.folder / "records.parquet", setting.size(COUNT, 2_000)
     alone = match_captions(path, match_columns, count, 1)
     together = match_captions(path, match_columns, count, setting.cores)

@@ -38,7 +38,7 @@ def flop_a_step(model: str, captions: list[str], size: int, device: str) -> floa
 
 
 def matrix_products(setting: Setting, precision: str = "float32") -> Measured:
-    """Measure the floating-point operations a second of matrix products on all cores."""
+    """Measure the floating-point operations per second of matrix products on all cores."""
     import torch
 
     torch.set_num_threads(setting.cores)
@@ -56,7 +56,7 @@ def matrix_products(setting: Setting, precision: str = "float32") -> Measured:
 
 
 def icons(setting: Setting) -> Measured:
-    """Measure CLIP training on icons, one run a core, in Gflop a second."""
+    """Measure CLIP training on icons, one run a core, in Gflop per second."""
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
     batch = captions[: train_clip_icons.BATCH]
     flop = flop_a_step("icon-cnn", batch, train_clip_icons.SIDE, "cpu") / len(batch)
@@ -65,7 +65,7 @@ def icons(setting: Setting) -> Measured:
 
 
 def photographs(setting: Setting, precision: str) -> Measured:
-    """Measure CLIP training of ResNet-50 on JPEGs, in Gflop a second."""
+    """Measure CLIP training of ResNet-50 on JPEGs, in Gflop per second."""
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
     model, size, batch = train_clip_photographs.scale(setting)
     flop = flop_a_step(model, captions[:batch], size, "cpu") / batch

@@ -187,7 +187,7 @@ PARTS: dict[str, Callable[[Setting], Iterator[Part]]] = {
 
 
 def main() -> None:
-    """Read the command line, measure, print a line a part."""
+    """Read the command line, measure, print one line per part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(PARTS)}; all without it")
     parser.add_argument("--tiny", action="store_true", help="only show that it works; the figures mean nothing")

@@ -91,10 +91,10 @@ def seconds_of_starting(jobs: list[Job], folder: Path) -> float:
     for job in jobs:
         if job.rule == "train_run":
             found = re.search(
-                r"(\d+) samples seen, .*?(\d+) images a second", (folder / job.log).read_text(encoding="utf-8")
+                r"(\d+) samples seen, .*?(\d+) images per second", (folder / job.log).read_text(encoding="utf-8")
             )
             if not found:
-                raise CannotMeasureError(f"{job.log} does not say how many images a second were trained on")
+                raise CannotMeasureError(f"{job.log} does not say how many images per second were trained on")
             total += job.ended - job.began - int(found[1]) / int(found[2])
     return total
 

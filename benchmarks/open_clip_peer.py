@@ -52,7 +52,7 @@ def train_with_open_clip(
         model: model description; our own image encoders are made known to timm under their names.
         data: the options that name the data.
         samples: images of an epoch.
-        batch_size: images a step.
+        batch_size: images per step.
         epochs: passes over the data.
         workers: processes of the DataLoader.
         threads: of torch.

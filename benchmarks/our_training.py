@@ -58,7 +58,7 @@ def train_with_ours(
         objective: its name.
         model: model description.
         samples: images shown.
-        batch_size: images a step.
+        batch_size: images per step.
         seed: of the run.
         compute: device, precision and threads.
         hyper: further hyper-parameters, of `whyrobust.training.settings.Hyperparameters.from_mapping`.

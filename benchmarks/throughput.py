@@ -1,4 +1,4 @@
-"""Images a second of a training that has settled, told from the times at which its steps ended.
+"""Images per second of a training that has settled, told from the times at which its steps ended.
 
 Stands alone because both sides of every training row are measured so: what a run does before its first steps (imports,
 workers that start, compilation) is left out on both.
@@ -21,7 +21,7 @@ Mark = tuple[float, int]
 
 
 def rate(marks: Sequence[Mark], after: float, before: float) -> float:
-    """Return the images a second between the first and the last step that ended within ``after`` to ``before``."""
+    """Return the images per second between the first and the last step that ended within ``after`` to ``before``."""
     inside = [mark for mark in marks if after <= mark[0] <= before]
     if len(inside) < 2:
         raise ValueError(f"{len(inside)} steps ended within {before - after:.2f} s: make the measurement longer")
@@ -29,7 +29,7 @@ def rate(marks: Sequence[Mark], after: float, before: float) -> float:
 
 
 def joint_rate(runs: Sequence[Sequence[Mark]], warm_up_share: float = 0.25) -> float:
-    """Return the images a second of runs side by side, together, while all of them were under way and warm.
+    """Return the images per second of runs side by side, together, while all of them were under way and warm.
 
     Args:
         runs: marks of each run.

@@ -78,7 +78,7 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
 
 
 def ours(setting: Setting, model: str, precision: str) -> Measured:
-    """Measure one run a core side by side, as a study trains; on a GPU one run."""
+    """Measure one run per core in parallel, as a study trains; on a GPU one run."""
     # Tiny runs are over before the other one has begun.
     runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
     samples = setting.size(12_288, 512)
@@ -105,7 +105,7 @@ def train_peer(
 
 
 def rate_of_peer(setting: Setting, split: Split, model: str, precision: str, samples: int, epochs: int) -> float:
-    """Return the images a second of the peer, of all its runs together."""
+    """Return the images per second of the peer, of all its runs together."""
     run = partial(
         train_peer, setting=setting, split=split, model=model, precision=precision, samples=samples, epochs=epochs
     )

@@ -24,7 +24,7 @@ MOST_WORDS = 12
 
 
 def scale(setting: Setting) -> tuple[str, int, int]:
-    """Return the model, the side of its images and the images a step."""
+    """Return the model, the side of its images and the images per step."""
     if setting.tiny:
         return "rn-tiny", 64, 8
     return "rn50", 224, 16 if setting.device == "cpu" else 256
@@ -82,7 +82,7 @@ def ours(setting: Setting, precision: str) -> Measured:
 
 
 def peer(setting: Setting, precision: str) -> Measured:
-    """Measure the peer on the same shard: one run, a worker a core."""
+    """Measure the peer on the same shard: one run, one worker per core."""
     model, _, batch = scale(setting)
     marks = train_with_open_clip(
         model=MODELS / f"{model}.json",

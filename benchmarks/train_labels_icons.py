@@ -66,7 +66,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
 
 
 def ours(setting: Setting) -> Measured:
-    """Measure one run a core side by side, as a study trains; on a GPU one run."""
+    """Measure one run per core in parallel, as a study trains; on a GPU one run."""
     # Tiny runs are over before the other one has begun.
     runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
     return Measured(side_by_side(partial(train_ours, setting=setting, samples=setting.size(32_768, 1024)), runs))

@@ -93,7 +93,7 @@ class Rates:
 
     Attributes:
         values: name -> rate.
-        peak_flops: operations a second that a GPU can do.
+        peak_flops: operations per second that a GPU can do.
         gpu: its name.
     """
 

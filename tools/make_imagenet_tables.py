@@ -1,7 +1,7 @@
 """ImageNet's class tables, made from published ones: ``python -m tools.make_imagenet_tables`` writes them.
 
-The tables are made once and committed (`resources/imagenet`); this command makes them again. Names come from open_clip, lemmas and the classes of ImageNet-R and ImageNet-A from timm, ObjectNet's
-classes from the ImageNet testbed.
+The tables are made once and committed (`resources/imagenet`); this command makes them again. Names come from open_clip,
+lemmas and the classes of ImageNet-R and ImageNet-A from timm, ObjectNet's classes from the ImageNet testbed.
 """
 
 from __future__ import annotations

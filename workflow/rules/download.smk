@@ -1,4 +1,4 @@
-# Files from the web, each checked against what is pinned; images of lists of addresses.
+# Downloads, each checked against its pinned checksum, and images fetched from lists of addresses.
 
 
 rule download_source:

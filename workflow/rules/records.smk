@@ -1,4 +1,4 @@
-# Icons and photographs as records: title, description, tags, label, and where the picture is.
+# Icons and photographs as records: title, description, tags, label, and the location of the picture.
 
 
 rule build_records:

@@ -1,7 +1,7 @@
 """Attribute effective robustness to its possible causes: by the planned comparisons, and by one regression.
 
 Stands alone because comparisons are cheap and change often: another comparison needs no run to be measured again. The
-regression is a second opinion that shares no assumption with the comparisons; the two stand side by side.
+regression is a second opinion that shares no assumption with the comparisons; the report shows both.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """Draw the icons of a data set as small images, and reduce each to the fingerprint that decontamination compares.
 
 Stands alone because drawing is the slowest preparation and depends on the drawings, the size and the pose alone.
-Fingerprints are made here, where the plain drawing is at hand: the background of a posed image would hide a copy.
+Fingerprints are made here, where the plain drawing is available: the background of a posed image would hide a copy.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """Compare a slice of the images of a training source with all test images.
 
 Stands alone because it is most of the work of decontamination, and a large source needs a job per slice:
-`decontaminate` puts together what the slices found.
+`decontaminate` merges what the slices found.
 """
 
 from typing import TYPE_CHECKING

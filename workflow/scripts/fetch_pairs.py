@@ -1,7 +1,7 @@
 """Fetch the images of a list of pairs into tar shards.
 
-Stands alone because it takes days and is stopped and taken up again: shards lie beside the declared output, so that a
-failed job keeps what it has.
+Stands alone because it takes days and is stopped and resumed: shards are stored beside the declared output, so that a
+failed job keeps what it has fetched.
 """
 
 from pathlib import Path

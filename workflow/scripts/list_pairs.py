@@ -1,7 +1,7 @@
 """List the image-text pairs of a source whose images are on the web: their addresses and texts.
 
-Stands alone because joining a subset with its metadata reads a hundred million lines once, and fetching may be done
-again and again.
+Stands alone because joining a subset with its metadata reads a hundred million lines once, and fetching may be
+repeated.
 """
 
 from typing import TYPE_CHECKING

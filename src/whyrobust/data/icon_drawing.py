@@ -39,7 +39,7 @@ def draw_icons(
     """Draw every drawing of a table.
 
     Args:
-        drawings: columns ``uid`` and ``svg``, one row a drawing.
+        drawings: columns ``uid`` and ``svg``, one row per drawing.
         size: side of the images in pixels.
         pose: "plain" draws on white (``draw_svg``), "posed" turns and puts on backgrounds
             (``pose_on_background``).

@@ -1,7 +1,7 @@
 """The icons study's own decisions: which icon set is in which part, and which drawings are held out.
 
 A part is a data set of icons: two training sources (``studio``, ``web``), the held-out drawings of ``studio``
-(``studio_test``) and the distribution shifts. Which set belongs to which part stands in a table
+(``studio_test``) and the distribution shifts. Which set belongs to which part is listed in a table
 (``resources/icons/sets.csv``) that `check_sets` checks against the collection. All styles of one drawing share a group,
 and ``studio_test`` is split from ``studio`` by drawing, never by file (`whyrobust.data.split_by_drawing`).
 
@@ -225,7 +225,7 @@ def icon_records(
         labelled_only: keep only icons with a label.
 
     Returns:
-        records (see `whyrobust.data.records.RECORD_SCHEMA`), drawings (one row a record), and the number of icons
+        records (see `whyrobust.data.records.RECORD_SCHEMA`), drawings (one row per record), and the number of icons
         of the set that can be drawn, with or without a label.
     """
     prefix = icon_set["prefix"]

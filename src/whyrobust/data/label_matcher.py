@@ -338,7 +338,7 @@ class LabelMatcher:
         """Return the class that the texts of each record name together: `label_of_all` of many records at once.
 
         Args:
-            fields: of one or more fields, in the order in which they are read, Arrow strings, one a record, or lists
+            fields: of one or more fields, in the order in which they are read, Arrow strings, one per record, or lists
                 of strings; none missing.
             policy: as in `label_of_all`.
             threads: share the texts.

@@ -182,7 +182,7 @@ def to_table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
     """Turn a DataFrame into an Arrow table of exactly ``schema``.
 
     Args:
-        frame: one row a record; columns in any order.
+        frame: one row per record; columns in any order.
         schema: the columns wanted.
         what: what the table is, for messages.
 

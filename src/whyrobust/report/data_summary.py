@@ -260,7 +260,7 @@ def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> 
 def describe_captions(
     records: Iterable[tuple[str | None, str | None]], matcher: LabelMatcher
 ) -> dict[str, int | float]:
-    """Describe the captions of one variant of one source; memory grows by four bytes a caption.
+    """Describe the captions of one variant of one source; memory grows by four bytes per caption.
 
     Args:
         records: (caption, label) of each; None, or an empty caption, where it has none.
