@@ -1,7 +1,7 @@
 """Remove every training image that repeats a test image, and repeats within a test set.
 
 Stands alone, and does all data sets in one job, because whether a training image may stay depends on all test sets
-at once; for sources in slices, `compare_images` has done the comparison. Its counts and sample pairs go into the report.
+at once; for sources in slices, `compare_images` has done the comparison. Counts and sample pairs go into the report.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Measure effective robustness beyond several in-distribution test sets at once (Shi et al. 2023).
 
 Stands alone because few studies ask for it (`baseline.several`), and because its baseline has other standard models: of
-several sources, so that the test sets can be distinguished. A single in-distribution test set favours models that were not
-trained on its source: they are worse on it than on everything else.
+several sources, so that the test sets can be distinguished. A single in-distribution test set favours models that were
+not trained on its source: they are worse on it than on everything else.
 """
 
 from typing import TYPE_CHECKING
