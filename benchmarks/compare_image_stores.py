@@ -98,7 +98,7 @@ def main() -> None:
 
         def from_index() -> int:
             store = PhotoStore.open(folder / "index.arrow")
-            return sum(len(read_bytes(*place)) for place in store.locate(store.rows_of(chosen)))
+            return sum(len(read_bytes(*place[:3])) for place in store.locate(store.rows_of(chosen)))
 
         def from_arrow() -> int:
             table = pa.ipc.open_file(pa.memory_map(str(folder / "store.arrow"))).read_all()

@@ -88,7 +88,7 @@ def index_images(folder: Path, count: int, cores: int) -> float:
     store = PhotoStore.open(folder / "index.arrow")
     chosen = np.random.default_rng(0).permutation([f"{row:09d}" for row in range(count)])[: count // 10].tolist()
     for place in store.locate(store.rows_of(chosen)):
-        read_bytes(*place)
+        read_bytes(*place[:3])
     return time.perf_counter() - began
 
 

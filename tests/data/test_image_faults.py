@@ -158,7 +158,7 @@ def test_a_folder_of_every_kind_is_counted_picture_by_picture(tmp_path):
 
 def test_a_picture_that_changed_after_it_was_checked_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(PhotographError, match=r"a\.jpg, once found good, was changed"):
+    with pytest.raises(PhotographError, match=r"a\.jpg decoded when it was indexed and was changed since"):
         read_picture(str(tmp_path / "a.jpg"), 0, -1, 0)
     with pytest.raises(LocationError, match=r"gone\.jpg cannot be read"):
         read_picture(str(tmp_path / "gone.jpg"), 0, -1, 0)

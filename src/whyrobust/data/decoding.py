@@ -11,10 +11,10 @@ from PIL import Image
 
 from whyrobust.data.archives import read_bytes
 
-#: Pixels above which a picture is refused: its bytes may be few and its memory without bound.
+#: Images of more pixels are refused: a small file may otherwise decode to any amount of memory.
 MAXIMUM_PIXELS = 120_000_000
 
-#: What photographs come in. Pillow reads more: EPS would start Ghostscript on a stranger's program, and decoders that
+#: Formats that are decoded. Pillow reads more: EPS would run an untrusted program in Ghostscript, and decoders that
 #: hardly anyone uses are the least tested.
 PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
@@ -30,7 +30,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Image.Image:
-    """Decode a picture to RGB; of an animation the first frame.
+    """Decode an image to RGB; of an animation the first frame.
 
     The orientation in EXIF is left alone, as torchvision's and open_clip's loaders do: the published accuracies were
     measured so.
@@ -45,7 +45,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
     """
     try:
         with warnings.catch_warnings():
-            # Broken metadata and large pictures are warned of; what matters is checked below.
+            # Pillow warns of broken metadata and of large images; what matters is checked below.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=_formats())
             if image.width * image.height > MAXIMUM_PIXELS:
@@ -71,7 +71,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
 
 
 def read_picture(file: str, offset: int, length: int, border: int) -> Image.Image:
-    """Read and decode one located picture.
+    """Read and decode an image from where it lies, see `whyrobust.data.archives`.
 
     Raises:
         PhotographError: it can no longer be decoded; the message names it.
@@ -81,12 +81,14 @@ def read_picture(file: str, offset: int, length: int, border: int) -> Image.Imag
         return decode(read_bytes(file, offset, length), border)
     except PhotographError as error:
         where = file if length < 0 else f"{file}, {length} bytes at {offset}"
-        raise PhotographError(f"the picture in {where}, once found good, was changed: {error}") from error
+        raise PhotographError(
+            f"the image in {where} decoded when it was indexed and was changed since: {error}"
+        ) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit pictures: Pillow would cut off all above 255. Of 32 bits, the values tell how many are meant.
+        # Of 16 bits, Pillow would clip everything above 255. Of 32 bits, the values tell how many are meant.
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
         image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).astype(np.uint8))

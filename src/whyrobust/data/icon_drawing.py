@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 Pose = Literal["plain", "posed"]
 
-# Processor time of one drawing; icons take milliseconds.
+#: CPU time that one drawing may take; icons take milliseconds.
 DRAWING_SECONDS = 10.0
 
 
 def _draw(task: tuple[str, str, int, Pose, int]) -> tuple[bytes | None, str]:
-    """Draw one (uid, svg, size, pose, seed) in a process of its own: its raw pixels, or None and the reason."""
+    """Draw one (uid, svg, size, pose, seed) in a worker process; return its raw pixels, or None and why it failed."""
     uid, svg, size, pose, seed = task
     try:
         pixels = draw_svg(svg, size) if pose == "plain" else pose_on_background(svg, size, uid, seed)

@@ -1,4 +1,4 @@
-"""The icons study's own decisions: which icon set is in which part, and which drawings are held out.
+"""The parts of the icons study: which icon sets each has, which drawings are held out, and its records.
 
 A part is a data set of icons: two training sources (``studio``, ``web``), the held-out drawings of ``studio``
 (``studio_test``) and the distribution shifts. Which set belongs to which part is listed in a table
@@ -38,7 +38,7 @@ TRAINING_PARTS = ("studio", "web")
 SHIFT_PARTS = ("v2", "rendition", "sketch", "objects")
 
 SET_PARTS = (*TRAINING_PARTS, *SHIFT_PARTS, "excluded")
-"""What the table of sets may say. ``studio_test`` is not among them: it is split off ``studio`` by group."""
+"""Parts that the table of sets may name; ``studio_test`` is not among them: it is split from ``studio`` by drawing."""
 
 STUDIO_CATEGORY = "UI 24px"
 
@@ -47,16 +47,16 @@ HELD_OUT_TEAMS_SHARE = (0.18, 0.20)
 
 Pool = Literal["labelled", "all"]
 
-# Words that say how a thing is drawn, or number its versions. They are taken off the end of a name to find
-# its drawing. Taking off too much ("traffic light" becomes "traffic") only puts more drawings into one group.
+# Words for a style or a version, removed from the end of a name to find its drawing. Removing too much ("traffic light"
+# becomes "traffic") only puts more drawings into one group.
 _TRAILING_STYLES = """
 outline outlined line linear lined filled fill solid bold duotone duo dual broken thin light regular rounded
 round sharp twotone tone one two three four five basic baseline flat color colour colored remix block mini
 micro stroke glyph border bordered normal medium small large big alt variant style freehand f skin dark
 """
 
-# The same for the start of a name, where fewer of them can be taken off safely. Emoji sets draw one thing in
-# many colours ("blue book", "green book"): that is one drawing too.
+# The same for the start of a name, where fewer can be removed safely. Emoji sets draw one thing in many colours ("blue
+# book", "green book"): that is one drawing too.
 _LEADING_STYLES = """
 outline outlined filled solid sharp twotone baseline ios md
 red orange yellow green blue purple brown pink black white grey gray
@@ -178,8 +178,8 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
 def drawing_name(name: str, suffixes: Collection[str] = (), prefixes: Collection[str] = ()) -> str:
     """Return what is left of an icon's name without its style: the name of the drawing.
 
-    The set's own suffixes and prefixes go first, then, again and again, trailing words for a style, a size or
-    a number (``bell-2-line-duotone-24px`` is ``bell``) and leading ones. At least one word is left.
+    The set's own suffixes and prefixes are removed first, then all trailing words for a style, a size or a number
+    (``bell-2-line-duotone-24px`` is ``bell``), then leading ones. At least one word is left.
 
     Args:
         name: the icon's name, words joined by hyphens.
@@ -214,8 +214,7 @@ def icon_records(
 ) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Turn a parsed set into records and drawings.
 
-    Icons that move, or that hold a picture file or a script, are left out: they cannot be drawn as one SVG
-    image.
+    Icons that are animated, or that hold a bitmap or a script, are left out.
 
     Args:
         icon_set: a parsed set, see `read_icon_sets`.
@@ -271,17 +270,15 @@ def build_icon_records(
         sets: the table of sets, see `read_sets`.
         classes: the table of classes, see `whyrobust.data.label_matcher.read_classes`.
         others: nouns that are no class, see `whyrobust.data.label_matcher.other_nouns`: an icon that also shows one of
-            them
-            gets no label.
+            them gets no label.
         pool: ``labelled`` keeps only labelled icons for training; ``all`` keeps those without a label too.
         held_out_share: share of the groups of studio that becomes studio_test.
         seed: seed of that split.
 
     Returns:
         parts: (records, drawings) by part, rows ordered by set name and then as in the set.
-        counts: one row a part and set: ``part, set, licence, icons, labelled, kept``; for icons that can be
-            drawn,
-            those with a label, and those that the part keeps.
+        counts: one row per part and set: ``part, set, licence, icons, labelled, kept``: icons that can be drawn, those
+            with a label, and those that the part keeps.
 
     Raises:
         ValueError: the pool is unknown, or a set's licence in the archive is not the one in the table.
@@ -299,9 +296,8 @@ def build_icon_records(
         licence = icon_set["info"].get("license", {}).get("spdx", "")
         if licence != row["licence"]:
             raise ValueError(
-                f"{archive}: the set {name} has the licence {licence!r}, the table of sets says "
-                f"{row['licence']!r}; "
-                f"check the new licence and update the table"
+                f"{archive}: the set {name} has the licence {licence!r}, the table of sets says {row['licence']!r}; "
+                "check the new licence and update the table"
             )
         keep_unlabelled = pool == "all" and row["part"] in TRAINING_PARTS
         records, drawings, drawable = icon_records(icon_set, row["family"], matcher, labelled_only=not keep_unlabelled)

@@ -19,19 +19,18 @@ from whyrobust.data.svg import MINIMUM_VISIBLE_LEVELS, DrawingError, check_size,
 if TYPE_CHECKING:
     from whyrobust.data.pixel_store import Pixels
 
-# A posed drawing is drawn at this multiple of the final size, then reduced, so that turning does not blur it.
+#: A posed icon is drawn at this multiple of the final size, then reduced, so that turning does not blur it.
 POSE_OVERSAMPLING = 2
 
-# Largest turn of a posed drawing to either side. ObjectNet turns objects freely; at icon sizes a free turn
-# makes many classes (arrows, flags, check marks) change their meaning, so the turn stays within one that
-# people follow.
+#: Largest turn to either side. ObjectNet turns objects freely; icons of many classes (arrows, flags, check marks)
+#: change their meaning when they are turned far, so the turn stays within what people still recognise.
 MAXIMUM_TURN_DEGREES = 30.0
 
 POSE_SCALE_RANGE = (0.62, 0.88)
 
 POSE_SHIFT_SHARE = 0.08
 
-# Mean distance (of 1.0, over RGB) that a background keeps from the object's own colour.
+#: Smallest mean absolute difference (over RGB, 0..1) between a background colour and the mean colour of the object.
 MINIMUM_BACKGROUND_CONTRAST = 0.30
 
 
@@ -45,10 +44,10 @@ def _pose_generator(uid: str, seed: int) -> np.random.Generator:
 
 
 def _background_colour(generator: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return one pale RGB colour (0..1) of a wall, floor or cloth, of any hue.
+    """Return one pale RGB colour (0..1) of any hue.
 
-    Pale, because all training pages are white: on stronger backgrounds every model is near chance, and a shift on
-    which all fail alike tells nothing. Chosen with the standard models alone (docs/method.md).
+    Pale, because all training images are on white: on stronger backgrounds every model is near chance, and a shift on
+    which all models fail alike says nothing. Chosen with the standard models alone (docs/method.md).
     """
     hue = float(generator.random())
     saturation = _uniform(generator, 0.0, 0.15)
@@ -58,7 +57,7 @@ def _background_colour(generator: np.random.Generator) -> npt.NDArray[np.float64
 
 
 def _background_weights(generator: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-    """Return how much of the second colour each pixel takes, ``[size, size]``, 0..1.
+    """Return the share of the second colour in each pixel, ``[size, size]``, 0..1.
 
     One of: a plain colour, a gradient, stripes, a chequerboard, dots, or smooth noise.
     """
@@ -90,14 +89,14 @@ def _background_weights(generator: np.random.Generator, size: int) -> npt.NDArra
 def _background(
     generator: np.random.Generator, size: int, object_colour: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return an RGB background ``[size, size, 3]``, 0..1, whose colours keep away from the object's own."""
+    """Return an RGB background ``[size, size, 3]``, 0..1, whose colours differ from the object's own."""
     colours = []
     for _ in range(2):
         candidates = [_background_colour(generator) for _ in range(12)]
         distances = [float(np.abs(candidate - object_colour).mean()) for candidate in candidates]
         enough = [i for i, distance in enumerate(distances) if distance >= MINIMUM_BACKGROUND_CONTRAST]
         colours.append(candidates[enough[0] if enough else int(np.argmax(distances))])
-    # The second colour stays near the first, so that the pattern does not outshout the object.
+    # The second colour stays near the first, so that the pattern is weaker than the object.
     second = colours[0] + _uniform(generator, 0.35, 0.8) * (colours[1] - colours[0])
     weights = _background_weights(generator, size)[:, :, None]
     return np.asarray(colours[0] * (1.0 - weights) + second * weights)
@@ -112,9 +111,7 @@ def pose_on_background(
 ) -> Pixels:
     """Turn, scale and shift a drawing at random and put it on a random background.
 
-    This gives the icons study a test set that differs from training as ObjectNet does (Barbu et al. 2019):
-    objects turned, and on backgrounds that say nothing about them. Everything random follows from sha256 of
-    seed and uid.
+    Everything random follows from the sha256 of seed and uid.
 
     Args:
         drawing: a whole SVG document, or uint8 RGBA pixels ``[side, side, 4]``.
@@ -148,7 +145,7 @@ def pose_on_background(
     shift_x = _uniform(generator, -POSE_SHIFT_SHARE, POSE_SHIFT_SHARE) * work
     shift_y = _uniform(generator, -POSE_SHIFT_SHARE, POSE_SHIFT_SHARE) * work
 
-    # Pillow wants the inverse map: for each output pixel, where in the drawing it comes from.
+    # Pillow takes the inverse map: from each output pixel to the drawing.
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
     from_x, from_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     to_x, to_y = work / 2 + shift_x, work / 2 + shift_y

@@ -69,9 +69,8 @@ def _members(archive: Path | str, names: Collection[str]) -> Iterator[tuple[str,
             raise
         raise ValueError(f"{archive}: cannot be read as a .tgz archive ({error}); download it again") from error
     raise ValueError(
-        f"{archive}: has no {sorted(wanted)}; is it the npm package @iconify/json, in the release that the "
-        f"table "
-        f"of sets was made for?"
+        f"{archive}: has no {sorted(wanted)}; is it the npm package @iconify/json, in the release that the table of "
+        "sets was made for?"
     )
 
 
@@ -166,12 +165,12 @@ def svg_document(icon: Icon) -> str:
 
 
 def name_in_words(name: str) -> str:
-    """Return an icon's name in words: hyphens and underscores are spaces, nothing is dropped."""
+    """Return an icon's name with spaces for hyphens and underscores."""
     return " ".join(re.split(r"[-_\s]+", name)).strip()
 
 
 def _style_of(name: str, icon_set: Mapping[str, Any]) -> str:
-    """Return the style in the set's own words, or an empty text where the set names none for this icon."""
+    """Return the style of an icon as its set calls it, or an empty text where the set names none."""
     for key, matches in (("suffixes", name.endswith), ("prefixes", name.startswith)):
         table: Mapping[str, str] = icon_set.get(key) or {}
         for affix in sorted(table, key=len, reverse=True):
@@ -191,8 +190,7 @@ def icon_tags(icon_set: Mapping[str, Any]) -> dict[str, list[str]]:
     aliases: Mapping[str, Any] = icon_set.get("aliases") or {}
     for alias, entry in aliases.items():
         parent, steps = entry, 0
-        # An alias that turns or flips is another picture ("arrow-left" of "arrow-right"): no name for its
-        # parent.
+        # An alias that turns or flips is another drawing ("arrow-left" of "arrow-right"), not a name of its parent.
         plain = True
         name = alias
         while parent is not None and steps <= len(aliases):
@@ -222,5 +220,5 @@ def describe_icon(name: str, icon_set: Mapping[str, Any]) -> str:
 
 
 def is_drawable(icon: Icon) -> bool:
-    """Say whether an icon can be drawn as one SVG image: it does not move and holds no picture file and no script."""
+    """Say whether an icon can be drawn as one SVG image: it is not animated and holds no bitmap and no script."""
     return not (_MOVING.search(icon.body) or _NOT_DRAWN_HERE.search(icon.body))

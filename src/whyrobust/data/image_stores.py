@@ -13,7 +13,11 @@ from whyrobust.data.preprocessing import Preprocessing
 
 
 def open_store(path: Path | str) -> PixelStore | PhotoStore:
-    """Open a store of either kind: small pictures as pixels, or photographs where they lie."""
+    """Open a store of either kind.
+
+    Raises:
+        ValueError: the file is neither.
+    """
     with pa.memory_map(str(path)) as source:
         try:
             metadata = pa.ipc.open_file(source).schema.metadata or {}

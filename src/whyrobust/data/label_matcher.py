@@ -1,4 +1,4 @@
-"""Class names and how they are found in text: word boundaries, plurals, longest match first.
+"""Finding class names in text (text matching): word boundaries, plurals, longest match first.
 
 The same matcher labels icons by their names and photographs by their captions. Fang et al. 2022 (arXiv 2205.01397,
 section 5) label text by the same idea: a text that names exactly one class is an example of it.
@@ -60,16 +60,16 @@ def split_words(text: str) -> list[str]:
 
 
 def space_words(text: str) -> str:
-    """Return a text so that its words (`split_words`) stand between spaces, or between what is ASCII and no word.
+    """Return a text whose words (`split_words`) are separated by spaces, or by ASCII characters that are in no word.
 
-    A letter and a digit of ASCII may stand side by side, since a word ends there in any text.
+    A letter and a digit of ASCII may follow each other, since a word ends between them in any text.
     """
     folded = text.translate(_FOLDED)
     return folded if folded.isascii() else " ".join(_WORD.findall(folded))
 
 
 class _Folded(dict[int, str]):
-    """What each character is in words, made when first asked for: every character is folded by itself."""
+    """What each character becomes when words are compared, computed when first asked for: lower case, no accents."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -152,10 +152,9 @@ class _Target:
 class LabelMatcher:
     """Finds classes in text.
 
-    The words of the text are read from left to right. At each word the longest phrase of the table that
-    starts there is taken and its words are used up; where none starts, the word is passed over. So a longer
-    phrase covers its words ("fire truck" is no fire, "hot dog" no dog). The last word of a phrase may be in
-    the plural.
+    Words are read from left to right. At each word the longest phrase of the table that starts there is found, and the
+    search goes on after it; where none starts, at the next word. So a longer phrase hides its words ("fire truck" is
+    no fire, "hot dog" no dog). The last word of a phrase may be in the plural.
 
     Args:
         classes: table with the columns ``class``, ``synonyms``, ``excluded_phrases``. Where it has a column ``name``,
@@ -341,7 +340,7 @@ class LabelMatcher:
             fields: of one or more fields, in the order in which they are read, Arrow strings, one per record, or lists
                 of strings; none missing.
             policy: as in `label_of_all`.
-            threads: share the texts.
+            threads: number of threads that share the texts.
 
         Returns:
             Arrow strings; null where there is no class.

@@ -16,7 +16,12 @@ import pyarrow as pa
 
 from whyrobust.data.archives import LocationError, read_bytes
 from whyrobust.data.decoding import PhotographError, decode, read_picture
-from whyrobust.data.fingerprints import FINGERPRINT_DECODE_PIXELS, fingerprint_photograph, write_fingerprints
+from whyrobust.data.fingerprints import (
+    FINGERPRINT_DECODE_PIXELS,
+    Fingerprints,
+    fingerprint_photograph,
+    write_fingerprints,
+)
 from whyrobust.data.pixel_store import Pixels, check_no_image_is_missing
 from whyrobust.data.preprocessing import Preprocessing, preprocess
 from whyrobust.data.records import Uids, rows_of_uids
@@ -26,77 +31,91 @@ from whyrobust.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Where an image lies: its file, the offset and length of its bytes in it (length -1: the whole file), and the border
+#: in pixels that is cropped off each side.
+Location = tuple[str, int, int, int]
+
+#: Images that a worker process is given at a time.
 PHOTOGRAPHS_PER_TASK = 512
 
-#: What one picture may take to decode: far more than one of `MAXIMUM_PIXELS` does.
+#: CPU time and memory that decoding one image may take: far more than one of `decoding.MAXIMUM_PIXELS` takes.
 DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30
 
+#: Tells an index of photographs from a store of pixels, in the metadata of the file.
 STORE_KIND = b"photographs"
 
 
-def _check(task: tuple[str, int, int, int]) -> tuple[npt.NDArray[np.float32] | None, str]:
-    """Decode one (file, offset, length, border) in a process of its own: its thumbnail, or None and the reason."""
-    file, offset, length, border = task
+def _fingerprint(location: Location) -> tuple[Fingerprints | None, str]:
+    """Decode an image in a worker process; return its fingerprint, or None and why it does not decode."""
+    file, offset, length, border = location
     try:
-        # The whole is decoded (a JPEG at reduced size), so that a picture cut off in the middle is found.
-        return fingerprint_photograph(
-            decode(read_bytes(file, offset, length), border, at_least=FINGERPRINT_DECODE_PIXELS)
-        ), ""
+        # All of it is decoded (a JPEG at a reduced size), so that an image that is cut off in the middle is found.
+        image = decode(read_bytes(file, offset, length), border, at_least=FINGERPRINT_DECODE_PIXELS)
     except (PhotographError, LocationError) as error:
         return None, str(error)
+    return fingerprint_photograph(image), ""
 
 
 def check_photographs(
     locations: pa.Table, border: int, workers: int, fingerprints: Path | str
 ) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
-    """Decode every located picture once, and write thumbnails of those that decode, with memory for a few batches.
+    """Decode every image once and write fingerprints of those that decode, with memory for a few batches.
 
     Args:
-        locations: of `locations.LOCATION_SCHEMA`.
-        border: pixels to cut off each side.
+        locations: of `archives.LOCATION_SCHEMA`.
+        border: pixels to crop off each side.
         workers: number of processes; the result is the same for any number.
-        fingerprints: file for the fingerprints, a NumPy array float32 ``[decoded, 16, 16]``, whole or not at all.
+        fingerprints: the file to write, a NumPy array float32 ``[decoded, 16, 16]``; whole or not at all.
 
     Returns:
-        Which pictures decode ``[n]``, and ``uid, reason`` of the others.
+        Which images decode, bool ``[n]``, and ``uid, reason`` of the others.
     """
     import pandas as pd
     from tqdm import tqdm
 
     decodes = np.zeros(len(locations), dtype=np.bool_)
     reasons: list[tuple[int, str]] = []
-    row, files = 0, _file_locations(locations, border)
+    tasks, row = _iterate_locations(locations, border), 0
     with (
         tqdm(total=len(locations), desc="decoding", unit="image") as progress,
-        write_fingerprints(fingerprints) as keep,
+        write_fingerprints(fingerprints) as append,
     ):
-        for results in map_isolated(_check, files, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES):
-            thumbnails = []
+        for results in map_isolated(
+            _fingerprint, tasks, workers, PHOTOGRAPHS_PER_TASK, DECODING_SECONDS, DECODING_BYTES
+        ):
+            made: list[Fingerprints] = []
             for result in results:
-                found, reason = (None, result.reason) if isinstance(result, Death) else result
-                if found is None:
+                fingerprint, reason = (None, result.reason) if isinstance(result, Death) else result
+                if fingerprint is None:
                     reasons.append((row, reason))
                 else:
-                    thumbnails.append(found)
+                    made.append(fingerprint)
                     decodes[row] = True
                 row += 1
-            keep(thumbnails)
+            append(made)
             progress.update(len(results))
     uids = locations["uid"]
-    failures = pd.DataFrame([(uids[at].as_py(), why) for at, why in reasons], columns=["uid", "reason"], dtype="str")
+    failures = pd.DataFrame([(uids[row].as_py(), why) for row, why in reasons], columns=["uid", "reason"], dtype="str")
     return decodes, failures
 
 
-def _file_locations(locations: pa.Table, border: int) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (file, offset, length, border) of each location, with memory for one batch."""
+def _iterate_locations(locations: pa.Table, border: int) -> Iterator[Location]:
+    """Yield each location, with memory for one batch of them."""
     for start in range(0, len(locations), PHOTOGRAPHS_PER_TASK):
-        part = locations.slice(start, PHOTOGRAPHS_PER_TASK)
-        for location in zip(*(part[name].to_pylist() for name in ("file", "offset", "length")), strict=True):
-            yield (*location, border)
+        batch = locations.slice(start, PHOTOGRAPHS_PER_TASK)
+        columns = (batch[name].to_pylist() for name in ("file", "offset", "length"))
+        for file, offset, length in zip(*columns, strict=True):
+            yield file, offset, length, border
 
 
 def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
-    """Write the index of pictures that decode as one Arrow IPC file, whole or not at all."""
+    """Write the index of images that decode as one Arrow IPC file, whole or not at all.
+
+    Args:
+        path: the file to write.
+        locations: of `archives.LOCATION_SCHEMA`.
+        border: pixels to crop off each side.
+    """
     table = locations.combine_chunks()
     schema = table.schema.with_metadata({b"kind": STORE_KIND, b"border": str(border).encode()})
     table = table.replace_schema_metadata(schema.metadata)
@@ -104,15 +123,12 @@ def write_photographs(path: Path | str, locations: pa.Table, border: int) -> Non
         writer.write_table(table)
 
 
-_Rows = list[tuple[str, int, int]]
-
-
 class PhotoStore:
-    """Photographs by uid, through an index in an Arrow IPC file that is memory-mapped.
+    """Photographs by uid, through an index in a memory-mapped Arrow IPC file.
 
     Attributes:
         table: ``uid, file, offset, length``.
-        border: pixels that are cut off each side.
+        border: pixels that are cropped off each side.
     """
 
     def __init__(self, table: pa.Table, border: int) -> None:
@@ -150,52 +166,50 @@ class PhotoStore:
         """
         return rows_of_uids(self.table["uid"], uids)
 
-    def locate(self, rows: npt.NDArray[np.int64]) -> _Rows:
-        """Return (file, offset, length) of rows."""
-        found: _Rows = [("", 0, 0)] * len(rows)
+    def locate(self, rows: npt.NDArray[np.int64]) -> list[Location]:
+        """Return the locations of rows."""
+        found: list[Location] = [("", 0, 0, 0)] * len(rows)
         start = 0
-        # A batch at a time: Arrow may put those of a whole column together to take from them.
+        # A batch at a time: Arrow may copy a whole column together to take from it.
         for batch in self.table.select(["file", "offset", "length"]).to_batches():
             here = np.flatnonzero((rows >= start) & (rows < start + len(batch)))
-            part = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
-            taken = zip(*(column.to_pylist() for column in part.columns), strict=True)
-            for row, location in zip(here, taken, strict=True):
-                found[row] = location
+            taken = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
+            columns = (column.to_pylist() for column in taken.columns)
+            for row, (file, offset, length) in zip(here, zip(*columns, strict=True), strict=True):
+                found[row] = file, offset, length, self.border
             start += len(batch)
         return found
 
 
-def open_locations(paths: Sequence[Path | str], uids: Sequence[str]) -> list[tuple[str, int, int, int]]:
-    """Return (file, offset, length, border) of each uid from whichever of several stores has it.
+def open_locations(paths: Sequence[Path | str], uids: Sequence[str]) -> list[Location]:
+    """Return where each image of ``uids`` lies, from whichever of several stores has it.
 
     Raises:
         MissingImageError: some uids are in none of the stores; the message names them.
     """
-    located: list[tuple[str, int, int, int]] = [("", 0, 0, 0)] * len(uids)
+    located: list[Location] = [("", 0, 0, 0)] * len(uids)
     found = np.zeros(len(uids), dtype=np.bool_)
     for path in paths:
         store = PhotoStore.open(path)
         rows = store.rows_of(uids)
         here = np.flatnonzero(rows >= 0)
-        for row, (file, offset, length) in zip(here, store.locate(rows[here]), strict=True):
-            located[row] = (file, offset, length, store.border)
+        for row, location in zip(here, store.locate(rows[here]), strict=True):
+            located[row] = location
         found[here] = True
     check_no_image_is_missing(uids, found, len(paths))
     return located
 
 
-def read_photographs(
-    locations: Sequence[tuple[str, int, int, int]], preprocessing: Preprocessing, workers: int
-) -> Iterator[Pixels]:
-    """Yield each picture as uint8 ``[size, size, 3]``, decoded by threads (Pillow releases the GIL)."""
+def read_photographs(locations: Sequence[Location], preprocessing: Preprocessing, workers: int) -> Iterator[Pixels]:
+    """Yield each image as uint8 ``[size, size, 3]``, decoded by threads: Pillow releases the interpreter's lock."""
 
-    def read(location: tuple[str, int, int, int]) -> Pixels:
+    def read(location: Location) -> Pixels:
         return preprocess(read_picture(*location), preprocessing)
 
     if workers == 1:
         yield from map(read, locations)
         return
     with ThreadPoolExecutor(workers) as executor:
-        # In parts, to limit how many pictures are decoded ahead.
+        # A stretch at a time, so that few images are decoded ahead.
         for start in range(0, len(locations), 64 * workers):
             yield from executor.map(read, locations[start : start + 64 * workers])

@@ -47,7 +47,7 @@ class PhraseFinder:
     """Finds phrases of words in texts.
 
     Args:
-        phrases: each a tuple of words as ``split_words`` gives them, and its number.
+        phrases: number by phrase, a tuple of words as `label_matcher.split_words` returns them.
         space_words: puts a text beyond ASCII so that its words stand between spaces; of ASCII, a word may also stand
             between marks, or end where letters meet digits, and be in capitals.
     """
@@ -75,7 +75,7 @@ class PhraseFinder:
         self._starts = (self._end[: len(words)] >= 0) | self._goes_on[: len(words)]
 
     def find(self, texts: pa.Array, threads: int = 1) -> Found:
-        """Return the phrases in texts (Arrow strings, none missing); threads share them in parts."""
+        """Return the phrases in texts (Arrow strings, none missing); ``threads`` threads share them."""
 
         def find_from(start: int) -> tuple[Integers, Integers]:
             rows, phrases = self._find(texts[start : start + TEXTS_AT_A_TIME])
@@ -123,7 +123,7 @@ class PhraseFinder:
 
 
 class WordTable:
-    """Known words, looked up among all words of a text.
+    """A hash table of known words, for looking up all words of a text.
 
     Most words of a text are not known. A filter rejects nearly all of these by a hash of their first eight bytes,
     without copying them; the words that pass it are looked up exactly.
@@ -176,7 +176,7 @@ def _hash_words(text: Bytes, begins: Integers, ends: Integers) -> Integers:
 
 
 def _split_texts(texts: pa.Array) -> tuple[Bytes, Integers, Integers, Integers]:
-    """Return the bytes of texts in small letters and where their words lie.
+    """Return the bytes of texts in lower case and where their words begin and end.
 
     Returns:
         The bytes, with `_BEYOND` more at the end; where each word begins in them; where it ends; and for each text, and
@@ -208,7 +208,7 @@ def _split_texts(texts: pa.Array) -> tuple[Bytes, Integers, Integers, Integers]:
 
 
 def _respell_beyond_ascii(texts: pa.Array, space_words: Callable[[str], str]) -> pa.Array:
-    """Return texts with what is beyond ASCII put as its words, which are then split like any others.
+    """Return texts in which all beyond ASCII is respelt by ``space_words``, so that it splits like ASCII.
 
     Each text between spaces is normalised on its own, each spelling once.
     """

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from whyrobust.data.pixel_store import Pixels
 
 
-#: A picture is cut to this ratio of its sides before its shorter side is brought to size: a line of 30,000 pixels would
-#: become 1.5 gigapixels.
+#: An image is cropped to this aspect ratio before its shorter side is resized: a line of 30,000 pixels would become
+#: 1.5 gigapixels.
 MAXIMUM_ASPECT = 20
 
 #: Mean and deviation under which a white page is 0, so that padding with zeros adds more of it.
@@ -27,14 +27,15 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the input of a model, as open_clip describes it.
+    """How an image becomes the input of a model, as open_clip describes it.
 
     Attributes:
         size: side of the input in pixels.
-        mean: of red, green and blue from 0 to 1; taken off.
-        std: divided by.
+        mean: of red, green and blue from 0 to 1; subtracted.
+        std: of the same; divided by.
         interpolation: ``bicubic`` or ``bilinear``.
-        resize_mode: ``shortest``: the shorter side is brought to size and the middle cut out; ``squash``: both sides.
+        resize_mode: ``shortest``: the shorter side is resized to ``size`` and the centre cropped; ``squash``: both
+            sides are resized.
     """
 
     size: int
@@ -74,7 +75,7 @@ def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does.
 
-    Of a picture more than `MAXIMUM_ASPECT` times as long as wide only the middle is resized: the rest is cut off after.
+    Of an image more than `MAXIMUM_ASPECT` times as long as wide only the centre is resized: the rest would be cropped.
     """
     from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
@@ -92,10 +93,10 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
 def training_crop(
     image: Image.Image, preprocessing: Preprocessing, min_area: float, flip: bool, generator: np.random.Generator
 ) -> Pixels:
-    """Cut a random box out of a picture, bring it to size, and mirror half of the pictures.
+    """Return a random crop of an image at the size of the input, mirrored with probability 1/2 where ``flip`` is set.
 
-    Area uniform from ``min_area`` to 1, aspect log-uniform from 3:4 to 4:3 (Szegedy et al. 2015), as torchvision's
-    RandomResizedCrop, but a box that does not fit is cut to the picture instead of drawn again.
+    Area uniform from ``min_area`` to 1, aspect ratio log-uniform from 3:4 to 4:3 (Szegedy et al. 2015), as in
+    torchvision's RandomResizedCrop, but a box that does not fit is clipped to the image instead of drawn again.
 
     Returns:
         uint8 ``[size, size, 3]``.

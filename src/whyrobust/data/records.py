@@ -208,8 +208,7 @@ def to_table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
             empty = [row for row, value in enumerate(values) if value is None]
             if empty:
                 raise ValueError(
-                    f"{what}: column {field.name!r} has no value in {len(empty)} rows, first in row "
-                    f"{empty[0]} "
+                    f"{what}: column {field.name!r} has no value in {len(empty)} rows, first in row {empty[0]} "
                     f"(uid {frame['uid'].iloc[empty[0]]!r}); only 'label' may be missing"
                 )
         if pa.types.is_list(field.type) and any(isinstance(value, str) for value in values):

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from whyrobust.data.pixel_store import Pixels
 
 
-# A drawing whose strongest pixel is closer than this to white (of 255 levels) shows nothing.
+#: A drawing whose darkest pixel is closer than this to white (of 255 levels) shows nothing.
 MINIMUM_VISIBLE_LEVELS = 16
 
-# Deeply nested groups overflow the drawing library's stack (seen at 400 levels); real icons stay below 20.
+#: Deeply nested groups overflow the drawing library's stack (seen at 400 levels); real icons stay below 20.
 MAXIMUM_NESTING = 64
 
 
@@ -28,9 +28,9 @@ class DrawingError(ValueError):
 def _check_drawing(svg: str) -> None:
     """Raise DrawingError for a document that is broken, nested too deeply, or points outside itself.
 
-    The drawing library opens files that an ``<image>`` or ``<feImage>`` names, and has no switch against
-    it, so every reference must point inside the document (``#id``). A DOCTYPE could define entities that
-    hide one. Text is refused too: its look would depend on the fonts of the machine.
+    The drawing library opens files that an ``<image>`` or ``<feImage>`` names, and has no option against it, so every
+    reference must point inside the document (``#id``). A DOCTYPE could define entities that hide one. Text is refused
+    too: it would depend on the fonts of the machine.
     """
     depth = 0
 
@@ -53,7 +53,7 @@ def _check_drawing(svg: str) -> None:
     def doctype(*_arguments: object) -> None:
         raise DrawingError("holds a DOCTYPE, which could define entities")
 
-    # The processor is namespace-blind on purpose: any prefix before "image" or "href" is caught.
+    # The parser ignores namespaces on purpose: "image" and "href" are found with any prefix.
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -67,10 +67,10 @@ def _check_drawing(svg: str) -> None:
 
 
 def _settle_animations(svg: str) -> str:
-    """Return the drawing as it stands after its animations: each frozen end value replaces the attribute.
+    """Return a drawing with each animated attribute set to the end value of its animation.
 
-    Some sets draw their lines one after the other and start from an almost empty picture. Only animations
-    that keep their end state (``fill="freeze"``) count; endless ones leave the drawing as written.
+    Some sets animate their lines one after the other, from an almost empty image. Only animations that keep their end
+    value (``fill="freeze"``) count; endless ones leave the drawing as written.
     """
     root = ElementTree.fromstring(svg)
     for parent in root.iter():
@@ -86,7 +86,18 @@ def _settle_animations(svg: str) -> str:
 
 
 def draw_rgba(svg: str, size: int) -> Image.Image:
-    """Draw on nothing: a square RGBA image, the drawing centred and as large as fits."""
+    """Draw an SVG document on a transparent square, centred and as large as fits.
+
+    Args:
+        svg: a whole SVG document.
+        size: side of the image in pixels.
+
+    Returns:
+        An RGBA image.
+
+    Raises:
+        DrawingError: the document is empty or broken, refers to something outside itself, or holds text or bitmaps.
+    """
     import resvg_py
 
     if not svg.strip():
@@ -100,11 +111,11 @@ def draw_rgba(svg: str, size: int) -> Image.Image:
         raise
     except BaseException as error:  # a panic in the library derives from BaseException
         raise DrawingError(f"cannot be drawn: {error}") from error
-    drawn = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGBA")
-    if drawn.size == (size, size):
-        return drawn
+    image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGBA")
+    if image.size == (size, size):
+        return image
     square = Image.new("RGBA", (size, size), (0, 0, 0, 0))
-    square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return square
 
 
