@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whyrobust.data.choose_classes import choose_classes
 from whyrobust.data.label_matcher import (
     LabelMatcher,
     other_nouns,
@@ -21,6 +20,8 @@ from whyrobust.data.label_matcher import (
 from whyrobust.files import write_table
 
 NOUNS_CSV = Path(__file__).parents[2] / "resources" / "icons" / "nouns.csv"
+
+
 CLASSES_CSV = Path(__file__).parents[2] / "resources" / "icons" / "classes.csv"
 
 
@@ -43,6 +44,8 @@ CLASSES = table(
     ("glasses", "", ""),
     ("goose", "", ""),
 )
+
+
 MATCHER = LabelMatcher(CLASSES)
 
 
@@ -173,6 +176,8 @@ def slow_match(phrases, text):
 
 
 word = st.sampled_from(["ka", "lo", "mi", "ne", "kas", "los"])
+
+
 phrase = st.lists(word, min_size=1, max_size=3).map(" ".join)
 
 
@@ -231,29 +236,6 @@ def test_every_character_is_folded_as_unicode_says():
     assert [code for code in range(0x110000) if split_words(chr(code)) != fold_whole(chr(code))] == []
 
 
-def test_classes_are_chosen_by_drawings_not_by_files():
-    nouns = table(("cat", "", ""), ("dog", "", ""), ("owl", "", "")).assign(role=["candidate"] * 3)
-    nouns.loc[len(nouns)] = ["person", "", "", "other"]
-
-    def part(*rows):
-        return pd.DataFrame(rows, columns=["label", "group"])
-
-    records = {
-        "studio": part(("cat", "1"), ("cat", "2"), ("dog", "3"), ("dog", "3"), ("owl", "4"), ("owl", "5")),
-        "web": part(("cat", "1"), ("dog", "2"), ("person", "9"), (None, "8")),
-    }
-    chosen = choose_classes(records, nouns, {"studio": 2}, ["web"])
-    assert chosen["class"].tolist() == ["cat", "owl"]
-    assert chosen["studio"].tolist() == [2, 2]
-    assert chosen["web"].tolist() == [1, 0]
-    assert choose_classes(records, nouns, {"studio": 1, "web": 1})["class"].tolist() == ["cat", "dog"]
-    assert other_nouns(nouns, chosen)["class"].tolist() == ["dog", "person"]
-    with pytest.raises(ValueError, match="fewest"):
-        choose_classes(records, nouns, {"studio": 3})
-    with pytest.raises(ValueError, match="sketch"):
-        choose_classes(records, nouns, {"sketch": 1})
-
-
 def test_tables_are_read_back_and_checked(tmp_path):
     path = tmp_path / "classes.csv"
     write_table(path, CLASSES)
@@ -268,9 +250,6 @@ def test_tables_are_read_back_and_checked(tmp_path):
     write_table(path, CLASSES.drop(columns="class"))
     with pytest.raises(ValueError, match="'class' is missing"):
         read_classes(path)
-
-
-# ------------------------------------------------------------------------------------- the committed tables
 
 
 def test_the_committed_classes_are_candidate_nouns():
