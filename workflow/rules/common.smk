@@ -36,7 +36,7 @@ CONFIG, DATASETS = STUDY.config, STUDY.datasets
 RESULTS = f"results/{STUDY.name}"
 # Where a subset is, by the wildcards of the rule that draws it.
 SUBSET = "<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet"
-# GPUs and conda environment of the rules that use a GPU where there is one.
+# GPUs and conda environment of the rules that use a GPU if there is one.
 GPUS = 1 if CONFIG.training.device == "cuda" else 0
 GPU_ENVIRONMENT = (
     "../../envs/whyrobust-cpu.yaml"

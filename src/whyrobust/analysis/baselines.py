@@ -32,7 +32,7 @@ class Baseline:
         excluded: standard models left out, since an accuracy is missing or has no finite value on the scale.
         x_low: smallest accuracy (fraction) of the fitted models on each test set.
         x_high: largest accuracy of the fitted models on each test set.
-        note: why there is no fit, and what would help; empty where there is one.
+        note: why there is no fit, and what would help; empty if there is one.
     """
 
     slopes: tuple[float, ...]
@@ -54,7 +54,7 @@ class Baseline:
         """Return baseline accuracies, [...], at in-distribution accuracies, [..., test_sets]; fractions.
 
         At 0 and 1, which have no finite logit or probit, the value is the fit's limit: for a rising line 0 and 1, for
-        a flat one the constant; NaN where two test sets pull to opposite ends, and where there is no fit.
+        a flat one the constant; NaN where two test sets pull to opposite ends, and if there is no fit.
 
         Raises:
             ValueError: where the last axis is not the test sets.

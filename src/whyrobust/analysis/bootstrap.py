@@ -52,7 +52,7 @@ def resample_accuracies(correct: BoolArray, groups: ArrayLike, resamples: int, s
         Accuracies as fractions, [resamples, models].
 
     Raises:
-        ValueError: where there are no images, or the shapes do not fit.
+        ValueError: if there are no images, or the shapes do not fit.
     """
     outcomes = np.asarray(correct)
     labels = np.asarray(groups)

@@ -212,7 +212,7 @@ def measure_shift(
 
     Returns:
         The tables and the measurement. ``extrapolated`` marks models outside the span of the standard models (all of
-        them where there is no line); ``note`` describes what is unusual about a row.
+        them if there is no line); ``note`` describes what is unusual about a row.
 
     Raises:
         ValueError: for missing columns, or draws that do not fit the models.

@@ -76,7 +76,7 @@ def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray
             of ``runs``.
 
     Returns:
-        shift -> gap. Empty where there is no kind that is measured on all shifts, or no standard model.
+        shift -> gap. Empty if there is no kind that is measured on all shifts, or no standard model.
 
     Raises:
         ValueError: for missing columns.

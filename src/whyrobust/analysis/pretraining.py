@@ -3,7 +3,7 @@
 Offers `read_pretraining` and `describe_models`, which gives every model the fields of its row. An empty field is not
 documented; `documented` says which models have all fields that a comparison needs. Nothing here guesses.
 
-`FIELDS` are the columns that describe a training, in the words of `VOCABULARY` where there is one. Of them follow
+`FIELDS` are the columns that describe a training, in the words of `VOCABULARY` if there is one. Of them follow
 ``supervision_level`` (labels of which data; where there was a teacher, what it learned from), ``prediction`` (whether
 a model ends as a classifier, as a linear head on frozen features, or with prompts) and ``intermediate`` (what it was
 fine-tuned on before ImageNet-1k).

@@ -219,7 +219,7 @@ def _regress_shift(
 
 
 def _reference_source(points: pd.DataFrame) -> str:
-    """Return the source of most standard models (of most rows where there is none); of equals, the first by name."""
+    """Return the source of most standard models (of most rows if there is none); of equals, the first by name."""
     standard = points[points["standard"].astype(bool)]
     counts = (standard if len(standard) else points)["source"].value_counts()
     return str(min(counts[counts == counts.max()].index))

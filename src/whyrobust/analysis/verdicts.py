@@ -21,12 +21,12 @@ def judge_effect(effect: float, low: float, high: float) -> str:
 
     Args:
         effect: of a comparison, in any unit; missing where it was not measured.
-        low: lower end of its interval; missing where there is none, as with a single seed.
+        low: lower end of its interval; missing if there is none, as with a single seed.
         high: upper end.
 
     Returns:
         ``raises`` where the whole interval lies above zero, ``lowers`` where it lies below, ``unclear`` where it
-        includes zero or is missing, ``not measured`` where there is no effect.
+        includes zero or is missing, ``not measured`` if there is no effect.
 
     Raises:
         ValueError: where low is above high.
@@ -47,7 +47,7 @@ def judge_with_margin(low: float, high: float, low_90: float, high_90: float) ->
     `MARGIN_POINTS` (Lakens 2017, Social Psychological and Personality Science 8).
 
     Args:
-        low: lower end of the 95 % interval, in percentage points; NaN where there is no interval.
+        low: lower end of the 95 % interval, in percentage points; NaN if there is no interval.
         high: upper end.
         low_90: lower end of the 90 % interval.
         high_90: upper end.

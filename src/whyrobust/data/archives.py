@@ -47,7 +47,7 @@ DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, 
 
 
 class LocationError(ValueError):
-    """An archive or folder that cannot be read; the message names it and, where there is one, the member."""
+    """An archive or folder that cannot be read; the message names it and, if there is one, the member."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def assemble_captions(
             class.
         template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
-        class_names: what a class is called in the template; the class itself where left out.
+        class_names: what a class is called in the template; the class itself if left out.
         whole: whether these are all records of a source. In a slice of one, possibly no record has text, and titles
             cannot be shuffled.
 

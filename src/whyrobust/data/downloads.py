@@ -55,7 +55,7 @@ class _TransientError(DownloadError):
 
 
 def check_integrity(path: Path, checksum: str) -> None:
-    """Check a file against a checksum, where there is one.
+    """Check a file against a checksum, if there is one.
 
     Raises:
         DownloadError: the bytes differ; the message has both sums.
@@ -166,7 +166,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
     Args:
         address: where it is.
         part: partial file. It stays after a break, and is resumed if the server still has the same version.
-        expected_bytes: size, where it is known.
+        expected_bytes: size, if it is known.
 
     Raises:
         DownloadError: the address cannot be used; the message gives the reason. Its subclass `_TransientError` if

@@ -80,7 +80,7 @@ def _fit_foreground(pixels: Pixels, result: Fingerprints) -> None:
     top, bottom = rows.argmax(axis=1), size_y - rows[:, ::-1].argmax(axis=1)
     left, right = columns.argmax(axis=1), size_x - columns[:, ::-1].argmax(axis=1)
     for index in np.flatnonzero(darkest > 0):
-        # Crop first: a filter that reached beyond the box would meet the image's edge where there is one.
+        # Crop first: a filter that reached beyond the box would meet the image's edge if there is one.
         crop = darkness[index, top[index] : bottom[index], left[index] : right[index]]
         height, width = crop.shape
         scale = inner / max(width, height)

@@ -343,7 +343,7 @@ class LabelMatcher:
             threads: number of threads that share the texts.
 
         Returns:
-            Arrow strings; null where there is no class.
+            Arrow strings; null if there is no class.
 
         Raises:
             ValueError: the policy is neither of the two.

@@ -40,7 +40,7 @@ def match_records(
         threads: number of threads that share the texts.
 
     Returns:
-        ``uid, label``, in the order of the records; the label is None where there is none.
+        ``uid, label``, in the order of the records; the label is None if there is none.
 
     Raises:
         ValueError: a field that is not known.

@@ -20,7 +20,7 @@ def transform_accuracy(accuracy: float, scale: str) -> float:
     """Return the position of one accuracy on a chart's axis, as `to_scale`.
 
     Returns:
-        The position; minus or plus infinity where accuracy 0 or 1 has no finite one, NaN where there is no accuracy.
+        The position; minus or plus infinity where accuracy 0 or 1 has no finite one, NaN if there is no accuracy.
 
     Raises:
         ValueError: The accuracy is outside 0..1, or the scale is not ``logit``, ``probit`` or ``linear``.
@@ -119,7 +119,7 @@ def accuracy_domain(
 
     Args:
         points: rows of `position_points`.
-        line: rows of `position_line`, which give the span where there is no point.
+        line: rows of `position_line`, which give the span if there is no point.
         axis: ``x`` or ``y``.
         scale: ``logit``, ``probit`` or ``linear``.
     """

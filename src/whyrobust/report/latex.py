@@ -53,7 +53,7 @@ def escape_latex(text: str) -> str:
 
 
 def format_effect(points: float, *, bold: bool = False) -> str:
-    """Return a number of points with its sign and one decimal in LaTeX's mathematics, ``--`` where there is none."""
+    """Return a number of points with its sign and one decimal in LaTeX's mathematics, ``--`` if there is none."""
     if not math.isfinite(points):
         return MISSING
     rounded = round(points, 1) + 0.0  # + 0.0 turns -0.0 into 0.0

@@ -9,12 +9,12 @@ from whyrobust.study.table_cells import is_missing
 
 
 def format_percent(rate: float) -> str:
-    """Write a rate from 0 to 1 as percent with one decimal, ``n/a`` where there is none."""
+    """Write a rate from 0 to 1 as percent with one decimal, ``n/a`` if there is none."""
     return "n/a" if is_missing(rate) else f"{100 * rate:.1f} %"
 
 
 def format_points(points: float) -> str:
-    """Write an effect in percentage points with its sign and one decimal, ``n/a`` where there is none."""
+    """Write an effect in percentage points with its sign and one decimal, ``n/a`` if there is none."""
     if is_missing(points):
         return "n/a"
     rounded = round(points, 1) + 0.0  # + 0.0 turns -0.0 into 0.0

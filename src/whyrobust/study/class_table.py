@@ -36,7 +36,7 @@ def read_class_names(path: Path | str) -> list[str]:
 
 
 def read_prompt_names(path: Path | str) -> list[str]:
-    """Return what each class is called in prompts and captions: column ``name`` where there is one, else the class."""
+    """Return what each class is called in prompts and captions: column ``name`` if there is one, else the class."""
     _, rows = read_class_table(path)
     return [row.get("name") or row["class"] for row in rows]
 

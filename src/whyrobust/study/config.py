@@ -193,17 +193,17 @@ class Grid(Settings):
     caption: LeftOut[OneOrMany[CaptionOrNone]] = None
     """Caption variant of an image-text objective; '' where a run learns from no captions."""
     labels: LeftOut[OneOrMany[LabelsOrNone]] = None
-    """Labels of a run that learns from them (annotated where left out); '' where it does not."""
+    """Labels of a run that learns from them (annotated if left out); '' where it does not."""
     source: OneOrMany[Name]
     """Training source, of sources."""
     train_images: OneOrMany[Count]
     """Number of training images."""
     model: LeftOut[OneOrMany[Name]] = None
-    """Model, of models; the first where left out."""
+    """Model, of models; the first if left out."""
     samples_seen: LeftOut[OneOrMany[Count]] = None
-    """Images shown, with repetition; training.samples_seen where left out."""
+    """Images shown, with repetition; training.samples_seen if left out."""
     seed: LeftOut[OneOrMany[Seed]] = None
-    """Seeds; those of seeds where left out."""
+    """Seeds; those of seeds if left out."""
     pretrain: LeftOut[FirstStage] = None
     """The run that these runs start from; what it leaves out is as in the grid."""
 
@@ -217,13 +217,13 @@ class FirstStage(Settings):
     caption: LeftOut[CaptionOrNone] = None
     """Caption variant of an image-text objective; '' where the run learns from no captions."""
     labels: LeftOut[LabelsOrNone] = None
-    """Labels of a run that learns from them (annotated where left out); '' where it does not."""
+    """Labels of a run that learns from them (annotated if left out); '' where it does not."""
     source: LeftOut[Name] = None
     """Training source, of sources."""
     train_images: LeftOut[Count] = None
     """Number of training images."""
     samples_seen: LeftOut[Count] = None
-    """Images shown, with repetition; training.samples_seen where left out."""
+    """Images shown, with repetition; training.samples_seen if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

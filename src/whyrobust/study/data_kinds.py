@@ -109,7 +109,7 @@ class ImageTable(DatasetSettings):
     image: Text
     """Column with paths or image bytes."""
     root: LeftOut[InputPath] = None
-    """Folder that paths start from; the folder of the table where left out."""
+    """Folder that paths start from; the folder of the table if left out."""
     title: LeftOut[Text] = None
     """Column with titles."""
     description: LeftOut[Text] = None
@@ -162,7 +162,7 @@ class Yfcc15m(DatasetSettings):
     metadata: LeftOut[InputPath] = None
     """yfcc100m_dataset.bz2; with it and without shards the photographs are downloaded."""
     shorter_side: LeftOut[Annotated[int, Allowed(ge=32)]] = None
-    """With metadata: photographs with a longer shorter side are resized to it when they are downloaded; where left out
+    """With metadata: photographs with a longer shorter side are resized to it when they are downloaded; if left out
     they keep their bytes."""
     slices: Slices = 1
     """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
@@ -233,7 +233,7 @@ class DataKind:
         own_classes_only: whether a test set of this kind is always evaluated on its own classes.
         covered_classes_column: whether the table of classes says in a column of the kind's name which it covers.
         published_images: images that the whole test set has by its paper, so that a short copy is noticed.
-        published_split: value of the setting ``split`` that ``published_images`` is for; empty where there is none.
+        published_split: value of the setting ``split`` that ``published_images`` is for; empty if there is none.
         border_pixels: pixels to cut off each side of a picture.
         keeps_first_of_repeats: whether of several pictures of one uid the first counts; else they are an error.
     """

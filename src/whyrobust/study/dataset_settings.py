@@ -75,7 +75,7 @@ class PhotoTestSet(TestSet):
     """A test set of photographs."""
 
     expected_images: LeftOut[Count] = None
-    """How many images the whole set has; as published where left out."""
+    """How many images the whole set has; as published if left out."""
     allow_short: Flag = False
     """Go on with fewer images than expected."""
 

@@ -32,7 +32,7 @@ class PinnedSource:
         version: of the data set.
         file: name under the folder for downloads.
         addresses: tried in turn: ``http(s)://...`` or ``npm:<package>``; none where it must be asked for.
-        how_to_get: what to do where there is no address.
+        how_to_get: what to do if there is no address.
         bytes: size, where it is published.
         checksum: ``sha256:<hex>``, ``md5:<hex>`` or ``sha512-<base64>``; empty where none is published.
         licence: terms of use.

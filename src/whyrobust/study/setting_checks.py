@@ -107,7 +107,7 @@ def _kinds_of(hint: Any) -> Mapping[str, type[Any]]:  # noqa: ANN401 - a type
 
 
 def _class_at(hint: Any, value: object) -> Any:  # noqa: ANN401 - types
-    """Return the class of settings that a mapping is checked against, None where there is none."""
+    """Return the class of settings that a mapping is checked against, None if there is none."""
     if kinds := _kinds_of(hint):
         kind = value.get("kind") if isinstance(value, Mapping) else None
         return kinds.get(kind) if isinstance(kind, str) else None
@@ -115,7 +115,7 @@ def _class_at(hint: Any, value: object) -> Any:  # noqa: ANN401 - types
 
 
 def _type_at(hint: Any, path: Path, value: object) -> Any:  # noqa: ANN401 - types
-    """Return the type of the setting at a path, None where there is none."""
+    """Return the type of the setting at a path, None if there is none."""
     for part in path:
         settings = _class_at(hint, value)
         if settings is not None:

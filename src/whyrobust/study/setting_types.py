@@ -181,7 +181,7 @@ def plain_values(settings: Settings, names: list[str] | None = None) -> dict[str
 
     Args:
         settings: the settings.
-        names: of the fields wanted; all where left out.
+        names: of the fields wanted; all if left out.
     """
     listed = names if names is not None else [field.name for field in fields(settings)]
     values = {name: getattr(settings, name) for name in listed}

@@ -19,5 +19,5 @@ def is_empty(value: object) -> bool:
 
 
 def cell_text(value: object) -> str:
-    """Return a cell as text, "" where it is missing."""
+    """Return a cell as text, "" if it is missing."""
     return "" if is_missing(value) else str(value)

@@ -39,7 +39,7 @@ class ComputeSettings:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that ``name`` asks for; ``auto`` is a GPU where there is one.
+    """Return the device that ``name`` asks for; ``auto`` is a GPU if there is one.
 
     Raises:
         DeviceError: a GPU is asked for and there is none.

@@ -110,7 +110,7 @@ def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Me
 
 
 def _read_json(member: Member | None, records: RecordBuffer) -> dict[str, Any]:
-    """Return the JSON object of a pair, empty where there is none; a damaged one is counted."""
+    """Return the JSON object of a pair, empty if there is none; a damaged one is counted."""
     if member is None:
         return {}
     try:

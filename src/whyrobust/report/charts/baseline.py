@@ -17,7 +17,7 @@ from whyrobust.study.table_cells import is_missing
 
 
 def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:
-    """Say how the line of a shift was fitted, or return nothing where there is none."""
+    """Say how the line of a shift was fitted, or return nothing if there is none."""
     fits = describe_fits(baselines, shift)
     if not fits:
         return ""
@@ -36,7 +36,7 @@ def describe_fits(baselines: pd.DataFrame, shift: str) -> list[str]:
 
 
 def position_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scale: str) -> list[dict[str, Any]]:
-    """Return the baseline of a shift as rows of a chart, none where there is no line.
+    """Return the baseline of a shift as rows of a chart, none if there is no line.
 
     Args:
         baselines: ``baselines.csv``.
@@ -114,7 +114,7 @@ class PanelAxes:
 
 
 def line_layers(line: Sequence[Mapping[str, Any]], axes: PanelAxes, theme: Mapping[str, str]) -> list[alt.Chart]:
-    """Draw the line of the standard models (rows of `position_line`) with its band; nothing where there is none."""
+    """Draw the line of the standard models (rows of `position_line`) with its band; nothing if there is none."""
     if not line:
         return []
     chart = chart_of(list(line))

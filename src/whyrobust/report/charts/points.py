@@ -185,14 +185,14 @@ def _interval_ends(row: Mapping[Any, Any], name: str, axis: str, scale: str) -> 
 
 
 def _accuracy_text(row: Mapping[Any, Any], name: str) -> str:
-    """Return the accuracy ``id`` or ``shift`` in percent, with its interval where there is one."""
+    """Return the accuracy ``id`` or ``shift`` in percent, with its interval if there is one."""
     text = format_percent(row[f"{name}_accuracy"])
     low, high = (row.get(f"{name}_{side}", math.nan) for side in ("low", "high"))
     return text if is_missing(low) or is_missing(high) else f"{text} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _effect_text(row: Mapping[Any, Any]) -> str:
-    """Return the effective robustness in points, with its interval where there is one."""
+    """Return the effective robustness in points, with its interval if there is one."""
     effect, low, high = (
         row.get(name, math.nan) for name in ("effective_robustness_points", "low_points", "high_points")
     )

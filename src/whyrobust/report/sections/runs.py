@@ -105,7 +105,7 @@ def run_details(points: pd.DataFrame, details: RunTables, samples: pd.DataFrame)
     Returns:
         ``runs``: run to ``label`` and ``results`` (main head, a row per shift); ``names``: labels and answers;
         ``confusions``: run to test set to ``[label, answer, images, images of the class]`` with indices into
-        ``names``; ``answers``: run to test set to ``[answer, right]`` for each sample image, None where there is none;
+        ``names``; ``answers``: run to test set to ``[answer, right]`` for each sample image, None if there is none;
         ``default``: the run to show first, the one with the highest mean effective robustness.
     """
     runs: dict[str, dict[str, Any]] = {}
