@@ -118,7 +118,7 @@ def _nothing_clear(main: pd.DataFrame) -> str:
         if without
         else ""
     )
-    return f"No cause has an effect whose interval leaves out zero on most of the shifts{tail}."
+    return f"No cause has an effect whose interval excludes zero on most of the shifts{tail}."
 
 
 def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:

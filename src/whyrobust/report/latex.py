@@ -103,7 +103,7 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
             lines.append(" & ".join([escape_latex(comparison), *cells]) + r" \\")
     caption = (
         f"Effect of each cause on effective robustness in the study {study}, in percentage points, with "
-        f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval leaves out zero. "
+        f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval excludes zero. "
         "Without an interval: a single seed."
     )
     share = max(0.25, 0.62 - 0.08 * len(shifts))
