@@ -22,6 +22,7 @@ from whyrobust.data.records import (
     read_rows_of_uids,
     require_rows_of_uids,
     rows_of_uids,
+    uids_in_file,
     write_drawings,
     write_records,
 )
@@ -207,3 +208,10 @@ def test_rows_of_several_files_are_read_in_the_order_of_the_uids(tmp_path):
     assert len(read_rows_of_uids(paths, ["uid"], [])) == 0
     with pytest.raises(MissingUidError, match=r"1\.parquet lacks 1 of 2 uids, for example 'u20'"):
         read_rows_of_uids(paths, ["label"], ["u10", "u20"])
+
+
+def test_uids_are_looked_up_in_a_file(tmp_path):
+    path = tmp_path / "kept.parquet"
+    pq.write_table(pa.table({"label": ["cat"] * 5, "uid": list("abcde")}), path, row_group_size=2)
+    assert uids_in_file(path, ["e", "x", "a", "e"]).tolist() == [True, False, True, True]
+    assert uids_in_file(path, pa.array([], pa.string())).tolist() == []

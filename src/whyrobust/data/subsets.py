@@ -26,12 +26,15 @@ class SubsetError(ValueError):
     """A subset that cannot be drawn."""
 
 
-def draw_key(uid: str, seed: int) -> bytes:
-    """Return the sort key of a record: the SHA-256 of seed and uid, so that the order is random and repeatable."""
+def draw_key(uid: str, seed: int | str) -> bytes:
+    """Return the sort key of a record: the SHA-256 of seed and uid, so that the order is random and repeatable.
+
+    Subsets for training have a number as seed; another draw has a name, so that it shares its keys with none of them.
+    """
     return hashlib.sha256(f"{seed}\x00{uid}".encode()).digest()
 
 
-def draw_subset(uids: Iterable[str], size: int, seed: int) -> list[str]:
+def draw_subset(uids: Iterable[str], size: int, seed: int | str) -> list[str]:
     """Return the ``size`` uids with the smallest keys, in key order.
 
     A smaller subset of the same seed is a prefix of a larger one (nested), and the order of ``uids`` does not

@@ -137,7 +137,7 @@ def describe_datasets(
             fetched=None if addresses is None else (int(addresses["pairs"].sum()), int(addresses["obtained"].sum())),
         )
         filter_rows += [(dataset.name, *row) for row in steps.items()]
-        samples[dataset.name] = choose_samples(dataset.records, kept["uid"], SAMPLES, seed=0)
+        samples[dataset.name] = choose_samples(dataset.records, kept["uid"], SAMPLES, seed="samples")
         logger.info("%s: %s", dataset.name, ", ".join(f"{count} {step}" for step, count in steps.items()))
     return (
         pd.DataFrame(class_rows, columns=["dataset", "role", "class", "images"]),
@@ -339,7 +339,7 @@ def list_filters(
     return steps
 
 
-def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int) -> pa.Table:
+def choose_samples(path: Path | str, kept: pa.ChunkedArray, size: int, seed: int | str) -> pa.Table:
     """Draw kept records to show, in the order of the draw; the same for any order of the records.
 
     Args:
