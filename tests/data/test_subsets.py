@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from whyrobust.data.subsets import (
     SubsetError,
     draw_class_balanced,
+    draw_class_balanced_from_files,
     draw_from_files,
     draw_key,
     draw_matching_classes,
+    draw_matching_classes_from_files,
     draw_mixture,
+    draw_mixture_from_files,
     draw_subset,
     matched_size,
 )
@@ -181,3 +184,26 @@ def test_a_matched_size_names_the_source_that_is_short():
         SubsetError, match=r"480 images asked for, but 'captions' has 454, 5\.4% fewer; allowed are 5\.0%"
     ):
         matched_size(480, {"captions": 454, "yfcc": 494}, 0.05)
+
+
+def kept_file(path, uids, labels):
+    pq.write_table(pa.table({"uid": uids, "label": labels, "group": uids}), path)
+    return path
+
+
+def test_rows_of_views_and_mixtures_come_in_the_order_of_the_draw(tmp_path):
+    labels = ["cat", "dog", None, "cat", "dog", "dog", "cat", "dog"]
+    own = [f"a{n}" for n in range(8)]
+    first = kept_file(tmp_path / "a.parquet", own, labels)
+    second = kept_file(tmp_path / "b.parquet", [f"b{n}" for n in range(8)], labels)
+    balanced = draw_class_balanced_from_files([first], 4, 3)
+    assert balanced["uid"].to_pylist() == draw_class_balanced(zip(own, labels, strict=True), 4, 3)
+    assert balanced.column_names == ["uid", "label", "group"]
+    assert balanced["label"].to_pylist() == [labels[own.index(uid)] for uid in balanced["uid"].to_pylist()]
+    reference = kept_file(tmp_path / "c.parquet", ["c0", "c1", "c2", "c3"], ["dog", "dog", "cat", None])
+    matching = draw_matching_classes_from_files([first], reference, 6, 3)
+    expected = draw_matching_classes(zip(own, labels, strict=True), {"dog": 2, "cat": 1}, 6, 3)
+    assert matching["uid"].to_pylist() == expected
+    mixture = draw_mixture_from_files({"a": first, "b": second}, {"a": 0.75, "b": 0.25}, 8, 3)
+    uids = {"a": own, "b": [f"b{n}" for n in range(8)]}
+    assert mixture["uid"].to_pylist() == [uid for _, uid in draw_mixture(uids, {"a": 0.75, "b": 0.25}, 8, 3)]
