@@ -29,7 +29,7 @@ from whyrobust.study.data_kinds import DATA_KINDS
 
 SCRIPTS = Path(__file__).parent.parent / "workflow" / "scripts"
 PAIRS_A_SHARD, TEST_IMAGES = 10_000, 2_000
-STAGES = ("build_photo_records", "index_images", "decontaminate", "train_run")
+STAGES = ("build_photo_records", "index_images", "compare_images", "decontaminate", "train_run")
 
 
 #: Endings of files that are written by their names.
@@ -85,14 +85,22 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
             "params": {"border_pixels": 0}}))  # fmt: skip
     both = ("source", "test")
     outputs = {kind: at(kind, "all") for kind in ("removed", "counts", "pairs", "sizes")}
+    compared = {kind: at("compared", f"{kind}.parquet") for kind in ("removed", "counts", "pairs")}
+    files = ("images", "fingerprints", "records")
+    calls.append(("compare_images", {
+        "wildcards": {},
+        "input": {kind: at(kind, "source") for kind in files},
+        "output": compared,
+        "params": {"slice": {"dataset": "source"}, "near_duplicate": 0.995, "repeat": None}
+        | {f"test_{kind}": {"test": at(kind, "test")} for kind in files}}))  # fmt: skip
     calls.append(("decontaminate", {
         "wildcards": {},
         "input": {},
         "output": outputs,
         "params": {kind: {name: at(kind, name) for name in both}
-                   for kind in ("images", "fingerprints", "records", "kept")}
-        | {f"compared_{kind}": {} for kind in ("removed", "counts", "pairs")}
-        | {"sources": ["source"], "test_sets": ["test"], "near_duplicate": 0.995, "repeat": None},
+                   for kind in (*files, "kept")}
+        | {f"compared_{kind}": {"source": [path]} for kind, path in compared.items()}
+        | {"sources": ["source"], "test_sets": ["test"], "repeat": None},
     }))  # fmt: skip
     calls.append(("train_run", {
         "wildcards": {},

@@ -360,15 +360,8 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
     texts = rates["bytes_a_record"] * in_sources
     of_texts = sum(size.slices for size in sources.values())
     largest_texts = max(size.images / size.slices for size in sources.values())
-    sliced = [size for size in sources.values() if size.slices > 1]
     # Each image is compared with its mirror image too.
-    alone, compared = (
-        _hours(sum(size.images for size in group) * tests * 2, rates["thumbnails_compared"])
-        for group in ([size for size in sources.values() if size.slices == 1], sliced)
-    )
-    compared_share = max((size.images / size.slices for size in sliced), default=0)
-    compared_share /= max(1, sum(size.images for size in sliced))
-    held = max((size.images for size in sources.values() if size.slices == 1), default=0)
+    compared = _hours(in_sources * tests * 2, rates["thumbnails_compared"])
     subsets = {(run.source, run.train_images, run.seed) for run in study.runs if not run.published}
     subsets |= {
         (head.fitted_on, run.train_images, run.seed)
@@ -395,10 +388,9 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
              max((size.images for size in photographs.values()), default=0) / max(1, in_photographs)),
         cost("assemble_captions", of_texts, _hours(in_sources, rates["captions_made"]),
              10 * rates["bytes_a_record"] * largest_texts, texts, largest_texts / in_sources),
-        cost("compare_images", sum(size.slices for size in sliced), compared,
-             KEPT_ROW_BYTES * (compared_share * in_sources + tests) + INK_BYTES * tests, 0, compared_share, 8),
-        cost("decontaminate", 1, alone, KEPT_ROW_BYTES * (held + tests) + INK_BYTES * tests,
-             KEPT_ROW_BYTES / 5 * in_sources, threads=8),
+        cost("compare_images", of_texts, compared, KEPT_ROW_BYTES * (largest_texts + tests) + INK_BYTES * tests, 0,
+             largest_texts / in_sources, 8 if any(size.photographs for size in sources.values()) else 1),
+        cost("decontaminate", 1, 0.0, KEPT_ROW_BYTES * tests + INK_BYTES * tests, KEPT_ROW_BYTES / 5 * in_sources),
         cost("match_text", of_texts, _hours(in_sources, rates["texts_matched"]),
              10 * rates["bytes_a_record"] * largest_texts, 0, largest_texts / in_sources),
         cost("describe_data", 1, _hours(in_sources, rates["texts_matched"]), KEPT_ROW_BYTES * largest_source),

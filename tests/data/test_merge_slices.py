@@ -251,27 +251,27 @@ def test_slices_of_training_images_find_the_near_duplicates_that_all_together_fi
                 "records": str(results / "records" / f"{name}.parquet")}  # fmt: skip
 
     test, source, outcome = files("shift"), files("mine"), {}
-    common = {"near_duplicate": 0.5, "repeat": None}
-    compared = {kind: [str(tmp_path / f"{number}_{kind}.parquet") for number in (1, 2, 3)]
-                for kind in ("removed", "counts", "pairs")}  # fmt: skip
+    compared = {kind: {count: [str(tmp_path / f"{number}-of-{count}_{kind}.parquet") for number in range(count)]
+                       for count in (1, 3)} for kind in ("removed", "counts", "pairs")}  # fmt: skip
     monkeypatch.setattr(decontamination, "TRAINING_IMAGES_PER_CHUNK", 5)
-    for number, part in enumerate(slices_of("mine", 3)):
+    for part in [*slices_of("mine", 1), *slices_of("mine", 3)]:
         tests = {f"test_{key}": [value] for key, value in test.items()}
-        stage("compare_images", {}, source | tests, {kind: paths[number] for kind, paths in compared.items()},
-              slice=asdict(part), **{f"test_{key}": {"shift": path} for key, path in test.items()},
-              **common)  # fmt: skip
-    assert sum(len(pd.read_parquet(path)) > 0 for path in compared["removed"]) > 1
-    for count in (0, 3):
+        outputs = {kind: paths[part.count][part.number - 1] for kind, paths in compared.items()}
+        stage("compare_images", {}, source | tests, outputs, slice=asdict(part),
+              **{f"test_{key}": {"shift": path} for key, path in test.items()},
+              near_duplicate=0.5, repeat=None)  # fmt: skip
+    assert sum(len(pd.read_parquet(path)) > 0 for path in compared["removed"][3]) > 1
+    for count in (1, 3):
         kept = [str(tmp_path / f"{name}_{count}.parquet") for name in ("mine", "shift")]
         outputs = {name: str(tmp_path / f"{name}_{count}.csv") for name in ("removed", "counts", "pairs", "sizes")}
         given = {key: {"mine": source[key], "shift": test[key]} for key in source}
-        slices = {f"compared_{kind}": {"mine": paths} if count else {} for kind, paths in compared.items()}
+        slices = {f"compared_{kind}": {"mine": paths[count]} for kind, paths in compared.items()}
         stage("decontaminate", {}, {}, outputs, sources=["mine"], test_sets=["shift"],
-              kept=dict(zip(("mine", "shift"), kept, strict=True)), **given, **slices, **common)  # fmt: skip
+              kept=dict(zip(("mine", "shift"), kept, strict=True)), repeat=None, **given, **slices)  # fmt: skip
         outcome[count] = [pd.read_csv(path) for path in outputs.values()] + [pd.read_parquet(path) for path in kept]
-    for whole, sliced in zip(outcome[0], outcome[3], strict=True):
+    for whole, sliced in zip(outcome[1], outcome[3], strict=True):
         pd.testing.assert_frame_equal(whole, sliced)
-    assert len(outcome[0][0]) > 5 and 0 < len(outcome[0][4]) < len(PhotoStore.open(source["images"]))
+    assert len(outcome[1][0]) > 5 and 0 < len(outcome[1][4]) < len(PhotoStore.open(source["images"]))
 
 
 def jobs_run(done):

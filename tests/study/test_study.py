@@ -163,7 +163,6 @@ def test_caption_variants_are_those_that_runs_on_a_source_learn_from(icons):
 def test_data_sets_are_icons_or_photographs_with_a_role(icons, paper):
     assert icons.datasets.icons == icons.datasets.names and not icons.datasets.photographs
     assert paper.datasets.photographs == paper.datasets.names and paper.datasets.fetched == ["yfcc"]
-    assert paper.datasets.sliced_sources == ["yfcc"]
     assert icons.datasets.roles["web"] == "training_source" and icons.datasets.roles["v2"] == "shift"
     assert icons.datasets.roles["studio_test"] == "in_distribution"
     assert icons.datasets.part_of("v2") == "v2" and icons.datasets.pose_of("objects") == "posed"
@@ -180,7 +179,7 @@ def test_records_of_icons_are_named_by_their_part(load):
     assert datasets.record_names(["web", "other"]) == ["web", "v2"] and datasets.records_of_texts("web") == "web"
 
 
-def test_slices_share_records_and_shards(paper):
+def test_slices_share_records_and_shards(icons, paper):
     datasets = paper.datasets
     assert datasets.photo_slices_of("imagenet") == ["imagenet"]
     assert datasets.photo_slices_of("yfcc")[1] == "yfcc/2-of-32" == datasets.text_slices_of(["yfcc", "imagenet"])[1]
@@ -191,6 +190,7 @@ def test_slices_share_records_and_shards(paper):
     assert datasets.dataset_of_texts("yfcc/2-of-32") == "yfcc" == datasets.records_of_texts("yfcc/2-of-32")
     files = [f"{name}.parquet" for name in datasets.text_slices]
     grouped = datasets.group_by_source(files, list(datasets.sources))
+    assert datasets.is_of_photographs("yfcc/2-of-32") and not icons.datasets.is_of_photographs("web")
     sliced = datasets.group_by_source([name for name in datasets.text_slices if name.startswith("yfcc/")], ["yfcc"])
     assert list(sliced) == ["yfcc"] and sliced["yfcc"][1] == "yfcc/2-of-32"
     assert list(grouped) == list(datasets.sources) and [file for listed in grouped.values() for file in listed] == files
@@ -265,7 +265,7 @@ def test_the_record_of_a_study_has_its_small_files(icons, paper):
 
 def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
-                      "compare_images", "import_pretrained", "measure_published"}  # fmt: skip
+                      "import_pretrained", "measure_published"}  # fmt: skip
     names = [stage.name for stage in STAGES]
     assert icons.stages == [name for name in names if name not in of_photographs | {"measure_several"}]
     assert paper.stages == [name for name in names if name not in {"build_records", "build_images", "measure_several"}]

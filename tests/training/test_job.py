@@ -21,7 +21,7 @@ from tests.processes import run_script
 from whyrobust.data.pixel_store import write_pixels
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, torchrun_command
+from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, carry_out, torchrun_command
 from whyrobust.training.weights import read_metadata, read_weights
 
 CONTEXT = get_context("forkserver")
@@ -143,18 +143,22 @@ def test_two_processes_that_are_asked_to_stop_leave_one_checkpoint_and_go_on(roo
     assert len(losses(given)) == 150 and "continuing from a checkpoint" in log.read_text(encoding="utf-8")
 
 
-def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
-    given = files()
-    params, machine = given["params"], MachineSettings(1, 1, 1, 10, 0)
-    compute = ComputeSettings("cpu")
+def job_of(given):
+    """Return the job that the rule's script makes of what it is given."""
+    params = given["params"]
     names = ("run", "hyperparameters", "image_size", "normalisation", "shuffle_block_images", "shuffle_window_blocks")
-    job = TrainingJob(
+    return TrainingJob(
         **{name: params[name] for name in (*names, "code")},
-        compute=compute,
+        compute=ComputeSettings("cpu"),
         files=RunFiles(**given["input"] | {"pretrained": ""}),
         outputs=RunOutputs(**given["output"], checkpoint=params["checkpoint"], log=""),
-        machine=machine,
+        machine=MachineSettings(1, 1, 1, 10, 0),
     )
+
+
+def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
+    job = job_of(files())
+    compute = job.compute
     assert TrainingJob.from_json(json.dumps(dataclasses.asdict(job))) == job
     same = dataclasses.replace(
         job,
@@ -176,6 +180,26 @@ def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
     assert len(found | {same.identity()}) == len(others) + 2 - (same.identity() in found)
     assert len(found) == len(others) + 1
     assert Checkpoints(tmp_path / "none.pt", job.identity()).read() is None
+
+
+@pytest.mark.parametrize("supervision, says", [
+    ("captions", r"none of the 24 images of .*subset\.parquet has text for the caption variant 'title'"),
+    ("labels", r"none of the 24 images of .*subset\.parquet has a label of kind 'text_match'"),
+])  # fmt: skip
+def test_a_subset_without_any_text_or_label_stops_before_training(files, tmp_path, supervision, says):
+    uids = [f"u{number}" for number in range(24)]
+    nothing = {name: pa.array([None] * 24, pa.string()) for name in ("title", "label")}
+    pq.write_table(pa.table({"uid": uids} | nothing), tmp_path / "captions.parquet")
+    job = job_of(files())
+    labels = "text_match" if supervision == "labels" else ""
+    job = dataclasses.replace(
+        job,
+        run=job.run | {"supervision": supervision, "labels": labels},
+        files=dataclasses.replace(job.files, matched_labels=job.files.captions),
+    )
+    with pytest.raises(ValueError, match=says):
+        carry_out(job)
+    assert not Path(job.outputs.weights).exists()
 
 
 def test_the_command_for_one_machine_and_for_several(monkeypatch, tmp_path):

@@ -183,7 +183,7 @@ def test_training_and_evaluation_rebuild_no_data_and_no_model_twice(root):
     modules = {path.stem: set(all_modules(script_modules(path))) for path in scripts.glob("*.py")}
     for stage in (
         "build_photo_records", "index_images", "build_images", "assemble_captions", "match_text", "draw_subset",
-        "decontaminate", "fetch_pairs", "list_pairs",
+        "compare_images", "decontaminate", "fetch_pairs", "list_pairs",
     ):  # fmt: skip
         assert rooms_of(modules[stage]) <= {"", "study", "data"}, stage
     assert rooms_of(modules["train_run"]) == {"", "study", "data", "training"}

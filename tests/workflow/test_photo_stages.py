@@ -78,13 +78,16 @@ def test_a_test_set_keeps_its_repeats_unless_told_otherwise(built, stage, tmp_pa
         key: {name: of[key] for name, of in zip(("s", "t"), made, strict=True)}
         for key in ("images", "fingerprints", "records")
     }
-    files |= {f"compared_{kind}": {} for kind in ("removed", "counts", "pairs")}
+    compared = {kind: str(tmp_path / f"s_{kind}.parquet") for kind in ("removed", "counts", "pairs")}
+    test_files = {f"test_{key}": {"t": paths["t"]} for key, paths in files.items()}
     kept = {"s": str(tmp_path / "source.parquet"), "t": str(tmp_path / "kept.parquet")}
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("removed", "counts", "pairs", "sizes")}
     sizes = {}
     for repeat in (None, 1.0):
-        stage("decontaminate", {}, {}, outputs, sources=["s"], test_sets=["t"], kept=kept, near_duplicate=0.99,
-              repeat=repeat, **files)  # fmt: skip
+        stage("compare_images", {}, {key: paths["s"] for key, paths in files.items()}, compared,
+              slice=asdict(Slice("s")), near_duplicate=0.99, repeat=repeat, **test_files)  # fmt: skip
+        stage("decontaminate", {}, {}, outputs, sources=["s"], test_sets=["t"], kept=kept, repeat=repeat,
+              **{f"compared_{kind}": {"s": [path]} for kind, path in compared.items()}, **files)  # fmt: skip
         sizes[repeat] = pd.read_csv(outputs["sizes"]).iloc[1][["decoded", "repeats_removed", "kept"]].tolist()
         assert len(pd.read_parquet(kept["t"])) == sizes[repeat][2]
     assert sizes == {None: [12, 0, 12], 1.0: [12, 1, 11]}

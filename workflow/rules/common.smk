@@ -83,10 +83,17 @@ def by_name(key, names):
     return lambda wildcards, input: dict(zip(names, input.get(key), strict=True))
 
 
-def by_source(key, sources=DATASETS.sources):
+def by_source(key):
     """Return a parameter: the files of an input that has one per slice of the texts of sources, by source."""
     return lambda wildcards, input: DATASETS.group_by_source(
-        input.get(key), list(sources)
+        input.get(key), list(DATASETS.sources)
+    )
+
+
+def for_photographs(number, else_use):
+    """Return a resource of a slice of texts: a number for a source of photographs, another for icons."""
+    return lambda wildcards: (
+        number if DATASETS.is_of_photographs(wildcards.text_slice) else else_use
     )
 
 

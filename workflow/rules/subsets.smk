@@ -34,9 +34,9 @@ rule compare_images:
         "<benchmarks>/compare_images/{text_slice}.tsv"
     conda:
         "../../envs/whyrobust-cpu.yaml"
-    threads: 8
+    threads: for_photographs(8, else_use=1)
     resources:
-        mem_mb=8000,
+        mem_mb=for_photographs(8000, else_use=3000),
         runtime=1440,
     params:
         slice=value(DATASETS.text_slice, "text_slice"),
@@ -61,16 +61,13 @@ rule decontaminate:
             name=DATASETS.record_names(DATASETS.names),
         ),
         compared_removed=expand(
-            "<results>/compared/{slice}_removed.parquet",
-            slice=DATASETS.text_slices_of(DATASETS.sliced_sources),
+            "<results>/compared/{slice}_removed.parquet", slice=DATASETS.text_slices
         ),
         compared_counts=expand(
-            "<results>/compared/{slice}_counts.parquet",
-            slice=DATASETS.text_slices_of(DATASETS.sliced_sources),
+            "<results>/compared/{slice}_counts.parquet", slice=DATASETS.text_slices
         ),
         compared_pairs=expand(
-            "<results>/compared/{slice}_pairs.parquet",
-            slice=DATASETS.text_slices_of(DATASETS.sliced_sources),
+            "<results>/compared/{slice}_pairs.parquet", slice=DATASETS.text_slices
         ),
     output:
         kept=expand(
@@ -86,9 +83,9 @@ rule decontaminate:
         "<benchmarks>/decontaminate.tsv"
     conda:
         "../../envs/whyrobust-cpu.yaml"
-    threads: 8
+    threads: 2
     resources:
-        mem_mb=10000,
+        mem_mb=4000,
         runtime=1440,
     params:
         sources=list(DATASETS.sources),
@@ -96,13 +93,12 @@ rule decontaminate:
         images=by_name("images", DATASETS.names),
         fingerprints=by_name("fingerprints", DATASETS.names),
         records=by_name("records", DATASETS.names),
-        compared_removed=by_source("compared_removed", DATASETS.sliced_sources),
-        compared_counts=by_source("compared_counts", DATASETS.sliced_sources),
-        compared_pairs=by_source("compared_pairs", DATASETS.sliced_sources),
+        compared_removed=by_source("compared_removed"),
+        compared_counts=by_source("compared_counts"),
+        compared_pairs=by_source("compared_pairs"),
         kept=lambda wildcards, output: dict(
             zip(DATASETS.names, output.kept, strict=True)
         ),
-        near_duplicate=CONFIG.data.near_duplicate_similarity,
         repeat=CONFIG.data.repeat_similarity,
         code=code_of("decontaminate"),
     script:

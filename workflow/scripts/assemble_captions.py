@@ -27,9 +27,9 @@ if __name__ == "__main__":
     classes = snakemake.input.classes
     names = dict(zip(read_class_names(classes), read_prompt_names(classes), strict=True))
     captions = assemble_captions(
-        records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed, names, part.count == 1
+        records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed, names
     )
-    # Of a slice, all captions of a variant may be missing.
+    # All captions of a variant may be missing: then their type is not in the values.
     schema = pa.schema([(name, pa.string()) for name in captions.columns])
     logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
     write_table(snakemake.output.captions, captions, schema)

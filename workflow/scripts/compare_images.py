@@ -1,6 +1,6 @@
 """Compare a slice of the images of a training source with all test images.
 
-Stands alone because it is most of the work of decontamination, and a large source needs a job per slice:
+Stands alone because it is most of the work of decontamination, shared among one job per slice of a source:
 `decontaminate` merges what the slices found.
 """
 

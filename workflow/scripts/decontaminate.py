@@ -1,7 +1,7 @@
 """Remove every training image that repeats a test image, and repeats within a test set.
 
-Stands alone, and does all data sets in one job, because whether a training image may stay depends on all test sets
-at once; for sources in slices, `compare_images` has done the comparison. Counts and sample pairs go into the report.
+Stands alone, and does all data sets in one job, because one table holds what was removed from all of them; the
+comparison was done by `compare_images`, slice by slice. Counts and sample pairs go into the report.
 """
 
 from typing import TYPE_CHECKING
@@ -30,7 +30,6 @@ if __name__ == "__main__":
         test_sets={name: files[name] for name in params.test_sets},
         compared=compared,
         kept=params.kept,
-        near_duplicate=params.near_duplicate,
         repeat=params.repeat,
     )
     for row in sizes.to_dict("records"):

@@ -81,32 +81,24 @@ def assemble_captions(
     template: str,
     seed: int = 0,
     class_names: Mapping[str, str] | None = None,
-    whole: bool = True,
 ) -> pd.DataFrame:
     """Return ``uid`` and one column of captions per variant, in the order of the records.
 
     Args:
-        records: with ``uid, title, description, tags, label``.
+        records: with ``uid, title, description, tags, label``: those of a source or, without ``shuffled``, of a slice.
         variants: of `CAPTION_VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the
             source (not in a subset), so that captions are a property of the source; records without a label are one
             class.
         template: sentence of the variant ``template``; the caption of a record without a label is missing.
         seed: of the permutation.
         class_names: what a class is called in the template; the class itself if left out.
-        whole: whether these are all records of a source. In a slice of one, possibly no record has text, and titles
-            cannot be shuffled.
 
     Returns:
         A caption is missing where a record has no text for the variant; a run learns nothing from it.
 
     Raises:
-        CaptionError: a variant is not known; no record of a whole source has text for it; the titles of a slice are to
-            be shuffled; the template has no ``{class}``.
+        CaptionError: a variant is not known, or the template has no ``{class}``.
     """
-    if not whole and "shuffled" in variants:
-        raise CaptionError(
-            "caption variant 'shuffled' needs all records of a source at once: remove its slices, or the variant"
-        )
     uids: list[str] = list(records["uid"])
     columns: dict[str, pa.Array] = {}
     names = class_names or {}
@@ -118,11 +110,6 @@ def assemble_captions(
             captions = join_fields([text_column(records[name]) for name in CAPTION_VARIANTS[variant].fields])
         else:
             raise CaptionError(f"caption variant '{variant}' is not known: choose one of {', '.join(CAPTION_VARIANTS)}")
-        if whole and len(captions) and captions.null_count == len(captions):
-            raise CaptionError(
-                f"none of {len(captions)} records has text for the caption variant '{variant}', for example "
-                f"'{uids[0]}': choose another variant, or another source"
-            )
         if variant == "shuffled":
             captions = _shuffle(captions, uids, labels, seed)
         columns[variant] = captions

@@ -1,8 +1,8 @@
 """Decontamination of a study's data sets, from files to files.
 
-Training images that repeat a test image are removed from every source, and repeats within each test set. A large source
-is compared in slices (`compare_slice`), each by a job of its own; `decontaminate_study` puts the slices together and
-compares the other sources itself. What counts as a repeat is decided in `whyrobust.data.near_duplicates`.
+Training images that repeat a test image are removed from every source, and repeats within each test set. Each slice of
+a source is compared by a job of its own (`compare_slice`); `decontaminate_study` puts the slices together and removes
+what they found. What counts as a repeat is decided in `whyrobust.data.near_duplicates`.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ def compare_slice(
         What was found, and the number of images compared.
     """
     tests = {name: images for name, (_, images, _) in read_test_sets(test_sets, repeat).items()}
+    # Fingerprints of millions of photographs stay on the disk.
     fingerprints = np.load(source.fingerprints, mmap_mode="r")
     chunk = TRAINING_IMAGES_PER_CHUNK
     chunks = part.rows_of(-(-len(fingerprints) // chunk))
@@ -206,7 +207,6 @@ def decontaminate_study(
     test_sets: Mapping[str, DatasetFiles],
     compared: Mapping[str, Sequence[DecontaminationSummary]],
     kept: Mapping[str, str],
-    near_duplicate: float,
     repeat: float | None,
 ) -> tuple[DecontaminationSummary, pd.DataFrame]:
     """Write what is left of each data set once copies of test images, and repeats within test sets, are removed.
@@ -214,35 +214,28 @@ def decontaminate_study(
     Args:
         sources: training sources by name.
         test_sets: test sets by name.
-        compared: what `compare_slice` found in the slices of a source, by source; the other sources are compared here.
+        compared: what `compare_slice` found in each slice of a source, by source.
         kept: where what is left of each data set is written, columns of `KEPT_SCHEMA`.
-        near_duplicate: similarity (correlation) from which a training image is removed.
         repeat: similarity from which an image of a test set repeats an earlier one; None: none does.
 
     Returns:
         What was found, each table with a column ``source``; and `SIZE_COLUMNS`, a row per data set, sources first.
     """
     sizes: dict[str, dict[str, int]] = {}
-    tests: dict[str, ComparedImages] = {}
-    for name, (table, images, repeats) in read_test_sets(test_sets, repeat).items():
-        tests[name] = images
+    for name, files in test_sets.items():
+        table, _, repeats = read_test_set(files, repeat)
         left = write_kept(kept[name], [table])
         sizes[name] = {"decoded": left + repeats, "repeats_removed": repeats, "kept": left}
     summaries: dict[str, DecontaminationSummary] = {}
     for name, files in sources.items():
-        uids = uids_of_store(files.images)
-        if name in compared:
-            summaries[name] = merge_summaries(compared[name])
-            removed = sorted(set(summaries[name].removed["uid"]))
-            left = write_kept(kept[name], stream_kept(files, removed))
-        else:
-            table = read_records_of_images(files.records, uids)
-            # Fingerprints of millions of photographs stay on the disk.
-            train = compared_images(table, np.load(files.fingerprints, mmap_mode="r"))
-            summaries[name] = decontaminate_in_chunks(train, tests, near_duplicate)
-            removed = sorted(set(summaries[name].removed["uid"]))
-            left = write_kept(kept[name], [table.filter(pa.array(~has_uids(removed, table["uid"])))])
-        sizes[name] = {"decoded": len(uids), "near_duplicates_removed": len(removed), "kept": left}
+        summaries[name] = merge_summaries(compared[name])
+        removed = sorted(set(summaries[name].removed["uid"]))
+        left = write_kept(kept[name], stream_kept(files, removed))
+        sizes[name] = {
+            "decoded": len(uids_of_store(files.images)),
+            "near_duplicates_removed": len(removed),
+            "kept": left,
+        }
     table = pd.DataFrame([sizes[name] for name in (*sources, *test_sets)], columns=list(SIZE_COLUMNS[1:]))
     table = table.fillna(0).astype(int)
     table.insert(0, "dataset", [*sources, *test_sets])

@@ -71,17 +71,12 @@ class UsedDatasets:
 
     @cached_property
     def text_slices(self) -> dict[str, Slice]:
-        """The slices that the texts of sources are worked on in, by name."""
+        """The slices that the texts of sources are worked on, and their images compared, in; by name."""
         return self._slices(self.sources)
 
     def _slices(self, names: Iterable[str]) -> dict[str, Slice]:
         listed = [part for name in names for part in slices_of(name, self.settings[name].slice_count)]
         return {part.name: part for part in listed}
-
-    @cached_property
-    def sliced_sources(self) -> list[str]:
-        """Training sources whose texts and images several jobs work on."""
-        return [name for name, source in self.sources.items() if source.slice_count > 1]
 
     def photo_slices_of(self, dataset: str) -> list[str]:
         """Return the names of the slices of a data set of photographs, in order."""
@@ -137,6 +132,10 @@ class UsedDatasets:
     def records_of_texts(self, text_slice: str) -> str:
         """Return the name of the records of the source that a slice of texts is of."""
         return self.records_of(self.dataset_of_texts(text_slice))
+
+    def is_of_photographs(self, text_slice: str) -> bool:
+        """Return whether the source that a slice of texts is of is made of image files."""
+        return self.dataset_of_texts(text_slice) in self.photographs
 
     def group_by_source(self, files: Sequence[str], sources: Sequence[str]) -> dict[str, list[str]]:
         """Return files, one per slice of the texts of sources in the order of `text_slices_of`, by source."""

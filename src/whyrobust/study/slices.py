@@ -35,7 +35,10 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """What its files are called: as the data set where it is the only one."""
+        """What its files are called: as the data set where it is the only one.
+
+        The docs name such files (``captions/<source>.parquet``), so ``1-of-1`` is left out.
+        """
         return self.dataset if self.count == 1 else f"{self.dataset}/{self.number}-of-{self.count}"
 
     def share_of(self, items: Sequence[T]) -> Sequence[T]:

@@ -34,7 +34,7 @@ STAGES: Final = (
     ),
     Stage(
         "compare_images",
-        "compare slices of large sources with all test images",
+        "compare training images with all test images, a slice of a source at a time",
         ("build_images", "index_images", "join_slices"),
     ),
     Stage(
@@ -45,7 +45,7 @@ STAGES: Final = (
     Stage(
         "decontaminate",
         "remove training images that repeat a test image",
-        ("build_images", "index_images", "join_slices", "compare_images"),
+        ("compare_images",),
     ),
     Stage("match_text", "labels found in text, and how good they are", ("decontaminate",)),
     Stage(

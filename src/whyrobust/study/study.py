@@ -341,7 +341,6 @@ class Study:
             "build_photo_records": self.datasets.photographs,
             "index_images": self.datasets.photographs,
             "join_slices": self.datasets.photographs,
-            "compare_images": self.datasets.sliced_sources,
             "list_pairs": self.datasets.fetched,
             "fetch_pairs": self.datasets.fetched,
             "download_source": self.downloads_used,

@@ -207,8 +207,12 @@ def read_targets(
         id_of = {name: number for number, name in enumerate(classes)}
         targets = torch.tensor([id_of[label] for label in labels if label is not None])
     if not uids:
-        target = job.run["caption"] or f"label of kind '{job.run['labels']}'"
-        raise ValueError(f"none of the {len(subset)} images of the subset has a {target}: choose a labelled source")
+        found_none = f"none of the {len(subset)} images of {job.files.subset} has"
+        if supervision == "captions":
+            raise ValueError(
+                f"{found_none} text for the caption variant '{job.run['caption']}': choose another variant, or source"
+            )
+        raise ValueError(f"{found_none} a label of kind '{job.run['labels']}': choose a labelled source")
     return uids, targets
 
 
