@@ -130,7 +130,7 @@ def scoring(setting: Setting) -> Iterator[Part]:
         {
             "making a tokenizer": SimpleTokenizer,
             "512 icons normalised by channel": by_channel,
-            "512 icons normalised by rows": lambda: normalise_pixels(pixels),
+            "512 icons normalised by rows": lambda: normalise_pixels(pixels, WHITE_PAGE_MEAN, WHITE_PAGE_STD),
         }
     )
     yield from ((name, seconds * 1e3, "ms") for name, seconds in took.items())
