@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.pretraining import IMAGENET, NONE, documented
+from whyrobust.analysis.pretraining import FIELDS, IMAGENET, NONE, documented
 from whyrobust.analysis.published_tables import FULL_VALIDATION
 
 if TYPE_CHECKING:
@@ -52,19 +52,7 @@ SUPERVISION_ORDER = (
 DATA_ORDER = ("ImageNet-1k", "ImageNet-12k", "ImageNet-21k-P", "ImageNet-21k", "YFCC-15M", "YFCC-100M", "LAION")
 PREDICTION_ORDER = ("zero-shot prompts", "linear head", "classifier")
 # Fields that a pair may differ in beside the one in question; what is known of them is listed.
-LISTED = (
-    "architecture",
-    "image_size",
-    "data",
-    "images",
-    "samples_seen",
-    "supervision",
-    "objective",
-    "teacher",
-    "fine_tuned_on",
-    "predicts",
-    "recipe",
-)
+LISTED = ("architecture", "image_size", *(name for name in FIELDS if name != "weights"))
 
 
 @dataclass(frozen=True)
