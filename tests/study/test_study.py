@@ -293,3 +293,15 @@ def test_commands_name_config_files_as_they_are_reached(tmp_path):
     ]  # fmt: skip
     (one,) = remake_commands([inside, outside], tmp_path)
     assert one.startswith(".venv/bin/snakemake --cores 2 --configfile config/my.yaml --configfile my.yaml  ")
+
+
+def test_a_data_set_says_what_it_is_without_changing_what_is_made_of_it(config, root):
+    plain = Study.load(config, root)
+    sentences = {name: source.sentence for name, source in plain.config.sources.items()}
+    assert sentences["web"].endswith("drawn by the study: part web.")
+    assert sentences["half_web"].endswith(": 50 % studio, 50 % web.")
+    assert plain.config.test_sets["v2"].sentence.endswith("part v2.")
+    config["sources"]["half_web"]["says"] = "Half of each."
+    told = Study.load(config, root)
+    assert told.config.sources["half_web"].sentence == "Half of each."
+    assert told.source_settings("half_web") == plain.source_settings("half_web")

@@ -6,12 +6,13 @@ The class of a source of a kind is made from the settings of the kind and those 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
-from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce
+from whyrobust.study.display_names import capital, spaced
+from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce, Text, plain_values
 
 KindName = Annotated[str, Built(lambda: Literal[tuple(DATA_KINDS)])]
 
@@ -22,6 +23,18 @@ class Dataset(DatasetSettings):
 
     kind: KindName
     """How the images are obtained: one of the kinds that may be a source, or a test set."""
+    says: LeftOut[Text] = None
+    """What its images are, in a sentence for the page; one is made of kind and part if left out."""
+
+    @property
+    def sentence(self) -> str:
+        """What its images are, in one sentence: as given, or made of its kind and, of drawings, the kind's settings."""
+        if self.says is not None:
+            return self.says
+        if self.row.photographs:
+            return f"{capital(self.row.label)}."
+        given = plain_values(self, [setting.name for setting in fields(self.row.settings)])
+        return f"{capital(self.row.label)}: {', '.join(_tell(name, value) for name, value in given.items())}."
 
     @property
     def row(self) -> DataKind:
@@ -37,6 +50,13 @@ class Dataset(DatasetSettings):
     def fetched(self) -> bool:
         """Whether its photographs are downloaded one by one from a list of addresses."""
         return getattr(self, "metadata", None) is not None
+
+
+def _tell(name: str, value: Any) -> str:  # noqa: ANN401 - a value of a config
+    """Tell a setting in words: ``part web``, ``50 % studio, 50 % web``, ``class balanced``."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{100 * share:g} % {spaced(source)}" for source, share in value.items())
+    return spaced(name) if value is True else f"{spaced(name)} {spaced(str(value))}"
 
 
 @dataclass(frozen=True, kw_only=True)

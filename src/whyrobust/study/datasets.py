@@ -152,7 +152,8 @@ class UsedDatasets:
         """
         part = self.photo_slices[name]
         settings = plain_values(self.settings[part.dataset])
-        settings.pop("slices", None)
+        for unread in ("slices", "says"):  # neither changes what is read
+            settings.pop(unread, None)
         shards, names = map(part.share_of, self._shards[part.dataset])
         return settings | ({"shards": shards, "shard_names": names} if names else {})
 

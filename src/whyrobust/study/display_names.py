@@ -18,9 +18,18 @@ RAISES: Final = "raises"
 LOWERS: Final = "lowers"
 UNCLEAR: Final = "unclear"
 NOT_MEASURED: Final = "not measured"
+WITHIN: Final = "within"
+UNDECIDED: Final = "undecided"
+NO_INTERVAL: Final = "no interval"
 VERDICTS: Final = (RAISES, LOWERS, UNCLEAR)
 """Verdicts on a measured effect, as `whyrobust.analysis.verdicts.judge_effect` gives them: its interval lies above
 zero, below zero, or includes zero (or is missing)."""
+
+
+def name_margin(points: float) -> str:
+    """Return the verdict on an effect that is shown to be smaller than so many points: ``within ±2``."""
+    return f"{WITHIN} ±{points:g}"
+
 
 SHIFT_WORDS: Final = {
     "imagenet": "ImageNet",

@@ -243,8 +243,9 @@ class Study:
         return self.plan.components[source]
 
     def source_settings(self, source: str) -> dict[str, Any]:
-        """Return the settings of a source as plain values."""
-        return plain_values(self.config.sources[source])
+        """Return the settings of a source that decide which images it has, as plain values."""
+        settings = plain_values(self.config.sources[source])
+        return {name: value for name, value in settings.items() if name != "says"}
 
     def class_reference_of(self, source: str) -> list[str]:
         """Return the source whose class proportions a view has, none where it has its own."""
