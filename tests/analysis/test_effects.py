@@ -23,7 +23,7 @@ def make_runs() -> pd.DataFrame:
 
 
 def make_pairs(start, end, seeds) -> list[Pair]:
-    return [Pair(int(first), int(second), seed) for first, second, seed in zip(start, end, seeds, strict=True)]
+    return [Pair((int(first),), int(second), seed) for first, second, seed in zip(start, end, seeds, strict=True)]
 
 
 # --- measure_effect ----------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def simulate(seeds: int, effect: float, seed_noise: float, rng: np.random.Genera
 
 def percentile_over_seeds(pairs, points, draws, rng):
     """The usual alternative: resample the seeds in each draw of the images, take percentiles."""
-    start, end = ([pair[side] for pair in pairs] for side in (0, 1))
+    start, end = ([pair.starts[0] for pair in pairs], [pair.end for pair in pairs])
     difference = draws[:, end] - draws[:, start]
     chosen = rng.integers(0, len(pairs), (len(difference), len(pairs)))
     return np.quantile(np.take_along_axis(difference, chosen, axis=1).mean(axis=1), [0.025, 0.975])

@@ -163,7 +163,7 @@ def simulate(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 def sides(pairs: list[Pair]) -> tuple[list[int], list[int]]:
     """The rows of both sides of pairs."""
-    return [pair.start for pair in pairs], [pair.end for pair in pairs]
+    return [pair.starts[0] for pair in pairs], [pair.end for pair in pairs]
 
 
 def interval_of_draws_alone(pairs: list[Pair], draws: np.ndarray) -> np.ndarray:

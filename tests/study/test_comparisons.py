@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,25 @@ def test_a_comparison_with_two_candidates_or_with_itself_is_an_error():
         match_pairs(compare({"source": "web"}, {"source": ["web"]}), rows)
 
 
+def test_runs_stopped_early_stand_together_at_the_start_of_a_pair():
+    early = [LABELS | {"samples_seen": steps} for steps in (100, 200, 300)]
+    rows = rows_of(make([*early, CLIP]))
+    sides = (
+        {"objective": "cross_entropy", "caption": "", "labels": "annotated", "samples_seen": [100, 200, 300]},
+        {"objective": "clip", "caption": "title", "labels": "", "samples_seen": [30_000, rows[-1]["samples_seen"]]},
+    )
+    pairs = match_pairs(replace(compare(*sides), matched_accuracy=True), rows)
+    assert len(pairs) == 2
+    for pair in pairs:
+        assert [rows[start]["samples_seen"] for start in pair.starts] == [100, 200, 300]
+        assert rows[pair.end]["objective"] == "clip" and rows[pair.end]["seed"] == pair.seed
+        assert {rows[start]["source"] for start in pair.starts} == {rows[pair.end]["source"]}
+    with pytest.raises(PlanError, match="3 runs"):
+        match_pairs(compare(*sides), rows)
+    with pytest.raises(PlanError, match="matched accuracy"):
+        match_pairs(replace(compare(sides[0] | {"samples_seen": 100}, sides[1]), matched_accuracy=True), rows)
+
+
 # --- Measured runs ------------------------------------------------------------------------------------------
 
 
@@ -105,7 +125,7 @@ def test_pairs_agree_in_everything_matched_and_differ_in_the_cause():
     )
     assert len(pairs) == 6 and pairs == sorted(pairs)
     for pair in pairs:
-        start, end = rows[pair.start], rows[pair.end]
+        start, end = rows[pair.starts[0]], rows[pair.end]
         assert (start["source"], end["source"]) == ("studio", "web")
         for field in ("train_images", "seed", "objective", "head"):
             assert start[field] == end[field]
@@ -118,7 +138,7 @@ def test_pairs_do_not_depend_on_the_order_of_the_rows(order):
     rows = make_rows()
     shuffled = [rows[position] for position in order]
     found, expected = (
-        {(table[pair.start]["run"], table[pair.end]["run"]) for pair in pair_rows(table, *arguments)}
+        {(table[pair.starts[0]]["run"], table[pair.end]["run"]) for pair in pair_rows(table, *arguments)}
         for table in (shuffled, rows)
     )
     assert found == expected and len(found) == 6

@@ -5,6 +5,7 @@ Read in this order:
 1. `arrays`, `scales` (logit, probit, linear), `intervals` (Clopper-Pearson, percentiles, Fieller), `bootstrap`
    (resampling, and the seed of each draw).
 2. `baselines`: the line or plane of the standard models. `accuracies`: tables of accuracies and their axes.
+   `measured`: what comparisons take of a shift.
 3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study.
 4. `effects`: paired differences and their variance. `gap_shares`: which share of the gap an effect closes. `verdicts`:
    what an interval shows. `regression`: the second opinion. `cause_tables`: these as the tables of a study.

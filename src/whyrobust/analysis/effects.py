@@ -157,7 +157,8 @@ def average_by_seed(pairs: Sequence[Pair], values: FloatArray, draws: FloatArray
             f"Values have shape {measured.shape} and their draws {sampled.shape}: "
             "give [models] and [resamples, models]."
         )
-    start, end = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
+    start = np.array([pair.starts[0] for pair in pairs], dtype=np.int64)
+    end = np.array([pair.end for pair in pairs], dtype=np.int64)
     if pairs and (min(start.min(), end.min()) < 0 or max(start.max(), end.max()) >= measured.size):
         raise ValueError(
             f"A pair names a row outside 0..{measured.size - 1}: give effective robustness in the order of the runs."

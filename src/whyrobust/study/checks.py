@@ -368,6 +368,7 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
             end=chosen_values(entry.end),
             where=chosen_values(entry.where),
             holds_fixed=entry.holds_fixed,
+            matched_accuracy=entry.matched_accuracy,
         )
         for cause, entries in config.causes.items()
         for entry in entries

@@ -40,6 +40,8 @@ class Comparison:
         end: the same of the other side (``to`` in the config).
         where: the same for both sides.
         holds_fixed: what it holds fixed, in words.
+        matched_accuracy: whether ``start`` chooses several runs for each run of ``end``, between which the value to
+            start from is interpolated at the in-distribution accuracy of the latter.
     """
 
     cause: str
@@ -48,6 +50,7 @@ class Comparison:
     end: Mapping[str, Any]
     where: Mapping[str, Any]
     holds_fixed: str
+    matched_accuracy: bool = False
 
     @property
     def changed(self) -> frozenset[str]:
@@ -73,16 +76,29 @@ class Comparison:
 
 
 class Pair(NamedTuple):
-    """Two evaluated runs that are compared, as positions in the list of rows, and the seed that they share."""
+    """Evaluated runs that are compared, as positions in the list of rows, and the seed that they share.
 
-    start: int
+    Attributes:
+        starts: the run to start from; two or more where it is interpolated between them.
+        end: the run that it is compared with.
+        seed: of all of them.
+    """
+
+    starts: tuple[int, ...]
     end: int
     seed: Any
 
 
 def match_pairs(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
     """Return the pairs of a comparison, as `pair_rows`."""
-    return pair_rows(rows, comparison.start, comparison.end, comparison.condition, comparison.matched)
+    return pair_rows(
+        rows,
+        comparison.start,
+        comparison.end,
+        comparison.condition,
+        comparison.matched,
+        several_starts=comparison.matched_accuracy,
+    )
 
 
 def pair_rows(
@@ -91,6 +107,8 @@ def pair_rows(
     end: Mapping[str, Any],
     where: Mapping[str, Any],
     matched: Sequence[str],
+    *,
+    several_starts: bool = False,
 ) -> list[Pair]:
     """Pair the evaluated runs of two sides that agree in everything that must be held fixed.
 
@@ -101,12 +119,14 @@ def pair_rows(
         end: the same for the other side.
         where: the same for both sides.
         matched: fields that must be equal within a pair. The seed always is, named or not.
+        several_starts: whether two or more runs of ``start`` belong into each pair, instead of one.
 
     Returns:
         The pairs, in the order of their starts.
 
     Raises:
-        PlanError: the rows lack a field, a side has two candidates for one pair, or a row would pair with itself.
+        PlanError: the rows lack a field, a side has more or fewer candidates for one pair than it should, or a row
+            would pair with itself.
     """
     keys = tuple(dict.fromkeys([*matched, "seed"]))
     unknown = sorted({*start, *end, *where, *keys} - rows[0].keys()) if rows else []
@@ -115,20 +135,26 @@ def pair_rows(
     common = _select(rows, range(len(rows)), where)
     sides = [_group(rows, _select(rows, common, side), keys) for side in (start, end)]
     pairs = []
-    for key in sides[0]:
+    for key, starts in sides[0].items():
         if key not in sides[1]:
             continue
-        for name, side in zip(("from", "to"), sides, strict=True):
-            if len(side[key]) > 1:
+        for name, found, several in (("from", starts, several_starts), ("to", sides[1][key], False)):
+            if len(found) > 1 and not several:
                 raise PlanError(
-                    f"'{name}' fits {len(side[key])} runs that could stand in one pair, for example "
-                    f"{' and '.join(_describe(rows[position]) for position in side[key][:2])}: "
+                    f"'{name}' fits {len(found)} runs that could stand in one pair, for example "
+                    f"{' and '.join(_describe(rows[position]) for position in found[:2])}: "
                     f"name another field in '{name}' or 'where'"
                 )
-        (first,), (second,) = (side[key] for side in sides)
-        if first == second:
-            raise PlanError(f"'from' and 'to' both choose {_describe(rows[first])}: make them differ")
-        pairs.append(Pair(first, second, rows[first]["seed"]))
+        (second,) = sides[1][key]
+        if second in starts:
+            raise PlanError(f"'from' and 'to' both choose {_describe(rows[second])}: make them differ")
+        if several_starts and len(starts) < 2:
+            raise PlanError(
+                f"'from' fits only {_describe(rows[starts[0]])} to compare with {_describe(rows[second])} at matched "
+                "accuracy: let it choose two or more, for example with several samples_seen, or leave "
+                "matched_accuracy out"
+            )
+        pairs.append(Pair(tuple(starts), second, rows[second]["seed"]))
     return pairs
 
 

@@ -310,6 +310,9 @@ class ComparisonSettings(Settings):
     """What both sides are."""
     holds_fixed: Text
     """What the comparison holds fixed, in words."""
+    matched_accuracy: Flag = False
+    """Compare at equal in-distribution accuracy: from chooses several runs for each run of to (stopped early, say), and
+    the value to start from is interpolated between the two that are nearest below and above it."""
 
 
 Cause = Literal[
