@@ -71,23 +71,22 @@ def test_a_second_measurement_has_test_sets_and_standard_models(load):
 
 
 def test_only_sources_that_are_used_are_there(icons, load):
-    assert icons.sources == ["half_web", "studio", "web", "web_at_studio_classes"]
+    assert set(icons.sources) == set(icons.config.sources)
     assert icons.datasets.names == ["studio", "web", *icons.test_sets]
 
-    def without_half_web(config):
+    def without_mixtures(config):
         config["runs"] = [grid for grid in config["runs"] if "half_web" not in grid["source"]]
-        config["runs"].append(
-            {"objective": "cross_entropy", "source": "web_at_studio_classes", "train_images": 5000, "model": "icon_cnn"}
-        )
         config["causes"]["training_distribution"] = [
-            entry for entry in config["causes"]["training_distribution"] if entry["to"] != {"source": "half_web"}
+            entry
+            for entry in config["causes"]["training_distribution"]
+            if not str(entry["to"].get("source", "")).endswith(("tenth_web", "quarter_web", "half_web", "quarters_web"))
         ]
 
-    assert load(without_half_web).sources == ["studio", "web", "web_at_studio_classes"]
+    assert load(without_mixtures).sources == ["studio", "web", "web_at_studio_classes"]
 
 
 def test_runs_are_trained_evaluated_or_published(icons, paper):
-    assert len(icons.runs) == len(icons.trained) == 60 and len(icons.evaluated) == 57
+    assert len(icons.runs) == len(icons.trained) == len(icons.evaluated) + 3 > 100
     assert set(icons.trained) - set(icons.evaluated) == {
         f"simclr-images-web-5000_images-icon_cnn-15000_samples-seed_{seed}" for seed in range(3)
     }
@@ -150,7 +149,7 @@ def test_matched_sizes_are_kept_among_sources_with_runs_of_the_size(load, paper)
     matched = {"across": ["studio", "web"], "allowed_shortfall_share": 0.1}
     study = load(lambda config: config["data"].update(match_sizes=matched))
     assert study.matched_with("web", 5000) == ["studio", "web"]
-    assert study.matched_with("studio", 150) == ["studio"], "web has no run of 150 images"
+    assert study.matched_with("studio", 3000) == ["studio"], "web has no run of 3,000 images"
     assert study.matched_with("half_web", 5000) == [] and study.allowed_shortfall_share == 0.1
     assert paper.subset_threads("yfcc") == 2
 
