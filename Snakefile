@@ -47,7 +47,6 @@ rule all:
         accuracy="<results>/accuracy.csv",
         effective_robustness="<results>/effective_robustness.csv",
         baselines="<results>/baselines.csv",
-        several="<results>/effective_robustness_several.csv" if STUDY.several else [],
         causes="<results>/causes.csv",
         data=rules.describe_data.output,
         details=rules.describe_runs.output,

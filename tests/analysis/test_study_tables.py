@@ -9,7 +9,7 @@ import pytest
 from whyrobust.analysis.accuracies import KEYS, ShiftAccuracies, select_runs
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness
-from whyrobust.analysis.study_tables import measure_study, measure_study_on_several
+from whyrobust.analysis.study_tables import measure_study
 
 SETTINGS = MeasurementSettings(resamples=60, band_points=5, seed=3)
 IMAGES = {"studio_test": 80, "web_test": 70, "studio_test@r": 40, "r": 50, "v2": 60}
@@ -91,18 +91,3 @@ def test_a_shift_has_the_same_draws_whatever_other_shifts_there_are(study):
     alone = measure_study(accuracy, path, standard, ["v2"], "studio_test", SETTINGS)
     np.testing.assert_array_equal(both.draws["v2"], alone.draws["v2"])
     assert not np.array_equal(both.draws["r"], both.draws["v2"])
-
-
-def test_several_test_sets_are_measured_at_once_with_standard_models_of_all_sources(study):
-    accuracy, path, _ = study
-    standard = select_runs(RUNS, {"source": ["studio", "web"]})
-    table = measure_study_on_several(accuracy, path, standard, ["r", "v2"], ["studio_test", "web_test"], SETTINGS)
-    assert len(table) == 2 * 16 and table["standard"].sum() == 2 * 8
-    assert table.groupby("shift")["x_test_sets"].unique().map(list).to_dict() == {
-        "r": ["studio_test@r web_test"],
-        "v2": ["studio_test web_test"],
-    }
-    assert (table["low_points"] < table["high_points"]).all() and table["note"].eq("").all()
-    # Too few standard models leave the rows, without a number and with the reason.
-    few = measure_study_on_several(accuracy, path, {"web-0"}, ["v2"], ["studio_test", "web_test"], SETTINGS)
-    assert few["effective_robustness_points"].isna().all() and few["note"].str.contains("Found 1 standard").all()

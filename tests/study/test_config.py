@@ -67,18 +67,19 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
             {"objective": "clip", "source": ["studio", "web"]},
             ["[2]", "2 runs"],
         ),
-        (
-            ["baseline", "several"],
-            {"test_sets": ["studio_test", "x"], "standard": {}},
-            ["several.test_sets", "x", "v2"],
-        ),
-        (
-            ["baseline", "several"],
-            {"test_sets": ["studio_test", "v2"], "standard": {"source": "tenth_web"}},
-            ["several.standard", "fits 3", "4"],
-        ),
+        (["baseline", "several"], {"test_sets": ["studio_test", "v2"]}, ["baseline.several", "not known"]),
+        (["baseline", "reference_accuracy"], 1, ["baseline.reference_accuracy", "1", "below 1"]),
+        (["intervals", "equivalence_points"], 0, ["intervals.equivalence_points", "0", "above 0"]),
         (["data", "text_match", "fields"], [], ["data.text_match.fields"]),
-        (["test_sets", "v2", "role"], "in_distribution", ["test_sets", "v2", "one"]),
+        (["test_sets", "studio_test", "role"], "shift", ["test_sets has 0 of 5", "in_distribution"]),
+        (["test_sets", "v2", "role"], "in_distribution", ["test_sets.studio_test.source", "missing", "studio, web"]),
+        (["test_sets", "studio_test", "source"], "moon", ["test_sets.studio_test.source", "moon", "studio, web"]),
+        (["test_sets", "studio_test", "source"], "half_web", ["fits 0", "half_web", "studio_test", "2 or more"]),
+        (["test_sets", "v2", "source"], "web", ["test_sets.v2.source", "role is shift", "in_distribution"]),
+        (["test_sets", "v2", "seen_in"], ["web", "moon"], ["test_sets.v2.seen_in", "moon", "studio, web"]),
+        (["test_sets", "studio_test", "seen_in"], ["web"], ["test_sets.studio_test.seen_in", "role shift"]),
+        (["test_sets", "studio_test", "case_study"], "x", ["test_sets.studio_test.case_study", "role shift"]),
+        (["test_sets", "v2", "units"], "set", ["test_sets.v2.units", "set", "team, class, drawing"]),
         (["baseline", "standard", "source"], ["moon"], ["baseline.standard.source", "moon"]),
         (["causes", "training_distribution", 0, "to"], {"source": "studio", "train_images": 7}, ["causes", "no pair"]),
         (["figures", "colours"], {"x": "red"}, ["figures.colours.x", "red"]),
@@ -98,6 +99,46 @@ def test_a_mutation_is_one_line_with_key_value_and_allowed(config, root, path, v
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def several_test_sets(config):
+    """Make v2 the held-out images of web, as far as the config is concerned."""
+    config["test_sets"]["studio_test"]["source"] = "studio"
+    config["test_sets"]["v2"] |= {"role": "in_distribution", "source": "web"}
+    config["baseline"]["standard"] = {"objective": "cross_entropy"}
+
+
+@pytest.mark.parametrize(
+    "mutate, message",
+    [
+        (lambda c: c["baseline"]["standard"].update(source="studio"), r"baseline.standard.source is given: with 2"),
+        (lambda c: c["test_sets"]["v2"].pop("source"), r"test_sets.v2.source is missing: each of 2"),
+        (
+            lambda c: c["baseline"]["standard"].update(seed=0, train_images=6000),
+            "fits 2 planned runs: allowed is 4 or more",
+        ),
+        (lambda c: c["test_sets"].update(mean=dict(c["test_sets"].pop("objects"))), "test_sets.mean has the name of a"),
+        (
+            lambda c: c["test_sets"].update(mean_seen=dict(c["test_sets"]["objects"])),
+            "test_sets.mean_seen has the name",
+        ),
+        (
+            lambda c: c["baseline"]["standard"].update(train_images=3000),
+            "fits 0 planned runs of source 'web', which test_sets.v2 is of",
+        ),
+        (
+            lambda c: [test_set.update(role="in_distribution") for test_set in c["test_sets"].values()],
+            "test_sets has 5 of 5 entries with role in_distribution",
+        ),
+    ],
+)
+def test_a_wrong_config_of_several_test_sets_is_one_line(config, root, mutate, message):
+    several_test_sets(config)
+    plan_study(load_config(config), root)
+    mutate(config)
+    with pytest.raises(ConfigError, match=message) as error:
+        plan_study(load_config(config), root)
+    assert "\n" not in str(error.value)
 
 
 def test_a_class_without_images_is_named(config, root, tmp_path):

@@ -58,16 +58,29 @@ def test_a_wrong_config_is_one_line(load):
 def test_a_study_has_a_name_test_sets_and_shifts(icons):
     assert icons.name == "icons"
     assert icons.test_sets == ["studio_test", "v2", "rendition", "sketch", "objects"]
-    assert (icons.in_distribution, icons.shifts) == ("studio_test", icons.test_sets[1:])
-    assert (icons.several, icons.standard_of_several, icons.shifts_of_several) == ([], {}, icons.test_sets)
+    assert (icons.in_distribution, icons.shifts) == (["studio_test"], icons.test_sets[1:])
 
 
-def test_a_second_measurement_has_test_sets_and_standard_models(load):
-    several = {"test_sets": ["studio_test", "v2"], "standard": {"objective": "cross_entropy", "source": "studio"}}
-    study = load(lambda config: config["baseline"].update(several=several))
-    assert study.several == ["studio_test", "v2"] and study.shifts_of_several == ["rendition", "sketch", "objects"]
-    assert study.standard_of_several == {"objective": ["cross_entropy"], "source": ["studio"]}
-    assert "measure_several" in study.stages
+def with_three_test_sets(config):
+    """Give the icons study three in-distribution test sets (parts that are shifts stand for held-out images)."""
+    config["test_sets"]["studio_test"]["source"] = "studio"
+    for name, source in (("v2", "web"), ("rendition", "half_web")):
+        config["test_sets"][name] |= {"role": "in_distribution", "source": source}
+    config["baseline"]["standard"] = {"objective": "cross_entropy"}
+
+
+def test_a_study_has_several_in_distribution_test_sets(load):
+    study = load(with_three_test_sets)
+    assert study.in_distribution == ["studio_test", "v2", "rendition"] and study.shifts == ["sketch", "objects"]
+    standard = {run.source for run in study.plan.runs if run.standard}
+    assert standard > {"studio", "web", "web_at_studio_classes", "half_web"}
+    assert study.sources_without_test_set == []
+
+
+def test_compared_sources_without_a_test_set_of_their_own_are_named(icons, paper):
+    # Of the icons' one test set nothing says the source, but all standard models are of studio.
+    assert icons.sources_without_test_set == ["web"]
+    assert paper.sources_without_test_set == ["imagenet_captions", "yfcc"]
 
 
 def test_only_sources_that_are_used_are_there(icons, load):
@@ -266,8 +279,8 @@ def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
                       "import_pretrained", "measure_published"}  # fmt: skip
     names = [stage.name for stage in STAGES]
-    assert icons.stages == [name for name in names if name not in of_photographs | {"measure_several"}]
-    assert paper.stages == [name for name in names if name not in {"build_records", "build_images", "measure_several"}]
+    assert icons.stages == [name for name in names if name not in of_photographs]
+    assert paper.stages == [name for name in names if name not in {"build_records", "build_images"}]
 
 
 def test_wildcards_match_the_names_of_the_study_alone(icons, paper):

@@ -16,7 +16,7 @@ from tests.workflow.test_dag import ICON_STAGES, SHARED_STAGES, planned_jobs
 from tests.workflow.test_environments import rule_texts
 from whyrobust.study.code_version import all_modules, environment_version, script_modules
 
-STAGES = sorted(SHARED_STAGES | ICON_STAGES | {"measure_several"})
+STAGES = sorted(SHARED_STAGES | ICON_STAGES)
 
 #: Stages tried in `make test`; the others, each some seconds, in `make soak`.
 QUICK = ("build_records", "match_text", "train_run", "measure_robustness")

@@ -38,7 +38,7 @@ def test_every_config_plans_every_stage(root, workspace, snakemake, name):
     done = snakemake(workspace, "--dry-run", "--configfile", str(root / name))
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = planned_jobs(done.stdout + done.stderr)
-    assert set(jobs) - {"all", "measure_several"} == SHARED_STAGES | ICON_STAGES
+    assert set(jobs) - {"all"} == SHARED_STAGES | ICON_STAGES
 
 
 def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
@@ -121,7 +121,7 @@ def test_rule_script_log_and_benchmark_names_agree(root):
     """Rule, script, log and benchmark have one name, so that each is found from any other."""
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     texts = rule_texts(root)
-    asked_for = {"measure_several", "choose_classes", "write_published"}
+    asked_for = {"choose_classes", "write_published"}
     assert set(texts) == scripts == SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | asked_for
     for name, text in texts.items():
         assert f'"../scripts/{name}.py"' in text and f'code_of("{name}")' in text, name

@@ -102,7 +102,7 @@ rule score_heads:
         runs=lambda wildcards: STUDY.rows_of(STUDY.evaluated),
         heads=lambda wildcards: STUDY.heads_of(STUDY.evaluated),
         test_sets=DATASETS.class_coverage,
-        in_distribution=[STUDY.in_distribution, *STUDY.several],
+        in_distribution=STUDY.in_distribution,
         confidence=CONFIG.intervals.accuracy,
         code=code_of("score_heads"),
     script:
@@ -140,37 +140,12 @@ rule measure_robustness:
         runtime=60,
     params:
         shifts=STUDY.shifts,
-        in_distribution=STUDY.in_distribution,
+        in_distribution=STUDY.in_distribution[0],
         scale=CONFIG.baseline.scale,
         intervals=plain_values(CONFIG.intervals),
         code=code_of("measure_robustness"),
     script:
         "../scripts/measure_robustness.py"
-
-
-rule measure_several:
-    input:
-        accuracy="<results>/accuracy.csv",
-        predictions="<results>/predictions.parquet",
-        runs="<results>/runs.csv",
-    output:
-        effective_robustness="<results>/effective_robustness_several.csv",
-    log:
-        "<logs>/measure_several.log",
-    conda:
-        "../../envs/whyrobust-cpu.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        shifts=STUDY.shifts_of_several,
-        test_sets=STUDY.several,
-        standard=STUDY.standard_of_several,
-        scale=CONFIG.baseline.scale,
-        intervals=plain_values(CONFIG.intervals),
-        code=code_of("measure_several"),
-    script:
-        "../scripts/measure_several.py"
 
 
 rule attribute_causes:

@@ -133,7 +133,6 @@ rule write_report:
         bands="<results>/baseline_bands.csv",
         causes="<results>/causes.csv",
         regression="<results>/regression.csv",
-        several="<results>/effective_robustness_several.csv" if STUDY.several else [],
         figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),

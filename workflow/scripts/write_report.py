@@ -32,7 +32,6 @@ if __name__ == "__main__":
         bands=pd.read_csv(files.bands),
         causes=pd.read_csv(files.causes),
         regression=pd.read_csv(files.regression),
-        several=pd.read_csv(files.several) if files.several else None,
     )
     # The row without a class is that of all classes.
     matches = sum_matches(pd.read_csv(path, keep_default_na=False) for path in files.text_matches)

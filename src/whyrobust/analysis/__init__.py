@@ -5,8 +5,8 @@ Read in this order:
 1. `arrays`, `scales` (logit, probit, linear), `intervals` (Clopper-Pearson, percentiles, Fieller), `bootstrap`
    (resampling, and the seed of each draw).
 2. `baselines`: the line or plane of the standard models. `accuracies`: tables of accuracies and their axes.
-   `measured`: what comparisons take of a shift.
-3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study.
+3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study. `measured`: a
+   measured shift, read back from these tables.
 4. `effects`: paired differences and their variance. `gap_shares`: which share of the gap an effect closes. `verdicts`:
    what an interval shows. `regression`: the second opinion. `cause_tables`: these as the tables of a study.
 5. Published models: `published_models` measures them as a study. `published_study` asks the same five questions of

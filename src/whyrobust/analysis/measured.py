@@ -1,25 +1,40 @@
-"""What is measured of every evaluated run on one shift: the values that comparisons of runs are made of."""
+"""A measured shift, as the comparisons of causes need it: residuals of the evaluated runs, their draws, accuracies.
+
+`read_measured` makes it of the files of the main measurement, `read_measured_lines` of those of the single lines.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from whyrobust.analysis.accuracies import KEYS
+from whyrobust.analysis.arrays import BoolArray, FloatArray
+from whyrobust.study.restricted_names import split_restricted_name
+
 if TYPE_CHECKING:
-    from whyrobust.analysis.arrays import BoolArray, FloatArray
+    import pandas as pd
+
+#: Roles of test sets in ``shifts.csv``; only a shift of role `SHIFT` takes part in verdicts.
+IN_DISTRIBUTION, SHIFT, CASE_STUDY, NOT_INFORMATIVE = "in_distribution", "shift", "case study", "not informative"
 
 
 @dataclass(frozen=True)
 class MeasuredShift:
-    """One shift, measured on all evaluated runs, in the order of their rows.
+    """One shift, measured for the evaluated runs (a run with a head), which are in the order of the table's rows.
 
     Attributes:
-        residuals: distance to the baseline on its scale (logits as a rule), [models].
-        draws: bootstrap draws of the same, [resamples, models].
-        extrapolated: models outside of what the standard models cover, [models].
-        id_accuracies: in-distribution accuracies, fractions, [models, test_sets].
-        shift_accuracy: accuracies under shift, fractions, [models].
-        role: of the test set in the study, as in ``shifts.csv``: ``shift``, ``case study`` or ``not informative``.
+        residuals: on the scale of the fit, beyond the baseline, [models]; NaN where there is none.
+        draws: bootstrap draws of the residuals, [resamples, models].
+        extrapolated: models that lie outside the standard models, [models].
+        id_accuracies: fractions, on each in-distribution test set, restricted to the classes of the shift where it
+            covers only some, [models, test_sets].
+        shift_accuracy: fractions, [models].
+        role: ``shift``, ``case study`` or ``not informative``.
+        seen_in: training sources that contain the style of the shift.
     """
 
     residuals: FloatArray
@@ -28,3 +43,87 @@ class MeasuredShift:
     id_accuracies: FloatArray
     shift_accuracy: FloatArray
     role: str
+    seen_in: tuple[str, ...] = ()
+
+
+def read_measured(
+    effective_robustness: pd.DataFrame,
+    draws: Mapping[str, FloatArray],
+    accuracy: pd.DataFrame,
+    shifts: pd.DataFrame,
+) -> dict[str, MeasuredShift]:
+    """Return the main measurement by shift.
+
+    All tables are read with ``keep_default_na=False``, so that empty text is text.
+
+    Args:
+        effective_robustness: ``effective_robustness.csv``.
+        draws: of ``effective_robustness_draws.npz``: shift -> [resamples, rows of the shift].
+        accuracy: ``accuracy.csv``.
+        shifts: ``shifts.csv``.
+
+    Raises:
+        ValueError: a shift has another number of rows than of draws, or an accuracy is missing.
+    """
+    return {
+        str(shift): _measured_shift(str(shift), rows, draws[str(shift)], accuracy, shifts)
+        for shift, rows in effective_robustness.groupby("shift", sort=False)
+    }
+
+
+def read_measured_lines(
+    single_lines: pd.DataFrame,
+    draws: Mapping[str, FloatArray],
+    accuracy: pd.DataFrame,
+    shifts: pd.DataFrame,
+) -> dict[str, dict[str, MeasuredShift]]:
+    """Return the measurements beyond single lines: by in-distribution test set (whole, not restricted) and shift.
+
+    Args:
+        single_lines: ``single_lines.csv``.
+        draws: of ``single_line_draws.npz``: ``<x_test_set>|<shift>`` -> [resamples, rows].
+        accuracy: ``accuracy.csv``.
+        shifts: ``shifts.csv``.
+
+    Raises:
+        ValueError: as `read_measured`.
+    """
+    measured: dict[str, dict[str, MeasuredShift]] = {}
+    for (x_test_set, shift), rows in single_lines.groupby(["x_test_set", "shift"], sort=False):
+        test_set, _ = split_restricted_name(str(x_test_set))
+        drawn = draws[line_key(str(x_test_set), str(shift))]
+        measured.setdefault(test_set, {})[str(shift)] = _measured_shift(str(shift), rows, drawn, accuracy, shifts)
+    return measured
+
+
+def line_key(x_test_set: str, shift: str) -> str:
+    """Return the key of ``single_line_draws.npz`` for a line and a shift."""
+    return f"{x_test_set}|{shift}"
+
+
+def _measured_shift(
+    shift: str, rows: pd.DataFrame, draws: FloatArray, accuracy: pd.DataFrame, shifts: pd.DataFrame
+) -> MeasuredShift:
+    if draws.shape[1:] != (len(rows),):
+        raise ValueError(f"The draws for {shift} have shape {draws.shape}: give [resamples, {len(rows)} rows].")
+    axes = str(rows["x_test_sets"].iloc[0]).split()
+    wide = accuracy[accuracy["test_set"].isin(axes)].pivot(index=list(KEYS), columns="test_set", values="accuracy")
+    on_axes = wide.reindex(list(rows[list(KEYS)].itertuples(index=False, name=None)))[axes].to_numpy(dtype=float)
+    if np.isnan(on_axes).any():
+        raise ValueError(f"accuracy.csv lacks accuracies on {' or '.join(axes)} of models measured on {shift}.")
+    described = shifts[shifts["test_set"] == shift].iloc[0]
+    return MeasuredShift(
+        residuals=_numbers(rows["residual"]),
+        draws=np.asarray(draws, dtype=float),
+        extrapolated=rows["extrapolated"].to_numpy(dtype=bool),
+        id_accuracies=on_axes,
+        shift_accuracy=_numbers(rows["shift_accuracy"]),
+        role=str(described["role"]),
+        seen_in=tuple(str(described["seen_in"]).split()),
+    )
+
+
+def _numbers(column: pd.Series) -> FloatArray:
+    import pandas as pd
+
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)

@@ -1,8 +1,4 @@
-"""Effective robustness of all evaluated runs of a study, on all shifts.
-
-`measure_study` measures it beyond one in-distribution test set, as the paper does (Taori et al. 2020);
-`measure_study_on_several` beyond several at once (Shi et al. 2023).
-"""
+"""Effective robustness of all evaluated runs of a study, on all shifts."""
 
 from __future__ import annotations
 
@@ -12,12 +8,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from whyrobust.analysis.accuracies import (
     KEYS,
     Key,
-    ShiftAccuracies,
     axis_of_shift,
     merge_axes,
     outcome_matrix,
@@ -25,7 +18,7 @@ from whyrobust.analysis.accuracies import (
 )
 from whyrobust.analysis.arrays import FloatArray
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
-from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness, measure_shift
+from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_shift
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,63 +87,3 @@ def measure_study(
         bands=pd.concat([tables.bands for tables in measured.values()]),
         draws={shift: tables.measurement.draws for shift, tables in measured.items()},
     )
-
-
-def measure_study_on_several(
-    accuracy: pd.DataFrame,
-    predictions: Path | str,
-    standard_runs: Collection[str],
-    shifts: Sequence[str],
-    test_sets: Sequence[str],
-    settings: MeasurementSettings,
-) -> pd.DataFrame:
-    """Measure every evaluated run on every shift beyond several in-distribution test sets at once.
-
-    Args:
-        accuracy: ``accuracy.csv``, empty text read as such.
-        predictions: path of ``predictions.parquet``.
-        standard_runs: names of the runs whose classifiers the baseline is fitted to, of several sources.
-        shifts: shifted test sets, in the order wanted.
-        test_sets: the in-distribution test sets.
-        settings: of the measurement.
-
-    Returns:
-        ``effective_robustness_several.csv``: one row for each evaluated run and shift. Where there is no baseline,
-        ``note`` gives the reason.
-    """
-    import pandas as pd
-
-    draw = cache(partial(draw_accuracies, predictions, settings))
-    wide = accuracy.pivot(index=list(KEYS), columns="test_set", values="accuracy")
-    keys = tuple(wide.index)
-    standard = standard_models(keys, standard_runs)
-    tables = []
-    for shift in shifts:
-        axes = [axis_of_shift(test_set, shift, set(wide.columns)) for test_set in test_sets]
-        accuracies = ShiftAccuracies(
-            x=wide[axes].to_numpy(),
-            y=wide[shift].to_numpy(),
-            x_draws=np.stack([draw(axis, keys) for axis in axes], axis=2),
-            y_draws=draw(shift, keys),
-            standard=standard,
-        )
-        measurement = measure_effective_robustness(
-            accuracies,
-            scale=settings.scale,
-            confidence=settings.confidence,
-            seed=seed_of(settings.seed, "standard models of several sources", *axes, shift),
-        )
-        table = pd.DataFrame(keys, columns=list(KEYS)).assign(
-            shift=shift,
-            x_test_sets=" ".join(axes),
-            shift_accuracy=accuracies.y,
-            effective_robustness_points=measurement.points,
-            low_points=measurement.low_points,
-            high_points=measurement.high_points,
-            standard=standard,
-            extrapolated=measurement.extrapolated,
-            r_squared=measurement.baseline.lines["all"].r_squared,
-            note=measurement.baseline.note,
-        )
-        tables.append(table)
-    return pd.concat(tables)

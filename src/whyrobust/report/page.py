@@ -17,7 +17,7 @@ from whyrobust.report.sections.explorers import explorer_settings
 from whyrobust.report.sections.made import made_section
 from whyrobust.report.sections.papers import papers_section
 from whyrobust.report.sections.published import published_answers, published_section
-from whyrobust.report.sections.robustness import robustness_section, several_rows
+from whyrobust.report.sections.robustness import robustness_section
 from whyrobust.report.sections.runs import run_details, runs_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.report.templating import page_environment, page_scripts
@@ -79,7 +79,6 @@ def render_report(
             name=settings.name,
             answer=answer_section(study, colours),
             explorer=explorer,
-            several=attempt("The table beyond several test sets", lambda: several_rows(study)),
             data=data_section(data, settings.similarity, settings.text_fields),
             runs=runs_section(study, details),
             published=published,

@@ -11,10 +11,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The tables of a study's results, as ``results/README.md`` describes them.
-
-    ``several`` is effective robustness beyond several in-distribution test sets, where the study asks for it.
-    """
+    """The tables of a study's results, as ``results/README.md`` describes them."""
 
     accuracy: pd.DataFrame
     effective: pd.DataFrame
@@ -23,7 +20,6 @@ class StudyTables:
     bands: pd.DataFrame
     causes: pd.DataFrame
     regression: pd.DataFrame
-    several: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from whyrobust.study.data_kinds import ICON_PARTS, Icons, Mixture, View
 from whyrobust.study.dataset_settings import Source, TestSet
 from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.input_files import check_files, count_covered_classes, read_class_counts
-from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import (
     OWN,
     Head,
@@ -25,28 +24,13 @@ from whyrobust.study.plan import (
     PlanError,
     Run,
     evaluated_rows,
-    matches,
     plan_heads,
     plan_pretrained,
     plan_runs,
 )
+from whyrobust.study.roles import check_roles, check_standard, in_distribution_test_sets
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import Settings, chosen_values
-
-
-def in_distribution_test_set(test_sets: Mapping[str, TestSet]) -> str:
-    """Return the name of the one in-distribution test set.
-
-    Raises:
-        ConfigError: there is none, or more than one.
-    """
-    names = [name for name, test_set in test_sets.items() if test_set.role == "in_distribution"]
-    if len(names) != 1:
-        found = ", ".join(names) or "none"
-        raise ConfigError(
-            f"config key test_sets has {len(names)} entries with role in_distribution ({found}): allowed is one"
-        )
-    return names[0]
 
 
 def check_test_sets(test_sets: Mapping[str, TestSet]) -> None:
@@ -242,48 +226,6 @@ def check_names(config: Config) -> None:
                     raise ConfigError(f"config key {key}.{field} is '{name}': allowed is one of {words}")
 
 
-def _has_classifier(run: Run) -> bool:
-    return OBJECTIVES[run.objective].main_head == "classifier"
-
-
-def check_several(config: Config, runs: Sequence[Run]) -> None:
-    """Check that a second measurement speaks of known test sets and has standard models enough."""
-    several = config.baseline.several
-    if several is None:
-        return
-    for name in several.test_sets:
-        if name not in config.test_sets:
-            known = ", ".join(config.test_sets)
-            raise ConfigError(f"config key baseline.several.test_sets has '{name}': allowed is one of {known}")
-    if len(several.test_sets) == len(config.test_sets):
-        raise ConfigError(
-            "config key baseline.several.test_sets has all test sets: allowed are fewer, to leave a shift"
-        )
-    standard = chosen_values(several.standard)
-    fitting = [run for run in runs if _has_classifier(run) and matches(run.as_row(), standard)]
-    needed = len(several.test_sets) + 2
-    if len(fitting) < needed:
-        raise ConfigError(
-            f"config key baseline.several.standard fits {len(fitting)} planned runs with a classifier: allowed is "
-            f"{needed} or more, add runs or widen it"
-        )
-
-
-def check_standard(runs: Sequence[Run]) -> None:
-    """Check that there is a baseline to fit, to runs with a classifier."""
-    standard = sum(run.standard for run in runs)
-    if standard < 2:
-        raise ConfigError(
-            f"config key baseline.standard fits {standard} planned runs: allowed is 2 or more, add runs or widen it"
-        )
-    other = sorted({run.objective for run in runs if run.standard and not _has_classifier(run)})
-    if other:
-        raise ConfigError(
-            f"config key baseline.standard fits runs of objective '{other[0]}': allowed are runs with a classifier, "
-            f"objective {' or '.join(name for name, row in OBJECTIVES.items() if row.main_head == 'classifier')}"
-        )
-
-
 def check_comparisons(
     runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], comparisons: Sequence[Comparison]
 ) -> None:
@@ -336,8 +278,8 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
     Raises:
         ConfigError: the first problem, as one line that names key, value and what is allowed.
     """
-    in_distribution_test_set(config.test_sets)
     components = components_of(config.sources)
+    check_roles(config.test_sets, config.sources)
     check_test_sets(config.test_sets)
     check_sizes_matched(config)
     check_files(config, root, data_is_there)
@@ -373,7 +315,6 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
         for cause, entries in config.causes.items()
         for entry in entries
     ]
-    check_standard(runs)
+    check_standard(config.baseline, in_distribution_test_sets(config.test_sets), runs)
     check_comparisons(runs, heads, comparisons)
-    check_several(config, runs)
     return Plan(tuple(runs), heads, tuple(comparisons), components)

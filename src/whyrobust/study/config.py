@@ -275,25 +275,15 @@ class FittedHead(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Several(Settings):
-    """A second measurement beyond several in-distribution test sets at once (Shi et al. 2023)."""
-
-    test_sets: Annotated[tuple[Text, ...], Items(min_length=2, unique=True)]
-    """Test sets, of test_sets, whose accuracies together predict accuracy under shift."""
-    standard: RunCondition
-    """The runs that the plane is fitted to."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class BaselineSettings(Settings):
-    """The line through the standard models."""
+    """What accuracy under shift the standard models have, given their accuracies on all in-distribution test sets."""
 
     standard: RunCondition
-    """The runs that the line is fitted to."""
+    """The runs that it is fitted to; of every source where there are several in-distribution test sets."""
     scale: Literal["logit", "probit", "linear"] = "logit"
-    """Scale of both axes."""
-    several: LeftOut[Several] = None
-    """A second measurement beyond several in-distribution test sets at once (Shi et al. 2023)."""
+    """Scale of the fit, and of effects."""
+    reference_accuracy: InnerShare = 0.5
+    """Accuracy under shift at which effects on the scale are given in points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +320,8 @@ class Intervals(Settings):
     """Confidence of intervals on effects."""
     resamples: Annotated[int, Allowed(ge=20)] = 1000
     """Bootstrap resamples."""
+    equivalence_points: Annotated[float, Allowed(gt=0, lt=50)] = 2.0
+    """Smallest effect of interest, in points: one whose interval lies within it on both sides of zero is small."""
     seed: Seed = 0
     """Seed of the bootstrap."""
 
@@ -375,7 +367,7 @@ class Config(Settings):
     sources: Annotated[dict[Name, Annotated[Source, OfKind(classes_of_sources)]], Items()]
     """Training sources by name."""
     test_sets: Annotated[dict[Name, Annotated[TestSet, OfKind(classes_of_test_sets)]], Items(min_length=2)]
-    """Test sets by name; one is in_distribution."""
+    """Test sets by name; one or several are in_distribution, the first of them that of the paper's measurement."""
     caption_template: Sentence = "a photo of a {class}"
     """Sentence of the caption variant template."""
     prompts: Annotated[dict[Name, Sentences | Text], Items()] = field(default_factory=_default_prompts)
@@ -394,7 +386,7 @@ class Config(Settings):
     runs: Listed[Grid]
     """Grids of runs: every combination of the listed values is one run."""
     baseline: BaselineSettings
-    """The line through the standard models."""
+    """What accuracy under shift the standard models have."""
     causes: Annotated[dict[Cause, Listed[ComparisonSettings]], Items()]
     """Controlled comparisons by cause; the first of a cause is its main one."""
     intervals: Intervals = Intervals()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
 from whyrobust.study.display_names import capital, spaced
-from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce, Text, plain_values
+from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce, Name, Text, plain_values
 
 KindName = Annotated[str, Built(lambda: Literal[tuple(DATA_KINDS)])]
 
@@ -77,9 +77,22 @@ class TestSet(Dataset):
     """A test set."""
 
     role: Literal["in_distribution", "shift"]
-    """Whether it is the x axis or a shift."""
+    """Whether its accuracy predicts the accuracy under shift, or is a shift."""
     classes: Literal["all", "own"]
     """Classes that may be predicted: all, or those that the test set covers."""
+    source: LeftOut[Name] = None
+    """In distribution: the training source whose held-out images it has; needed where several test sets are."""
+    case_study: LeftOut[Text] = None
+    """Shifts: why it is shown but takes part in no verdict."""
+    seen_in: LeftOut[ListedOnce[Name]] = None
+    """Shifts: training sources that contain its style; it is then counted apart from shifts of unseen styles."""
+    units: LeftOut[Literal["team", "class", "drawing"]] = None
+    """What the bootstrap resamples, with the drawings in each; team for icons and class for photographs if left out."""
+
+    @property
+    def unit(self) -> str:
+        """What the bootstrap resamples: ``team``, ``class`` or ``drawing``."""
+        return self.units or ("class" if self.row.photographs else "team")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,6 @@ STAGES: Final = (
         ("score_heads", "describe_data"),
     ),
     Stage("measure_robustness", "baseline and effective robustness with intervals", ("score_heads",)),
-    Stage("measure_several", "the same beyond several in-distribution test sets", ("score_heads",)),
     Stage(
         "attribute_causes", "controlled comparisons, and one regression as a second opinion", ("measure_robustness",)
     ),
@@ -77,7 +76,7 @@ STAGES: Final = (
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "describe_runs", "measure_several", "match_text", "measure_published"),
+        ("draw_figures", "describe_runs", "match_text", "measure_published"),
     ),
 )
 

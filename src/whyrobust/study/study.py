@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from whyrobust.study.checks import in_distribution_test_set, plan_study, used_sources
+from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.config import Config, load_config
 from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
@@ -22,6 +22,7 @@ from whyrobust.study.input_files import downloadable_files, missing_files, read_
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
 from whyrobust.study.published_shifts import has_published_shifts
+from whyrobust.study.roles import in_distribution_test_sets, sources_without_test_set
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.stages import STAGES
 
@@ -91,30 +92,19 @@ class Study:
         return list(self.config.test_sets)
 
     @cached_property
-    def in_distribution(self) -> str:
-        """The name of the in-distribution test set."""
-        return in_distribution_test_set(self.config.test_sets)
+    def in_distribution(self) -> list[str]:
+        """The names of the in-distribution test sets; the first is that of the paper's measurement."""
+        return list(in_distribution_test_sets(self.config.test_sets))
 
     @cached_property
     def shifts(self) -> list[str]:
         """The names of the other test sets."""
-        return [name for name in self.test_sets if name != self.in_distribution]
+        return [name for name in self.test_sets if name not in self.in_distribution]
 
     @cached_property
-    def several(self) -> list[str]:
-        """Test sets whose accuracies together are the x axis of a second measurement; none where none is asked for."""
-        return list(self.config.baseline.several.test_sets) if self.config.baseline.several else []
-
-    @cached_property
-    def shifts_of_several(self) -> list[str]:
-        """Test sets that the second measurement is of."""
-        return [name for name in self.test_sets if name not in self.several]
-
-    @cached_property
-    def standard_of_several(self) -> dict[str, Any]:
-        """The condition on the runs that the plane of the second measurement is fitted to."""
-        several = self.config.baseline.several
-        return plain_values(several.standard) if several else {}
+    def sources_without_test_set(self) -> list[str]:
+        """Sources that are compared and that no in-distribution test set is of: a warning on the page."""
+        return sources_without_test_set(self.plan, in_distribution_test_sets(self.config.test_sets))
 
     # Runs
 
@@ -346,7 +336,6 @@ class Study:
             "fetch_pairs": self.datasets.fetched,
             "download_source": self.downloads_used,
             "import_pretrained": len(self.runs) - len(self.trained),
-            "measure_several": self.several,
             "measure_published": self.on_published_shifts,
             "fit_heads": self.with_fitted_heads,
         }

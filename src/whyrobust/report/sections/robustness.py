@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -16,13 +15,11 @@ from whyrobust.report.charts.explorer import (
     published_points,
     study_points,
 )
-from whyrobust.report.charts.points import describe_points, describe_published, name_collections
+from whyrobust.report.charts.points import describe_published, name_collections
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.number_format import format_points
 from whyrobust.report.page_parts import Explorer
 from whyrobust.report.sections.explorers import explorer_panels
 from whyrobust.report.tables import ReferenceTables, StudyTables
-from whyrobust.study.plan import HEAD_FIELDS
 from whyrobust.study.published_shifts import PUBLISHED_SHIFTS
 
 
@@ -74,22 +71,3 @@ def published_layer(
         return points.iloc[:0]
     described = describe_published(name_collections(pd.concat(parts, ignore_index=True)))
     return published_points(described, [*STUDY_FIELDS, *STUDY_FILTERS], background=True)
-
-
-def several_rows(study: StudyTables) -> list[dict[str, Any]]:
-    """Return mean effective robustness beyond several in-distribution test sets at once, a row per kind of training.
-
-    Shi et al. 2023 (arXiv 2302.01381): one in-distribution test set favours the source it comes from.
-    """
-    if study.several is None or study.several.empty:
-        return []
-    keys = ["run", *HEAD_FIELDS]
-    texts = dict.fromkeys(HEAD_FIELDS, "")
-    main = study.effective[study.effective["main"]].fillna(texts)[keys].drop_duplicates()
-    points = describe_points(study.several.fillna(texts).merge(main, on=keys), study.runs)
-    rows = []
-    for (sets, kind), part in points.groupby(["x_test_sets", "kind"], sort=False):
-        means = part.groupby("shift", sort=False)["effective_robustness_points"].mean()
-        cells = {str(shift): format_points(float(mean)) for shift, mean in means.items()}
-        rows.append({"sets": str(sets), "kind": str(kind), "runs": part["run"].nunique(), "cells": cells})
-    return rows
