@@ -50,5 +50,6 @@ rule all:
         causes="<results>/causes.csv",
         data=rules.describe_data.output,
         details=rules.describe_runs.output,
+        training_sets=rules.describe_training_sets.output,
         figures="<results>/figures",
         reference="results/reference/effective_robustness.csv",

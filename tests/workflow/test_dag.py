@@ -14,7 +14,7 @@ from whyrobust.study.stages import stages_before
 SHARED_STAGES = {
     "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
     "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
-    "describe_data", "describe_runs", "draw_figures", "write_report", "compare_images",
+    "describe_data", "describe_runs", "describe_training_sets", "draw_figures", "write_report", "compare_images",
 }  # fmt: skip
 ICON_STAGES = {"build_records", "build_images"}
 PHOTO_STAGES = {

@@ -79,6 +79,35 @@ rule describe_runs:
         "../scripts/describe_runs.py"
 
 
+# The runs that are trained and scored here: of published models, no training image is here.
+DESCRIBED = [run for run in STUDY.evaluated if run in STUDY.trained]
+
+
+rule describe_training_sets:
+    input:
+        class_accuracy="<results>/details/class_accuracy.csv",
+        runs="<results>/runs.csv",
+        subsets=[SUBSET.format(**STUDY.subset_of(run)) for run in DESCRIBED],
+    output:
+        frequency="<results>/concept_frequency.csv",
+        fits="<results>/concept_frequency_fits.csv",
+    log:
+        "<logs>/describe_training_sets.log",
+    benchmark:
+        "<benchmarks>/describe_training_sets.tsv"
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        subsets=by_name("subsets", DESCRIBED),
+        confidence=CONFIG.intervals.effect,
+        code=code_of("describe_training_sets"),
+    script:
+        "../scripts/describe_training_sets.py"
+
+
 rule draw_figures:
     input:
         effective_robustness="<results>/effective_robustness.csv",
@@ -133,6 +162,7 @@ rule write_report:
         bands="<results>/baseline_bands.csv",
         causes="<results>/causes.csv",
         regression="<results>/regression.csv",
+        concept_frequency="<results>/concept_frequency.csv",
         figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),

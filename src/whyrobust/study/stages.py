@@ -66,6 +66,11 @@ STAGES: Final = (
         "training curves, confusions and accuracy by class of single runs",
         ("score_heads", "describe_data"),
     ),
+    Stage(
+        "describe_training_sets",
+        "training images of each class, and how accuracy depends on them",
+        ("describe_runs",),
+    ),
     Stage("measure_robustness", "baseline and effective robustness with intervals", ("score_heads",)),
     Stage(
         "attribute_causes", "controlled comparisons, and one regression as a second opinion", ("measure_robustness",)
@@ -76,7 +81,7 @@ STAGES: Final = (
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "describe_runs", "match_text", "measure_published"),
+        ("draw_figures", "describe_training_sets", "match_text", "measure_published"),
     ),
 )
 
