@@ -15,15 +15,18 @@ from whyrobust.data.icon_parts import (
     build_icon_records,
     check_sets,
     choose_held_out_teams,
+    choose_shift_sets,
     drawing_name,
     icon_records,
     read_sets,
+    teams_of_sets,
 )
 from whyrobust.data.iconify import (
     name_in_words,
 )
 from whyrobust.data.label_matcher import LabelMatcher
 from whyrobust.data.records import write_drawings, write_records
+from whyrobust.data.split_by_drawing import is_held_out
 
 SETS_CSV = Path(__file__).parents[2] / "resources" / "icons" / "sets.csv"
 
@@ -137,7 +140,8 @@ def study(tmp_path):
         make_set("web", {"dog": SQUARE, "other-thing": SQUARE, "hot-dog": SQUARE}, category="Thematic"),
         # Coloured copies of the drawings of studio, by the same team.
         make_set("copies", {f"{name}-color": SQUARE for name in studio}, category="UI Multicolor"),
-        make_set("v2", {"bell": SQUARE, "thing": SQUARE}),
+        make_set("v2", {"bell": SQUARE, "thing": SQUARE, "bell-tower": SQUARE}),
+        make_set("old", {"bell": SQUARE, "bell-tower": SQUARE, "bell-rope": SQUARE}, category="Archive / Unmaintained"),
         make_set("logos", {"cat": SQUARE}, category="Logos"),
     ]
     table = make_table(
@@ -146,6 +150,7 @@ def study(tmp_path):
             ("web", "web", "web", "MIT"),
             ("copies", "web", "studio", "MIT"),
             ("v2", "v2", "v2", "MIT"),
+            ("old", "retired", "old", "MIT"),
             ("logos", "excluded", "logos", "MIT"),
         ]
     )
@@ -155,11 +160,16 @@ def study(tmp_path):
 def test_the_parts_share_no_drawing_and_tests_are_labelled(tmp_path):
     archive, table = study(tmp_path)
     parts, counts = build_icon_records(archive, table, CLASSES, held_out_share=0.3, seed=0)
-    assert list(parts) == ["studio", "web", "studio_test", "v2", "rendition", "sketch", "objects"]
+    assert list(parts) == [
+        *("studio", "web", "studio_test", "web_test", "v2", "rendition", "symbols", "retired", "sketch", "objects")
+    ]
     groups = {part: set(records["group"]) for part, (records, _) in parts.items()}
     assert len(groups["studio"]) + len(groups["studio_test"]) == 26
-    assert groups["studio_test"].isdisjoint(groups["studio"] | groups["web"])
+    assert (groups["studio_test"] | groups["web_test"]).isdisjoint(groups["studio"] | groups["web"])
     assert 0 < len(groups["studio_test"]) < 26
+    # Copies of what is held out of studio are held out of web, each style in the test set of its source.
+    assert groups["studio_test"] <= groups["web_test"]
+    assert set(parts["web_test"][0]["collection"]) == {"copies"}
     assert "web:dog" in groups["web"]
     # Copies of drawings that stay in studio stay in web.
     assert groups["studio"] <= groups["web"]
@@ -179,12 +189,30 @@ def test_the_pool_of_all_icons_keeps_those_without_a_label_for_training_only(tmp
     parts, _ = build_icon_records(archive, table, CLASSES, pool="all", held_out_share=0.3, seed=0)
     assert {"web:other-thing", "web:hot-dog"} <= set(parts["web"][0]["uid"])
     assert parts["web"][0]["label"].isna().any()
-    assert parts["v2"][0]["uid"].tolist() == ["v2:bell"]
+    assert parts["v2"][0]["uid"].tolist() == ["v2:bell", "v2:bell-tower"]
+    assert parts["web_test"][0]["label"].notna().all()
     assert parts["studio_test"][0]["label"].notna().all()
     labelled, _ = build_icon_records(archive, table, CLASSES, held_out_share=0.3, seed=0)
     assert parts["studio_test"][0]["uid"].tolist() == labelled["studio_test"][0]["uid"].tolist()
     with pytest.raises(ValueError, match="some"):
         build_icon_records(archive, table, CLASSES, pool="some")
+
+
+def test_a_shift_has_no_names_of_another_but_those_of_classes(tmp_path):
+    archive, table = study(tmp_path)
+    parts, counts = build_icon_records(archive, table, CLASSES, held_out_share=0.3, seed=0)
+    assert parts["retired"][0]["uid"].tolist() == ["old:bell", "old:bell-rope"]
+    row = counts[counts["part"] == "retired"].iloc[0]
+    assert (row["icons"], row["labelled"], row["kept"]) == (3, 3, 2)
+
+
+def test_every_drawing_of_web_may_be_held_out(tmp_path):
+    names = [f"dog-{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+    archive = make_archive(tmp_path / "a.tgz", [make_set("w", dict.fromkeys(names, SQUARE), category="Thematic")])
+    parts, _ = build_icon_records(archive, make_table([("w", "web", "w", "MIT")]), CLASSES, held_out_share=0.5, seed=1)
+    held_out = [name for name in names if is_held_out(f"w:{name}", 0.5, 1)]
+    assert parts["web_test"][0]["uid"].tolist() == [f"w:{name}" for name in held_out]
+    assert parts["web"][0]["uid"].tolist() == [f"w:{name}" for name in names if name not in held_out]
 
 
 def test_other_nouns_take_the_label_away(tmp_path):
@@ -207,7 +235,7 @@ def valid_collection():
     """Return a table of sets and a collection that fit: ten teams with one 24-pixel set each, and a web set."""
     names = [f"s{i}" for i in range(10)]
     collections = {name: make_set(name, {"a": SQUARE} | {str(i): SQUARE for i in range(9)})["info"] for name in names}
-    collections["w"] = make_set("w", {"a": SQUARE}, category="Thematic")["info"]
+    collections["w"] = make_set("w", {"a": SQUARE}, category="UI 16px / 32px")["info"]
     table = make_table([*((name, "studio", name, "MIT") for name in names), ("w", "web", "w", "MIT")])
     held_out = choose_held_out_teams(table, collections)
     table.loc[table["team"].isin(held_out), "part"] = "v2"
@@ -228,9 +256,43 @@ def test_teams_are_held_out_by_their_names_up_to_the_share():
     assert f"{second} team" not in choose_held_out_teams(table, collections)
 
 
+def categories(**by_set):
+    return {name: {"category": category} for name, category in by_set.items()}
+
+
+def test_a_set_leaves_web_where_all_that_its_team_and_family_draw_is_of_one_shift():
+    collections = categories(maps="Flags / Maps", signs="Thematic", fork="Thematic", ui="UI 16px / 32px", font="")
+    rows = [(name, "web", name, "MIT") for name in collections]
+    table = make_table(rows)
+    all_apart = {"maps": "symbols", "signs": "symbols", "fork": "symbols", "font": "retired"}
+    assert choose_shift_sets(table, collections) == all_apart
+    # One team, two categories of one shift.
+    one_team = table.replace({"team": {"maps team": "signs team"}})
+    assert choose_shift_sets(one_team, collections) == all_apart
+    # A team with an interface set of web stays, and so does a fork of its drawings by another team.
+    linked = table.replace({"team": {"signs team": "ui team"}, "family": {"fork": "signs"}})
+    assert choose_shift_sets(linked, collections) == {"maps": "symbols", "font": "retired"}
+    assert choose_shift_sets(linked.iloc[::-1], collections) == {"maps": "symbols", "font": "retired"}
+    # Two shifts by one team: neither, since the team would be in both.
+    both = table.replace({"team": {"font team": "maps team"}})
+    assert choose_shift_sets(both, collections) == {"signs": "symbols", "fork": "symbols"}
+    # What is excluded links nothing; emoji link whatever their category.
+    excluded = linked.assign(part=["web", "web", "web", "excluded", "web"])
+    assert choose_shift_sets(excluded, collections) == all_apart
+    emoji = table.replace({"team": {"maps team": "font team"}}).assign(part=["rendition", "web", "web", "web", "web"])
+    assert choose_shift_sets(emoji, collections) == {"signs": "symbols", "fork": "symbols"}
+
+
+def test_teams_are_read_from_the_table_of_sets(tmp_path):
+    make_table([("s", "web", "s", "MIT"), ("t", "v2", "t", "MIT")]).to_csv(tmp_path / "sets.csv", index=False)
+    assert teams_of_sets(tmp_path / "sets.csv") == {"s": "s team", "t": "t team"}
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        (lambda table, collections: collections["w"].update(category="Flags / Maps"), "it is in symbols"),
+        (lambda table, collections: table.replace({"part": {"web": "retired"}}, inplace=True), "it is in web"),
         (lambda table, collections: collections.update(new=dict(collections["s0"])), "new"),
         (lambda table, collections: collections.pop("w"), "does not have"),
         (lambda table, collections: collections["w"]["license"].update(spdx="GPL-3.0"), "GPL-3.0"),
@@ -267,12 +329,16 @@ def test_licences_that_may_not_be_used_are_refused_unless_the_set_is_excluded(li
 
 def test_the_committed_table_has_every_part_and_a_reason_a_row(tmp_path):
     sets = read_sets(SETS_CSV)
-    assert set(sets["part"]) == {"studio", "web", "v2", "rendition", "sketch", "objects", "excluded"}
+    assert set(sets["part"]) == {
+        *("studio", "web", "v2", "rendition", "symbols", "retired", "sketch", "objects", "excluded")
+    }
     assert sets["set"].is_monotonic_increasing
     used = sets[sets["part"] != "excluded"]
     assert not used["licence"].str.contains("NC").any()
-    held_out = used["part"] == "v2"
-    assert set(used["team"][held_out]).isdisjoint(used["team"][~held_out])
+    for shift in ("v2", "symbols", "retired"):
+        held_out = used["part"] == shift
+        assert set(used["team"][held_out]).isdisjoint(used["team"][~held_out])
+        assert used["team"][held_out].nunique() >= 6
     trained = used["part"].isin(["studio", "web"])
     assert set(used["family"][trained]).isdisjoint(used["family"][~trained])
 

@@ -1,7 +1,7 @@
 """Turn the archive of icon sets into records and drawings, one table of each for every part.
 
 Stands alone because everything later works on records and no longer knows about icon sets. One job makes all parts:
-the archive can only be read from front to back, and `studio_test` is split from `studio` on the way.
+the archive can only be read from front to back, and `studio_test` and `web_test` are split off on the way.
 """
 
 from pathlib import Path

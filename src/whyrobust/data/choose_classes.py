@@ -15,8 +15,8 @@ from whyrobust.data.icon_parts import build_icon_records
 from whyrobust.data.label_matcher import CLASS_COLUMNS, other_nouns
 from whyrobust.study.data_kinds import ICON_PARTS
 
-#: Fewest drawings of a class: enough to learn it from either source and to test it on most shifts.
-MINIMUM_DRAWINGS = {"studio": 10, "web": 20, "studio_test": 2, "v2": 1, "rendition": 5}
+#: Fewest drawings of a class, alike for both sources: enough to learn and test it in each, and on most shifts.
+MINIMUM_DRAWINGS = {"studio": 10, "web": 10, "studio_test": 2, "web_test": 2, "v2": 1, "rendition": 5}
 
 
 def choose_classes(
@@ -69,7 +69,7 @@ def choose_icon_classes(
         archive: the .tgz of the npm package ``@iconify/json``.
         sets: the table of sets, see `whyrobust.data.icon_parts.read_sets`.
         nouns: candidate nouns, see `choose_classes`.
-        held_out_share: share of the groups of studio that becomes studio_test.
+        held_out_share: share of the groups of studio and of web that is held out.
         seed: seed of that split.
 
     Returns:

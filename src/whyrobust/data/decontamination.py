@@ -32,7 +32,7 @@ from whyrobust.files import atomic_path, write_table
 from whyrobust.study.slices import Slice
 
 #: Columns of what is left of a data set: one row per image.
-KEPT_SCHEMA = pa.schema([RECORD_SCHEMA.field(name) for name in ("uid", "label", "group")])
+KEPT_SCHEMA = pa.schema([RECORD_SCHEMA.field(name) for name in ("uid", "label", "group", "collection")])
 
 SIZE_COLUMNS = ("dataset", "decoded", "repeats_removed", "near_duplicates_removed", "kept")
 
@@ -82,7 +82,7 @@ def compared_images(records: pa.Table, fingerprints: Fingerprints) -> ComparedIm
 
 
 def read_records_of_images(records: Path | str, uids: pa.ChunkedArray) -> pa.Table:
-    """Return ``uid, label, group`` of the records of images, in the order of the images.
+    """Return `KEPT_SCHEMA` of the records of images, in the order of the images.
 
     Raises:
         MissingUidError: an image has no record.
@@ -99,7 +99,7 @@ def read_test_set(files: DatasetFiles, repeat: float | None) -> tuple[pa.Table, 
         repeat: similarity (correlation) from which an image is a repeat; None: none is.
 
     Returns:
-        ``uid, label, group`` of its images, their fingerprints, and the number of repeats left out.
+        `KEPT_SCHEMA` of its images, their fingerprints, and the number of repeats left out.
     """
     table = read_records_of_images(files.records, uids_of_store(files.images))
     fingerprints = np.load(files.fingerprints, mmap_mode="r")
@@ -123,7 +123,7 @@ def read_test_sets(
 
 
 def read_source_rows(files: DatasetFiles, rows: range) -> pa.Table:
-    """Return ``uid, label, group`` of the images in some rows of a store."""
+    """Return `KEPT_SCHEMA` of the images in some rows of a store."""
     uids = uids_of_store(files.images).slice(rows.start, len(rows))
     return read_rows_of_uids([files.records], KEPT_SCHEMA.names, uids)
 
@@ -159,7 +159,7 @@ def compare_slice(
 
 
 def stream_kept(files: DatasetFiles, removed: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield ``uid, label, group`` of the images of a store that were not removed, a batch at a time.
+    """Yield `KEPT_SCHEMA` of the images of a store that were not removed, a batch at a time.
 
     Raises:
         ValueError: the store is not in the order of the records.

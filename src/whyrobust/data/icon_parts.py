@@ -1,9 +1,9 @@
 """The parts of the icons study: which icon sets each has, which drawings are held out, and its records.
 
-A part is a data set of icons: two training sources (``studio``, ``web``), the held-out drawings of ``studio``
-(``studio_test``) and the distribution shifts. Which set belongs to which part is listed in a table
+A part is a data set of icons: two training sources (``studio``, ``web``), the held-out drawings of each
+(``studio_test``, ``web_test``) and the distribution shifts. Which set belongs to which part is listed in a table
 (``resources/icons/sets.csv``) that `check_sets` checks against the collection. All styles of one drawing share a group,
-and ``studio_test`` is split from ``studio`` by drawing, never by file (`whyrobust.data.split_by_drawing`).
+and held-out drawings are split off by drawing, never by file (`whyrobust.data.split_by_drawing`).
 
 An icon's name, written by the team that drew it, is its title. Its label is the one class that the title names.
 """
@@ -30,20 +30,35 @@ from whyrobust.data.iconify import (
 from whyrobust.data.label_matcher import LabelMatcher, LabelPolicy
 from whyrobust.data.records import DRAWING_SCHEMA, RECORD_SCHEMA
 from whyrobust.data.split_by_drawing import split_by_drawing
+from whyrobust.study.data_kinds import ICON_PARTS
 
 SET_COLUMNS = ("set", "part", "team", "family", "licence", "reason")
 
 TRAINING_PARTS = ("studio", "web")
 
-SHIFT_PARTS = ("v2", "rendition", "sketch", "objects")
+HELD_OUT_PARTS = {"studio": "studio_test", "web": "web_test"}
+"""The part that gets the held-out drawings of a training part."""
+
+SHIFT_PARTS = ("v2", "rendition", "symbols", "retired", "sketch", "objects")
 
 SET_PARTS = (*TRAINING_PARTS, *SHIFT_PARTS, "excluded")
-"""Parts that the table of sets may name; ``studio_test`` is not among them: it is split from ``studio`` by drawing."""
+"""Parts that the table of sets may name; `HELD_OUT_PARTS` are not among them: they are split off by drawing."""
 
 STUDIO_CATEGORY = "UI 24px"
 
 HELD_OUT_TEAMS_SHARE = (0.18, 0.20)
 """Fewest and most icons of part v2, as shares of all icons of the sets in studio and v2."""
+
+SHIFTS_BY_CATEGORY = {
+    "Thematic": "symbols",
+    "Flags / Maps": "symbols",
+    "Archive / Unmaintained": "retired",
+    "": "retired",
+}
+"""The shift of a category of the collection; hidden sets, which were replaced or retired, have no category."""
+
+NAMES_LEFT_OUT = {"retired": "v2"}
+"""A shift, and the shift of which it has no icon's name, lest two shifts test the same: bare class names apart."""
 
 Pool = Literal["labelled", "all"]
 
@@ -124,13 +139,43 @@ def choose_held_out_teams(
     return held_out
 
 
+def choose_shift_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> dict[str, str]:
+    """Choose the sets that leave ``web`` for a shift, by their category, independently of any result.
+
+    Sets are linked if they have a team or a family in common, also by way of others. A set is in the shift of its
+    category (`SHIFTS_BY_CATEGORY`) if all sets that it is linked to have a category of that shift: its teams are
+    then in no training source.
+
+    Args:
+        sets: the table of sets, see `read_sets`; excluded sets link nothing.
+        collections: the content of ``collections.json``, for the categories.
+
+    Returns:
+        The shift of each set that has one.
+    """
+    used = sets[sets["part"] != "excluded"]
+    linked = {name: {name} for name in used["set"]}
+    for column in ("team", "family"):
+        for _, names in used.groupby(column)["set"]:
+            together = set().union(*(linked[name] for name in names))
+            linked.update(dict.fromkeys(together, together))
+    wanted = {
+        row["set"]: SHIFTS_BY_CATEGORY.get(collections[row["set"]].get("category", ""), "")
+        for row in used.to_dict("records")
+    }
+    # Emoji sets have their own parts, whatever the collection's category.
+    wanted.update(dict.fromkeys(used["set"][used["part"].isin(["rendition", "sketch", "objects"])], ""))
+    shifts = {name: {wanted[other] for other in together} for name, together in linked.items()}
+    return {name: found.pop() for name, found in shifts.items() if len(found) == 1 and "" not in found}
+
+
 def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
     """Check the table of sets against the collection's own list.
 
     Every set must be listed once with the licence the collection gives; no used set may be of unclear
     licence, of one that forbids commercial use, of brand marks or animated; studio and v2 must be the
-    24-pixel interface sets, v2 those of `choose_held_out_teams`; and no family may be both in a training
-    part and in a shift.
+    24-pixel interface sets, v2 those of `choose_held_out_teams`; symbols and retired must be those of
+    `choose_shift_sets`; and no family may be both in a training part and in a shift.
 
     Args:
         sets: the table, see `read_sets`.
@@ -167,12 +212,27 @@ def check_sets(sets: pd.DataFrame, collections: Mapping[str, Any]) -> None:
         for row in sets[sets["part"].isin(["studio", "v2"])].to_dict("records"):
             if (row["part"] == "v2") != (row["team"] in held_out):
                 problems.append(f"{row['set']}: in {row['part']}, but the rule holds out the teams {sorted(held_out)}")
+        chosen = choose_shift_sets(sets, collections)
+        for row in sets[sets["part"].isin(["web", *SHIFTS_BY_CATEGORY.values()])].to_dict("records"):
+            part = chosen.get(row["set"], "web")
+            if row["part"] != part:
+                problems.append(f"{row['set']}: in {row['part']}, but by category and team it is in {part}")
     trained = set(sets["family"][sets["part"].isin(TRAINING_PARTS)])
     both = sorted(trained & set(sets["family"][sets["part"].isin(SHIFT_PARTS)]))
     if both:
         problems.append(f"families in a training part and in a shift: {both}; exclude one side")
     if problems:
         raise ValueError("the table of sets does not fit the collection:\n- " + "\n- ".join(problems))
+
+
+def teams_of_sets(path: Path | str) -> dict[str, str]:
+    """Return who drew each set of the table of sets; a record names its set in the column ``collection``.
+
+    Raises:
+        ValueError: see `read_sets`.
+    """
+    sets = read_sets(path)
+    return dict(zip(sets["set"], sets["team"], strict=True))
 
 
 def drawing_name(name: str, suffixes: Collection[str] = (), prefixes: Collection[str] = ()) -> str:
@@ -262,8 +322,8 @@ def build_icon_records(
 ) -> tuple[dict[str, tuple[pd.DataFrame, pd.DataFrame]], pd.DataFrame]:
     """Build the records and drawings of every part of the icons study.
 
-    ``studio_test`` gets the held-out groups of ``studio``. Where a set of ``web`` has a drawing of a held-out
-    group (some teams draw for both), it is left out of ``web``. Test parts keep labelled icons only.
+    ``studio_test`` gets the held-out groups of ``studio``, ``web_test`` those of ``web``. Where a team draws for both,
+    a drawing that is held out of one is held out of the other too. Test parts keep labelled icons only.
 
     Args:
         archive: the .tgz of the npm package ``@iconify/json``.
@@ -272,7 +332,7 @@ def build_icon_records(
         others: nouns that are no class, see `whyrobust.data.label_matcher.other_nouns`: an icon that also shows one of
             them gets no label.
         pool: ``labelled`` keeps only labelled icons for training; ``all`` keeps those without a label too.
-        held_out_share: share of the groups of studio that becomes studio_test.
+        held_out_share: share of the groups of studio and of web that is held out.
         seed: seed of that split.
 
     Returns:
@@ -287,9 +347,8 @@ def build_icon_records(
         raise ValueError(f"the pool {pool!r} is not known; use 'labelled' or 'all'")
     matcher = LabelMatcher(classes, others)
     used = sets[sets["part"] != "excluded"].set_index("set")
-    studio_families = set(used["family"][used["part"] == "studio"])
     tables: dict[tuple[str, str], tuple[pd.DataFrame, pd.DataFrame]] = {}
-    counts: list[dict[str, object]] = []
+    found: dict[str, tuple[str, int, int]] = {}
     for icon_set in read_icon_sets(archive, list(used.index)):
         name = icon_set["prefix"]
         row = used.loc[name]
@@ -301,34 +360,43 @@ def build_icon_records(
             )
         keep_unlabelled = pool == "all" and row["part"] in TRAINING_PARTS
         records, drawings, drawable = icon_records(icon_set, row["family"], matcher, labelled_only=not keep_unlabelled)
+        found[name] = licence, drawable, int(records["label"].notna().sum())
         parts = {row["part"]: records}
-        # A team may draw one thing for both training parts: what is held out of one is in neither.
-        if row["family"] in studio_families:
+        if row["part"] in TRAINING_PARTS:
+            # Groups are held out by their names alone, so a drawing that a team made for both leaves both.
             stay, held_out = split_by_drawing(records, held_out_share, seed)
-            parts = {row["part"]: stay}
-            if row["part"] == "studio":
-                parts["studio_test"] = held_out[held_out["label"].notna()]
+            parts = {row["part"]: stay, HELD_OUT_PARTS[row["part"]]: held_out[held_out["label"].notna()]}
         for part, kept in parts.items():
             tables[part, name] = kept, drawings[drawings.index.isin(kept.index)]
-            counts.append(
-                {
-                    "part": part,
-                    "set": name,
-                    "licence": licence,
-                    "icons": drawable,
-                    "labelled": int(records["label"].notna().sum()),
-                    "kept": len(kept),
-                }
-            )
+    for part, other in NAMES_LEFT_OUT.items():
+        _leave_out_names(tables, part, other, classes)
     result = {}
-    for part in (*TRAINING_PARTS, "studio_test", *SHIFT_PARTS):
+    for part in ICON_PARTS:
         frames = [tables[key] for key in sorted(tables) if key[0] == part]
         result[part] = (
             _join([records for records, _ in frames], RECORD_SCHEMA.names),
             _join([drawings for _, drawings in frames], DRAWING_SCHEMA.names),
         )
-    table = pd.DataFrame(counts, columns=["part", "set", "licence", "icons", "labelled", "kept"])
-    return result, table.sort_values(["part", "set"], ignore_index=True)
+    counts = [(part, name, *found[name], len(records)) for (part, name), (records, _) in sorted(tables.items())]
+    return result, pd.DataFrame(counts, columns=["part", "set", "licence", "icons", "labelled", "kept"])
+
+
+def _leave_out_names(
+    tables: dict[tuple[str, str], tuple[pd.DataFrame, pd.DataFrame]], part: str, other: str, classes: pd.DataFrame
+) -> None:
+    """Leave out of the sets of one part what has a name and label of another part, unless a class is called so."""
+    names = set(classes["class"]).union(*classes["synonyms"].str.split(";"))
+    taken = {
+        pair
+        for (of, _), (records, _) in tables.items()
+        if of == other
+        for pair in zip(records["title"], records["label"], strict=True)
+        if pair[0] not in names
+    }
+    for key, (records, drawings) in tables.items():
+        if key[0] == part:
+            stays = [pair not in taken for pair in zip(records["title"], records["label"], strict=True)]
+            tables[key] = records[stays], drawings[stays]
 
 
 def _join(frames: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -311,7 +311,7 @@ def draw_mixture(
 
 
 def read_kept(paths: Sequence[Path | str]) -> pa.Table:
-    """Return ``uid, label, group`` of the images of several Parquet tables, as one table."""
+    """Return the images of several Parquet tables, as one table."""
     return pa.concat_tables(pq.read_table(path) for path in paths)
 
 

@@ -88,7 +88,7 @@ class Data(Settings):
     image_size: Annotated[int, Allowed(ge=16, le=512)]
     """Side of the images that models see, in pixels."""
     held_out_share: LeftOut[Annotated[float, Allowed(gt=0, le=0.9)]] = None
-    """Icons: share of the drawings of studio that is held out for testing."""
+    """Icons: share of the drawings of studio, and of web, that is held out for testing."""
     near_duplicate_similarity: Similarity = 0.97
     """Correlation of 16x16 fingerprints (drawings) or grey thumbnails (photographs) from which a training image counts
     as a copy of a test image."""

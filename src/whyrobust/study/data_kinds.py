@@ -23,8 +23,8 @@ from whyrobust.study.setting_types import (
     Text,
 )
 
-#: Parts of the icons study; studio_test is split from studio, the others are named by the table of sets.
-ICON_PARTS = ("studio", "web", "studio_test", "v2", "rendition", "sketch", "objects")
+#: Parts of the icons study; studio_test and web_test are split off by drawing, the table of sets names the others.
+ICON_PARTS = ("studio", "web", "studio_test", "web_test", "v2", "rendition", "symbols", "retired", "sketch", "objects")
 
 Slices = Annotated[int, Allowed(ge=1, le=10_000)]
 TrueOnly = Literal[True]
@@ -44,7 +44,7 @@ class Icons(DatasetSettings):
     """Icons of Iconify."""
 
     part: Name
-    """Part of `data.sets`; of test sets also studio_test, the held-out drawings of studio."""
+    """Part of `data.sets`; of test sets also studio_test and web_test, the held-out drawings of studio and web."""
 
 
 @dataclass(frozen=True, kw_only=True)
