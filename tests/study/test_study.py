@@ -57,29 +57,38 @@ def test_a_wrong_config_is_one_line(load):
 
 def test_a_study_has_a_name_test_sets_and_shifts(icons):
     assert icons.name == "icons"
-    assert icons.test_sets == ["studio_test", "v2", "rendition", "sketch", "objects"]
-    assert (icons.in_distribution, icons.shifts) == (["studio_test"], icons.test_sets[1:])
+    in_distribution, shifts = (
+        ["studio_test", "web_test"],
+        ["v2", "rendition", "symbols", "retired", "sketch", "objects"],
+    )
+    assert icons.test_sets == [*in_distribution, *shifts]
+    assert (icons.in_distribution, icons.shifts) == (in_distribution, shifts)
 
 
 def with_three_test_sets(config):
-    """Give the icons study three in-distribution test sets (parts that are shifts stand for held-out images)."""
-    config["test_sets"]["studio_test"]["source"] = "studio"
-    for name, source in (("v2", "web"), ("rendition", "half_web")):
-        config["test_sets"][name] |= {"role": "in_distribution", "source": source}
-    config["baseline"]["standard"] = {"objective": "cross_entropy"}
+    """Give the icons study a third in-distribution test set (a part that is a shift stands for held-out images)."""
+    config["test_sets"]["rendition"] |= {"role": "in_distribution", "source": "half_web"}
 
 
 def test_a_study_has_several_in_distribution_test_sets(load):
     study = load(with_three_test_sets)
-    assert study.in_distribution == ["studio_test", "v2", "rendition"] and study.shifts == ["sketch", "objects"]
+    assert study.in_distribution == ["studio_test", "web_test", "rendition"]
+    assert study.shifts == ["v2", "symbols", "retired", "sketch", "objects"]
     standard = {run.source for run in study.plan.runs if run.standard}
     assert standard > {"studio", "web", "web_at_studio_classes", "half_web"}
     assert study.sources_without_test_set == []
 
 
-def test_compared_sources_without_a_test_set_of_their_own_are_named(icons, paper):
-    # Of the icons' one test set nothing says the source, but all standard models are of studio.
-    assert icons.sources_without_test_set == ["web"]
+def with_one_test_set(config):
+    del config["test_sets"]["web_test"]
+    config["test_sets"]["studio_test"]["source"] = None
+    config["baseline"]["standard"] = {"objective": "cross_entropy", "source": "studio"}
+
+
+def test_compared_sources_without_a_test_set_of_their_own_are_named(icons, load, paper):
+    assert icons.sources_without_test_set == []
+    # Where nothing says the source of the one test set, it is that of the standard models, if all are of one.
+    assert load(with_one_test_set).sources_without_test_set == ["web"]
     assert paper.sources_without_test_set == ["imagenet_captions", "yfcc"]
 
 
