@@ -9,11 +9,11 @@ import statsmodels.api as sm
 
 from tests.analysis.test_baselines import fit_line, make_two_sets
 from whyrobust.analysis.accuracies import ShiftAccuracies
-from whyrobust.analysis.baselines import bootstrap_band, fit_two_lines
+from whyrobust.analysis.baselines import beyond_leverage, bootstrap_band, fit_two_lines
 from whyrobust.analysis.bootstrap import resample_counts
 from whyrobust.analysis.effective_robustness import (
     MeasurementSettings,
-    effective_robustness_draws,
+    draw_baselines,
     effective_robustness_points,
     measure_effective_robustness,
     measure_shift,
@@ -27,7 +27,8 @@ def draw_robustness(id_draws, shift_draws, standard, scale, seed, lines=None):
     id_draws = id_draws if id_draws.ndim == 3 else id_draws[:, :, None]
     accuracies = ShiftAccuracies(id_draws[0], shift_draws[0], id_draws, shift_draws, np.asarray(standard, dtype=bool))
     lines = np.zeros(len(standard), dtype=int) if lines is None else lines
-    return effective_robustness_draws(accuracies, accuracies.standard, lines, scale, seed)
+    expected = draw_baselines(accuracies, accuracies.standard, lines, scale, seed)
+    return 100 * (shift_draws - from_scale(expected, scale))
 
 
 # --- Points and draws ---------------------------------------------------------------------------------------
@@ -238,3 +239,32 @@ def test_measurements_with_several_test_sets_have_intervals_and_say_what_is_outs
         ShiftAccuracies(x, y, draws[0][:, :, 0], draws[1], standard)
     with pytest.raises(ValueError, match="shape"):
         ShiftAccuracies(x[:, 0], y, *draws, standard)
+
+
+def test_a_model_within_the_span_of_each_test_set_may_lie_outside_of_the_cloud():
+    # Standard models near the diagonal; a model in an empty corner of their rectangle.
+    rng = np.random.default_rng(8)
+    ability = rng.uniform(-1.5, 1.5, 20)
+    logits = np.column_stack([ability, ability + rng.normal(0, 0.1, 20)])
+    logits = np.vstack([logits, [[1.0, -1.0], [0.2, 0.25], [0.0, 0.0]]])
+    x = from_scale(logits, "logit")
+    x[22, 0] = np.nan
+    standard = np.arange(23) < 20
+    inside = (x >= x[standard].min(axis=0)) & (x <= x[standard].max(axis=0))
+    assert inside[:22].all()
+    design = sm.add_constant(logits)
+    hat = design @ np.linalg.inv(design[standard].T @ design[standard]) @ design.T
+    np.testing.assert_allclose(
+        np.diag(hat)[standard], sm.OLS(np.zeros(20), design[standard]).fit().get_influence().hat_matrix_diag
+    )
+    expected = np.diag(hat) > np.diag(hat)[standard].max() + 1e-12
+    expected[22] = True
+    np.testing.assert_array_equal(beyond_leverage(x, x[standard], "logit"), expected)
+    assert expected[20] and not expected[21]
+    y = from_scale(logits @ [0.4, 0.6], "logit")
+    draws = (np.tile(x, (20, 1, 1)), np.tile(y, (20, 1)))
+    measurement = measure_effective_robustness(ShiftAccuracies(x, y, *draws, standard))
+    np.testing.assert_array_equal(measurement.extrapolated, expected)
+    # Models on one line in x, or fewer than coefficients, determine no plane.
+    flat = from_scale(np.column_stack([ability, 2 * ability]), "logit")
+    assert beyond_leverage(x, flat, "logit").all() and beyond_leverage(x, x[:2], "logit").all()

@@ -120,8 +120,8 @@ def simulate(seeds: int, effect: float, seed_noise: float, rng: np.random.Genera
     accuracies = ShiftAccuracies(
         x[:, None],
         y,
-        resample_accuracies(id_correct, np.arange(IMAGES), DRAWS, first)[:, :, None],
-        resample_accuracies(shift_correct, np.arange(IMAGES), DRAWS, second),
+        resample_accuracies(id_correct, np.arange(IMAGES), np.arange(IMAGES), DRAWS, first)[:, :, None],
+        resample_accuracies(shift_correct, np.arange(IMAGES), np.arange(IMAGES), DRAWS, second),
         standard,
     )
     measured = measure_effective_robustness(accuracies, scale="linear", seed=third)

@@ -154,8 +154,8 @@ def simulate(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         models,
         "sketch",
         "studio_test",
-        resample_accuracies(right, np.arange(IMAGES), RESAMPLES, first),
-        resample_accuracies(right_shifted, np.arange(IMAGES), RESAMPLES, second),
+        resample_accuracies(right, np.arange(IMAGES), np.arange(IMAGES), RESAMPLES, first),
+        resample_accuracies(right_shifted, np.arange(IMAGES), np.arange(IMAGES), RESAMPLES, second),
         MeasurementSettings(resamples=2, band_points=2, seed=third),
     )
     return result.measurement.points, result.measurement.draws

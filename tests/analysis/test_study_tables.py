@@ -1,4 +1,4 @@
-"""The tables of a study: axes, standard models and draws, against the functions for one shift."""
+"""The tables of a study: axes, standard models, draws, planes and single lines, against slow plain code."""
 
 from __future__ import annotations
 
@@ -9,70 +9,107 @@ import pytest
 from whyrobust.analysis.accuracies import KEYS, ShiftAccuracies, select_runs
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness
+from whyrobust.analysis.measured import read_measured, read_measured_lines
+from whyrobust.analysis.scales import to_scale
+from whyrobust.analysis.shift_roles import count_answers, describe_test_sets, role_of_shift
 from whyrobust.analysis.study_tables import measure_study
 
 SETTINGS = MeasurementSettings(resamples=60, band_points=5, seed=3)
-IMAGES = {"studio_test": 80, "web_test": 70, "studio_test@r": 40, "r": 50, "v2": 60}
+IMAGES = {
+    "studio_test": 80, "web_test": 70, "third_test": 64, "studio_test@r": 40, "web_test@r": 36, "third_test@r": 30,
+    "r": 50, "v2": 60, "few": 48, "flat": 56, "told": 40,
+}  # fmt: skip
+TEAMS = {"few": 3}
 RUNS = pd.DataFrame(
-    [(f"{source}-{number}", source, source == "studio") for source in ("web", "studio") for number in range(4)],
+    [
+        (f"{source}-{number}", source, source != "captions")
+        for source in ("web", "studio", "third", "captions")
+        for number in range(6)
+    ],
     columns=["run", "source", "standard"],
 )
+STANDARD = dict(zip(RUNS.loc[RUNS["standard"], "run"], RUNS.loc[RUNS["standard"], "source"], strict=True))
+ALL = {"studio_test": "studio", "web_test": "web", "third_test": "third"}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study of eight runs, each with a classifier and a probe, whose predictions are drawn at random."""
+    """A study of runs of four sources, each with a classifier and a probe, whose predictions are drawn at random."""
     rng = np.random.default_rng(0)
     rows, predictions = [], []
     for test_set, images in IMAGES.items():
-        for number, run in enumerate(RUNS["run"]):
+        for number, (run, source) in enumerate(zip(RUNS["run"], RUNS["source"], strict=True)):
+            own = 0.15 * test_set.startswith(source)
             for head in ("classifier", "linear_probe"):
-                right = rng.random(images) < 0.3 + 0.05 * number
+                chance = 0.5 if test_set == "flat" else 0.3 + 0.08 * (number % 6) + own
+                right = rng.random(images) < chance
                 key = {"run": run, "head": head, "prompts": "", "fitted_on": "" if head == "classifier" else "own"}
                 main = {"main": head == "classifier", "test_set": test_set}
-                rows.append(key | main | {"images": images, "accuracy": right.mean()})
-                group = [f"drawing {image // 2}" for image in range(images)]
-                predictions.append(pd.DataFrame(key | {"test_set": test_set, "group": group, "correct": right}))
+                rows.append(key | main | {"effective_images": images / 2, "accuracy": right.mean()})
+                of_images = {
+                    "group": [f"drawing {image // 2}" for image in range(images)],
+                    "unit": [f"team {image % TEAMS.get(test_set, 7)}" for image in range(images)],
+                    "label": [f"class {image % 5}" for image in range(images)],
+                }
+                predictions.append(pd.DataFrame(key | {"test_set": test_set, **of_images, "correct": right}))
     path = tmp_path_factory.mktemp("study") / "predictions.parquet"
     pd.concat(predictions).to_parquet(path)
     return pd.DataFrame(rows), path, pd.concat(predictions)
+
+
+@pytest.fixture(scope="module")
+def three(study):
+    """The study measured beyond three in-distribution test sets."""
+    return measure_study(study[0], study[1], STANDARD, ["r", "v2", "few", "flat", "told"], ALL, SETTINGS)
 
 
 def drawn(predictions, test_set, keys):
     """Draws of accuracies, from the predictions themselves."""
     table = predictions[predictions["test_set"] == test_set].set_index(list(KEYS)).sort_index()
     correct = np.stack([table.loc[key, "correct"].to_numpy() for key in keys])
-    groups = table.loc[keys[0], "group"].to_numpy()
-    return resample_accuracies(correct, groups, SETTINGS.resamples, seed_of(SETTINGS.seed, "images", test_set))
+    groups, units = (table.loc[keys[0], name].to_numpy() for name in ("group", "unit"))
+    seed = seed_of(SETTINGS.seed, "images", test_set)
+    draws = resample_accuracies(correct, groups, units, SETTINGS.resamples, seed)
+    # Half an image away from 0 and 1.
+    return np.clip(draws, 1 / (2 * len(groups)), 1 - 1 / (2 * len(groups)))
+
+
+def on(accuracy, test_set, keys):
+    return accuracy[accuracy["test_set"] == test_set].set_index(list(KEYS)).loc[keys, "accuracy"].to_numpy()
 
 
 def test_runs_are_selected_by_a_condition_of_the_config():
-    assert select_runs(RUNS, {"standard": True}) == {f"studio-{number}" for number in range(4)}
-    assert select_runs(RUNS, {"source": ["studio", "web"]}) == set(RUNS["run"])
+    assert select_runs(RUNS, {"standard": True}) == set(STANDARD)
+    assert select_runs(RUNS, {"source": ["studio", "web"]}) == {r for r in RUNS["run"] if r[:3] in ("stu", "web")}
 
 
-def test_a_study_is_measured_shift_by_shift_on_the_axis_of_the_shift(study):
+@pytest.mark.parametrize("source, standard", [("studio", 6), ("", 18)])
+def test_a_study_of_one_test_set_is_measured_beyond_its_line_alone(study, source, standard):
     accuracy, path, predictions = study
-    tables = measure_study(accuracy, path, select_runs(RUNS, {"standard": True}), ["r", "v2"], "studio_test", SETTINGS)
+    tables = measure_study(accuracy, path, STANDARD, ["r", "v2"], {"studio_test": source}, SETTINGS)
     table = tables.effective_robustness
     assert table.groupby("shift")["x_test_set"].unique().map(list).to_dict() == {
         "r": ["studio_test@r"],
         "v2": ["studio_test"],
     }
-    assert table.groupby("shift")["standard"].sum().tolist() == [4, 4]
+    assert (table["x_test_sets"] == table["x_test_set"]).all() and (
+        table["mean_id_accuracy"] == table["id_accuracy"]
+    ).all()
+    assert table.groupby("shift")["standard"].sum().tolist() == [standard] * 2
     assert (table.loc[table["standard"], "head"] == "classifier").all()
-    assert table["fitted_on"].isin(["", "own"]).all() and table["main"].sum() == 16
+    assert table["fitted_on"].isin(["", "own"]).all() and table["main"].sum() == 2 * len(RUNS)
+    pd.testing.assert_frame_equal(table.assign(measurement="paper"), tables.single_lines)
+    assert tables.baselines["line"].tolist() == ["all", "all"] and list(tables.line_draws) == [
+        "studio_test@r|r",
+        "studio_test|v2",
+    ]
     for shift, x_test_set in (("r", "studio_test@r"), ("v2", "studio_test")):
         rows = table[table["shift"] == shift]
         keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
-        on_axes = [
-            accuracy[accuracy["test_set"] == name].set_index(list(KEYS)).loc[keys, "accuracy"].to_numpy()
-            for name in (x_test_set, shift)
-        ]
         expected = measure_effective_robustness(
             ShiftAccuracies(
-                on_axes[0][:, None],
-                on_axes[1],
+                on(accuracy, x_test_set, keys)[:, None],
+                on(accuracy, shift, keys),
                 drawn(predictions, x_test_set, keys)[:, :, None],
                 drawn(predictions, shift, keys),
                 rows["standard"].to_numpy(),
@@ -81,13 +118,182 @@ def test_a_study_is_measured_shift_by_shift_on_the_axis_of_the_shift(study):
         )
         np.testing.assert_array_equal(rows["effective_robustness_points"], expected.points)
         np.testing.assert_array_equal(rows["low_points"], expected.low_points)
-        np.testing.assert_array_equal(tables.draws[shift], expected.draws)
+        np.testing.assert_array_equal(rows["residual"], expected.residuals)
+        np.testing.assert_array_equal(tables.draws[shift], expected.residual_draws)
+        np.testing.assert_allclose(rows["residual_low"], np.quantile(expected.residual_draws, 0.025, axis=0))
 
 
-def test_a_shift_has_the_same_draws_whatever_other_shifts_there_are(study):
+def test_the_main_measurement_is_beyond_the_plane_over_all_test_sets(study, three):
+    accuracy = study[0]
+    for shift, rows in three.effective_robustness.groupby("shift"):
+        axes = [f"{name}@r" if shift == "r" else name for name in ALL]
+        assert set(rows["x_test_sets"]) == {" ".join(axes)} and set(rows["x_test_set"]) == {axes[0]}
+        assert set(rows.loc[rows["standard"], "run"]) == set(STANDARD)
+        keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
+        x = np.column_stack([on(accuracy, axis, keys) for axis in axes])
+        y, standard = on(accuracy, shift, keys), rows["standard"].to_numpy()
+        design = np.column_stack([np.ones(len(x)), np.log(x / (1 - x))])
+        logits = np.log(y / (1 - y))
+        fit = np.linalg.lstsq(design[standard], logits[standard], rcond=None)[0]
+        np.testing.assert_allclose(rows["residual"], logits - design @ fit, atol=1e-9)
+        np.testing.assert_allclose(rows["baseline_accuracy"], 1 / (1 + np.exp(-design @ fit)), atol=1e-9)
+        np.testing.assert_allclose(rows["mean_id_accuracy"], x.mean(axis=1))
+        np.testing.assert_allclose(rows["id_accuracy"], x[:, 0])
+        # Explicit hat values of every model with respect to the standard ones.
+        inverse = np.linalg.inv(design[standard].T @ design[standard])
+        leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+        outside = ((x < x[standard].min(axis=0)) | (x > x[standard].max(axis=0))).any(axis=1)
+        expected = outside | (leverage > leverage[standard].max() + 1e-9)
+        np.testing.assert_array_equal(rows["extrapolated"], expected)
+        row = three.baselines[(three.baselines["shift"] == shift) & (three.baselines["line"] == "plane")].iloc[0]
+        np.testing.assert_allclose([float(slope) for slope in row["slopes"].split()], fit[1:], atol=1e-8)
+        assert row["x_test_sets"] == " ".join(axes) and row["models"] == 18 and np.isnan(row["slope"])
+    extrapolated = three.effective_robustness
+    assert extrapolated["extrapolated"].any() and not extrapolated.loc[extrapolated["standard"], "extrapolated"].any()
+
+
+def test_each_test_set_has_a_line_of_the_standard_models_of_its_source(study, three):
+    accuracy = study[0]
+    table = three.single_lines
+    assert table.groupby("measurement")["x_test_set"].unique().map(set).to_dict() == {
+        "paper": {"studio_test", "studio_test@r"},
+        "mirror": {"web_test", "web_test@r", "third_test", "third_test@r"},
+    }
+    for (shift, axis), rows in table.groupby(["shift", "x_test_set"]):
+        source = ALL[axis.split("@")[0]]
+        assert set(rows.loc[rows["standard"], "run"]) == {f"{source}-{number}" for number in range(6)}
+        keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
+        x, y = (to_scale(on(accuracy, name, keys), "logit") for name in (axis, shift))
+        fitted = rows["standard"].to_numpy()
+        slope, intercept = np.polyfit(x[fitted], y[fitted], 1)
+        np.testing.assert_allclose(rows["residual"], y - slope * x - intercept, atol=1e-9)
+        assert three.line_draws[f"{axis}|{shift}"].shape == (SETTINGS.resamples, len(rows))
+    lines = three.baselines[three.baselines["line"] == "all"]
+    assert len(lines) == 5 * 3 and lines["models"].eq(6).all()
+    np.testing.assert_allclose(lines["slopes"].astype(float), lines["slope"])
+    # One test set is the first of three, as far as the paper's line goes.
+    alone = measure_study(accuracy, study[1], STANDARD, ["v2"], {"studio_test": "studio"}, SETTINGS)
+    np.testing.assert_array_equal(alone.draws["v2"], three.line_draws["studio_test|v2"])
+
+
+def test_a_shift_has_the_same_draws_whatever_other_shifts_there_are(study, three):
     accuracy, path, _ = study
-    standard = select_runs(RUNS, {"standard": True})
-    both = measure_study(accuracy, path, standard, ["r", "v2"], "studio_test", SETTINGS)
-    alone = measure_study(accuracy, path, standard, ["v2"], "studio_test", SETTINGS)
-    np.testing.assert_array_equal(both.draws["v2"], alone.draws["v2"])
-    assert not np.array_equal(both.draws["r"], both.draws["v2"])
+    alone = measure_study(accuracy, path, STANDARD, ["v2"], ALL, SETTINGS)
+    np.testing.assert_array_equal(three.draws["v2"], alone.draws["v2"])
+    assert not np.array_equal(three.draws["r"], three.draws["v2"])
+
+
+def test_no_image_right_in_a_draw_leaves_a_finite_residual(study):
+    accuracy, path, predictions = study
+    none = predictions["correct"] & (predictions["test_set"] != "told")
+    few = predictions.assign(
+        correct=none | ((predictions["test_set"] == "told") & (predictions["group"] == "drawing 3"))
+    )
+    low = path.with_name("low.parquet")
+    few.to_parquet(low)
+    on_told = few[few["test_set"] == "told"].groupby(list(KEYS))["correct"].mean()
+    rows = accuracy.set_index(list(KEYS))
+    rows.loc[rows["test_set"] == "told", "accuracy"] = on_told
+    table = measure_study(rows.reset_index(), low, STANDARD, ["told"], ALL, SETTINGS)
+    assert np.isfinite(table.draws["told"]).all()
+    # Too few standard models leave the rows, without a number and with the reason.
+    bare = measure_study(accuracy, path, {"web-0": "web"}, ["v2"], ALL, SETTINGS).effective_robustness
+    assert bare[["residual", "effective_robustness_points"]].isna().all(axis=None)
+    assert bare["note"].str.contains("Found 1 standard").all() and bare["extrapolated"].all()
+
+
+# --- Roles --------------------------------------------------------------------------------------------------
+
+
+TEST_SETS = {
+    name: {"role": "shift", "source": None, "case_study": None, "seen_in": None, "unit": "team"}
+    for name in (*ALL, "r", "v2", "few", "flat", "told")
+}
+for name, source in ALL.items():
+    TEST_SETS[name] |= {"role": "in_distribution", "source": source}
+TEST_SETS["v2"]["seen_in"] = ("web", "third")
+TEST_SETS["told"]["case_study"] = "for a reason"
+
+
+def test_each_test_set_has_a_role_with_its_reason(study, three):
+    accuracy, path, _ = study
+    answers = dict.fromkeys(TEST_SETS, 10) | {"r": None}
+    table = describe_test_sets(TEST_SETS, answers, accuracy, path, three).set_index("test_set")
+    assert list(table.index) == list(TEST_SETS)
+    assert table["role"].to_dict() == dict.fromkeys(ALL, "in_distribution") | {
+        "r": "shift", "v2": "shift", "few": "case study", "flat": "not informative", "told": "case study",
+    }  # fmt: skip
+    assert table["reason"].str.startswith(("3 teams", "R²", "for a reason")).sum() == 3
+    assert table.loc["v2", "seen_in"] == "web third" and table.loc["web_test", "source"] == "web"
+    assert table.loc["few", ["images", "drawings", "classes", "units"]].tolist() == [48, 24, 5, 3]
+    assert table.loc["r", "chance"] == 1 / 5 and table.loc["v2", "chance"] == 1 / 10
+    standard = three.effective_robustness.query("standard and shift == 'v2'")
+    assert table.loc["v2", "median_accuracy"] == pytest.approx(standard["shift_accuracy"].median())
+    logits = to_scale(standard["shift_accuracy"], "logit")
+    assert table.loc["v2", "r_squared"] == pytest.approx(1 - standard["residual"].var(ddof=0) / logits.var(), abs=1e-9)
+    line = three.single_lines.query("standard and shift == 'v2' and measurement == 'paper'")
+    r_squared = (
+        np.corrcoef(to_scale(line["id_accuracy"], "logit"), to_scale(line["shift_accuracy"], "logit"))[0, 1] ** 2
+    )
+    assert table.loc["v2", "r_squared_line"] == pytest.approx(r_squared)
+    assert table.loc[list(ALL), "r_squared"].isna().all()
+
+
+def test_the_role_of_a_shift_changes_at_its_limits():
+    row = {"unit": "team", "units": 6, "chance": 0.1, "median_accuracy": 0.11, "r_squared": 0.5}
+    assert role_of_shift(row, "") == ("shift", "")
+    assert role_of_shift(row, "drawn twice") == ("case study", "drawn twice")
+    assert role_of_shift(row | {"units": 5}, "")[0] == "case study"
+    assert role_of_shift(row | {"units": 5, "unit": "class"}, "")[0] == "shift"
+    assert role_of_shift(row | {"r_squared": 0.49}, "")[0] == "not informative"
+    assert role_of_shift(row | {"r_squared": np.nan}, "") == (
+        "not informative",
+        "no baseline: accuracy on it does not follow in-distribution accuracy",
+    )
+    role, reason = role_of_shift(row | {"median_accuracy": 0.1}, "")
+    assert role == "not informative" and "10.0 %" in reason
+
+
+def test_classes_that_may_be_predicted_are_counted(tmp_path):
+    table = tmp_path / "classes.csv"
+    table.write_text("class,imagenet_r\nant,true\nbee,true\ncat,\n")
+    coverage = {
+        "all": {"classes": "all", "covered": ""},
+        "own": {"classes": "own", "covered": ""},
+        "published": {"classes": "own", "covered": "imagenet_r"},
+    }
+    assert count_answers(table, coverage) == {"all": 3, "own": None, "published": 2}
+
+
+# --- What comparisons read ----------------------------------------------------------------------------------
+
+
+def test_measured_shifts_are_read_back_from_the_files(study, three, tmp_path):
+    accuracy, path, _ = study
+    shifts = describe_test_sets(TEST_SETS, dict.fromkeys(TEST_SETS, 10), accuracy, path, three)
+    read = []
+    for number, table in enumerate((three.effective_robustness, three.single_lines, accuracy, shifts)):
+        table.to_csv(tmp_path / f"{number}.csv", index=False)
+        read.append(pd.read_csv(tmp_path / f"{number}.csv", keep_default_na=False))
+    measured = read_measured(read[0], three.draws, *read[2:])
+    assert list(measured) == ["r", "v2", "few", "flat", "told"]
+    assert [shift.role for shift in measured.values()] == [
+        "shift", "shift", "case study", "not informative", "case study",
+    ]  # fmt: skip
+    assert measured["v2"].seen_in == ("web", "third") and measured["r"].seen_in == ()
+    rows = three.effective_robustness.query("shift == 'r'")
+    keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
+    np.testing.assert_allclose(measured["r"].residuals, rows["residual"])
+    np.testing.assert_array_equal(measured["r"].draws, three.draws["r"])
+    np.testing.assert_array_equal(measured["r"].extrapolated, rows["extrapolated"])
+    np.testing.assert_allclose(measured["r"].shift_accuracy, on(accuracy, "r", keys))
+    for number, name in enumerate(ALL):
+        np.testing.assert_allclose(measured["r"].id_accuracies[:, number], on(accuracy, f"{name}@r", keys))
+    lines = read_measured_lines(read[1], three.line_draws, *read[2:])
+    assert {name: list(shifts) for name, shifts in lines.items()} == {name: list(measured) for name in ALL}
+    np.testing.assert_array_equal(lines["web_test"]["r"].draws, three.line_draws["web_test@r|r"])
+    assert lines["web_test"]["r"].id_accuracies.shape == (len(rows), 1)
+    with pytest.raises(ValueError, match="draws for r have shape"):
+        read_measured(read[0], three.draws | {"r": three.draws["r"][:, 1:]}, *read[2:])
+    with pytest.raises(ValueError, match="lacks accuracies"):
+        read_measured(read[0], three.draws, read[2][read[2]["run"] != "web-0"], read[3])

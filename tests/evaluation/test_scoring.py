@@ -72,6 +72,26 @@ def test_a_shift_with_few_classes_restricts_both_axes(tmp_path):
     assert right == {"id": [True, False, True, False], "shift": [True, True], "id@shift": [True, False, True]}
 
 
+def test_each_prediction_has_the_unit_that_is_resampled(tmp_path):
+    classes = ["ant", "bee"]
+    table = {"uid": list("abc"), "label": ["ant", "bee", "bee"], "group": ["g1", "g2", "g2"],
+             "collection": ["lucid", "lucid", "plain"]}  # fmt: skip
+    kept = tmp_path / "kept.parquet"
+    pq.write_table(pa.table(table), kept)
+    teams = {"lucid": "Lu", "plain": "Pia", "other": "Lu"}
+    read = {unit: ScoredSet.read("t", kept, classes, False, None, unit, teams) for unit in ("team", "class", "drawing")}
+    assert {unit: list(test_set.units) for unit, test_set in read.items()} == {
+        "team": ["Lu", "Lu", "Pia"], "class": ["ant", "bee", "bee"], "drawing": ["g1", "g2", "g2"],
+    }  # fmt: skip
+    arrays = {"images.t": np.eye(2, dtype=np.float32)[[0, 1, 1]], "classifier.weight": np.eye(2, dtype=np.float32),
+              "classifier.bias": np.zeros(2, dtype=np.float32)}  # fmt: skip
+    bees = read["team"].restricted_to("t@s", ((1,),))
+    predictions = score_run("r", [Head("classifier", "", "", main=True)], arrays, [read["team"], bees], classes)
+    assert predictions["unit"].tolist() == ["Lu", "Lu", "Pia", "Lu", "Pia"]
+    with pytest.raises(EvaluationError, match="images of 'plain', which the table of icon sets does not list"):
+        ScoredSet.read("t", kept, classes, False, None, "team", {"lucid": "Lu"})
+
+
 def test_a_label_of_several_classes_counts_a_hit_on_any_and_collapses_by_maximum(tmp_path):
     """ObjectNet's rule (Taori et al. 2020), by a hand-made table: "chair" is two ImageNet ids, "mug" is one."""
     classes = ["armchair", "dog", "folding chair", "mug"]

@@ -106,7 +106,7 @@ def written(path, runs, rows_of, row_group_size=None):
         for run in runs:
             parts = [
                 predictions(rows_of[run] if view in TEST_SETS else [("x", "a", "b")])
-                .assign(run=run, group="g", **head)
+                .assign(run=run, group="g", unit="u", **head)
                 .loc[lambda table, view=view: table["test_set"].eq(view) | (view not in TEST_SETS)]
                 .assign(test_set=view)
                 for head in (

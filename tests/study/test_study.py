@@ -81,7 +81,7 @@ def test_a_study_has_several_in_distribution_test_sets(load):
 
 def with_one_test_set(config):
     del config["test_sets"]["web_test"]
-    config["test_sets"]["studio_test"]["source"] = None
+    del config["test_sets"]["studio_test"]["source"]
     config["baseline"]["standard"] = {"objective": "cross_entropy", "source": "studio"}
 
 

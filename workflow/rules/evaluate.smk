@@ -79,6 +79,7 @@ rule score_heads:
             "<results>/decontaminated/{test_set}.parquet", test_set=STUDY.test_sets
         ),
         classes=CONFIG.data.classes,
+        sets=CONFIG.data.sets if DATASETS.icons else [],
     output:
         predictions="<results>/predictions.parquet",
         accuracy=report(
@@ -102,6 +103,7 @@ rule score_heads:
         runs=lambda wildcards: STUDY.rows_of(STUDY.evaluated),
         heads=lambda wildcards: STUDY.heads_of(STUDY.evaluated),
         test_sets=DATASETS.class_coverage,
+        units=STUDY.units,
         in_distribution=STUDY.in_distribution,
         confidence=CONFIG.intervals.accuracy,
         code=code_of("score_heads"),
@@ -114,6 +116,7 @@ rule measure_robustness:
         accuracy="<results>/accuracy.csv",
         predictions="<results>/predictions.parquet",
         runs="<results>/runs.csv",
+        classes=CONFIG.data.classes,
     output:
         effective_robustness=report(
             "<results>/effective_robustness.csv",
@@ -129,6 +132,9 @@ rule measure_robustness:
         ),
         bands="<results>/baseline_bands.csv",
         draws="<results>/effective_robustness_draws.npz",
+        single_lines="<results>/single_lines.csv",
+        line_draws="<results>/single_line_draws.npz",
+        shifts="<results>/shifts.csv",
     log:
         "<logs>/measure_robustness.log",
     benchmark:
@@ -140,7 +146,9 @@ rule measure_robustness:
         runtime=60,
     params:
         shifts=STUDY.shifts,
-        in_distribution=STUDY.in_distribution[0],
+        in_distribution=STUDY.in_distribution_sources,
+        test_sets=STUDY.test_set_roles,
+        class_coverage=DATASETS.class_coverage,
         scale=CONFIG.baseline.scale,
         intervals=plain_values(CONFIG.intervals),
         code=code_of("measure_robustness"),

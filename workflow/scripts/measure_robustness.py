@@ -1,7 +1,7 @@
-"""Fit the baseline and measure every run's effective robustness on every shift.
+"""Measure every run's effective robustness on every shift, and say what part each test set takes in the answer.
 
-Stands alone because it turns counts into the study's main quantity. Fitting the baseline is part of it, not a stage
-of its own: the intervals need the line refitted in every bootstrap draw, on the same draw's accuracies.
+Stands alone because it turns counts into the study's main quantity. Fitting the baselines is part of it, not a stage
+of its own: the intervals need them refitted in every bootstrap draw, on the same draw's accuracies.
 """
 
 from typing import TYPE_CHECKING
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whyrobust.analysis.accuracies import select_runs
 from whyrobust.analysis.effective_robustness import MeasurementSettings
+from whyrobust.analysis.shift_roles import count_answers, describe_test_sets
 from whyrobust.analysis.study_tables import measure_study
 from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
@@ -20,29 +20,37 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    intervals = snakemake.params.intervals
-    runs = pd.read_csv(snakemake.input.runs, keep_default_na=False)
+    files, params = snakemake.input, snakemake.params
+    intervals = params.intervals
+    runs = pd.read_csv(files.runs, keep_default_na=False)
+    standard = runs[runs["standard"]]
+    accuracy = pd.read_csv(files.accuracy, keep_default_na=False)
     tables = measure_study(
-        pd.read_csv(snakemake.input.accuracy, keep_default_na=False),
-        snakemake.input.predictions,
-        select_runs(runs, {"standard": True}),
-        snakemake.params.shifts,
-        snakemake.params.in_distribution,
+        accuracy,
+        files.predictions,
+        dict(zip(standard["run"], standard["source"], strict=True)),
+        params.shifts,
+        params.in_distribution,
         MeasurementSettings(
-            scale=snakemake.params.scale,
+            scale=params.scale,
             confidence=intervals["effect"],
             accuracy_confidence=intervals["accuracy"],
             resamples=intervals["resamples"],
             seed=intervals["seed"],
         ),
     )
+    answers = count_answers(files.classes, params.class_coverage)
+    shifts = describe_test_sets(params.test_sets, answers, accuracy, files.predictions, tables)
     logger.info("baselines:\n%s", tables.baselines.to_string(index=False))
+    logger.info("test sets:\n%s", shifts.to_string(index=False))
     for path, table in (
         (snakemake.output.effective_robustness, tables.effective_robustness),
+        (snakemake.output.single_lines, tables.single_lines),
         (snakemake.output.baselines, tables.baselines),
         (snakemake.output.bands, tables.bands),
+        (snakemake.output.shifts, shifts),
     ):
         write_table(path, table)
-    with atomic_path(snakemake.output.draws) as temporary:
-        draws = {shift: values.astype(np.float32) for shift, values in tables.draws.items()}
-        np.savez_compressed(temporary, **draws)  # type: ignore[arg-type]
+    for path, draws in ((snakemake.output.draws, tables.draws), (snakemake.output.line_draws, tables.line_draws)):
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, **{name: values.astype(np.float32) for name, values in draws.items()})  # type: ignore[arg-type]

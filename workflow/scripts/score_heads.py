@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from whyrobust.analysis.accuracies import accuracy_table
+from whyrobust.analysis.accuracies import accuracy_table, count_correct
+from whyrobust.data.icon_parts import teams_of_sets
 from whyrobust.evaluation.embed import read_embeddings
 from whyrobust.evaluation.restricted_axes import add_restricted_views
 from whyrobust.evaluation.scoring import (
     PREDICTION_SCHEMA,
     ScoredSet,
-    count_correct,
     score_run,
 )
 from whyrobust.files import atomic_path, write_table
@@ -33,11 +33,13 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
+    teams = teams_of_sets(snakemake.input.sets) if snakemake.input.sets else {}
     test_sets = []
     for (name, settings), path in zip(snakemake.params.test_sets.items(), snakemake.input.kept, strict=True):
         column = settings["covered"]
         covered = read_covered_classes(snakemake.input.classes, column) if column else None
-        test_sets.append(ScoredSet.read(name, path, classes, settings["classes"] == "own", covered))
+        unit = snakemake.params.units[name]
+        test_sets.append(ScoredSet.read(name, path, classes, settings["classes"] == "own", covered, unit, teams))
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
     heads = {run: [Head(**head) for head in of_run] for run, of_run in snakemake.params.heads.items()}
     fitted = dict(zip(snakemake.params.fitted, snakemake.input.fitted, strict=True))
@@ -52,7 +54,7 @@ if __name__ == "__main__":
                 arrays |= load_file(fitted[run])
             predictions = score_run(run, heads[run], arrays, views, classes)
             writer.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False))
-            counts.append(count_correct(predictions, heads[run]))
+            counts.append(count_correct(predictions, heads[run], snakemake.params.confidence))
     runs["images_used"] = runs["run"].map(images_used)
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
     logger.info("%d runs, %d accuracies", len(runs), len(accuracy))

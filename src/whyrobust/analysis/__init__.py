@@ -6,7 +6,7 @@ Read in this order:
    (resampling, and the seed of each draw).
 2. `baselines`: the line or plane of the standard models. `accuracies`: tables of accuracies and their axes.
 3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study. `measured`: a
-   measured shift, read back from these tables.
+   measured shift, read back from these tables. `shift_roles`: which shifts take part in verdicts.
 4. `effects`: paired differences and their variance. `gap_shares`: which share of the gap an effect closes. `verdicts`:
    what an interval shows. `regression`: the second opinion. `cause_tables`: these as the tables of a study.
 5. `concept_frequency`: accuracy on a class against the number of its training images.

@@ -6,7 +6,7 @@ All read what `score_heads` wrote: ``accuracy.csv`` the counts, ``predictions.pa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whyrobust.analysis.arrays import BoolArray, FloatArray
-from whyrobust.analysis.intervals import clopper_pearson
-from whyrobust.study.plan import HEAD_FIELDS, matches
+from whyrobust.analysis.intervals import clopper_pearson, effective_images
+from whyrobust.study.plan import HEAD_FIELDS, Head, matches
 from whyrobust.study.restricted_names import restricted_name
 
 if TYPE_CHECKING:
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 #: Columns of ``accuracy.csv``.
 ACCURACY_COLUMNS = (
     "run", "source", "train_images", "seed", "objective", "supervision", "caption", "labels", "pretrained_by", "model",
-    "samples_seen", "head", "prompts", "fitted_on", "main", "test_set", "images", "correct", "accuracy", "low", "high",
+    "samples_seen", "head", "prompts", "fitted_on", "main", "test_set", "images", "effective_images", "correct",
+    "accuracy", "low", "high",
 )  # fmt: skip
 
 #: What identifies an evaluated run: the run and the head that it is evaluated with.
 KEYS = ("run", *HEAD_FIELDS)
+
+#: Fewest teams (or classes) whose images say something about other teams: for fewer, drawings are the units of an
+#: interval of accuracy, and a shift of fewer teams is a case study.
+FEWEST_UNITS = 6
 
 #: One evaluated run: the values of `KEYS`.
 Key = tuple[str, str, str, str]
@@ -78,15 +83,48 @@ class ShiftAccuracies:
 def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return ``accuracy.csv``: the fields of each run, counts, and accuracies with Clopper-Pearson intervals.
 
+    An accuracy of 0 or 1 tells nothing about how alike the images of a unit are: it gets the median of the other runs'
+    effective images on the test set.
+
     Args:
         runs: rows of ``runs.csv``.
-        counts: ``run, head, prompts, fitted_on, main, test_set, images, correct``.
+        counts: of `count_correct`, for all runs.
         confidence: coverage of the intervals, for example 0.995.
     """
     table = counts.merge(runs, on="run", how="left", validate="many_to_one")
     table["accuracy"] = table["correct"] / table["images"]
-    table["low"], table["high"] = clopper_pearson(table["correct"].to_numpy(), table["images"].to_numpy(), confidence)
+    median = table.groupby("test_set")["effective_images"].transform("median")
+    table["effective_images"] = table["effective_images"].fillna(median).fillna(table["images"])
+    effective = table["effective_images"].to_numpy(dtype=float)
+    table["low"], table["high"] = clopper_pearson(table["accuracy"].to_numpy() * effective, effective, confidence)
     return table[list(ACCURACY_COLUMNS)]
+
+
+def count_correct(predictions: pd.DataFrame, heads: Sequence[Head], confidence: float) -> pd.DataFrame:
+    """Return the number of images, of effective ones and of correct ones per head and test set.
+
+    Args:
+        predictions: of a run, as ``predictions.parquet``.
+        heads: of the run.
+        confidence: coverage of the intervals that are to be made of the counts.
+
+    Returns:
+        ``run, head, prompts, fitted_on, test_set, images, effective_images, correct, main``; see `effective_images`.
+    """
+    import pandas as pd
+
+    keys = ["run", *HEAD_FIELDS, "test_set"]
+    units = predictions.groupby("test_set")["unit"].transform("nunique")
+    group = predictions["unit"] + "\n" + predictions["group"]
+    unit = predictions["unit"].where(units >= FEWEST_UNITS, group)
+    of_units = predictions.assign(unit=unit).groupby([*keys, "unit"], sort=False)["correct"].agg(["size", "sum"])
+    of_units = of_units.reset_index()
+    of_tests = of_units.groupby(keys, sort=False)
+    counts = of_tests.agg(images=("size", "sum"), correct=("sum", "sum")).reset_index()
+    _, counts["effective_images"] = effective_images(
+        of_units["sum"], of_units["size"], of_tests.ngroup().to_numpy(), confidence
+    )
+    return counts.merge(pd.DataFrame([asdict(head) for head in heads]), on=list(HEAD_FIELDS))
 
 
 def axis_of_shift(test_set: str, shift: str, measured: Collection[str]) -> str:
@@ -105,12 +143,12 @@ def merge_axes(accuracy: pd.DataFrame, x_test_set: str, shift: str) -> pd.DataFr
 
     Returns:
         One row for each, in the order of ``accuracy``: `KEYS`, ``main``, ``id_accuracy, id_images, shift_accuracy,
-        shift_images``.
+        shift_images``. The images are effective ones.
     """
-    on_x = accuracy[accuracy["test_set"] == x_test_set][[*KEYS, "main", "accuracy", "images"]]
-    on_shift = accuracy[accuracy["test_set"] == shift][[*KEYS, "accuracy", "images"]]
-    return on_x.rename(columns={"accuracy": "id_accuracy", "images": "id_images"}).merge(
-        on_shift.rename(columns={"accuracy": "shift_accuracy", "images": "shift_images"}),
+    on_x = accuracy[accuracy["test_set"] == x_test_set][[*KEYS, "main", "accuracy", "effective_images"]]
+    on_shift = accuracy[accuracy["test_set"] == shift][[*KEYS, "accuracy", "effective_images"]]
+    return on_x.rename(columns={"accuracy": "id_accuracy", "effective_images": "id_images"}).merge(
+        on_shift.rename(columns={"accuracy": "shift_accuracy", "effective_images": "shift_images"}),
         on=list(KEYS),
         validate="one_to_one",
     )
@@ -127,9 +165,24 @@ def standard_models(keys: Sequence[Key], standard_runs: Collection[str]) -> Bool
     return np.array([run in standard_runs and head == "classifier" for run, head, _, _ in keys], dtype=bool)
 
 
-def outcome_matrix(
-    path: Path | str, test_set: str, rows: Sequence[Key]
-) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
+@dataclass(frozen=True)
+class Outcomes:
+    """Which heads predicted which images of a test set correctly.
+
+    Attributes:
+        correct: [heads, images].
+        groups: the drawing of each image, [images].
+        units: the unit of each image, such as the team that drew it, [images].
+        labels: the label of each image, [images].
+    """
+
+    correct: BoolArray
+    groups: NDArray[np.object_]
+    units: NDArray[np.object_]
+    labels: NDArray[np.object_]
+
+
+def read_outcomes(path: Path | str, test_set: str, rows: Sequence[Key]) -> Outcomes:
     """Read which heads predicted which images of a test set correctly.
 
     Args:
@@ -137,15 +190,13 @@ def outcome_matrix(
         test_set: name of the test set or restricted view.
         rows: (run, head, prompts, fitted_on) of each head, in the order wanted.
 
-    Returns:
-        correct ``[rows, images]`` and the group of each image ``[images]``, the unit that the bootstrap resamples.
-
     Raises:
         OutcomeError: a head has no predictions, or another number of images than the first.
     """
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=[*KEYS, "group", "correct"], filters=[("test_set", "=", test_set)]).to_pandas()
+    columns = [*KEYS, "group", "unit", "label", "correct"]
+    table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
     parts = table.groupby(list(KEYS), observed=True, sort=False)
     by_row = {key: table.iloc[positions] for key, positions in parts.indices.items()}
     missing = [row for row in rows if row not in by_row]
@@ -154,11 +205,16 @@ def outcome_matrix(
             f"{len(missing)} heads have no predictions on '{test_set}' in {path}, for example {missing[0]}: "
             "run score_heads again"
         )
-    groups = by_row[rows[0]]["group"].to_numpy(dtype=object)
-    uneven = [row for row in rows if len(by_row[row]) != len(groups)]
+    first = by_row[rows[0]]
+    uneven = [row for row in rows if len(by_row[row]) != len(first)]
     if uneven:
         raise OutcomeError(
-            f"{path}: {uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(groups)}: "
+            f"{path}: {uneven[0]} has {len(by_row[uneven[0]])} images on '{test_set}', {rows[0]} {len(first)}: "
             "run score_heads again"
         )
-    return np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]), groups
+    return Outcomes(
+        correct=np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]),
+        groups=first["group"].to_numpy(dtype=object),
+        units=first["unit"].to_numpy(dtype=object),
+        labels=first["label"].to_numpy(dtype=object),
+    )

@@ -291,11 +291,47 @@ def predict_planes(slopes: FloatArray, intercepts: FloatArray, accuracies: Float
         accuracies: fractions, [..., test_sets].
         scale: ``logit``, ``probit`` or ``linear``.
     """
+    return from_scale(plane_positions(slopes, intercepts, accuracies, scale), scale)
+
+
+def plane_positions(slopes: FloatArray, intercepts: FloatArray, accuracies: FloatArray, scale: str) -> FloatArray:
+    """Return what `predict_planes` returns before it is transformed from the scale to accuracies."""
     position = to_scale(accuracies, scale)
     with np.errstate(invalid="ignore"):
         # A flat direction adds nothing even at an infinite position, where 0 times infinity would be NaN.
-        rise = np.where((slopes == 0) & ~np.isnan(position), 0.0, slopes * position).sum(axis=-1)
-    return from_scale(rise + intercepts, scale)
+        rise: FloatArray = np.where((slopes == 0) & ~np.isnan(position), 0.0, slopes * position).sum(axis=-1)
+    return rise + intercepts
+
+
+def beyond_leverage(accuracies: ArrayLike, fitted: ArrayLike, scale: str) -> BoolArray:
+    """Return which models have a higher leverage than every model that a plane is fitted to: hidden extrapolation.
+
+    A model may lie within the span of the fitted models on every test set and still outside of their cloud. Leverage,
+    h = x' (X'X)^-1 x with the constant in x, measures that (Montgomery, Peck and Vining, "Introduction to Linear
+    Regression Analysis", section 3.8).
+
+    Args:
+        accuracies: fractions, [models, test_sets].
+        fitted: those of the fitted models, [fitted models, test_sets]; rows that are not finite on the scale are left
+            out.
+        scale: ``logit``, ``probit`` or ``linear``.
+
+    Returns:
+        [models]; all of them where the fitted models determine no plane.
+    """
+    x, standard = to_scale(accuracies, scale), to_scale(fitted, scale)
+    standard = standard[np.isfinite(standard).all(axis=1)]
+    if len(standard) <= standard.shape[1]:
+        return np.ones(len(x), dtype=bool)
+    centre = standard.mean(axis=0)
+    _, singular, right = np.linalg.svd(standard - centre, full_matrices=False)
+    if singular[-1] <= 1e-10 * singular[0]:
+        return np.ones(len(x), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        # The part of the constant, 1 / n, is the same for all.
+        leverage, largest = ((((rows - centre) @ right.T / singular) ** 2).sum(axis=1) for rows in (x, standard))
+    beyond: BoolArray = ~(leverage <= largest.max() * (1 + 1e-9))
+    return beyond
 
 
 def _inside(accuracies: ArrayLike, low: tuple[float, ...], high: tuple[float, ...]) -> BoolArray:

@@ -11,6 +11,7 @@ Different Training Data" (arXiv 2302.01381), for several in-distribution test se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ from whyrobust.analysis.arrays import BoolArray, FloatArray, IntArray
 from whyrobust.analysis.baselines import (
     Baseline,
     TwoLineBaseline,
+    beyond_leverage,
     bootstrap_band,
     fit_baseline,
     fit_planes,
     fit_two_lines,
-    predict_planes,
+    plane_positions,
 )
 from whyrobust.analysis.bootstrap import Seed, resample_weights, seed_of
 from whyrobust.analysis.intervals import accuracy_interval, check_confidence, percentile_interval
@@ -79,7 +81,10 @@ class Measurement:
         low_points: lower end of its interval, [models].
         high_points: upper end, [models].
         draws: bootstrap draws of it, [resamples, models].
-        extrapolated: models outside the span of the standard models on some test set, or without a baseline, [models].
+        residuals: distance to the baseline on the scale, [models]; NaN where an accuracy is not finite on the scale.
+        residual_draws: bootstrap draws of it, [resamples, models].
+        extrapolated: models outside the span of the standard models on some test set, outside of their cloud on several
+            (`beyond_leverage`), or without a baseline, [models].
         baseline: the fit, or the pair of fits.
     """
 
@@ -88,6 +93,8 @@ class Measurement:
     low_points: FloatArray
     high_points: FloatArray
     draws: FloatArray
+    residuals: FloatArray
+    residual_draws: FloatArray
     extrapolated: BoolArray
     baseline: Baseline | TwoLineBaseline
 
@@ -146,22 +153,39 @@ def measure_effective_robustness(
     fitted, lines = _fitted_models(accuracies, pivot)
     expected = baseline.predict(x)
     points = effective_robustness_points(x, y, baseline)
-    draws = effective_robustness_draws(accuracies, fitted, lines, scale, seed)
+    drawn = draw_baselines(accuracies, fitted, lines, scale, seed)
+    with np.errstate(invalid="ignore"):
+        residuals = to_scale(y, scale) - to_scale(expected, scale)
+        residual_draws = to_scale(accuracies.y_draws, scale) - drawn
     # No estimate, no interval: a draw may happen to allow a fit that the measured accuracies do not.
-    draws = np.where(np.isfinite(points), draws, np.nan)
+    residual_draws = np.where(np.isfinite(residuals) & np.isfinite(residual_draws), residual_draws, np.nan)
+    draws = np.where(np.isfinite(points), POINTS_PER_UNIT * (accuracies.y_draws - from_scale(drawn, scale)), np.nan)
     low, high = percentile_interval(draws, confidence)
     extrapolated = ~baseline.covers(x) | ~np.isfinite(expected)
-    return Measurement(expected, points, low, high, draws, extrapolated, baseline)
+    if x.shape[1] > 1:
+        usable = standard & np.isfinite(to_scale(y, scale))
+        extrapolated |= beyond_leverage(x, x[usable], scale)
+    return Measurement(
+        expected=expected,
+        points=points,
+        low_points=low,
+        high_points=high,
+        draws=draws,
+        residuals=np.where(np.isfinite(residuals), residuals, np.nan),
+        residual_draws=residual_draws,
+        extrapolated=extrapolated,
+        baseline=baseline,
+    )
 
 
-def effective_robustness_draws(
+def draw_baselines(
     accuracies: ShiftAccuracies, fitted: BoolArray, lines: IntArray, scale: str, seed: Seed
 ) -> FloatArray:
-    """Draw every model's effective robustness, with the baseline's own uncertainty.
+    """Draw what the baseline predicts for every model, with its own uncertainty.
 
     In each draw the standard models are resampled with replacement, the baseline is refitted to that draw's
-    accuracies, and each model's distance to it is taken. So a draw holds three uncertainties together: the test images
-    of the model, those of the standard models, and which standard models there happen to be.
+    accuracies, and predicts from that draw's accuracies of each model. So the distance to it holds three uncertainties
+    together: the test images of the model, those of the standard models, and which standard models there happen to be.
 
     Args:
         accuracies: of the models, with draws.
@@ -172,7 +196,7 @@ def effective_robustness_draws(
         seed: of the resampling of standard models.
 
     Returns:
-        Percentage points, [resamples, models]. A draw whose standard models do not determine the fit is NaN.
+        Positions on the scale, [resamples, models]. A draw whose standard models do not determine the fit is NaN.
     """
     rng = np.random.default_rng(seed)
     result = np.full(accuracies.y_draws.shape, np.nan)
@@ -183,8 +207,9 @@ def effective_robustness_draws(
         slopes, intercepts = fit_planes(
             to_scale(accuracies.x_draws[:, standard], scale), to_scale(accuracies.y_draws[:, standard], scale), weights
         )
-        expected = predict_planes(slopes[:, None], intercepts[:, None], accuracies.x_draws[:, measured], scale)
-        result[:, measured] = POINTS_PER_UNIT * (accuracies.y_draws[:, measured] - expected)
+        result[:, measured] = plane_positions(
+            slopes[:, None], intercepts[:, None], accuracies.x_draws[:, measured], scale
+        )
     return result
 
 
@@ -244,8 +269,8 @@ def measure_shift(
     names = {"shift": shift, "x_test_set": x_test_set}
     lines = measurement.baseline.lines
     return ShiftTables(
-        effective_robustness=_robustness_table(models, names, measurement, settings),
-        baselines=pd.DataFrame([_baseline_row(names, name, line) for name, line in lines.items()]),
+        effective_robustness=robustness_table(models, names, measurement, settings),
+        baselines=pd.DataFrame([baseline_row(names, name, line) for name, line in lines.items()]),
         bands=_band_table(accuracies, names, lines, settings, pivot),
         measurement=measurement,
     )
@@ -262,10 +287,17 @@ def _fitted_models(accuracies: ShiftAccuracies, pivot: float | None) -> tuple[Bo
     return accuracies.standard & (x != pivot), np.where(x < pivot, 0, 1)
 
 
-def _robustness_table(
-    models: pd.DataFrame, names: dict[str, str], measurement: Measurement, settings: MeasurementSettings
+def robustness_table(
+    models: pd.DataFrame, names: Mapping[str, str], measurement: Measurement, settings: MeasurementSettings
 ) -> pd.DataFrame:
-    """Return the rows of ``effective_robustness.csv`` for one shift."""
+    """Return the rows of ``effective_robustness.csv`` for one shift.
+
+    Args:
+        models: as `measure_shift` takes them.
+        names: ``shift`` and ``x_test_set``, whose accuracies the models have.
+        measurement: of the models.
+        settings: of the measurement.
+    """
     import pandas as pd
 
     x = models["id_accuracy"].to_numpy(dtype=float)
@@ -304,8 +336,8 @@ def _robustness_table(
     return table
 
 
-def _baseline_row(names: dict[str, str], name: str, line: Baseline) -> dict[str, Any]:
-    """Return a row of ``baselines.csv``."""
+def baseline_row(names: Mapping[str, str], name: str, line: Baseline) -> dict[str, Any]:
+    """Return a row of ``baselines.csv``; the slope is that on the first test set."""
     return {
         **names,
         "models": line.models,

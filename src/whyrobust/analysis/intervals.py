@@ -57,9 +57,49 @@ def accuracy_interval(accuracy: FloatArray, images: FloatArray, confidence: floa
     """
     low, high = np.full(accuracy.shape, np.nan), np.full(accuracy.shape, np.nan)
     known = np.isfinite(accuracy)
-    # Published accuracies are rounded, so the count is the nearest whole number of images.
-    low[known], high[known] = clopper_pearson(np.rint(accuracy[known] * images[known]), images[known], confidence)
+    correct = accuracy * images
+    # Published accuracies are rounded, so the count is the nearest whole number of images, unless these are effective.
+    correct = np.where(images == np.rint(images), np.rint(correct), correct)
+    low[known], high[known] = clopper_pearson(correct[known], images[known], confidence)
     return low, high
+
+
+def effective_images(
+    correct: ArrayLike, images: ArrayLike, rows: ArrayLike, confidence: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return accuracies and the effective numbers of images behind them, from counts by independent unit.
+
+    The images of a unit (a team, a class or a drawing) are alike, so that n images tell as much as fewer independent
+    ones: n* = p (1 - p) / V, where V = a / (a - 1) sum over the a units of (k - p m)^2 / n^2 is the variance of the
+    ratio p = sum k / sum m (Cochran 1977, "Sampling Techniques", section 3.12). V has a - 1 degrees of freedom,
+    which an interval with n* images would not know of: n* is multiplied by (t_(n-1) / t_(a-1))^2, the squared ratio of
+    Student's quantiles (Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data"). It is never more than n.
+
+    Args:
+        correct: correct images k of each unit, [counts].
+        images: images m of each unit.
+        rows: the accuracy that each unit counts for, whole numbers from 0, [counts].
+        confidence: coverage of the interval that is to be made.
+
+    Returns:
+        Accuracies and effective images, [accuracies]. The latter are NaN for an accuracy of 0 or 1, whose units do not
+        differ, and where there is one unit.
+    """
+    from scipy.stats import t
+
+    k, m, row = np.asarray(correct, dtype=float), np.asarray(images, dtype=float), np.asarray(rows, dtype=np.int64)
+    total, units = np.bincount(row, weights=m), np.bincount(row)
+    accuracy = np.bincount(row, weights=k) / total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = np.bincount(row, weights=(k - accuracy[row] * m) ** 2)
+        variance = units / (units - 1) * squares / total**2
+        upper = (1.0 + confidence) / 2.0
+        # The quantile of no degrees of freedom is NaN.
+        quantiles = t.ppf(upper, np.maximum(total - 1, 1)) / t.ppf(upper, units - 1.0)
+        effective = accuracy * (1.0 - accuracy) / variance * quantiles**2
+    inside = (accuracy > 0) & (accuracy < 1)
+    return accuracy, np.where(inside, np.minimum(effective, total), np.nan)
 
 
 def percentile_interval(draws: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:

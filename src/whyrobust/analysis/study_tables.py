@@ -1,40 +1,72 @@
-"""Effective robustness of all evaluated runs of a study, on all shifts."""
+"""Effective robustness of all evaluated runs of a study, on all shifts.
+
+The main measurement is beyond all in-distribution test sets together, by a plane that is fitted to standard models of
+every source (Shi et al. 2023, arXiv 2302.01381). Beside it stands a line for each in-distribution test set, fitted to
+the standard models of its source: the first is the paper's measurement (Taori et al. 2020), the others are its mirrors.
+A study with one in-distribution test set has one line, which is its main measurement.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from whyrobust.analysis.accuracies import (
     KEYS,
     Key,
+    ShiftAccuracies,
     axis_of_shift,
     merge_axes,
-    outcome_matrix,
+    read_outcomes,
     standard_models,
 )
 from whyrobust.analysis.arrays import FloatArray
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
-from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_shift
+from whyrobust.analysis.effective_robustness import (
+    MeasurementSettings,
+    ShiftTables,
+    baseline_row,
+    measure_effective_robustness,
+    measure_shift,
+    robustness_table,
+)
+from whyrobust.analysis.intervals import percentile_interval
+from whyrobust.analysis.measured import line_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: ``line`` of a plane in ``baselines.csv``.
+PLANE = "plane"
+
+#: ``measurement`` in ``single_lines.csv``: of the first in-distribution test set, and of the others.
+PAPER, MIRROR = "paper", "mirror"
+
 
 @dataclass(frozen=True)
 class RobustnessTables:
-    """The tables of a study, with the rows of all shifts, and the draws of effective robustness.
+    """The tables of a study, with the rows of all shifts, and the draws of residuals.
 
-    ``draws`` maps each shift to percentage points, [resamples, rows of the shift].
+    Attributes:
+        effective_robustness: the main measurement.
+        single_lines: the paper's measurement and its mirrors.
+        baselines: all lines and planes.
+        bands: of the lines.
+        draws: shift -> draws of the main measurement's residuals, [resamples, rows of the shift].
+        line_draws: `line_key` -> the same of a single line.
     """
 
     effective_robustness: pd.DataFrame
+    single_lines: pd.DataFrame
     baselines: pd.DataFrame
     bands: pd.DataFrame
     draws: dict[str, FloatArray]
+    line_draws: dict[str, FloatArray]
 
 
 def draw_accuracies(
@@ -42,48 +74,149 @@ def draw_accuracies(
 ) -> FloatArray:
     """Draw the accuracies of evaluated runs on a test set, [resamples, keys], from predictions of single images.
 
-    The same images are drawn for all runs and in every table of the study.
+    The same images are drawn for all runs and in every table of the study. A draw in which no image is right, or every
+    one, counts as half an image away from that: 0 and 1 have no finite logit.
 
     Raises:
-        OutcomeError: as `outcome_matrix`.
+        OutcomeError: as `read_outcomes`.
     """
-    correct, groups = outcome_matrix(predictions, test_set, keys)
-    return resample_accuracies(correct, groups, settings.resamples, seed_of(settings.seed, "images", test_set))
+    outcomes = read_outcomes(predictions, test_set, keys)
+    seed = seed_of(settings.seed, "images", test_set)
+    draws = resample_accuracies(outcomes.correct, outcomes.groups, outcomes.units, settings.resamples, seed)
+    half = 0.5 / outcomes.correct.shape[1]
+    return np.clip(draws, half, 1.0 - half)
 
 
 def measure_study(
     accuracy: pd.DataFrame,
     predictions: Path | str,
-    standard_runs: Collection[str],
+    standard: Mapping[str, str],
     shifts: Sequence[str],
-    in_distribution: str,
+    in_distribution: Mapping[str, str],
     settings: MeasurementSettings,
 ) -> RobustnessTables:
-    """Measure every evaluated run on every shift beyond one in-distribution test set.
+    """Measure every evaluated run on every shift, beyond all in-distribution test sets together and beyond each.
 
-    Where a shift covers only some classes, both axes are about these: the test set restricted to them is the x axis.
+    Where a shift covers only some classes, all axes are about these: test sets restricted to them predict it.
 
     Args:
         accuracy: ``accuracy.csv``, empty text read as such.
         predictions: path of ``predictions.parquet``.
-        standard_runs: names of the runs whose classifiers the baseline is fitted to.
+        standard: source of each run whose classifier the baseline is fitted to.
         shifts: shifted test sets, in the order wanted.
-        in_distribution: the in-distribution test set.
+        in_distribution: source of each in-distribution test set, the first that of the paper's measurement; "" where it
+            is not known: the line over it is fitted to all standard models.
         settings: of the measurement.
     """
     import pandas as pd
 
     draw = cache(partial(draw_accuracies, predictions, settings))
-    measured = {}
+    evaluated = _Evaluated(accuracy, draw, settings)
+    main, line_tables, baselines, bands = [], [], [], []
+    draws, line_draws = {}, {}
     for shift in shifts:
-        x_test_set = axis_of_shift(in_distribution, shift, set(accuracy["test_set"]))
-        models = merge_axes(accuracy, x_test_set, shift)
-        keys = tuple(models[list(KEYS)].itertuples(index=False, name=None))
-        models["standard"] = standard_models(keys, standard_runs)
-        measured[shift] = measure_shift(models, shift, x_test_set, draw(x_test_set, keys), draw(shift, keys), settings)
+        axes = [axis_of_shift(test_set, shift, set(accuracy["test_set"])) for test_set in in_distribution]
+        lines = []
+        for axis, source in zip(axes, in_distribution.values(), strict=True):
+            of_source = {run for run, its_source in standard.items() if source in ("", its_source)}
+            lines.append(evaluated.beyond_line(shift, axis, of_source))
+            line_draws[line_key(axis, shift)] = lines[-1].measurement.residual_draws
+        line_tables += [
+            evaluated.with_residuals(line, [axis]).assign(measurement=MIRROR if number else PAPER)
+            for number, (axis, line) in enumerate(zip(axes, lines, strict=True))
+        ]
+        baselines += [_with_slopes(line, [axis]) for axis, line in zip(axes, lines, strict=True)]
+        bands += [line.bands for line in lines]
+        measured = lines[0]
+        if len(axes) > 1:
+            measured = evaluated.beyond_plane(shift, axes, set(standard))
+            baselines.append(_with_slopes(measured, axes))
+        main.append(evaluated.with_residuals(measured, axes))
+        draws[shift] = measured.measurement.residual_draws
     return RobustnessTables(
-        effective_robustness=pd.concat([tables.effective_robustness for tables in measured.values()]),
-        baselines=pd.concat([tables.baselines for tables in measured.values()]),
-        bands=pd.concat([tables.bands for tables in measured.values()]),
-        draws={shift: tables.measurement.draws for shift, tables in measured.items()},
+        effective_robustness=pd.concat(main, ignore_index=True),
+        single_lines=pd.concat(line_tables, ignore_index=True),
+        baselines=pd.concat(baselines, ignore_index=True),
+        bands=pd.concat(bands, ignore_index=True),
+        draws=draws,
+        line_draws=line_draws,
     )
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """The evaluated runs of a study, which are measured shift by shift.
+
+    Attributes:
+        accuracy: ``accuracy.csv``.
+        draw: of accuracies on a test set, see `draw_accuracies`.
+        settings: of the measurement.
+    """
+
+    accuracy: pd.DataFrame
+    draw: Callable[[str, tuple[Key, ...]], FloatArray]
+    settings: MeasurementSettings
+
+    def beyond_line(self, shift: str, axis: str, standard_runs: Collection[str]) -> ShiftTables:
+        """Measure beyond a line over one test set, fitted to some runs."""
+        models, keys = self._models(shift, axis, standard_runs)
+        return measure_shift(models, shift, axis, self.draw(axis, keys), self.draw(shift, keys), self.settings)
+
+    def beyond_plane(self, shift: str, axes: Sequence[str], standard_runs: Collection[str]) -> ShiftTables:
+        """Measure beyond a plane over several test sets; the tables have the accuracies on the first."""
+        import pandas as pd
+
+        models, keys = self._models(shift, axes[0], standard_runs)
+        accuracies = ShiftAccuracies(
+            x=self._on_axes(keys, axes),
+            y=models["shift_accuracy"].to_numpy(dtype=float),
+            x_draws=np.stack([self.draw(axis, keys) for axis in axes], axis=2),
+            y_draws=self.draw(shift, keys),
+            standard=models["standard"].to_numpy(dtype=bool),
+        )
+        measurement = measure_effective_robustness(
+            accuracies,
+            scale=self.settings.scale,
+            confidence=self.settings.confidence,
+            seed=seed_of(self.settings.seed, "standard models of several sources", *axes, shift),
+        )
+        names = {"shift": shift, "x_test_set": axes[0]}
+        return ShiftTables(
+            effective_robustness=robustness_table(models, names, measurement, self.settings),
+            baselines=pd.DataFrame([baseline_row(names, PLANE, measurement.baseline.lines["all"])]).assign(
+                slope=np.nan
+            ),
+            bands=pd.DataFrame(),
+            measurement=measurement,
+        )
+
+    def with_residuals(self, tables: ShiftTables, axes: Sequence[str]) -> pd.DataFrame:
+        """Return the rows of a shift with the residuals and what they are beyond."""
+        table, measurement = tables.effective_robustness, tables.measurement
+        keys = tuple(table[list(KEYS)].itertuples(index=False, name=None))
+        low, high = percentile_interval(measurement.residual_draws, self.settings.confidence)
+        return table.assign(
+            x_test_sets=" ".join(axes),
+            mean_id_accuracy=self._on_axes(keys, axes).mean(axis=1),
+            residual=measurement.residuals,
+            residual_low=low,
+            residual_high=high,
+        )
+
+    def _models(self, shift: str, axis: str, standard_runs: Collection[str]) -> tuple[pd.DataFrame, tuple[Key, ...]]:
+        models = merge_axes(self.accuracy, axis, shift)
+        keys = tuple(models[list(KEYS)].itertuples(index=False, name=None))
+        return models.assign(standard=standard_models(keys, standard_runs)), keys
+
+    def _on_axes(self, keys: Sequence[Key], axes: Sequence[str]) -> FloatArray:
+        """Return accuracies on test sets, [keys, test_sets]."""
+        on_axes = self.accuracy[self.accuracy["test_set"].isin(axes)]
+        wide = on_axes.pivot(index=list(KEYS), columns="test_set", values="accuracy")
+        values: FloatArray = wide.reindex(list(keys))[list(axes)].to_numpy(dtype=float)
+        return values
+
+
+def _with_slopes(tables: ShiftTables, axes: Sequence[str]) -> pd.DataFrame:
+    """Return rows of ``baselines.csv`` with the slope on each test set."""
+    slopes = [" ".join(f"{slope:.10g}" for slope in fit.slopes) for fit in tables.measurement.baseline.lines.values()]
+    return tables.baselines.assign(x_test_sets=" ".join(axes), slopes=slopes)

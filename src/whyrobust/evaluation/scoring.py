@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.evaluation.embed import EvaluationError, Floats
 from whyrobust.evaluation.heads import score_classifier, score_nearest_mean
 from whyrobust.evaluation.zero_shot import score_zero_shot
-from whyrobust.study.plan import HEAD_FIELDS, Head
+from whyrobust.study.plan import Head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ PREDICTION_SCHEMA = pa.schema(
         ("test_set", pa.dictionary(pa.int32(), pa.string())),
         ("uid", pa.string()),
         ("group", pa.string()),
+        ("unit", pa.dictionary(pa.int32(), pa.string())),
         ("label", pa.dictionary(pa.int32(), pa.string())),
         ("prediction", pa.dictionary(pa.int32(), pa.string())),
         ("correct", pa.bool_()),
@@ -85,6 +86,7 @@ class ScoredSet:
     rows: NDArray[np.int64]
     uids: NDArray[np.object_]
     groups: NDArray[np.object_]
+    units: NDArray[np.object_]
     labels: NDArray[np.int64]
     answers: tuple[tuple[int, ...], ...] | None
 
@@ -96,6 +98,8 @@ class ScoredSet:
         classes: Sequence[str],
         own_classes: bool,
         covered: Sequence[str] | None = None,
+        unit: str = "drawing",
+        teams: Mapping[str, str] | None = None,
     ) -> ScoredSet:
         """Read the kept records of a test set.
 
@@ -106,6 +110,11 @@ class ScoredSet:
             own_classes: only classes that the test set covers may be predicted.
             covered: these classes, where they are published (ImageNet-R and -A), so that a short copy is scored
                 among as many as a whole one; None: those that its labels name.
+            unit: what the bootstrap resamples: ``team``, ``class`` or ``drawing``.
+            teams: for ``team``, the team of each icon set, which is the collection of a record.
+
+        Raises:
+            EvaluationError: there are no images, labels do not fit, or an icon set has no team.
         """
         import pyarrow.parquet as pq
 
@@ -144,6 +153,7 @@ class ScoredSet:
             rows=np.arange(len(named)),
             uids=np.array(table["uid"].to_pylist(), dtype=object),
             groups=np.array(table["group"].to_pylist(), dtype=object),
+            units=_units_of(name, table, unit, teams or {}),
             labels=np.array([position[answer] for answer in named], dtype=np.int64),
             answers=None if whole else answers,
         )
@@ -161,6 +171,7 @@ class ScoredSet:
             rows=self.rows[inside],
             uids=self.uids[inside],
             groups=self.groups[inside],
+            units=self.units[inside],
             labels=np.array([position[label] for label in self.labels[inside]], dtype=np.int64),
             answers=answers,
         )
@@ -175,6 +186,21 @@ class ScoredSet:
         return np.array(
             [LABEL_SEPARATOR.join(classes[number] for number in answer) for answer in answers], dtype=object
         )
+
+
+def _units_of(name: str, records: pa.Table, unit: str, teams: Mapping[str, str]) -> NDArray[np.object_]:
+    """Return the unit of each record that the bootstrap resamples."""
+    column = {"team": "collection", "class": "label", "drawing": "group"}[unit]
+    values = records[column].to_pylist()
+    if unit == "team":
+        absent = sorted(set(values) - set(teams))
+        if absent:
+            raise EvaluationError(
+                f"test set '{name}' has images of '{absent[0]}', which the table of icon sets does not list: add its "
+                f"team, or set test_sets.{name}.units to drawing"
+            )
+        values = [teams[value] for value in values]
+    return np.array(values, dtype=object)
 
 
 def score_head(head: Head, features: Floats, arrays: Mapping[str, Floats]) -> Floats:
@@ -240,6 +266,7 @@ def score_run(
                         "test_set": view.name,
                         "uid": view.uids,
                         "group": view.groups,
+                        "unit": view.units,
                         "label": names[view.labels],
                         "prediction": names[chosen],
                         "correct": chosen == view.labels,
@@ -247,20 +274,3 @@ def score_run(
                 )
             )
     return pd.concat(parts, ignore_index=True)
-
-
-def count_correct(predictions: pd.DataFrame, heads: Sequence[Head]) -> pd.DataFrame:
-    """Return the number of images and of correct ones per head and test set.
-
-    Args:
-        predictions: of `score_run`.
-        heads: of the run.
-
-    Returns:
-        ``run, head, prompts, fitted_on, test_set, images, correct, main``.
-    """
-    import pandas as pd
-
-    of_tests = predictions.groupby(["run", *HEAD_FIELDS, "test_set"], sort=False)["correct"]
-    counts = of_tests.agg(images="size", correct="sum").reset_index()
-    return counts.merge(pd.DataFrame([asdict(head) for head in heads]), on=list(HEAD_FIELDS))

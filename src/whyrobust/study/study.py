@@ -97,6 +97,23 @@ class Study:
         return list(in_distribution_test_sets(self.config.test_sets))
 
     @cached_property
+    def in_distribution_sources(self) -> dict[str, str]:
+        """The source that each in-distribution test set is of, "" where the config does not say."""
+        named = in_distribution_test_sets(self.config.test_sets)
+        return {name: test_set.source or "" for name, test_set in named.items()}
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """What the bootstrap resamples on each test set: ``team``, ``class`` or ``drawing``."""
+        return {name: test_set.unit for name, test_set in self.config.test_sets.items()}
+
+    @cached_property
+    def test_set_roles(self) -> dict[str, dict[str, Any]]:
+        """What the config says about the part of each test set in the answer, and its unit."""
+        keys = ("role", "source", "case_study", "seen_in", "unit")
+        return {name: {key: getattr(row, key) for key in keys} for name, row in self.config.test_sets.items()}
+
+    @cached_property
     def shifts(self) -> list[str]:
         """The names of the other test sets."""
         return [name for name in self.test_sets if name not in self.in_distribution]
