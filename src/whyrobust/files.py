@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,17 @@ def write_table(path: Path | str, table: pd.DataFrame | pa.Table, schema: pa.Sch
         if not isinstance(table, arrow.Table):
             table = arrow.Table.from_pandas(table, schema, preserve_index=False)
         parquet.write_table(table, temporary, compression="zstd")
+
+
+def read_parquet(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a Parquet table, or some of its columns, whole in memory.
+
+    `pyarrow.parquet.read_table` does the same by way of Arrow's data sets, whose import takes pandas with it: a quarter
+    of a second in each of a study's jobs.
+    """
+    parquet = importlib.import_module("pyarrow.parquet")
+    with parquet.ParquetFile(path) as file:
+        return file.read(columns=columns if columns is None else list(columns))
 
 
 def checksum(path: Path | str, algorithm: str = "sha256") -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from whyrobust.training.loop import train
 from whyrobust.training.models import IconCnn, ModelError, build_image_encoder, build_two_towers, read_model_config
 from whyrobust.training.objectives import ClipObjective, SiglipObjective, build_objective
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
-from whyrobust.training.text_encoder import encode_text, tokenize
+from whyrobust.training.text_encoder import tokenize
 from whyrobust.training.weights import load_image_encoder, save_weights
 
 PAGE = study_preprocessing(32, "white_page")
@@ -97,14 +95,6 @@ def test_clip_loss_equals_a_double_loop(model_config):
             column = torch.stack([cosine[a][i] for a in range(5)])
             total += (torch.logsumexp(row, 0) - row[i] + torch.logsumexp(column, 0) - column[i]) / 2
     assert loss.item() == pytest.approx(total.item() / 5, abs=1e-5)
-
-
-def test_short_text_gives_the_same_features_as_padded_text(model_config):
-    torch.manual_seed(0)
-    model = build_two_towers(model_config).eval()
-    tokens = tokenize(["cat", "a house with a garden"], 24)
-    with torch.no_grad():
-        assert torch.allclose(encode_text(model.text, tokens), model.text(tokens), atol=1e-5)
 
 
 def test_every_image_is_seen_once_before_any_is_seen_again_whatever_the_supervision():
@@ -209,12 +199,6 @@ def test_the_learnt_temperature_is_kept_within_bounds_and_the_loss_finite(model_
     assert 0 <= built.model.logit_scale.item() <= math.log(100) + 1e-6
     tokens = tokenize(["a", "b", "c"], 24)
     assert torch.isfinite(built.loss(built(torch.randn(3, 3, 32, 32), tokens), tokens))
-
-
-def test_training_on_labels_imports_neither_open_clip_nor_what_draws():
-    code = "import sys, whyrobust.training.loop; print(*{m.partition('.')[0] for m in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"open_clip", "timm", "snakemake", "altair", "resvg_py", "torchvision"} & set(loaded)
 
 
 @pytest.mark.parametrize("name", ["icon-cnn", "icon-resnet"])

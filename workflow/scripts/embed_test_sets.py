@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
 from whyrobust.data.image_stores import read_images
 from whyrobust.evaluation.embed import Floats, embed_images, save_embeddings
 from whyrobust.evaluation.load_run import open_run
 from whyrobust.evaluation.zero_shot import prompt_ensemble
+from whyrobust.files import read_parquet
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_prompt_names
 from whyrobust.training.device import choose_device
@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
     def embed(stores: Sequence[str], table: str) -> Floats:
         """Embed the images of a table, in its order."""
-        uids = pq.read_table(table, columns=["uid"])["uid"].to_pylist()
+        uids = read_parquet(table, ["uid"])["uid"]
         images = read_images(stores, uids, encoders.preprocessing, loader_threads)
         return embed_images(encoders.image, images, encoders.preprocessing, BATCH_SIZE, device)
 

@@ -7,11 +7,10 @@ penalty needs no forward pass.
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
 from whyrobust.evaluation.heads import fit_heads
-from whyrobust.files import atomic_path, write_table
+from whyrobust.files import atomic_path, read_parquet, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names
 from whyrobust.training.gpu_locks import hold_gpus
@@ -23,7 +22,7 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     hold_gpus(snakemake.params.device, snakemake.resources.gpu)
     labels_of = {
-        source: pq.read_table(path, columns=["label"])["label"].to_pylist()
+        source: read_parquet(path, ["label"])["label"].to_pylist()
         for source, path in zip(snakemake.params.fitted_on, snakemake.input.subsets, strict=True)
     }
     weights, penalties = fit_heads(

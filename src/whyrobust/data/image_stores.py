@@ -10,6 +10,7 @@ import pyarrow as pa
 from whyrobust.data.photo_store import STORE_KIND, PhotoStore, open_locations, read_photographs
 from whyrobust.data.pixel_store import Pixels, PixelStore, read_pixels
 from whyrobust.data.preprocessing import Preprocessing
+from whyrobust.data.records import Uids
 
 
 def open_store(path: Path | str) -> PixelStore | PhotoStore:
@@ -45,7 +46,7 @@ def holds_photographs(paths: Sequence[Path | str]) -> bool:
 
 
 def read_images(
-    paths: Sequence[Path | str], uids: Sequence[str], preprocessing: Preprocessing, workers: int = 1
+    paths: Sequence[Path | str], uids: Uids, preprocessing: Preprocessing, workers: int = 1
 ) -> Iterator[Pixels]:
     """Yield the images of ``uids`` in that order, uint8 ``[side, side, 3]``, from stores of either kind.
 

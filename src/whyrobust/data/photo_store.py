@@ -181,7 +181,7 @@ class PhotoStore:
         return found
 
 
-def open_locations(paths: Sequence[Path | str], uids: Sequence[str]) -> list[Location]:
+def open_locations(paths: Sequence[Path | str], uids: Uids) -> list[Location]:
     """Return where each image of ``uids`` lies, from whichever of several stores has it.
 
     Raises:

@@ -147,7 +147,7 @@ class PixelStore:
         return np.asarray(self.array[rows])
 
 
-def check_no_image_is_missing(uids: Sequence[str], found: npt.NDArray[np.bool_], stores: int) -> None:
+def check_no_image_is_missing(uids: Uids, found: npt.NDArray[np.bool_], stores: int) -> None:
     """Check that each of ``uids`` was found in one of several stores.
 
     Args:
@@ -167,7 +167,7 @@ def check_no_image_is_missing(uids: Sequence[str], found: npt.NDArray[np.bool_],
         )
 
 
-def read_pixels(paths: Sequence[Path | str], uids: Sequence[str]) -> Pixels:
+def read_pixels(paths: Sequence[Path | str], uids: Uids) -> Pixels:
     """Return the images of ``uids`` from whichever of several stores has them, in the order of ``uids``.
 
     Raises:

@@ -195,6 +195,9 @@ def _fit_layer(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor
     """Return ``[dim + 1, classes]``: weights and, in the last row, biases, at the optimum."""
     import torch
 
+    from whyrobust.training.light_imports import keep_compiler_out
+
+    keep_compiler_out()
     layer = torch.zeros(x.shape[1] + 1, classes, device=x.device) if start is None else start.clone()
     layer.requires_grad_()
     optimiser = torch.optim.LBFGS(

@@ -54,12 +54,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_repeatable(seed: int, threads: int) -> None:
-    """Seed every global generator, set the thread count and forbid operations whose result can vary between runs."""
+def make_repeatable(seed: int, threads: int, compiled: bool = False) -> None:
+    """Seed every global generator, set the thread count and forbid operations whose result can vary between runs.
+
+    Args:
+        seed: of all generators.
+        threads: CPU threads.
+        compiled: whether torch's compiler is to choose repeatable operations too; importing it takes a second.
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
+    if compiled:
+        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # Fills uninitialised memory to expose reads of it, which takes up to a sixth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

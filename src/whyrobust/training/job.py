@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -30,8 +30,8 @@ from whyrobust.data.image_stores import holds_photographs
 from whyrobust.data.photo_store import open_locations
 from whyrobust.data.pixel_store import read_pixels
 from whyrobust.data.preprocessing import Preprocessing, study_preprocessing
-from whyrobust.data.records import read_rows_of_uids
-from whyrobust.files import atomic_path, checksum, write_json
+from whyrobust.data.records import Uids, read_rows_of_uids
+from whyrobust.files import atomic_path, checksum, read_parquet, write_json
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
 from whyrobust.training.batches import ImagesInMemory, PhotographsOnDisk, TrainingImages
@@ -177,36 +177,36 @@ class TrainingJob:
 
 def read_targets(
     job: TrainingJob, classes: Sequence[str], model_config: Mapping[str, Any]
-) -> tuple[list[str], Tensor | None]:
+) -> tuple[pa.ChunkedArray, Tensor | None]:
     """Return the uids of the images that have a target, in the order of the subset, and their targets.
 
     An image without a label, or without a caption made from one, is not used: runs.csv has the number that are.
 
     Returns:
-        uids, and class ids ``[n]`` or caption tokens ``[n, context]``; no targets for a run without supervision.
+        uids as Arrow holds them, and class ids ``[n]`` or caption tokens ``[n, context]``; no targets for a run
+        without supervision.
 
     Raises:
         ValueError: no image has a target.
     """
-    subset = pq.read_table(job.files.subset)
-    uids: list[str] = subset["uid"].to_pylist()
+    subset = read_parquet(job.files.subset)
+    uids = subset["uid"]
     targets: Tensor | None = None
     supervision = job.run["supervision"]
     if supervision == "captions":
         variant = job.run["caption"]
-        found = read_rows_of_uids(job.files.captions, [variant], uids)[variant].to_pylist()
-        uids = [uid for uid, text in zip(uids, found, strict=True) if text is not None]
-        captions = [text for text in found if text is not None]
+        found = read_rows_of_uids(job.files.captions, [variant], uids)[variant]
+        uids, captions = uids.filter(found.is_valid()), found.drop_null().to_pylist()
         targets = tokenize(captions, model_config["text_cfg"]["context_length"])
         logger.info("first captions: %s", captions[:5])
     elif supervision == "labels":
         by_text = job.run["labels"] == "text_match"
         labelled = read_rows_of_uids(job.files.matched_labels, ["label"], uids) if by_text else subset
-        labels = labelled["label"].to_pylist()
-        uids = [uid for uid, label in zip(uids, labels, strict=True) if label is not None]
+        labels = labelled["label"]
+        uids = uids.filter(labels.is_valid())
         id_of = {name: number for number, name in enumerate(classes)}
-        targets = torch.tensor([id_of[label] for label in labels if label is not None])
-    if not uids:
+        targets = torch.tensor([id_of[label] for label in labels.drop_null().to_pylist()])
+    if not len(uids):
         found_none = f"none of the {len(subset)} images of {job.files.subset} has"
         if supervision == "captions":
             raise ValueError(
@@ -216,7 +216,7 @@ def read_targets(
     return uids, targets
 
 
-def open_images(job: TrainingJob, uids: Sequence[str], preprocessing: Preprocessing) -> TrainingImages:
+def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing) -> TrainingImages:
     """Return the images of a run: small ones in memory, photographs from the disk."""
     if holds_photographs(job.files.images):
         locations = open_locations(job.files.images, uids)

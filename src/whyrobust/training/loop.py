@@ -24,6 +24,7 @@ from whyrobust.training.checkpoints import Checkpoints, Progress, StoppedError, 
 from whyrobust.training.device import ComputeSettings, choose_device, make_repeatable
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_ranks, share_batch_norms
 from whyrobust.training.grad_cache import grad_cache_backward
+from whyrobust.training.light_imports import AdamW, keep_compiler_out
 from whyrobust.training.objectives import Objective, build_objective
 from whyrobust.training.settings import TrainingSettings
 from whyrobust.training.weights import extract_encoder_weights, load_weights
@@ -180,10 +181,11 @@ def train(
     """
     checkpoints = checkpoints or Checkpoints()
     hyper, compute = settings.hyperparameters, settings.compute
-    make_repeatable(settings.seed, compute.threads)
+    make_repeatable(settings.seed, compute.threads, compute.compile)
     device = choose_device(compute.device)
     objective = _initial_objective(settings, targets, pretrained, device, ranks)
-    optimiser = torch.optim.AdamW(
+    keep_compiler_out()
+    optimiser = AdamW(
         _parameter_groups(objective, hyper.weight_decay), lr=hyper.learning_rate, betas=ADAM_BETAS, fused=True
     )
     forward = ForwardPass(objective, compute, device, ranks)

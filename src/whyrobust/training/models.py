@@ -1,18 +1,22 @@
 """Architectures: image encoders for small pictures, and two-tower models built around an image encoder with open_clip.
 
-open_clip and timm take seconds to import, so they are imported only where a text tower is needed; a run that learns
-from labels needs torch alone. `whyrobust.training.weights` reads and writes their weights.
+open_clip and timm take seconds to import, so they are imported only for encoders and towers of theirs; with one of
+`IMAGE_ENCODERS` and CLIP's text tower torch is enough. `whyrobust.training.weights` reads and writes their weights.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from whyrobust.training.text_encoder import TextTower
 
 
 class ModelError(ValueError):
@@ -150,12 +154,66 @@ def encoder_of(model: Any, config: Mapping[str, Any]) -> nn.Module:  # noqa: ANN
     return encoder
 
 
-def build_two_towers(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
-    """Build an open_clip model with an image and a text tower from a model description.
+#: Settings of a description that `TwoTowers` follows; with any other, open_clip builds the model.
+OWN_SETTINGS = {"embed_dim", "vision_cfg", "text_cfg", "custom_text", "init_logit_scale", "init_logit_bias"}
+OWN_VISION_SETTINGS = {"timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj", "image_size"}
+OWN_TEXT_SETTINGS = {"context_length", "vocab_size", "width", "heads", "layers"}
 
-    The text tower is always a module of its own (open_clip's CustomTextCLIP); `weights.open_clip_names` gives weights
-    the names that the description asks for.
+
+def is_own_model(config: Mapping[str, Any]) -> bool:
+    """Whether a model description asks for one of `IMAGE_ENCODERS` beside a text tower of CLIP's build."""
+    vision = config["vision_cfg"]
+    return (
+        is_own_encoder(config)
+        and not vision.get("timm_model_pretrained")
+        and vision.get("timm_proj", "linear") is None
+        and vision.get("timm_pool", "avg") == "avg"
+        and set(config) <= OWN_SETTINGS
+        and set(vision) <= OWN_VISION_SETTINGS
+        and set(config["text_cfg"]) <= OWN_TEXT_SETTINGS
+    )
+
+
+class ImageTower(nn.Module):
+    """An image encoder under the name that open_clip gives to encoders of timm."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings ``[batch, embed_dim]`` of images ``[batch, 3, size, size]``."""
+        features: Tensor = self.trunk(images)
+        return features
+
+
+class TwoTowers(nn.Module):
+    """An image encoder of `IMAGE_ENCODERS` and CLIP's text tower: open_clip's CustomTextCLIP without its imports.
+
+    Weights have the same names, and the same initial values from the same seed.
     """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.visual = ImageTower(build_image_encoder(config))
+        self.text = TextTower(config["embed_dim"], **config["text_cfg"])
+        self.context_length = self.text.context_length
+        self.logit_scale = nn.Parameter(torch.ones([]) * config.get("init_logit_scale", math.log(1 / 0.07)))
+        bias = config.get("init_logit_bias")
+        self.logit_bias = None if bias is None else nn.Parameter(torch.ones([]) * bias)
+
+
+def build_two_towers(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
+    """Build a model with an image and a text tower from a model description in open_clip's format.
+
+    The text tower is always a module of its own, as in open_clip's CustomTextCLIP; `weights.open_clip_names` gives
+    weights the names that the description asks for.
+
+    Raises:
+        ModelError: open_clip cannot build it.
+    """
+    if is_own_model(config):
+        return TwoTowers(config)
     import open_clip
 
     register_image_encoders()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, gather
+from whyrobust.training.light_imports import open_clip_file
 from whyrobust.training.losses import nt_xent, supervised_contrastive
 from whyrobust.training.models import build_image_encoder, build_two_towers, encoder_of
 from whyrobust.training.text_encoder import UsedEmbedding, encode_text, narrow_vocabulary
@@ -159,11 +160,10 @@ class ClipObjective(TwoTowerObjective):
     """InfoNCE between images and captions, both ways (Radford et al. 2021)."""
 
     def __init__(self, config: Mapping[str, Any], classes: int, ranks: Ranks = SINGLE_PROCESS) -> None:
-        from open_clip.loss import ClipLoss
-
         # Each process compares its own images and captions with those of all.
         shared = {"local_loss": True, "gather_with_grad": True, "rank": ranks.rank, "world_size": ranks.size}
-        super().__init__(config, classes, ranks, ClipLoss(**shared) if ranks.size > 1 else ClipLoss())
+        contrast = open_clip_file("loss").ClipLoss(**shared if ranks.size > 1 else {})
+        super().__init__(config, classes, ranks, contrast)
 
     def loss(self, features: tuple[Tensor, ...], targets: Tensor | None) -> Tensor:
         """Return the mean of the two cross-entropies, image to text and text to image."""
@@ -175,9 +175,7 @@ class SiglipObjective(TwoTowerObjective):
     """A sigmoid for every pair of image and caption (Zhai et al. 2023)."""
 
     def __init__(self, config: Mapping[str, Any], classes: int, ranks: Ranks = SINGLE_PROCESS) -> None:
-        from open_clip.loss import SigLipLoss
-
-        contrast = SigLipLoss(rank=ranks.rank, world_size=ranks.size, dist_impl="gather")
+        contrast = open_clip_file("loss").SigLipLoss(rank=ranks.rank, world_size=ranks.size, dist_impl="gather")
         initial = {"init_logit_scale": SIGLIP_LOGIT_SCALE, "init_logit_bias": SIGLIP_LOGIT_BIAS}
         super().__init__(config, classes, ranks, contrast, **initial)
 

@@ -9,12 +9,15 @@ CLIP's go through open_clip's own code.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from whyrobust.training.light_imports import open_clip_file
 
 #: Captions whose tokens are collected at a time: indices take 8 bytes per token beside the 4 of the tokens.
 CAPTIONS_PER_CHUNK = 100_000
@@ -44,10 +47,76 @@ def tokenize(captions: Sequence[str], context_length: int, chunk: int = 10_000) 
 @cache
 def _tokenizer() -> Callable[[list[str], int], Tensor]:
     """Return open_clip's tokenizer, which takes a tenth of a second to make, whatever the context length."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokenizer: Callable[[list[str], int], Tensor] = SimpleTokenizer()
+    tokenizer: Callable[[list[str], int], Tensor] = open_clip_file("tokenizer").SimpleTokenizer()
     return tokenizer
+
+
+# --- The tower ----------------------------------------------------------------------------------------------
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm whose result has the type of its input, under autocast too (as open_clip's)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tokens ``[..., width]``, normalised."""
+        return super().forward(tokens).to(tokens.dtype)
+
+
+class TextBlock(nn.Module):
+    """The weights of a pre-norm transformer block; `encode_text` computes with them."""
+
+    def __init__(self, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.width, self.layers = width, layers
+        self.ln_1 = LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ls_1 = nn.Identity()
+        self.ln_2 = LayerNorm(width)
+        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=nn.GELU()))
+        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
+        self.ls_2 = nn.Identity()
+
+    def initialise(self) -> None:
+        """Draw initial weights; those that lead back to the stream are the smaller, the more layers the tower has."""
+        spread = self.width**-0.5
+        for weight, deviation in (
+            (self.attn.in_proj_weight, spread),
+            (self.attn.out_proj.weight, spread * (2 * self.layers) ** -0.5),
+            (self.mlp.get_submodule("c_fc").weight, (2 * self.width) ** -0.5),
+            (self.mlp.get_submodule("c_proj").weight, spread * (2 * self.layers) ** -0.5),
+        ):
+            assert isinstance(weight, Tensor)
+            nn.init.normal_(weight, std=deviation)
+
+
+class TextTower(nn.Module):
+    """CLIP's text tower (Radford et al. 2021, section 2.4) from torch alone.
+
+    Names, shapes and initial values of its weights are those of open_clip's ``TextTransformer``, the random numbers
+    drawn in the same order.
+    """
+
+    def __init__(
+        self, embed_dim: int, context_length: int = 77, vocab_size: int = 49408, width: int = 512, heads: int = 8,
+        layers: int = 12,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.context_length = context_length
+        self.token_embedding = nn.Embedding(vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(context_length, width))
+        blocks = [TextBlock(width, heads, layers) for _ in range(layers)]
+        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(blocks)})
+        self.ln_final = LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, embed_dim))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        for block in blocks:
+            block.initialise()
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return text features ``[n, embed_dim]`` of padded tokens ``[n, context]``."""
+        return encode_text(self, tokens)
 
 
 # --- The tower without padding ------------------------------------------------------------------------------
@@ -68,6 +137,8 @@ def encode_text(tower: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_cl
 
 def is_clip_tower(tower: Any) -> bool:  # noqa: ANN401 - open_clip is untyped
     """Whether a tower is built as CLIP's: causal, pre-norm blocks, features at the end-of-text token."""
+    if isinstance(tower, TextTower):
+        return True
     from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 
     return (
