@@ -78,6 +78,7 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
         (["test_sets", "v2", "seen_in"], ["web", "moon"], ["test_sets.v2.seen_in", "moon", "studio, web"]),
         (["test_sets", "studio_test", "seen_in"], ["web"], ["test_sets.studio_test.seen_in", "role shift"]),
         (["test_sets", "studio_test", "case_study"], "x", ["test_sets.studio_test.case_study", "role shift"]),
+        (["test_sets", "studio_test", "classes"], "own", ["test_sets.studio_test.classes", "own", "all"]),
         (["test_sets", "v2", "units"], "set", ["test_sets.v2.units", "set", "team, class, drawing"]),
         (["baseline", "standard", "source"], ["moon"], ["baseline.standard.source", "moon"]),
         (["causes", "training_distribution", 0, "to"], {"source": "studio", "train_images": 7}, ["causes", "no pair"]),

@@ -45,6 +45,8 @@ def check_roles(test_sets: Mapping[str, TestSet], sources: Mapping[str, Source])
         for setting, role in ROLE_OF_SETTING.items():
             if getattr(test_set, setting) is not None and test_set.role != role:
                 raise ConfigError(f"{key}.{setting} is given, but its role is {test_set.role}: allowed is role {role}")
+        if test_set.role == "in_distribution" and test_set.classes != "all":
+            raise ConfigError(f"{key}.classes is '{test_set.classes}': allowed in distribution is all")
         if test_set.units == "team" and test_set.row.photographs:
             raise ConfigError(f"{key}.units is 'team': allowed for photographs is one of class, drawing")
         for setting, named in (("source", (test_set.source,)), ("seen_in", test_set.seen_in or ())):
