@@ -1,0 +1,132 @@
+"""The README's tables of results: filled from committed tables, which they must fit."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tools.write_results import COMMITTED, MARKER, NAMES, NOT_YET, PAGES, PARTS, copy_tables, fill, read_tables
+
+EFFECTS = [
+    ("training_distribution", "web instead of studio", "raises", 6.04, 2.0, 10.0, 0.012),
+    ("training_set_size", "more images", "within ±2", 0.4, -0.9, 1.7, 0.9),
+    ("language_at_training", "captions", "undecided", -1.0, -5.0, 3.0, 1.0),
+    ("language_at_test", "names", "lowers", -4.0, -6.0, -2.0, 0.02),
+    ("contrastive_loss", "supcon", "no interval", 1.0, float("nan"), float("nan"), float("nan")),
+]
+
+
+def cause_rows(**changed):
+    return [
+        {
+            "cause": cause, "comparison": comparison, "main": True, "shift": shift, "role": role, "verdict": verdict,
+            "family": "primary" if shift == "mean" else "secondary", "effect_points": effect, "low_points": low,
+            "high_points": high, "detectable_points": 3.21, "p_adjusted": p, "raw_id_points": -2.5,
+            "raw_shift_points": 1.5, "raw_shift_low_points": 0.5, "raw_shift_high_points": 2.5,
+        } | changed
+        for cause, comparison, verdict, effect, low, high, p in EFFECTS
+        for shift, role in (("mean", "mean"), ("v2", "shift"), ("sketch", "case study"))
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def tables():
+    lines = [
+        row | {"x_test_set": name, "measurement": kind, "effect_points": effect, "low_points": 1.0, "high_points": 9.0}
+        for name, kind, effect in (("web_test", "mirror", -7.0), ("studio_test", "paper", 8.0))
+        for row in cause_rows(verdict="")
+    ]
+    shifts = [
+        ("studio_test", "in_distribution", "", "studio", "", 3000, 1000, "team", 32, 0.01, 0.5, None),
+        ("web_test", "in_distribution", "", "web", "", 5000, 1400, "team", 48, 0.01, 0.4, None),
+        ("v2", "shift", "", "", "", 4000, 1900, "team", 12, 0.01, 0.45, 0.98),
+        ("sketch", "case study", "3 teams", "", "web", 560, 550, "team", 3, 0.01, 0.2, 0.9),
+    ]
+    columns = ["test_set", "role", "reason", "source", "seen_in", "images", "drawings", "unit", "units", "chance"]
+    columns.insert(7, "classes")
+    shifts = [(*row[:7], 107, *row[7:]) for row in shifts]
+    doses = [
+        {"objective": objective, "share": share, "shift": "v2", "effect_points": 10 * share, "low_points": 0.1,
+         "high_points": 9.0, "raw_shift_points": share}
+        for objective in ("cross_entropy", "clip") for share in (0.5, 1.0)
+    ]  # fmt: skip
+    trends = [
+        {
+            "objective": "cross_entropy",
+            "shift": "v2",
+            "trend_points": 5.0,
+            "low_points": 1.0,
+            "high_points": 9.0,
+            "p": 0.004,
+        }
+    ]
+    return {
+        "causes": pd.DataFrame(cause_rows()),
+        "causes_single_line": pd.DataFrame(lines),
+        "shifts": pd.DataFrame(shifts, columns=[*columns, "median_accuracy", "r_squared"]).replace("", None),
+        "dose_response": pd.DataFrame(doses),
+        "dose_response_trends": pd.DataFrame(trends),
+    }
+
+
+def test_the_pages_fit_the_committed_tables():
+    committed = read_tables(COMMITTED)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert MARKER.search(text), f"{page.name} has no part"
+        assert fill(text, committed) == text, f"{page.name}: run python -m tools.write_results"
+
+
+def test_before_the_study_is_run_every_part_says_so(tmp_path):
+    assert read_tables(tmp_path) is None
+    for name in PARTS:
+        page = f"a\n<!-- made by python -m tools.write_results: {name} -->\nold\n<!-- end -->\nb"
+        assert fill(page, None) == page.replace("old\n", NOT_YET)
+    with pytest.raises(KeyError):
+        fill("<!-- made by python -m tools.write_results: nothing -->\n<!-- end -->", None)
+
+
+def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tables):
+    answer = PARTS["answer"](tables)
+    raw, beyond, paper = answer.strip().split("\n\n")
+    assert "under shift, the mean over `v2`, by +1.5 (+0.5 to +2.5) points" in raw
+    assert "(`studio_test`, `web_test`) by \N{MINUS SIGN}2.5." in raw
+    assert "What raises it: training distribution (web instead of studio: +6.0 (+2.0 to +10.0))." in beyond
+    assert f"What lowers it: language at test (names: {chr(8722)}4.0" in beyond
+    assert "What is within ±2 points: training set size (more images: +0.4" in beyond
+    assert (
+        "What is undecided: language at training" in beyond and "where 3.2 had a chance of 80 % to be found" in beyond
+    )
+    assert beyond.endswith("Of contrastive loss (supcon): no interval.")
+    assert "+8.0 (+1.0 to +9.0) points beyond the line over `studio_test` (the paper's), \N{MINUS SIGN}7.0" in paper
+
+
+def test_tables_have_a_row_for_each_main_comparison_and_dose(tables):
+    main = PARTS["main_effects"](tables).splitlines()
+    assert len(main) == 2 + len(EFFECTS)
+    assert "| +6.0 (+2.0 to +10.0) | 0.012 | raises | 3.2 | +8.0 (+1.0 to +9.0) |" in main[2]
+    by_shift = PARTS["by_shift"](tables)
+    assert "| comparison | v2 | sketch\\* |" in by_shift and "| **+6.0 (+2.0 to +10.0)** |" in by_shift
+    assert "All 5 comparisons" in by_shift
+    doses = PARTS["dose_response"](tables).splitlines()
+    assert doses[2:] == [
+        "| 50 % | +0.5; +5.0 (+0.1 to +9.0) |", "| 100 % | +1.0; +10.0 (+0.1 to +9.0) |",
+        "| trend | +5.0 (+1.0 to +9.0); p = 0.004 |",
+    ]  # fmt: skip
+    shifts = PARTS["shifts"](tables)
+    assert "| `sketch` | case study, style seen in web | 560 | 550 | 3 teams | 0.20 | 0.90 | 3 teams |" in shifts
+
+
+def test_tables_are_copied_whole_and_a_missing_one_is_named(tables, tmp_path):
+    study, folder = tmp_path / "icons", tmp_path / "committed"
+    study.mkdir()
+    for name in NAMES[:-1]:
+        tables[name].to_csv(study / f"{name}.csv", index=False)
+    with pytest.raises(SystemExit, match=NAMES[-1]):
+        copy_tables(study, folder)
+    tables[NAMES[-1]].to_csv(study / f"{NAMES[-1]}.csv", index=False)
+    copy_tables(study, folder)
+    read = read_tables(folder)
+    assert read is not None and PARTS["answer"](read) == PARTS["answer"](tables)
+    assert PARTS["main_effects"](read) == PARTS["main_effects"](tables)
+    assert PARTS["shifts"](read) == PARTS["shifts"](tables)

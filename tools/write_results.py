@@ -1,0 +1,262 @@
+"""Fill the tables of README.md and docs/method.md on the icons study: `python -m tools.write_results`.
+
+After `make study`, ``--study results/icons`` copies its small tables to docs/results/ first.
+
+Every part stands between ``<!-- made by python -m tools.write_results: NAME -->`` and ``<!-- end -->``; `PARTS` has the
+names. Points are percentage points at the reference accuracy of the study. Nothing is computed here: numbers and
+verdicts are those of the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tools.write_docs import table
+from whyrobust.files import atomic_path, write_text
+from whyrobust.report.number_format import format_points
+from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, spaced
+from whyrobust.study.table_cells import is_missing
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "method.md")
+COMMITTED = ROOT / "docs" / "results"
+NAMES = ("causes", "causes_single_line", "shifts", "dose_response", "dose_response_trends")
+MARKER = re.compile(r"(<!-- made by python -m tools\.write_results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NOT_YET = (
+    "\n*Not run yet in this form. What is compared, how it is tested and what would change our mind is fixed in "
+    "`docs/prespecification.md`; after `make study`, `python -m tools.write_results --study results/icons` fills this "
+    "in.*\n\n"
+)
+Tables = Mapping[str, pd.DataFrame]
+Row = Mapping[str, Any]
+
+
+def copy_tables(study: Path, folder: Path) -> None:
+    """Copy the small tables of a finished study, each as ``<study>_<table>.csv``.
+
+    Raises:
+        SystemExit: a table is missing.
+    """
+    missing = [name for name in NAMES if not (study / f"{name}.csv").exists()]
+    if missing:
+        raise SystemExit(f"{study} has no {missing[0]}.csv: run the study first, with `make study`")
+    folder.mkdir(exist_ok=True)
+    for name in NAMES:
+        with atomic_path(folder / f"{study.name}_{name}.csv") as temporary:
+            temporary.write_bytes((study / f"{name}.csv").read_bytes())
+
+
+def read_tables(folder: Path, study: str = "icons") -> dict[str, pd.DataFrame] | None:
+    """Return the committed tables of a study by name; None where it has not been run."""
+    paths = {name: folder / f"{study}_{name}.csv" for name in NAMES}
+    if not all(path.exists() for path in paths.values()):
+        return None
+    return {name: pd.read_csv(path, keep_default_na=False, na_values=["", "nan"]) for name, path in paths.items()}
+
+
+def fill(text: str, tables: Tables | None) -> str:
+    """Return a page with its parts up to date.
+
+    Raises:
+        KeyError: for a name that is not in `PARTS`.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        make = PARTS[match[2]]
+        return match[1] + (NOT_YET if tables is None else "\n" + make(tables) + "\n") + match[3]
+
+    return MARKER.sub(part, text)
+
+
+def _rows(rows: pd.DataFrame) -> list[Row]:
+    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _interval(row: Row, name: str = "effect", low: str = "low", high: str = "high") -> str:
+    """Write an effect in points with its interval: ``+1.0 (-0.5 to +2.5)``; without one where there is none."""
+    value, ends = row[f"{name}_points"], (row[f"{low}_points"], row[f"{high}_points"])
+    if is_missing(value):
+        return "not measured"
+    shown = format_points(value)
+    return shown if any(is_missing(end) for end in ends) else f"{shown} ({' to '.join(format_points(e) for e in ends)})"
+
+
+def _raw_interval(row: Row) -> str:
+    return _interval(row, "raw_shift", "raw_shift_low", "raw_shift_high")
+
+
+def _primary(tables: Tables) -> list[Row]:
+    causes = tables["causes"]
+    return _rows(causes[causes["family"] == "primary"])
+
+
+def _lines(tables: Tables, row: Row) -> dict[str, Row]:
+    """Return the same effect beyond each single line, by its in-distribution test set, the paper's first."""
+    lines = tables["causes_single_line"]
+    same = lines[(lines["comparison"] == row["comparison"]) & (lines["cause"] == row["cause"])]
+    found = _rows(same[same["shift"] == row["shift"]].sort_values("measurement", key=lambda kind: kind != "paper"))
+    return {str(one["x_test_set"]): one for one in found}
+
+
+def _roles(tables: Tables, role: str) -> list[str]:
+    shifts = tables["shifts"]
+    return [str(name) for name in shifts.loc[shifts["role"] == role, "test_set"]]
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _answer(tables: Tables) -> str:
+    """Return the answer in sentences: raw differences, then beyond all test sets, then the paper's measurement."""
+    primary = _primary(tables)
+    first = next(row for row in primary if row["cause"] == "training_distribution")
+    in_distribution, shifts = _roles(tables, "in_distribution"), _roles(tables, "shift")
+    sentences = [
+        f"**Raw accuracy.** {first['comparison'].capitalize()} changes accuracy under shift, the mean over "
+        f"{_code(shifts)}, by {_raw_interval(first)} points, and accuracy on the test sets of the sources "
+        f"({_code(in_distribution)}) by {format_points(first['raw_id_points'])}.",
+        f"**Effective robustness beyond all of these test sets.** {_verdict_words(primary)}",
+        "**The paper's measurement**, beyond a single test set: the same comparison of sources gives "
+        + ", ".join(
+            f"{_interval(line)} points beyond the line over `{name}`" + ("" if number else " (the paper's)")
+            for number, (name, line) in enumerate(_lines(tables, first).items())
+        )
+        + ". A line over one source's test set favours models of the other.",
+    ]
+    return "\n\n".join(sentences) + "\n"
+
+
+def _verdict_words(primary: list[Row]) -> str:
+    """Group the main comparisons by their verdict, with numbers; those that are undecided with what could be found."""
+    parts = []
+    groups = ((RAISES, "raises it"), (LOWERS, "lowers it"), (WITHIN, None), (UNDECIDED, "is undecided"))
+    for verdict, words in groups:
+        members = [row for row in primary if str(row["verdict"]).startswith(verdict)]
+        named = [
+            f"{name_cause(row['cause'])} ({row['comparison']}: {_interval(row)}"
+            + (
+                f", where {abs(row['detectable_points']):.1f} had a chance of 80 % to be found)"
+                if verdict == UNDECIDED and not is_missing(row["detectable_points"])
+                else ")"
+            )
+            for row in members
+        ]
+        if members:
+            parts.append(f"{words or 'is ' + str(members[0]['verdict']) + ' points'}: {'; '.join(named)}")
+    others = [row for row in primary if not str(row["verdict"]).startswith((RAISES, LOWERS, WITHIN, UNDECIDED))]
+    told = [f"What {part}." for part in parts]
+    told += [f"Of {name_cause(row['cause'])} ({row['comparison']}): {row['verdict']}." for row in others]
+    return " ".join(told)
+
+
+def _main_effects(tables: Tables) -> str:
+    rows = []
+    for row in _primary(tables):
+        lines = _lines(tables, row)
+        paper = next(iter(lines.values()), None)
+        rows.append(
+            [
+                name_cause(row["cause"]),
+                row["comparison"],
+                format_points(row["raw_id_points"]),
+                _raw_interval(row),
+                _interval(row),
+                f"{row['p_adjusted']:.3f}" if not is_missing(row["p_adjusted"]) else "-",
+                str(row["verdict"]),
+                "-" if is_missing(row["detectable_points"]) else f"{abs(row['detectable_points']):.1f}",
+                "-" if paper is None else _interval(paper),
+            ]
+        )
+    head = ["cause", "main comparison", "raw, in distribution", "raw, under shift", "beyond all test sets", "p (Holm)"]
+    return table([*head, "verdict", "detectable", "the paper's measurement"], rows)
+
+
+def _by_shift(tables: Tables) -> str:
+    causes = tables["causes"]
+    mains = {str(row["comparison"]): str(row["cause"]) for row in _primary(tables)}
+    shown = [*_roles(tables, "shift"), *_roles(tables, "not informative"), *_roles(tables, "case study")]
+    apart = {*_roles(tables, "not informative"), *_roles(tables, "case study")}
+    rows = []
+    for comparison, cause in mains.items():
+        by_shift = {
+            str(row["shift"]): row
+            for row in _rows(causes[(causes["comparison"] == comparison) & (causes["cause"] == cause)])
+        }
+        cells = []
+        for shift in shown:
+            row = by_shift[shift]
+            text = _interval(row)
+            cells.append(f"**{text}**" if row["verdict"] in (RAISES, LOWERS) else text)
+        rows.append([comparison, *cells])
+    head = ["comparison", *(spaced(name) + ("\\*" if name in apart else "") for name in shown)]
+    count = causes[["cause", "comparison"]].drop_duplicates().shape[0]
+    everything = (
+        f"All {count} comparisons on every shift: [docs/results/icons_causes.csv](docs/results/icons_causes.csv)."
+    )
+    return table(head, rows) + "\n" + everything + "\n"
+
+
+def _dose_response(tables: Tables) -> str:
+    doses, trends = tables["dose_response"], tables["dose_response_trends"]
+    doses, trends = (one[one["objective"] == "cross_entropy"] for one in (doses, trends))
+    shifts = [name for name in _roles(tables, "shift") if name in set(doses["shift"])]
+    rows = []
+    for share in sorted(set(doses["share"].tolist())):
+        by_shift = {str(row["shift"]): row for row in _rows(doses[doses["share"] == share])}
+        cells = [f"{format_points(by_shift[name]['raw_shift_points'])}; {_interval(by_shift[name])}" for name in shifts]
+        rows.append([f"{100 * share:.0f} %", *cells])
+    by_shift = {str(row["shift"]): row for row in _rows(trends)}
+    p = ["-" if is_missing(by_shift[name]["p"]) else f"p = {by_shift[name]['p']:.3f}" for name in shifts]
+    rows.append(
+        ["trend", *(f"{_interval(by_shift[name], 'trend')}; {value}" for name, value in zip(shifts, p, strict=True))]
+    )
+    return table(["share of web", *(spaced(name) for name in shifts)], rows)
+
+
+def _shifts(tables: Tables) -> str:
+    rows = [
+        [
+            f"`{row['test_set']}`",
+            str(row["role"]) + ("" if is_missing(row["seen_in"]) else f", style seen in {row['seen_in']}"),
+            f"{int(row['images']):,}",
+            f"{int(row['drawings']):,}",
+            f"{int(row['units'])} {row['unit']}s" if row["unit"] != "class" else f"{int(row['units'])} classes",
+            *("-" if is_missing(row[name]) else f"{row[name]:.2f}" for name in ("median_accuracy", "r_squared")),
+            "-" if is_missing(row["reason"]) else str(row["reason"]),
+        ]
+        for row in _rows(tables["shifts"])
+    ]
+    head = ["test set", "role", "images", "drawings", "units", "median accuracy", "R² of the plane", "why it is apart"]
+    return table(head, rows)
+
+
+PARTS: dict[str, Callable[[Tables], str]] = {
+    "answer": _answer,
+    "main_effects": _main_effects,
+    "by_shift": _by_shift,
+    "dose_response": _dose_response,
+    "shifts": _shifts,
+}
+
+
+def main() -> None:
+    """Read the command line, copy the tables of a study where one is given, and fill the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, help="folder of results whose tables are copied first")
+    given = parser.parse_args()
+    if given.study:
+        copy_tables(given.study, COMMITTED)
+    tables = read_tables(COMMITTED)
+    for page in PAGES:
+        write_text(page, fill(page.read_text(encoding="utf-8"), tables))
+
+
+if __name__ == "__main__":
+    main()
