@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
-from benchmarks.measure_study_share import Job, read_jobs, share_of_other
+from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_here, write_results
 from benchmarks.throughput import Split, choose_split, joint_rate, possible_splits, read_split
@@ -50,10 +50,16 @@ def test_runs_side_by_side_are_counted_while_all_of_them_run():
         joint_rate([slow, [(0.1, 1), (0.2, 2)]], 0.0)
 
 
-def test_the_share_of_a_study_is_told_by_when_its_jobs_ran(tmp_path):
-    jobs = [Job("train_run", 0.0, 6.0, ""), Job("draw_figures", 4.0, 8.0, ""), Job("build_images", 9.0, 10.0, "")]
-    # Of ten seconds: four of training, two shared, two of drawing figures, one of nothing, one of drawing images.
-    assert share_of_other(jobs) == pytest.approx((1 + 2 + 1) / 10)
+def test_the_share_of_a_study_is_that_of_its_steps(tmp_path):
+    line = "torch 2.1, 500 images, {} samples seen, 1 processes, {} images per second, last loss 1.0"
+    for name, samples, rate in (("a", 3000, 1000), ("b", 1000, 200)):
+        (tmp_path / name).write_text("before\n" + line.format(samples, rate) + "\n", encoding="utf-8")
+    jobs = [Job("train_run", 0.0, 6.0, "a"), Job("train_run", 1.0, 8.0, "b"), Job("draw_figures", 9.0, 10.0, "")]
+    assert seconds_of_steps(jobs, tmp_path) == pytest.approx(3 + 5)
+    assert core_seconds(jobs, 2) == 20 and seconds_by_rule(jobs) == {"train_run": 13.0, "draw_figures": 1.0}
+    (tmp_path / "b").write_text("killed", encoding="utf-8")
+    with pytest.raises(CannotMeasureError, match="images per second"):
+        seconds_of_steps(jobs, tmp_path)
     with pytest.raises(CannotMeasureError, match="make study"):
         read_jobs(tmp_path, "icons")
 
