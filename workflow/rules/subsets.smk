@@ -105,11 +105,36 @@ rule decontaminate:
         "../scripts/decontaminate.py"
 
 
-rule draw_subset:
+rule filter_view:
     input:
         kept=files(
-            "<results>/decontaminated/{}.parquet", STUDY.components_of_source, "source"
+            "<results>/decontaminated/{}.parquet", STUDY.datasets_of_view, "view"
         ),
+        images=files("<results>/images/{}.arrow", STUDY.datasets_of_view, "view"),
+        fingerprints=files(
+            "<results>/images/{}_fingerprints.npy", STUDY.datasets_of_view, "view"
+        ),
+        sets=CONFIG.data.sets or [],
+    output:
+        view="<results>/views/{view}.parquet",
+    log:
+        "<logs>/filter_view/{view}.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        datasets=value(STUDY.datasets_of_view, "view"),
+        settings=value(STUDY.source_settings, "view"),
+        code=code_of("filter_view"),
+    script:
+        "../scripts/filter_view.py"
+
+
+rule draw_subset:
+    input:
+        kept=files("<results>/{}.parquet", STUDY.tables_of_source, "source"),
         reference=files(
             "<results>/decontaminated/{}.parquet", STUDY.class_reference_of, "source"
         ),
@@ -130,6 +155,7 @@ rule draw_subset:
         kept=lambda wildcards, input: dict(
             zip(STUDY.components_of_source(wildcards.source), input.kept, strict=True)
         ),
+        filtered=value(lambda source: source in STUDY.filtered_views, "source"),
         matched=lambda wildcards, input: dict(
             zip(matched_with(wildcards), input.matched, strict=True)
         ),

@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.subsets import (
     SubsetError,
+    count_labels,
     draw_class_balanced_from_files,
     draw_from_files,
     draw_matching_classes_from_files,
     draw_mixture_from_files,
     matched_size,
 )
+from whyrobust.data.views import draw_view
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
@@ -32,7 +34,10 @@ if __name__ == "__main__":
             available = {name: pq.read_metadata(path).num_rows for name, path in snakemake.params.matched.items()}
             size = matched_size(size, available, snakemake.params.allowed_shortfall_share)
         paths = list(kept.values())
-        if settings["kind"] == "mixture":
+        if snakemake.params.filtered:
+            reference = count_labels(snakemake.input.reference[0]) if snakemake.input.reference else None
+            subset = draw_view(pq.read_table(paths[0]), settings, size, seed, reference)
+        elif settings["kind"] == "mixture":
             subset = draw_mixture_from_files(kept, settings["shares"], size, seed)
         elif settings.get("match_classes_of"):
             subset = draw_matching_classes_from_files(paths, snakemake.input.reference[0], size, seed)

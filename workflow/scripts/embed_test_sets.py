@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.torch import load_file
 
+from whyrobust.data.grey_images import is_grey, turn_grey
 from whyrobust.data.image_stores import read_images
 from whyrobust.evaluation.embed import Floats, embed_images, save_embeddings
 from whyrobust.evaluation.load_run import open_run
@@ -39,7 +40,8 @@ if __name__ == "__main__":
         """Embed the images of a table, in its order."""
         uids = read_parquet(table, ["uid"])["uid"]
         images = read_images(stores, uids, encoders.preprocessing, loader_threads)
-        return embed_images(encoders.image, images, encoders.preprocessing, BATCH_SIZE, device)
+        shown = map(turn_grey, images) if is_grey(table) else images
+        return embed_images(encoders.image, shown, encoders.preprocessing, BATCH_SIZE, device)
 
     arrays: dict[str, np.ndarray] = {}
     for test_set, images, kept in zip(

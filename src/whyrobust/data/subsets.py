@@ -315,6 +315,11 @@ def read_kept(paths: Sequence[Path | str]) -> pa.Table:
     return pa.concat_tables(pq.read_table(path) for path in paths)
 
 
+def count_labels(path: Path | str) -> Counter[str]:
+    """Return the number of images of each class in a Parquet table."""
+    return Counter(label for label in pq.read_table(path, columns=["label"])["label"].to_pylist() if label is not None)
+
+
 def take_drawn(kept: pa.Table, drawn: Sequence[str]) -> pa.Table:
     """Return the rows of the drawn uids, in the order of the draw."""
     return kept.take(pa.array(require_rows_of_uids(kept["uid"], drawn, "the images that are kept")))
@@ -323,7 +328,7 @@ def take_drawn(kept: pa.Table, drawn: Sequence[str]) -> pa.Table:
 def draw_class_balanced_from_files(paths: Sequence[Path | str], size: int, seed: int) -> pa.Table:
     """Return the rows of Parquet tables (``uid, label``) that `draw_class_balanced` draws, in its order."""
     kept = read_kept(paths)
-    return take_drawn(kept, draw_class_balanced(_labelled(kept), size, seed))
+    return take_drawn(kept, draw_class_balanced(labelled_rows(kept), size, seed))
 
 
 def draw_matching_classes_from_files(
@@ -341,8 +346,7 @@ def draw_matching_classes_from_files(
         SubsetError: as `draw_matching_classes`.
     """
     kept = read_kept(paths)
-    counts = Counter(label for label in pq.read_table(reference)["label"].to_pylist() if label is not None)
-    return take_drawn(kept, draw_matching_classes(_labelled(kept), counts, size, seed))
+    return take_drawn(kept, draw_matching_classes(labelled_rows(kept), count_labels(reference), size, seed))
 
 
 def draw_mixture_from_files(
@@ -365,5 +369,6 @@ def draw_mixture_from_files(
     return take_drawn(pa.concat_tables(tables.values()), drawn)
 
 
-def _labelled(kept: pa.Table) -> Iterator[tuple[str, str | None]]:
+def labelled_rows(kept: pa.Table) -> Iterator[tuple[str, str | None]]:
+    """Yield uid and label of each image of a table."""
     yield from zip(kept["uid"].to_pylist(), kept["label"].to_pylist(), strict=True)

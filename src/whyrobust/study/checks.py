@@ -31,6 +31,7 @@ from whyrobust.study.plan import (
 from whyrobust.study.roles import check_roles, check_standard, in_distribution_test_sets
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import Settings, chosen_values
+from whyrobust.study.view_checks import check_views
 
 
 def check_test_sets(test_sets: Mapping[str, TestSet]) -> None:
@@ -59,9 +60,9 @@ def components_of(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
     for name, source in sources.items():
         key = f"config key sources.{name}"
         components[name] = source.made_of() if source.row.derived else (name,)
-        matched = source.match_classes_of if isinstance(source, View) else None
-        for other in (*components[name], *([matched] if matched is not None else [])):
-            if other not in plain:
+        others = (source.match_classes_of, source.nearest_to_shifts_at_most) if isinstance(source, View) else ()
+        for other in (*components[name], *others):
+            if other is not None and other not in plain:
                 raise ConfigError(f"{key} builds on '{other}': allowed are {', '.join(plain)}")
         if len({sources[part].row.photographs for part in components[name]}) > 1:
             raise ConfigError(f"{key} mixes icons with photographs: allowed are sources of one of the two")
@@ -261,8 +262,8 @@ def used_sources(config: Config, plan: Plan) -> list[str]:
     for heads in plan.heads.values():
         named |= {head.fitted_on for head in heads} - {"", OWN}
     for source in [config.sources[name] for name in named]:
-        if isinstance(source, View) and source.match_classes_of is not None:
-            named.add(source.match_classes_of)
+        if isinstance(source, View):
+            named |= {name for name in (source.match_classes_of, source.nearest_to_shifts_at_most) if name is not None}
     return sorted(named | {part for name in named for part in plan.components[name]})
 
 
@@ -283,6 +284,7 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
     check_test_sets(config.test_sets)
     check_sizes_matched(config)
     check_files(config, root, data_is_there)
+    check_views(config.sources, root / config.data.sets if config.data.sets else None)
     check_names(config)
     try:
         runs = plan_runs(

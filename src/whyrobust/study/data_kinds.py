@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from whyrobust.study.setting_types import (
     Allowed,
+    Count,
     InnerShare,
     InputPath,
     Items,
     LeftOut,
     Listed,
+    ListedOnce,
     Name,
     OneOrMore,
     Settings,
@@ -25,6 +27,15 @@ from whyrobust.study.setting_types import (
 
 #: Parts of the icons study; studio_test and web_test are split off by drawing, the table of sets names the others.
 ICON_PARTS = ("studio", "web", "studio_test", "web_test", "v2", "rendition", "symbols", "retired", "sketch", "objects")
+
+#: Settings of a view of which it may have one: how its subsets are drawn.
+VIEW_RULES = ("class_balanced", "labelled", "match_classes_of")
+#: Settings of a view that may be combined: which images it has.
+VIEW_FILTERS = (
+    "sets", "without", "colour", "one_image_per_drawing", "at_most_per_class", "nearest_to_shifts_at_most",
+)  # fmt: skip
+#: Those of them that only icons have.
+ICON_FILTERS = VIEW_FILTERS[:4]
 
 Slices = Annotated[int, Allowed(ge=1, le=10_000)]
 TrueOnly = Literal[True]
@@ -48,11 +59,32 @@ class Icons(DatasetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SetNumber(Settings):
+    """How many icon sets a view has."""
+
+    number: Count
+    """So many sets, drawn at random by the seed of the subset among those that hold enough images together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class View(DatasetSettings):
-    """Some images of another source, chosen by one rule."""
+    """Some images of another source: those that all its filters leave, drawn by one rule."""
 
     of: Name
     """The source, which is no view or mixture itself."""
+    sets: LeftOut[ListedOnce[Text] | SetNumber] = None
+    """Icons: only these sets, or a number of sets."""
+    without: LeftOut[ListedOnce[Text]] = None
+    """Icons: no images of these sets, or of all sets of these teams."""
+    colour: LeftOut[Literal["none", "grey"]] = None
+    """Icons: none leaves out images that have colour, grey turns all images grey when a model learns from them."""
+    one_image_per_drawing: LeftOut[TrueOnly] = None
+    """Icons: of all styles of a drawing, one drawn by the seed."""
+    at_most_per_class: LeftOut[Count] = None
+    """No more images of a class, drawn by the seed; images without a label are left out."""
+    nearest_to_shifts_at_most: LeftOut[Name] = None
+    """Only images that are nearer to no image of a shift than the nearest image of this source is (correlation of
+    fingerprints; Mayilvahanan et al. 2024)."""
     labelled: LeftOut[TrueOnly] = None
     """Only images with a label."""
     class_balanced: LeftOut[TrueOnly] = None
@@ -65,11 +97,17 @@ class View(DatasetSettings):
         return (self.of,)
 
     def __post_init__(self) -> None:
-        """Check that there is one rule."""
-        rules = ("class_balanced", "labelled", "match_classes_of")
-        given = sum(getattr(self, name) is not None for name in rules)
-        if given != 1:
-            raise ValueError(f" is a view with {given} rules: give one of {', '.join(rules)}")
+        """Check that there is a filter or a rule, and not two rules."""
+        given = sum(getattr(self, name) is not None for name in VIEW_RULES)
+        if given > 1:
+            raise ValueError(f" is a view with {given} rules: give one of {', '.join(VIEW_RULES)}")
+        if not given and not self.filtered:
+            raise ValueError(f" is a view of all images: give one of {', '.join((*VIEW_RULES, *VIEW_FILTERS))}")
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it leaves out images, or changes them, before a subset is drawn."""
+        return any(getattr(self, name) is not None for name in VIEW_FILTERS)
 
 
 @dataclass(frozen=True, kw_only=True)

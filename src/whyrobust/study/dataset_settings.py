@@ -53,7 +53,11 @@ class Dataset(DatasetSettings):
 
 
 def _tell(name: str, value: Any) -> str:  # noqa: ANN401 - a value of a config
-    """Tell a setting in words: ``part web``, ``50 % studio, 50 % web``, ``class balanced``."""
+    """Tell a setting in words: ``part web``, ``50 % studio, 50 % web``, ``class balanced``, ``8 sets``."""
+    if name == "sets" and isinstance(value, Mapping):
+        return f"{value['number']} sets"
+    if isinstance(value, list):
+        return f"{spaced(name)} {', '.join(value)}"
     if isinstance(value, Mapping):
         return ", ".join(f"{100 * share:g} % {spaced(source)}" for source, share in value.items())
     return spaced(name) if value is True else f"{spaced(name)} {spaced(str(value))}"

@@ -51,7 +51,8 @@ STAGES: Final = (
     Stage(
         "describe_data", "classes, captions, what filters removed, and samples", ("decontaminate", "assemble_captions")
     ),
-    Stage("draw_subset", "seeded, nested subsets of a given size, of sources, views and mixtures", ("decontaminate",)),
+    Stage("filter_view", "the images that views have by sets, colour or nearness to shifts", ("decontaminate",)),
+    Stage("draw_subset", "seeded subsets of a given size, of sources, views and mixtures", ("filter_view",)),
     Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions")),
     Stage("import_pretrained", "take in a published model"),
     Stage(

@@ -254,6 +254,25 @@ class Study:
         settings = plain_values(self.config.sources[source])
         return {name: value for name, value in settings.items() if name != "says"}
 
+    def tables_of_source(self, source: str) -> list[str]:
+        """Return the tables of images that the subsets of a source are drawn from, without folder and ending."""
+        if source in self.filtered_views:
+            return [f"views/{source}"]
+        return [f"decontaminated/{name}" for name in self.components_of_source(source)]
+
+    @cached_property
+    def filtered_views(self) -> list[str]:
+        """Views whose images are chosen before subsets are drawn."""
+        found = ((name, self.config.sources[name]) for name in self.sources)
+        return [name for name, source in found if isinstance(source, View) and source.filtered]
+
+    def datasets_of_view(self, view: str) -> list[str]:
+        """Return the data sets that the images of a view are chosen by: its source, then what that is compared with."""
+        settings = self.config.sources[view]
+        limited_by = settings.nearest_to_shifts_at_most if isinstance(settings, View) else None
+        compared = [] if limited_by is None else [limited_by, *self.shifts]
+        return [*self.components_of_source(view), *compared]
+
     def class_reference_of(self, source: str) -> list[str]:
         """Return the source whose class proportions a view has, none where it has its own."""
         settings = self.config.sources[source]
@@ -355,6 +374,7 @@ class Study:
             "import_pretrained": len(self.runs) - len(self.trained),
             "measure_published": self.on_published_shifts,
             "fit_heads": self.with_fitted_heads,
+            "filter_view": self.filtered_views,
         }
         return [stage.name for stage in STAGES if used.get(stage.name, True)]
 
@@ -374,6 +394,7 @@ class Study:
             "published": name_pattern(set(self.runs) - set(self.trained)) or NO_NAME,
             "downloaded": _alternatives(files),
             "source": _alternatives(self.sources),
+            "view": _alternatives(self.filtered_views),
             "icon_dataset": _alternatives(self.datasets.icons),
             "photo_dataset": _alternatives(self.datasets.photographs),
             "photo_slice": _alternatives(self.datasets.photo_slices),

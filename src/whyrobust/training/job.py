@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from whyrobust.data.grey_images import is_grey, turn_grey
 from whyrobust.data.image_stores import holds_photographs
 from whyrobust.data.photo_store import open_locations
 from whyrobust.data.pixel_store import read_pixels
@@ -221,7 +222,8 @@ def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing) -> T
     if holds_photographs(job.files.images):
         locations = open_locations(job.files.images, uids)
         return PhotographsOnDisk(locations, preprocessing, job.machine.loader_threads)
-    return ImagesInMemory(read_pixels(job.files.images, uids), preprocessing)
+    pixels = read_pixels(job.files.images, uids)
+    return ImagesInMemory(turn_grey(pixels) if is_grey(job.files.subset) else pixels, preprocessing)
 
 
 def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
