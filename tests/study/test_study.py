@@ -287,7 +287,7 @@ def test_the_record_of_a_study_has_its_small_files(icons, paper):
 def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
                       "import_pretrained", "measure_published"}  # fmt: skip
-    names = [stage.name for stage in STAGES]
+    names = [stage.name for stage in STAGES if stage.name != "filter_view"]
     assert icons.stages == [name for name in names if name not in of_photographs]
     assert paper.stages == [name for name in names if name not in {"build_records", "build_images"}]
 

@@ -63,7 +63,8 @@ def test_a_wrong_view_is_one_line(with_view, root, settings, message):
 
 
 @pytest.mark.parametrize("settings", [{"colour": "grey"}, {"without": ["x"]}, {"one_image_per_drawing": True}])
-def test_filters_of_icons_are_for_icons(tmp_path, settings):
+def test_filters_of_icons_are_for_icons(root, tmp_path, settings):
+    (tmp_path / "resources").symlink_to(root / "resources")
     for name in ("train/cat", "train/dog"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "classes.csv").write_text("class\ncat\ndog\n")

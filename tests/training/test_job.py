@@ -18,10 +18,21 @@ import pytest
 import torch
 
 from tests.processes import run_script
-from whyrobust.data.pixel_store import write_pixels
+from whyrobust.data.grey_images import mark_grey, turn_grey
+from whyrobust.data.pixel_store import read_pixels, write_pixels
+from whyrobust.data.preprocessing import study_preprocessing
+from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
 from whyrobust.training.device import ComputeSettings
-from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, carry_out, torchrun_command
+from whyrobust.training.job import (
+    MachineSettings,
+    RunFiles,
+    RunOutputs,
+    TrainingJob,
+    carry_out,
+    open_images,
+    torchrun_command,
+)
 from whyrobust.training.weights import read_metadata, read_weights
 
 CONTEXT = get_context("forkserver")
@@ -216,3 +227,25 @@ def test_the_command_for_one_machine_and_for_several(monkeypatch, tmp_path):
         torchrun_command(3, 2, "job.json", {"SLURM_JOB_ID": "1"})
     with pytest.raises(ValueError, match="slurm"):
         torchrun_command(4, 2, "job.json", {})
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_images_of_a_grey_view_are_grey(files, grey):
+    given = files()
+    subset, images = given["input"]["subset"], given["input"]["images"]
+    if grey:
+        pq.write_table(mark_grey(pq.read_table(subset)), subset)
+    params = given["params"]
+    names = {field.name for field in dataclasses.fields(TrainingJob)} & params.keys()
+    job = TrainingJob(
+        compute=ComputeSettings("cpu", 1),
+        files=RunFiles(**given["input"] | {"pretrained": ""}),
+        outputs=RunOutputs("", "", "", "", ""),
+        **{name: params[name] for name in names},
+    )
+    uids = [f"u{number}" for number in (3, 1)]
+    opened = open_images(job, uids, study_preprocessing(32, "white_page"))
+    assert isinstance(opened, ImagesInMemory)
+    plain = read_pixels(images, uids)
+    assert np.array_equal(opened.pixels, turn_grey(plain) if grey else plain)
+    assert not np.array_equal(turn_grey(plain), plain)
