@@ -53,7 +53,9 @@ if __name__ == "__main__":
             if run in fitted:
                 arrays |= load_file(fitted[run])
             predictions = score_run(run, heads[run], arrays, views, classes)
-            writer.write_table(pa.Table.from_pandas(predictions, PREDICTION_SCHEMA, preserve_index=False))
+            # A row group for each run and test set, so that one test set is read without the others.
+            for _, part in predictions.groupby("test_set", sort=False):
+                writer.write_table(pa.Table.from_pandas(part, PREDICTION_SCHEMA, preserve_index=False))
             counts.append(count_correct(predictions, heads[run], snakemake.params.confidence))
     runs["images_used"] = runs["run"].map(images_used)
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)

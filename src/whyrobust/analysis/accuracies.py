@@ -20,6 +20,7 @@ from whyrobust.study.restricted_names import restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 #: Columns of ``accuracy.csv``.
 ACCURACY_COLUMNS = (
@@ -193,19 +194,16 @@ def read_outcomes(path: Path | str, test_set: str, rows: Sequence[Key]) -> Outco
     Raises:
         OutcomeError: a head has no predictions, or another number of images than the first.
     """
-    import pyarrow.parquet as pq
-
-    columns = [*KEYS, "group", "unit", "label", "correct"]
-    table = pq.read_table(path, columns=columns, filters=[("test_set", "=", test_set)]).to_pandas()
-    parts = table.groupby(list(KEYS), observed=True, sort=False)
-    by_row = {key: table.iloc[positions] for key, positions in parts.indices.items()}
+    of_images = ["group", "unit", "label"]
+    table = _read_test_set(path, test_set, [row[0] for row in rows], [*KEYS, *of_images, "correct"])
+    by_row = table.select(list(KEYS)).to_pandas().groupby(list(KEYS), observed=True, sort=False).indices
     missing = [row for row in rows if row not in by_row]
     if missing:
         raise OutcomeError(
             f"{len(missing)} heads have no predictions on '{test_set}' in {path}, for example {missing[0]}: "
             "run score_heads again"
         )
-    first = by_row[rows[0]]
+    first = table.select(of_images).take(by_row[rows[0]]).to_pandas()
     uneven = [row for row in rows if len(by_row[row]) != len(first)]
     if uneven:
         raise OutcomeError(
@@ -213,8 +211,33 @@ def read_outcomes(path: Path | str, test_set: str, rows: Sequence[Key]) -> Outco
             "run score_heads again"
         )
     return Outcomes(
-        correct=np.stack([by_row[row]["correct"].to_numpy(dtype=bool) for row in rows]),
+        correct=table["correct"].to_numpy()[np.stack([by_row[row] for row in rows])],
         groups=first["group"].to_numpy(dtype=object),
         units=first["unit"].to_numpy(dtype=object),
         labels=first["label"].to_numpy(dtype=object),
     )
+
+
+def _read_test_set(path: Path | str, test_set: str, runs: Collection[str], columns: Sequence[str]) -> pa.Table:
+    """Read columns of the predictions of some runs on a test set.
+
+    The file has a row group for each run and test set. Arrow's own filters do not use the statistics of columns that
+    are dictionaries, which show which row groups these are.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    wanted: dict[str, Collection[str]] = {"test_set": {test_set}, "run": set(runs)}
+    groups = list(range(file.num_row_groups))
+    for name, values in wanted.items():
+        column = file.schema_arrow.get_field_index(name)
+        known = {number: file.metadata.row_group(number).column(column).statistics for number in groups}
+        groups = [
+            number
+            for number, span in known.items()
+            if span is None or not span.has_min_max or any(span.min <= value <= span.max for value in values)
+        ]
+    table = file.read_row_groups(groups, columns=[*columns, "test_set"])
+    return table.filter((pc.field("test_set") == test_set) & pc.field("run").isin(pa.array(sorted(runs))))

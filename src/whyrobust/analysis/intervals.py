@@ -86,7 +86,7 @@ def effective_images(
         Accuracies and effective images, [accuracies]. The latter are NaN for an accuracy of 0 or 1, whose units do not
         differ, and where there is one unit.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     k, m, row = np.asarray(correct, dtype=float), np.asarray(images, dtype=float), np.asarray(rows, dtype=np.int64)
     total, units = np.bincount(row, weights=m), np.bincount(row)
@@ -96,7 +96,7 @@ def effective_images(
         variance = units / (units - 1) * squares / total**2
         upper = (1.0 + confidence) / 2.0
         # The quantile of no degrees of freedom is NaN.
-        quantiles = t.ppf(upper, np.maximum(total - 1, 1)) / t.ppf(upper, units - 1.0)
+        quantiles = stdtrit(np.maximum(total - 1, 1), upper) / stdtrit(units - 1.0, upper)
         effective = accuracy * (1.0 - accuracy) / variance * quantiles**2
     inside = (accuracy > 0) & (accuracy < 1)
     return accuracy, np.where(inside, np.minimum(effective, total), np.nan)
