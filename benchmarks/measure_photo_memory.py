@@ -110,7 +110,7 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
         "output": {kind: at(kind, "run.csv") for kind in ("weights", "progress", "open_clip")},
         "params": {"run": {"run": "x", "supervision": "captions", "caption": "title", "objective": "clip", "seed": 0},
                    "hyperparameters": {"samples_seen": 64, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.1,
-                                       "warmup_share": 0.1, "flip": True},
+                                       "warmup_share": 0.1, "optimizer": "adamw", "flip": True},
                    "device": "cpu", "image_size": 64, "normalisation": "clip", "shuffle_block_images": 1024,
                    "shuffle_window_blocks": 16, "precision": "fp32", "compile": False, "images_at_once": None,
                    "code": {}, "checkpoint": at("checkpoint", "run.pt")},

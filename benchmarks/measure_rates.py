@@ -192,8 +192,9 @@ def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, fl
     features = generator.normal(size=(5_000, 128)).astype(np.float32)
     answers = generator.integers(0, classes, len(features))
     features[np.arange(len(features)), answers] += 2
+    drawings = [str(number) for number in range(len(features))]
     rates["probe_products"] = rate_of(
-        features.size * classes, lambda: fit_linear_probe(features, answers, classes, 0), 1
+        features.size * classes, lambda: fit_linear_probe(features, answers, classes, drawings, 0), 1
     )
     return rates
 

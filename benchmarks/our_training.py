@@ -67,8 +67,9 @@ def train_with_ours(
     from whyrobust.training.models import read_model_config
     from whyrobust.training.settings import Hyperparameters, TrainingSettings
 
-    given = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_share": 0.1, "flip": True, "max_shift_share": 0.1,
-             "max_zoom": 1.25, "samples_seen": samples, "batch_size": batch_size} | hyper  # fmt: skip
+    given = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup_share": 0.1, "optimizer": "adamw", "flip": True,
+             "max_shift_share": 0.1, "max_zoom": 1.25, "samples_seen": samples,
+             "batch_size": batch_size} | hyper  # fmt: skip
     settings = TrainingSettings(
         objective,
         read_model_config(model),

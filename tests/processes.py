@@ -85,6 +85,7 @@ HYPER = Hyperparameters(
     learning_rate=3e-3,
     weight_decay=0.05,
     warmup_share=0.1,
+    optimizer="muon",
     augmentation=Augmentation(flip=True, max_shift_share=0.1, max_zoom=1.2, min_crop_area=0.3),
 )
 

@@ -309,7 +309,7 @@ def test_blocks_are_read_from_one_place_and_in_its_order(store, monkeypatch):
     monkeypatch.setattr("whyrobust.data.decoding.read_bytes", spy)
     monkeypatch.setattr("whyrobust.training.objectives.CrossEntropyObjective.loss", keep)
     config = {"embed_dim": 4, "vision_cfg": {"timm_model_name": "icon_cnn"}, "text_cfg": {}}
-    hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, Augmentation(flip=True))
+    hyper = Hyperparameters(56, block, 1e-3, 0.0, 0.1, "adamw", Augmentation(flip=True))
     targets = torch.tensor([rank[place[1]] for place in places])
     spans = {}
     for size in (block, 1):

@@ -105,3 +105,22 @@ def test_the_pattern_of_a_grid_is_as_long_as_its_values():
     grid = {"train_images": list(range(100, 200)), "model": ["cnn", "resnet"], "seed": list(range(50))}
     names = [f"clip-{size}_images-{model}-seed_{seed}" for size, model, seed in itertools.product(*grid.values())]
     assert len(names) == 10_000 and len(name_pattern(names)) < 5_000
+
+
+def test_views_are_counted_twice_where_a_step_shows_two_and_with_those_of_the_run_before():
+    grid = {"source": "web", "train_images": 10, "labels": "annotated"}
+    grids = [
+        grid | {"objective": "cross_entropy"},
+        grid | {"objective": "supcon"},
+        grid
+        | {"objective": "cross_entropy", "samples_seen": 150, "pretrain": {"objective": "simclr", "samples_seen": 200}},
+    ]
+    runs = plan_runs(grids, [0], "icon_cnn", 300, {})
+    seen = {(run.objective, run.pretrained_by): (run.samples_seen, run.views_seen) for run in runs}
+    assert seen == {
+        ("cross_entropy", ""): (300, 300),
+        ("supcon", ""): (300, 600),
+        ("simclr", ""): (200, 400),
+        ("cross_entropy", "simclr"): (150, 550),
+    }
+    assert runs[1].as_row()["views_seen"] == 600, "a column of runs.csv"

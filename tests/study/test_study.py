@@ -125,7 +125,7 @@ def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
     assert chosen == {
         "max_shift_share": 0.1, "max_zoom": 1.25, "flip": True, "min_crop_area": 0.35, "batch_size": 128,
         "learning_rate": 0.01, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
-        "samples_seen": 30000,
+        "samples_seen": 30000, "optimizer": "muon", "plain_share": 0.5,
     }  # fmt: skip
     assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.003, "samples_seen": 15000}
 

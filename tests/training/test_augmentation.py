@@ -27,8 +27,8 @@ def seeded(seed=0):
 
 def test_nothing_asked_for_changes_nothing_and_new_page_is_white():
     images = torch.randn(3, 3, 16, 16)
-    assert torch.allclose(shift_zoom_flip(images, 0.0, 1.0, False, seeded()), images, atol=1e-5)
-    ink = shift_zoom_flip(torch.full((20, 3, 16, 16), -2.0), 0.5, 1.2, True, seeded())
+    assert torch.allclose(shift_zoom_flip(images, 0.0, 1.0, 0.0, False, seeded()), images, atol=1e-5)
+    ink = shift_zoom_flip(torch.full((20, 3, 16, 16), -2.0), 0.5, 1.2, 0.0, True, seeded())
     assert ink.max() == 0.0 and ink.min() == pytest.approx(-2.0)
 
 
@@ -105,3 +105,31 @@ def test_views_repeat_with_their_seed_and_stay_in_range():
     )
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert one.min() >= -2 - 1e-5 and one.max() <= 1e-5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_images_keeps_its_pixels_and_the_others_their_shifts(share):
+    images = torch.randn(2000, 3, 8, 8, generator=seeded(5))
+    moved = shift_zoom_flip(images, 0.2, 1.3, 0.0, True, seeded())
+    found = shift_zoom_flip(images, 0.2, 1.3, share, True, seeded())
+
+    def same(first, second):
+        return (first == second).flatten(1).all(dim=1)
+
+    plain = same(found, images) | same(found, images.flip(3))
+    assert plain.float().mean() == pytest.approx(share, abs=0.04)
+    assert (plain | same(found, moved)).all(), "an image that is moved is moved as without plain images"
+    if share == 1.0:
+        assert same(found, images).float().mean() == pytest.approx(0.5, abs=0.04)
+        assert torch.equal(shift_zoom_flip(images, 0.2, 1.3, 1.0, False, seeded()), images)
+
+
+def test_plain_images_are_mirrored_as_often_and_the_same_as_moved_ones():
+    """An image that points right, hardly moved: told from its halves."""
+    images = torch.zeros(500, 1, 8, 8).expand(500, 3, 8, 8).clone()
+    images[:, :, :, 4:] = -2.0
+
+    def mirrored(share):
+        return shift_zoom_flip(images, 0.0, 1.01, share, True, seeded())[:, 0, 4, 1] < -1
+
+    assert torch.equal(mirrored(0.0), mirrored(0.5)) and mirrored(0.5).float().mean() == pytest.approx(0.5, abs=0.08)

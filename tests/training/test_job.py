@@ -55,7 +55,7 @@ def files(root, tmp_path):
     def give(name="r", steps=12, processes=1):
         made = tmp_path / name
         hyper = {"samples_seen": steps * 8, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.1}
-        hyper |= {"warmup_share": 0.1, "flip": True}
+        hyper |= {"warmup_share": 0.1, "optimizer": "muon", "flip": True}
         return {
             "log": [str(made / "log.txt")],
             "threads": 1,
@@ -110,7 +110,12 @@ def test_two_processes_started_by_torchrun_learn_what_one_learns(root, files):
     assert losses(together) == pytest.approx(losses(alone), rel=2e-3)
     one, two = (read_weights(given["output"]["weights"]) for given in (alone, together))
     assert one.keys() == two.keys()
-    assert read_metadata(together["output"]["weights"])["images_used"] == 23, "one has no caption"
+    metadata = read_metadata(together["output"]["weights"])
+    assert metadata["images_used"] == 23, "one has no caption"
+    # Four captions on six images each, but for one: pairs of a batch of 8 of the 23 images, a few of them twice in it.
+    assert metadata["false_negative_share"] == pytest.approx((3 * 6 * 5 + 5 * 4) / (23 * 22), abs=0.03)
+    for given in (alone, together):
+        assert "of the pairs of samples in a batch have the same caption" in Path(given["log"][0]).read_text("utf-8")
     assert not list(Path(together["params"]["checkpoint"]).parent.iterdir()), "nothing is left to go on from"
 
 

@@ -27,6 +27,7 @@ HYPER = {
     "learning_rate": 3e-3,
     "weight_decay": 0.05,
     "warmup_share": 0.1,
+    "optimizer": "muon",
     "max_shift_share": 0.1,
     "max_zoom": 1.2,
     "flip": True,

@@ -101,10 +101,11 @@ def test_twenty_kills_at_random_moments_leave_no_trace_in_the_weights(icon_cnn, 
     assert_same_weights(torch.load(weights), undisturbed(images, "cross_entropy", icon_cnn)[0])
 
 
-@pytest.mark.parametrize("name", ["clip", "simclr"])
-def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, icon_cnn, tmp_path):
+@pytest.mark.parametrize(("name", "optimizer"), [("clip", "muon"), ("simclr", "muon"), ("clip", "adamw")])
+def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, optimizer, icon_cnn, tmp_path):
     images, checkpoints = made_up_pictures(), Checkpoints(tmp_path / "run.pt", "this run")
-    expected, losses = undisturbed(images, name, icon_cnn, SHORT)
+    short = dataclasses.replace(SHORT, optimizer=optimizer)
+    expected, losses = undisturbed(images, name, icon_cnn, short)
     found: list[float] = []
 
     def stop_at(steps):
@@ -120,10 +121,10 @@ def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, icon_cnn
         report = stop_at(stops)
         if stops:
             with pytest.raises(StoppedError):
-                train_made_up(images, name, icon_cnn, report, checkpoints, SHORT)
+                train_made_up(images, name, icon_cnn, report, checkpoints, short)
             assert checkpoints.read() is not None
         else:
-            weights = train_made_up(images, name, icon_cnn, report, checkpoints, SHORT)
+            weights = train_made_up(images, name, icon_cnn, report, checkpoints, short)
     assert_same_weights(weights, expected)
     assert found == losses, "a run reports every step once, those before the stop too"
 

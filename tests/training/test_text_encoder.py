@@ -92,7 +92,7 @@ def test_towers_of_another_build_go_through_open_clips_code(changes):
 
 
 VOCABULARY_HYPER = Hyperparameters(
-    160, 16, 3e-3, weight_decay=0.5, warmup_share=0.2, augmentation=Augmentation(flip=True)
+    160, 16, 3e-3, weight_decay=0.5, warmup_share=0.2, optimizer="muon", augmentation=Augmentation(flip=True)
 )
 
 

@@ -59,4 +59,7 @@ if __name__ == "__main__":
     for name, subset in zip(snakemake.params.fitted_on, snakemake.input.fitting_subsets, strict=True):
         arrays[f"fitting.{name}"] = embed(snakemake.input.fitting_images, subset)
         logger.info("for heads fitted on %s: %d images", name, len(arrays[f"fitting.{name}"]))
-    save_embeddings(snakemake.output.embeddings, arrays, read_metadata(weights)["images_used"])
+    metadata = read_metadata(weights)
+    # A published model does not say what was in its batches.
+    facts = {name: metadata.get(name) for name in ("images_used", "false_negative_share")}
+    save_embeddings(snakemake.output.embeddings, arrays, facts)

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     hold_gpus(snakemake.params.device, snakemake.resources.gpu)
-    labels_of = {
-        source: read_parquet(path, ["label"])["label"].to_pylist()
+    subsets = {
+        source: read_parquet(path, ["label", "group"])
         for source, path in zip(snakemake.params.fitted_on, snakemake.input.subsets, strict=True)
     }
     weights, penalties = fit_heads(
         snakemake.params.heads,
         load_file(snakemake.input.embeddings),
-        labels_of,
+        {source: subset["label"].to_pylist() for source, subset in subsets.items()},
+        {source: subset["group"].to_pylist() for source, subset in subsets.items()},
         read_class_names(snakemake.input.classes),
         snakemake.params.seed,
         snakemake.threads,

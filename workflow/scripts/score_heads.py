@@ -43,13 +43,13 @@ if __name__ == "__main__":
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
     heads = {run: [Head(**head) for head in of_run] for run, of_run in snakemake.params.heads.items()}
     fitted = dict(zip(snakemake.params.fitted, snakemake.input.fitted, strict=True))
-    counts, images_used = [], {}
+    counts, facts = [], {}
     with (
         atomic_path(snakemake.output.predictions) as temporary,
         pq.ParquetWriter(temporary, PREDICTION_SCHEMA, compression="zstd") as writer,
     ):
         for run, path in zip(runs["run"], snakemake.input.embeddings, strict=True):
-            arrays, images_used[run] = read_embeddings(path)
+            arrays, facts[run] = read_embeddings(path)
             if run in fitted:
                 arrays |= load_file(fitted[run])
             predictions = score_run(run, heads[run], arrays, views, classes)
@@ -57,7 +57,7 @@ if __name__ == "__main__":
             for _, part in predictions.groupby("test_set", sort=False):
                 writer.write_table(pa.Table.from_pandas(part, PREDICTION_SCHEMA, preserve_index=False))
             counts.append(count_correct(predictions, heads[run], snakemake.params.confidence))
-    runs["images_used"] = runs["run"].map(images_used)
+    runs = runs.merge(pd.DataFrame.from_dict(facts, orient="index"), left_on="run", right_index=True, how="left")
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
     logger.info("%d runs, %d accuracies", len(runs), len(accuracy))
     for table, path in ((accuracy, snakemake.output.accuracy), (runs, snakemake.output.runs)):

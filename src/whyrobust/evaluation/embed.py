@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,21 +75,21 @@ def embed_images(
     return np.concatenate(parts)
 
 
-def save_embeddings(path: Path | str, arrays: Mapping[str, Floats], images_used: int) -> None:
+def save_embeddings(path: Path | str, arrays: Mapping[str, Floats], facts: Mapping[str, float | None]) -> None:
     """Write the embeddings of a run, whole or not at all.
 
     Args:
         path: safetensors file.
         arrays: ``images.<test set>``, ``prompts.<prompt set>``, ``fitting.<source>`` and ``classifier.*``.
-        images_used: training images of the run that had a target.
+        facts: numbers about the run's training, for ``runs.csv``, by column.
     """
     with atomic_path(path) as temporary:
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, temporary, metadata={"images_used": str(images_used)})
+        save_file(contiguous, temporary, metadata={"facts": json.dumps(dict(facts))})
 
 
-def read_embeddings(path: Path | str) -> tuple[dict[str, Floats], int]:
-    """Return the arrays of `save_embeddings` and the number of training images that the run used."""
+def read_embeddings(path: Path | str) -> tuple[dict[str, Floats], dict[str, float | None]]:
+    """Return the arrays and the facts of `save_embeddings`."""
     with safe_open(str(path), framework="numpy") as file:
-        images_used = int(file.metadata()["images_used"])
-    return load_file(path), images_used
+        facts: dict[str, float | None] = json.loads(file.metadata()["facts"])
+    return load_file(path), facts

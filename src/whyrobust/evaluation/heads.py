@@ -29,7 +29,13 @@ Ints = NDArray[np.int64]
 NEVER = np.float32(-1e9)
 
 #: Strengths of the L2 penalty that are tried, weak to strong (per image, see `fit_linear_probe`).
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+#: Share of the drawings of each class that is held out to choose a penalty.
+HELD_OUT_SHARE = 0.2
+
+#: L-BFGS steps of a fit at most, and how far from its optimum, in nats, an objective may then be to count as converged.
+MAX_STEPS, LARGEST_GAP = 200, 0.01
 
 
 class HeadError(ValueError):
@@ -44,13 +50,21 @@ class LinearProbe:
         weight: ``[classes, dim]``.
         bias: ``[classes]``; `NEVER` for classes without an image.
         penalty: the one chosen.
-        candidates: (penalty, accuracy on held-out training images) of all.
+        candidates: penalty, accuracy on held-out training images and whether the fit converged, of all.
+        converged: whether the last fit, on all images, did.
     """
 
     weight: Floats
     bias: Floats
     penalty: float
-    candidates: tuple[tuple[float, float], ...]
+    candidates: tuple[tuple[float, float, bool], ...]
+    converged: bool = True
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the penalty is the weakest or the strongest that was tried: a better one may lie beyond."""
+        tried = [penalty for penalty, *_ in self.candidates]
+        return len(tried) > 1 and self.penalty in (min(tried), max(tried))
 
 
 def _check(features: Floats, labels: Ints, classes: int) -> None:
@@ -101,27 +115,32 @@ def score_classifier(image_features: Floats, weight: Floats, bias: Floats) -> Fl
     return image_features @ weight.T + bias
 
 
-def held_out_rows(labels: Ints, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return a mask ``[n]`` of the images held out to choose a penalty: about ``share`` of each class, never all of it.
+def held_out_rows(labels: Ints, groups: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+    """Return a mask ``[n]`` of the images held out to choose a penalty: whole drawings, about ``share`` of each class.
 
-    The choice depends on an image's position and the seed. A class with one image keeps it.
+    A drawing (``group``) comes in several styles and sizes: with one of them in the fit the others are easy, and the
+    weakest penalty seems best. Which are held out depends on their names and the seed. A class with one drawing keeps
+    it; a drawing counts to the class of its first image.
     """
-    keys = np.array([hashlib.sha256(f"{seed}\x00{row}".encode()).digest()[:8] for row in range(len(labels))])
-    chosen = np.zeros(len(labels), dtype=np.bool_)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(len(rows) - 1, round(share * len(rows)))
-        chosen[rows[np.argsort(keys[rows], kind="stable")[:count]]] = True
-    return chosen
+    label_of: dict[str, int] = {}
+    for group, label in zip(groups, labels.tolist(), strict=True):
+        label_of.setdefault(group, label)
+    of_class: dict[int, list[str]] = {}
+    for group in sorted(label_of, key=lambda group: hashlib.sha256(f"{seed}\x00{group}".encode()).digest()):
+        of_class.setdefault(label_of[group], []).append(group)
+    chosen: set[str] = set()
+    for drawings in of_class.values():
+        chosen.update(drawings[: min(len(drawings) - 1, round(share * len(drawings)))])
+    return np.array([group in chosen for group in groups], dtype=np.bool_)
 
 
 def fit_linear_probe(
     features: Floats,
     labels: Ints,
     classes: int,
+    groups: Sequence[str],
     seed: int,
     penalties: Sequence[float] = PENALTIES,
-    held_out_share: float = 0.2,
     threads: int = 1,
     device: str = "cpu",
 ) -> LinearProbe:
@@ -130,15 +149,15 @@ def fit_linear_probe(
     The objective is mean cross-entropy + penalty / 2 * (sum of squared weights), biases free, on features standardised
     by the training images' mean and deviation (folded back into the result); by L-BFGS with a strong Wolfe line
     search. It is convex, so the result depends on the data alone. The penalty with the best accuracy on held-out
-    training images is taken (of equals the stronger) and the probe fitted again on all training images.
+    drawings of the training images is taken (of equals the stronger) and the probe fitted again on all of them.
 
     Args:
         features: embeddings ``[n, dim]`` of training images.
         labels: class ids ``[n]``.
         classes: number of classes; those without an image are never predicted.
-        seed: decides the held-out images.
+        groups: the drawing that each image is of ``[n]``.
+        seed: decides the held-out drawings.
         penalties: strengths to choose from.
-        held_out_share: share of each class held out for the choice.
         threads: CPU threads.
         device: 'cpu', 'cuda' or 'auto'.
 
@@ -166,33 +185,34 @@ def fit_linear_probe(
     deviation = np.where(deviation > 1e-6 * max(1e-12, float(deviation.max())), deviation, 1.0).astype(np.float32)
     x = torch.from_numpy(np.ascontiguousarray((features - mean) / deviation, dtype=np.float32)).to(target)
     y = torch.from_numpy(position.astype(np.int64)).to(target)
-    held_out = torch.from_numpy(held_out_rows(labels, held_out_share, seed)).to(target)
+    held_out = torch.from_numpy(held_out_rows(labels, groups, HELD_OUT_SHARE, seed)).to(target)
 
     ordered = sorted(set(penalties), reverse=True)
-    candidates: list[tuple[float, float]] = []
+    candidates: list[tuple[float, float, bool]] = []
     if len(ordered) > 1 and bool(held_out.any()):
         layer = None
         layers = {}
         for penalty in ordered:  # strong to weak, each starting from the last: a warm start costs less
-            layer = _fit_layer(x[~held_out], y[~held_out], len(present), penalty, layer)
+            layer, converged = _fit_layer(x[~held_out], y[~held_out], len(present), penalty, layer)
             chosen = (x[held_out] @ layer[:-1] + layer[-1]).argmax(dim=1)
             layers[float(penalty)] = layer
-            candidates.append((float(penalty), float((chosen == y[held_out]).float().mean())))
-        penalty = max(candidates, key=lambda pair: (pair[1], pair[0]))[0]
+            candidates.append((float(penalty), float((chosen == y[held_out]).float().mean()), converged))
+        penalty = max(candidates, key=lambda tried: (tried[1], tried[0]))[0]
         start = layers[penalty]
     else:
         penalty, start = float(ordered[0]), None
-    found = _fit_layer(x, y, len(present), penalty, start).cpu().numpy()
+    layer, converged = _fit_layer(x, y, len(present), penalty, start)
+    found = layer.cpu().numpy()
     inner = found[:-1] / deviation[:, None]
     weight = np.zeros((classes, features.shape[1]), dtype=np.float32)
     bias = np.full(classes, NEVER, dtype=np.float32)
     weight[present] = inner.T
     bias[present] = found[-1] - mean @ inner
-    return LinearProbe(weight, bias, penalty, tuple(candidates))
+    return LinearProbe(weight, bias, penalty, tuple(candidates), converged)
 
 
-def _fit_layer(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor | None) -> Tensor:
-    """Return ``[dim + 1, classes]``: weights and, in the last row, biases, at the optimum."""
+def _fit_layer(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor | None) -> tuple[Tensor, bool]:
+    """Return ``[dim + 1, classes]``, weights and in the last row biases, and whether they are at the optimum."""
     import torch
 
     from whyrobust.training.light_imports import keep_compiler_out
@@ -202,7 +222,7 @@ def _fit_layer(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor
     layer.requires_grad_()
     optimiser = torch.optim.LBFGS(
         [layer],
-        max_iter=200,
+        max_iter=MAX_STEPS,
         tolerance_grad=1e-5,
         tolerance_change=1e-7,
         history_size=10,
@@ -217,13 +237,18 @@ def _fit_layer(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return layer.detach()
+    closure()
+    assert layer.grad is not None
+    # The distance of a strongly convex objective from its optimum is at most this (Boyd and Vandenberghe 2004, 9.9).
+    gap = layer.grad.square().sum() / (2 * penalty)
+    return layer.detach(), bool(gap <= LARGEST_GAP)
 
 
 def fit_heads(
     heads: Sequence[Mapping[str, str]],
     embeddings: Mapping[str, Floats],
     labels_of: Mapping[str, Sequence[str | None]],
+    groups_of: Mapping[str, Sequence[str]],
     classes: Sequence[str],
     seed: int,
     threads: int = 1,
@@ -235,14 +260,15 @@ def fit_heads(
         heads: each with ``head`` (``nearest_mean`` or ``linear_probe``) and ``fitted_on``, a source of images.
         embeddings: ``fitting.<source>`` ``[n, dim]`` of the images of each source.
         labels_of: source -> labels of these images; those without one are left out.
+        groups_of: source -> the drawing that each of these images is of.
         classes: names of the classes, by id.
-        seed: decides the held-out images of linear probes.
+        seed: decides the held-out drawings of linear probes.
         threads: CPU threads.
         device: 'cpu', 'cuda' or 'auto'.
 
     Returns:
         Weights of the heads by name (see `whyrobust.evaluation.scoring.score_head`), and the penalties that were tried:
-        ``penalty, held_out_accuracy, fitted_on, chosen``.
+        ``penalty, held_out_accuracy, converged, fitted_on, chosen``.
     """
     import pandas as pd
 
@@ -258,10 +284,29 @@ def fit_heads(
         if kind == "nearest_mean":
             weights[name] = fit_nearest_mean(features, labels, len(classes))
         else:
-            probe = fit_linear_probe(features, labels, len(classes), seed, threads=threads, device=device)
+            groups = [group for group, kept in zip(groups_of[source], labelled, strict=True) if kept]
+            probe = fit_linear_probe(features, labels, len(classes), groups, seed, threads=threads, device=device)
+            _warn_of_fit(name, probe)
             weights |= {f"{name}.weight": probe.weight, f"{name}.bias": probe.bias}
-            tried = pd.DataFrame(probe.candidates, columns=["penalty", "held_out_accuracy"])
+            tried = pd.DataFrame(probe.candidates, columns=["penalty", "held_out_accuracy", "converged"])
             penalties.append(tried.assign(fitted_on=source, chosen=tried["penalty"] == probe.penalty))
         logger.info("%s: %d images", name, len(labels))
-    empty = pd.DataFrame(columns=["penalty", "held_out_accuracy", "fitted_on", "chosen"])
+    empty = pd.DataFrame(columns=["penalty", "held_out_accuracy", "converged", "fitted_on", "chosen"])
     return weights, pd.concat(penalties) if penalties else empty
+
+
+def _warn_of_fit(name: str, probe: LinearProbe) -> None:
+    """Say in the log where a better penalty may lie beyond the grid, and where a fit has not converged."""
+    if probe.at_edge:
+        tried = [penalty for penalty, *_ in probe.candidates]
+        logger.warning(
+            "%s: the best penalty, %g, is at the edge of the grid (%g to %g): a better one may lie beyond, widen "
+            "PENALTIES in whyrobust.evaluation.heads", name, probe.penalty, min(tried), max(tried),
+        )  # fmt: skip
+    for penalty in [penalty for penalty, _, converged in probe.candidates if not converged]:
+        logger.warning("%s: the fit with penalty %g has not converged in %d steps", name, penalty, MAX_STEPS)
+    if not probe.converged:
+        logger.warning(
+            "%s: the last fit, on all images with penalty %g, has not converged in %d steps: it is used as it is",
+            name, probe.penalty, MAX_STEPS,
+        )  # fmt: skip

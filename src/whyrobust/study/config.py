@@ -118,6 +118,9 @@ class Augmentation(Settings):
     """Drawings: largest shift as a share of the side; none if left out."""
     max_zoom: LeftOut[Annotated[float, Allowed(ge=1, le=2)]] = None
     """Drawings: largest zoom factor, in or out; none if left out."""
+    plain_share: Share = 0.5
+    """Drawings: share of the images of a batch that are neither shifted nor zoomed, so that models see images as sharp
+    as those of a test."""
     flip: Flag = True
     """Mirror half of the images."""
     min_crop_area: PositiveShare = 0.35

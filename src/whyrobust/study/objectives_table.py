@@ -7,7 +7,7 @@ the config's keys, the checks, the labels of figures and the docs come from the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from whyrobust.study.setting_types import Allowed, Count, PositiveShare, Settings, Share
 
@@ -24,9 +24,12 @@ class ObjectiveSettings(Settings):
     learning_rate: LearningRate = 0.001
     """Peak learning rate."""
     weight_decay: Annotated[float, Allowed(ge=0)] = 0.05
-    """AdamW's weight decay, on matrices and filters only."""
+    """Weight decay, on matrices and filters only."""
     warmup_share: Share = 0.1
     """Share of the steps with a rising learning rate."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for matrices and filters, AdamW for embeddings, the classifier, biases and norms. adamw: AdamW for all
+    weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class ImageTextSettings(ObjectiveSettings):
     """Settings of the losses between images and captions, which learn their temperature."""
 
     weight_decay: Annotated[float, Allowed(ge=0)] = 0.1
-    """AdamW's weight decay, on matrices and filters only."""
+    """Weight decay, on matrices and filters only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,8 @@ class Run:
         pretrained_run: name of that run.
         model: name of its model description.
         samples_seen: training images shown, with repetition, in this run's own stage.
+        views_seen: augmented images shown, with repetition, those of the run that it starts from included: an
+            objective that compares two views of each image sees twice as many as samples.
         standard: whether the baseline is fitted to it.
         evaluated: whether it is scored; a run that others only start from is not.
         published: whether its weights come from elsewhere; such a run is evaluated, not trained.
@@ -63,6 +65,7 @@ class Run:
     pretrained_run: str
     model: str
     samples_seen: int
+    views_seen: int
     standard: bool
     evaluated: bool
     published: bool = False
@@ -165,6 +168,8 @@ def _make_run(values: Mapping[str, Any], key: str, pretrained: Run | None = None
         supervision=supervision,
         pretrained_by=pretrained.objective if pretrained else "",
         pretrained_run=pretrained.run if pretrained else "",
+        views_seen=complete["samples_seen"] * OBJECTIVES[complete["objective"]].views
+        + (pretrained.views_seen if pretrained else 0),
         standard=False,
         evaluated=True,
         **complete,
@@ -230,7 +235,7 @@ def plan_pretrained(entries: Sequence[Mapping[str, Any]]) -> list[Run]:
         runs[name] = Run(
             run=name, source=entry["trained_on"], train_images=entry["train_images"], seed=0, objective="clip",
             supervision="captions", caption="", labels="", pretrained_by="", pretrained_run="", model=entry["model"],
-            samples_seen=0, standard=False, evaluated=True, published=True,
+            samples_seen=0, views_seen=0, standard=False, evaluated=True, published=True,
         )  # fmt: skip
     return list(runs.values())
 

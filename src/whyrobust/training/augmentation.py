@@ -37,6 +37,7 @@ class Augmentation:
         flip: mirror half of the images.
         max_shift_share: drawings: shifted by at most this share of the side.
         max_zoom: drawings: zoomed by a factor between 1/max_zoom and max_zoom.
+        plain_share: drawings: share of the images that are neither shifted nor zoomed.
         min_crop_area: photographs, and SimCLR: smallest share of an image that a crop shows.
         colour_strength: of SimCLR's colour jitter.
         strong: SimCLR's augmentations instead of the others.
@@ -45,6 +46,7 @@ class Augmentation:
     flip: bool
     max_shift_share: float = 0.0
     max_zoom: float = 1.0
+    plain_share: float = 0.0
     min_crop_area: float = 1.0
     colour_strength: float = 0.5
     strong: bool = False
@@ -76,14 +78,19 @@ def _resample(images: Tensor, matrix: Tensor) -> Tensor:
 
 
 def shift_zoom_flip(
-    images: Tensor, max_shift_share: float, max_zoom: float, flip: bool, generator: torch.Generator
+    images: Tensor, max_shift_share: float, max_zoom: float, plain_share: float, flip: bool, generator: torch.Generator
 ) -> Tensor:
     """Shift, zoom and mirror each image ``[batch, 3, side, side]`` by random amounts; what is outside is 0 (white).
+
+    Shifts and zooms resample, which blurs, and test images are never resampled: a model that has seen blurred images
+    alone meets sharp ones for the first time in the test.
 
     Args:
         images: normalised images.
         max_shift_share: moved by at most this share of the side.
         max_zoom: zoomed by a factor between 1/max_zoom and max_zoom.
+        plain_share: each image is neither shifted nor zoomed with this probability, and keeps its pixels; which images
+            these are changes neither shifts nor zooms of the others.
         flip: mirror half of the images.
         generator: on the CPU, so that every device sees the same augmentation.
     """
@@ -98,7 +105,14 @@ def shift_zoom_flip(
     matrix[:, 0, 0] = mirror / zoom
     matrix[:, 1, 1] = 1 / zoom
     matrix[:, :, 2] = shift
-    return _resample(images, matrix)
+    moved = (torch.rand(batch, generator=generator) >= plain_share).nonzero().squeeze(1)
+    if len(moved) == batch:
+        return _resample(images, matrix)
+    result = torch.where((mirror < 0).to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    if len(moved):
+        on_device = moved.to(images.device)
+        result[on_device] = _resample(images[on_device], matrix[moved])
+    return result
 
 
 def random_resized_crop(images: Tensor, min_area: float, flip: bool, generator: torch.Generator) -> Tensor:

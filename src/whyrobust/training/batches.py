@@ -158,7 +158,8 @@ class ImagesInMemory:
             crop_area, flip = augmentation.min_crop_area, augmentation.flip
             if augmentation.strong:
                 return simclr_view(plain, crop_area, flip, augmentation.colour_strength, generator, mean, std)
-            return shift_zoom_flip(plain, augmentation.max_shift_share, augmentation.max_zoom, flip, generator)
+            shift, zoom = augmentation.max_shift_share, augmentation.max_zoom
+            return shift_zoom_flip(plain, shift, zoom, augmentation.plain_share, flip, generator)
 
         for positions in order:
             plain = normalise_pixels(images[positions.to(settings.device)], mean, std)

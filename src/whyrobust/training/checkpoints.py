@@ -23,6 +23,7 @@ import torch
 from whyrobust.files import atomic_path
 from whyrobust.training.distributed import Ranks
 from whyrobust.training.objectives import Objective
+from whyrobust.training.optimisers import RunOptimiser
 
 logger = logging.getLogger("whyrobust")
 
@@ -62,7 +63,7 @@ class TrainingState:
     """
 
     objective: Objective
-    optimiser: torch.optim.Optimizer
+    optimiser: RunOptimiser
     generator: torch.Generator
     steps_done: int = 0
     progress: list[Progress] = field(default_factory=list)

@@ -35,11 +35,13 @@ from whyrobust.data.records import Uids, read_rows_of_uids
 from whyrobust.files import atomic_path, checksum, read_parquet, write_json
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints, Progress, StoppedError
 from whyrobust.training.device import ComputeSettings, choose_device
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, process_group
-from whyrobust.training.loop import train
+from whyrobust.training.false_negatives import false_negative_share, number_labels
+from whyrobust.training.loop import image_order, train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import tokenize
@@ -217,6 +219,27 @@ def read_targets(
     return uids, targets
 
 
+def count_false_negatives(
+    job: TrainingJob, images: TrainingImages, targets: Tensor | None, settings: TrainingSettings
+) -> float | None:
+    """Return the share of pairs in a batch that are false negatives, and log it; None where the loss compares none.
+
+    They have the same caption, or of a run without supervision the same label; where labels are what is learnt from,
+    no pair of a label is a negative one.
+    """
+    if not OBJECTIVES[settings.objective].contrastive:
+        return None
+    supervision, share = job.run["supervision"], 0.0
+    if supervision != "labels":
+        said = targets
+        if said is None:
+            said = number_labels(read_parquet(job.files.subset, ["label"])["label"].to_pylist())
+        share = false_negative_share(image_order(images, settings).batches(), said)
+    what = {"captions": "the same caption", "images": "the same label", "labels": "false negatives"}[supervision]
+    logger.info("%.4f of the pairs of samples in a batch have %s and are pushed apart", share, what)
+    return share
+
+
 def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing) -> TrainingImages:
     """Return the images of a run: small ones in memory, photographs from the disk."""
     if holds_photographs(job.files.images):
@@ -266,8 +289,9 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
             bar.set_postfix(loss=f"{progress.loss:.3f}", refresh=False)
             bar.update(batch_size)
 
+        images = open_images(job, uids, preprocessing)
         weights = train(
-            open_images(job, uids, preprocessing),
+            images,
             targets,
             settings,
             show,
@@ -291,7 +315,12 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
         job.outputs.open_clip,
         open_clip_config(model_config, preprocessing.as_dict(), has_logit_bias="logit_bias" in weights),
     )
-    metadata = job.run | {"classes": classes, "images_used": len(uids), "preprocessing": preprocessing.as_dict()}
+    metadata = job.run | {
+        "classes": classes,
+        "images_used": len(uids),
+        "false_negative_share": count_false_negatives(job, images, targets, settings),
+        "preprocessing": preprocessing.as_dict(),
+    }
     save_weights(job.outputs.weights, weights, metadata)
     checkpoints.remove()
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +23,8 @@ from whyrobust.training.checkpoints import Checkpoints, Progress, StoppedError, 
 from whyrobust.training.device import ComputeSettings, choose_device, make_repeatable
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_ranks, share_batch_norms
 from whyrobust.training.grad_cache import grad_cache_backward
-from whyrobust.training.light_imports import AdamW, keep_compiler_out
 from whyrobust.training.objectives import Objective, build_objective
+from whyrobust.training.optimisers import RunOptimiser
 from whyrobust.training.settings import TrainingSettings
 from whyrobust.training.weights import extract_encoder_weights, load_weights
 
@@ -33,9 +32,6 @@ logger = logging.getLogger("whyrobust")
 
 #: Steps between reads of the loss; a read synchronises the GPU and is free on the CPU.
 STEPS_BETWEEN_READS = {"cpu": 1, "cuda": 16}
-
-#: AdamW's betas; the second as CLIP's (Radford et al. 2021, table 19).
-ADAM_BETAS = (0.9, 0.98)
 
 
 class TrainingError(RuntimeError):
@@ -111,13 +107,6 @@ class LossReader:
         return bool(asked > 0)
 
 
-def _parameter_groups(objective: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and filters only: biases, norms and the logit scale are not decayed (as in open_clip)."""
-    decayed = [p for p in objective.parameters() if p.requires_grad and p.ndim >= 2]
-    rest = [p for p in objective.parameters() if p.requires_grad and p.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-
-
 def _initial_objective(
     settings: TrainingSettings,
     targets: Tensor | None,
@@ -184,10 +173,7 @@ def train(
     make_repeatable(settings.seed, compute.threads, compute.compile)
     device = choose_device(compute.device)
     objective = _initial_objective(settings, targets, pretrained, device, ranks)
-    keep_compiler_out()
-    optimiser = AdamW(
-        _parameter_groups(objective, hyper.weight_decay), lr=hyper.learning_rate, betas=ADAM_BETAS, fused=True
-    )
+    optimiser = RunOptimiser(objective, hyper.optimizer, hyper.weight_decay)
     forward = ForwardPass(objective, compute, device, ranks)
     state = TrainingState(objective, optimiser, torch.Generator().manual_seed(settings.seed + 1))
     saved = checkpoints.read()
@@ -203,9 +189,7 @@ def train(
         for batch, batch_targets in batches:
             step = state.steps_done
             rate = hyper.learning_rate_at(step)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             views, at_once = OBJECTIVES[settings.objective].views, compute.images_at_once
             loss = grad_cache_backward(objective, forward, batch, batch_targets, views, at_once, forward.no_sync)
             losses.add(step, rate, loss)
@@ -215,7 +199,7 @@ def train(
             read = len(losses) >= STEPS_BETWEEN_READS[device.type] or due or done == hyper.steps
             # Read before the step is taken: weights that a loss without a finite value leads to are never kept.
             stop = read and losses.read(request.asked)
-            optimiser.step()
+            optimiser.step(rate)
             objective.after_step()
             state.steps_done = done
             if done == hyper.steps:
@@ -225,6 +209,21 @@ def train(
             if stop:
                 raise StoppedError(f"asked to stop after step {done} of {hyper.steps}: run the same command to go on")
     return _final_weights(objective, settings, rate)
+
+
+def image_order(images: TrainingImages, settings: TrainingSettings) -> ImageOrder:
+    """Return the order in which a run shows its images."""
+    hyper = settings.hyperparameters
+    return ImageOrder(
+        len(images),
+        hyper.batch_size,
+        hyper.steps,
+        settings.seed,
+        settings.shuffle_block_images,
+        settings.shuffle_window_blocks,
+        # A subset is shuffled, so blocks are made of images that are adjacent on the disk.
+        images.disk_order() if settings.shuffle_block_images > 1 else None,
+    )
 
 
 def _batches(
@@ -237,18 +236,8 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield this process's share of the images and targets of each step that is still to be taken, on the device."""
     hyper, objective = settings.hyperparameters, settings.objective
-    order = ImageOrder(
-        len(images),
-        hyper.batch_size,
-        hyper.steps,
-        settings.seed,
-        settings.shuffle_block_images,
-        settings.shuffle_window_blocks,
-        # A subset is shuffled, so blocks are made of images that are adjacent on the disk.
-        images.disk_order() if settings.shuffle_block_images > 1 else None,
-    )
     # Photographs are decoded a few steps ahead of the targets: both need the order.
-    of_images, of_targets = itertools.tee(order.batches(state.steps_done))
+    of_images, of_targets = itertools.tee(image_order(images, settings).batches(state.steps_done))
     augmentation = replace(hyper.augmentation, strong=state.objective.strong_augmentation)
     batch_settings = BatchSettings(OBJECTIVES[objective].views, augmentation, settings.seed + 1, device, ranks)
     share = ranks.share(hyper.batch_size)

@@ -19,8 +19,9 @@ class Hyperparameters:
         samples_seen: training images shown, counted with repetition.
         batch_size: images per step.
         learning_rate: peak learning rate.
-        weight_decay: of AdamW, on weight matrices and filters only.
+        weight_decay: on weight matrices and filters only.
         warmup_share: share of the steps with a rising learning rate.
+        optimizer: ``muon`` or ``adamw``, see `whyrobust.training.optimisers`.
         augmentation: of the training images.
         objective: the objective's own settings, keyword arguments of its class (`study.objectives_table`).
     """
@@ -30,6 +31,7 @@ class Hyperparameters:
     learning_rate: float
     weight_decay: float
     warmup_share: float
+    optimizer: str
     augmentation: Augmentation
     objective: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,7 +61,7 @@ class Hyperparameters:
 
     @property
     def total_decay(self) -> float:
-        """Factor by which AdamW has shrunk, at the end of a run, a weight that never had a gradient."""
+        """Factor by which weight decay has shrunk, at the end of a run, an embedding that never had a gradient."""
         return math.prod(1 - self.learning_rate_at(step) * self.weight_decay for step in range(self.steps))
 
 

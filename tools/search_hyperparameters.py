@@ -1,0 +1,274 @@
+"""Search the learning rate and batch size of every objective by accuracy on held-out drawings of the training sources.
+
+    python -m tools.search_hyperparameters results/icons
+
+Stands outside the workflow because it is done once, by people. Every objective has the same number of trials: four
+learning rates at the batch size of the config, then half and twice that batch size at the best of them. A trial trains
+on images of all sources, equally many of each, and is scored on drawings of the same sources that it has not seen, by
+the objective's main head; no test set is opened, and its seed is no study's. For clip and cross_entropy the other
+optimiser and augmentation without plain images are tried too. Writes one row a trial, the best of each objective
+marked; `at_edge` says that its learning rate or batch size is the lowest or the highest that was tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from whyrobust.data.pixel_store import read_pixels
+from whyrobust.data.preprocessing import study_preprocessing
+from whyrobust.data.split_by_drawing import split_by_drawing
+from whyrobust.data.subsets import draw_subset
+from whyrobust.evaluation.embed import embed_images
+from whyrobust.evaluation.heads import fit_linear_probe, score_classifier
+from whyrobust.evaluation.load_run import open_run
+from whyrobust.evaluation.scoring import predict
+from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
+from whyrobust.files import write_table
+from whyrobust.study.class_table import read_class_names
+from whyrobust.study.config import Config, load_config
+from whyrobust.study.input_files import read_prompt_sets
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.loop import train
+from whyrobust.training.models import read_model_config
+from whyrobust.training.settings import Hyperparameters, TrainingSettings
+from whyrobust.training.text_encoder import tokenize
+from whyrobust.training.weights import save_weights
+
+#: Learning rates of Muon that are tried for each objective.
+LEARNING_RATES: dict[str, tuple[float, ...]] = {
+    "cross_entropy": (0.01, 0.02, 0.04, 0.08),
+    "clip": (0.001, 0.002, 0.004, 0.008),
+    "siglip": (0.001, 0.002, 0.004, 0.008),
+    "supcon": (0.0025, 0.005, 0.01, 0.02),
+    "simclr": (0.001, 0.002, 0.004, 0.008),
+}
+
+#: Learning rates of AdamW.
+ADAMW: dict[str, tuple[float, ...]] = {"cross_entropy": (0.005, 0.01, 0.02), "clip": (0.0005, 0.001, 0.002)}
+
+#: Objectives whose best learning rate is tried without plain images too, and the share of plain images of the others.
+WITHOUT_PLAIN, PLAIN_SHARE = ("cross_entropy", "clip"), 0.5
+
+#: Share of the drawings of each source that trials are scored on.
+HELD_OUT_SHARE = 0.2
+
+#: Images of each source that a trial is scored on, at most.
+MOST_HELD_OUT = 2000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that are tried; all else is the config's."""
+
+    objective: str
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    plain_share: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial finds its data, and how much of them it takes.
+
+    Attributes:
+        results: of a study whose images, captions and decontaminated sources are there.
+        config: its config file.
+        sources: sources that are made of no other.
+        images: training images, equally many of each source.
+        samples: training images shown.
+    """
+
+    results: str
+    config: str
+    sources: tuple[str, ...]
+    images: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images with their labels, titles and drawings: those that are trained on first, then the held-out ones."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    titles: tuple[str, ...]
+    groups: tuple[str, ...]
+    source: NDArray[np.object_]
+    trained: int
+
+
+def first_trials(config: Config, objectives: Sequence[str], seed: int) -> list[Trial]:
+    """Return the trials of the learning rates of all objectives, taken in turns."""
+    of_each = [
+        [
+            Trial(name, "muon", rate, config.training.settings_of(name).batch_size, PLAIN_SHARE, seed)
+            for rate in LEARNING_RATES[name]
+        ]
+        for name in objectives
+    ]
+    return [trial for turn in zip(*of_each, strict=True) for trial in turn]
+
+
+def further_trials(best: Trial) -> list[Trial]:
+    """Return the trials that follow from the best learning rate of an objective."""
+    found = [replace(best, batch_size=size) for size in (best.batch_size // 2, 2 * best.batch_size)]
+    if best.objective in WITHOUT_PLAIN:
+        found.append(replace(best, plain_share=0.0))
+    rates = ADAMW.get(best.objective, ())
+    return found + [replace(best, optimizer="adamw", learning_rate=rate) for rate in rates]
+
+
+def draw(place: Place, classes: Sequence[str], side: int, seed: int) -> Drawn:
+    """Return images of all sources, those that are held out by drawing last."""
+    results, each = Path(place.results), place.images // len(place.sources)
+    parts: tuple[list[pd.DataFrame], list[pd.DataFrame]] = ([], [])
+    for source in place.sources:
+        kept = pd.read_parquet(results / "decontaminated" / f"{source}.parquet").dropna(subset="label")
+        titles = pd.read_parquet(results / "captions" / f"{source}.parquet", columns=["uid", "title"])
+        kept = kept.merge(titles, on="uid", validate="one_to_one").assign(source=source)
+        for part, side_of_split in zip(parts, split_by_drawing(kept, HELD_OUT_SHARE, seed), strict=True):
+            most = each if part is parts[0] else min(MOST_HELD_OUT, len(side_of_split))
+            part.append(side_of_split.set_index("uid").loc[draw_subset(side_of_split["uid"], most, seed)])
+    table = pd.concat([*parts[0], *parts[1]])
+    pixels = read_pixels([results / "images" / f"{source}.arrow" for source in place.sources], list(table.index))
+    return Drawn(
+        pixels,
+        np.array([classes.index(label) for label in table["label"]], dtype=np.int64),
+        tuple(table["title"]),
+        tuple(table["group"]),
+        table["source"].to_numpy(),
+        each * len(place.sources),
+    )
+
+
+def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
+    """Train and score a trial; return its row of the table."""
+    config = load_config(yaml.safe_load(Path(place.config).read_text(encoding="utf-8")))
+    classes = read_class_names(config.data.classes)
+    model_file = next(iter(config.models.values()))
+    model = read_model_config(model_file)
+    page = study_preprocessing(config.data.image_size, config.data.normalisation)
+    drawn = draw(place, classes, page.size, trial.seed)
+    given = config.training.hyperparameters_of(trial.objective, fine_tuned=False)
+    chosen = {name: value for name, value in asdict(trial).items() if name not in ("objective", "seed")}
+    hyper = Hyperparameters.from_mapping(given | chosen | {"samples_seen": place.samples})
+    supervision = OBJECTIVES[trial.objective].supervision
+    targets = {
+        "captions": tokenize(drawn.titles[: drawn.trained], model["text_cfg"]["context_length"]),
+        "labels": torch.from_numpy(drawn.labels[: drawn.trained]),
+    }.get(supervision)
+    settings = TrainingSettings(trial.objective, model, len(classes), trial.seed, hyper, ComputeSettings("cpu"))
+    weights = train(ImagesInMemory(drawn.pixels[: drawn.trained], page), targets, settings, lambda _: None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.safetensors")
+        save_weights(path, weights, {"preprocessing": page.as_dict()})
+        encoders = open_run(path, model_file, supervision == "captions", 1, torch.device("cpu"))
+    features = embed_images(encoders.image, iter(drawn.pixels), page, 512, "cpu")
+    held_out = features[drawn.trained :]
+    if encoders.text is not None:
+        templates = next(iter(read_prompt_sets(config.prompts, Path()).values()))
+        scores = score_zero_shot(held_out, prompt_ensemble(encoders.text, classes, templates))
+    elif OBJECTIVES[trial.objective].main_head == "classifier":
+        scores = score_classifier(held_out, weights["classifier.weight"].numpy(), weights["classifier.bias"].numpy())
+    else:
+        rows = slice(drawn.trained)
+        groups = drawn.groups[rows]
+        probe = fit_linear_probe(features[rows], drawn.labels[rows], len(classes), groups, trial.seed)
+        scores = score_classifier(held_out, probe.weight, probe.bias)
+    correct = predict(scores) == drawn.labels[drawn.trained :]
+    of_sources = drawn.source[drawn.trained :]
+    accuracies = {source: float(correct[of_sources == source].mean()) for source in place.sources}
+    return {
+        "objective": trial.objective,
+        "source": "+".join(place.sources),
+        "optimizer": trial.optimizer,
+        "learning_rate": trial.learning_rate,
+        "batch_size": trial.batch_size,
+        "weight_decay": hyper.weight_decay,
+        "plain_share": trial.plain_share,
+        "train_images": drawn.trained,
+        "samples_seen": place.samples,
+        "seed": trial.seed,
+        **{f"held_out_{source}": round(accuracy, 4) for source, accuracy in accuracies.items()},
+        "held_out_accuracy": round(float(np.mean(list(accuracies.values()))), 4),
+    }
+
+
+def mark(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table of trials, sorted, with ``at_edge`` and ``chosen``, the best trial of each objective."""
+    order = ["objective", "optimizer", "plain_share", "batch_size", "learning_rate", "seed"]
+    table = pd.DataFrame(rows).sort_values(order, ignore_index=True)
+    table["at_edge"] = False
+    for name in ("learning_rate", "batch_size"):
+        tried = table.groupby(["objective", "optimizer"])[name]
+        lowest, highest = tried.transform("min"), tried.transform("max")
+        at_end = (table[name] == lowest) | (table[name] == highest)
+        table["at_edge"] |= at_end & (lowest < highest)
+    table["chosen"] = False
+    table.loc[table.groupby("objective")["held_out_accuracy"].idxmax(), "chosen"] = True
+    return table
+
+
+def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output: Path) -> pd.DataFrame:
+    """Carry out all trials, several at a time, and write the table after each.
+
+    Args:
+        place: of the data.
+        objectives: to search.
+        seed: of the trials; one that no study uses.
+        jobs: trials at a time.
+        output: the table; it is replaced.
+    """
+    config = load_config(yaml.safe_load(Path(place.config).read_text(encoding="utf-8")))
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
+
+        def finish(wanted: Sequence[Trial]) -> None:
+            for future in as_completed([executor.submit(carry_out, trial, place) for trial in wanted]):
+                rows.append(future.result())
+                print(rows[-1], flush=True)
+                write_table(output, mark(rows))
+
+        finish(first_trials(config, objectives, seed))
+        best = mark(rows).query("chosen").to_dict("records")
+        names = ("objective", "optimizer", "learning_rate", "batch_size", "plain_share", "seed")
+        finish([trial for row in best for trial in further_trials(Trial(*(row[name] for name in names)))])
+    return mark(rows)
+
+
+def main() -> None:
+    """Read the command line and search."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", help="results of a study with images, captions and decontaminated sources")
+    parser.add_argument("--config", default="config.yaml")
+    parser.add_argument("--sources", nargs="+", default=["studio", "web"])
+    parser.add_argument("--objectives", nargs="+", default=list(LEARNING_RATES), choices=list(LEARNING_RATES))
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--samples", type=int, default=30000)
+    parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("docs/results/hyperparameters.csv"))
+    given = parser.parse_args()
+    place = Place(given.results, given.config, tuple(given.sources), given.images, given.samples)
+    search(place, given.objectives, given.seed, given.jobs, given.output)
+
+
+if __name__ == "__main__":
+    main()
