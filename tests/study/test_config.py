@@ -20,7 +20,9 @@ def change(config, path, value):
         place[path[-1]] = value
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/icons-why.yaml", "config/paper.yaml"]
+)
 def test_shipped_configs_are_valid(root, name):
     config = yaml.safe_load((root / name).read_text(encoding="utf-8"))
     study = plan_study(load_config(config), root)
