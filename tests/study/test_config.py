@@ -20,6 +20,18 @@ def change(config, path, value):
         place[path[-1]] = value
 
 
+def test_the_study_of_what_does_it_differs_from_the_default_study_in_what_is_compared_alone(config, root):
+    why = yaml.safe_load((root / "config" / "icons-why.yaml").read_text(encoding="utf-8"))
+    assert {key for key in config if config[key] != why[key]} == {
+        "study",
+        "sources",
+        "heads",
+        "seeds",
+        "runs",
+        "causes",
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/icons-why.yaml", "config/paper.yaml"]
 )
