@@ -51,5 +51,7 @@ rule all:
         data=rules.describe_data.output,
         details=rules.describe_runs.output,
         training_sets=rules.describe_training_sets.output,
+        similarity=rules.measure_similarity.output if STUDY.similar_sources else [],
+        bands=rules.similarity_bands.output if STUDY.source_comparisons else [],
         figures="<results>/figures",
         reference="results/reference/effective_robustness.csv",

@@ -288,8 +288,17 @@ def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
                       "import_pretrained", "measure_published"}  # fmt: skip
     names = [stage.name for stage in STAGES if stage.name != "filter_view"]
+    of_icons = {"build_records", "build_images", "measure_similarity", "similarity_bands"}
     assert icons.stages == [name for name in names if name not in of_photographs]
-    assert paper.stages == [name for name in names if name not in {"build_records", "build_images"}]
+    assert paper.stages == [name for name in names if name not in of_icons]
+
+
+def test_sources_are_compared_by_similarity_where_none_is_made_in_slices(icons, paper, load):
+    assert icons.similar_sources == ["studio", "web"] and paper.similar_sources == []
+    (comparison,) = icons.source_comparisons
+    assert (comparison["start"], comparison["end"]) == ({"source": "studio"}, {"source": "web"})
+    assert comparison["name"] == icons.config.causes["training_distribution"][0].comparison
+    assert paper.source_comparisons == []
 
 
 def test_wildcards_match_the_names_of_the_study_alone(icons, paper):

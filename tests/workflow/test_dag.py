@@ -16,7 +16,7 @@ SHARED_STAGES = {
     "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
     "describe_data", "describe_runs", "describe_training_sets", "draw_figures", "write_report", "compare_images",
 }  # fmt: skip
-ICON_STAGES = {"build_records", "build_images"}
+ICON_STAGES = {"build_records", "build_images", "measure_similarity", "similarity_bands"}
 PHOTO_STAGES = {
     "build_photo_records", "index_images", "join_slices", "list_pairs", "fetch_pairs",
     "import_pretrained", "measure_published",

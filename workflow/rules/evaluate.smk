@@ -156,6 +156,30 @@ rule measure_robustness:
         "../scripts/measure_robustness.py"
 
 
+rule similarity_bands:
+    input:
+        similarity="<results>/similarity.parquet",
+        predictions="<results>/predictions.parquet",
+        accuracy="<results>/accuracy.csv",
+    output:
+        bands="<results>/similarity_bands.csv",
+    log:
+        "<logs>/similarity_bands.log",
+    benchmark:
+        "<benchmarks>/similarity_bands.tsv"
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        comparisons=lambda wildcards: STUDY.source_comparisons,
+        intervals=plain_values(CONFIG.intervals),
+        code=code_of("similarity_bands"),
+    script:
+        "../scripts/similarity_bands.py"
+
+
 rule attribute_causes:
     input:
         effective_robustness="<results>/effective_robustness.csv",

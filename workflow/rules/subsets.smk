@@ -105,6 +105,39 @@ rule decontaminate:
         "../scripts/decontaminate.py"
 
 
+rule measure_similarity:
+    input:
+        images=expand("<results>/images/{dataset}.arrow", dataset=DATASETS.names),
+        fingerprints=expand(
+            "<results>/images/{dataset}_fingerprints.npy", dataset=DATASETS.names
+        ),
+        kept=expand(
+            "<results>/decontaminated/{dataset}.parquet", dataset=DATASETS.names
+        ),
+    output:
+        similarity="<results>/similarity.parquet",
+        nearest="<results>/nearest_sources.csv",
+    log:
+        "<logs>/measure_similarity.log",
+    benchmark:
+        "<benchmarks>/measure_similarity.tsv"
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        images=by_name("images", DATASETS.names),
+        fingerprints=by_name("fingerprints", DATASETS.names),
+        kept=by_name("kept", DATASETS.names),
+        sources=STUDY.similar_sources,
+        test_sets=STUDY.test_sets,
+        shifts=STUDY.shifts,
+        code=code_of("measure_similarity"),
+    script:
+        "../scripts/measure_similarity.py"
+
+
 rule filter_view:
     input:
         kept=files(

@@ -47,6 +47,11 @@ STAGES: Final = (
         "remove training images that repeat a test image",
         ("compare_images",),
     ),
+    Stage(
+        "measure_similarity",
+        "the training image of each source that is nearest to each test image",
+        ("decontaminate",),
+    ),
     Stage("match_text", "labels found in text, and how good they are", ("decontaminate",)),
     Stage(
         "describe_data", "classes, captions, what filters removed, and samples", ("decontaminate", "assemble_captions")
@@ -71,6 +76,11 @@ STAGES: Final = (
         "describe_training_sets",
         "training images of each class, and how accuracy depends on them",
         ("describe_runs",),
+    ),
+    Stage(
+        "similarity_bands",
+        "accuracy of two sources where one of them is nearer to the test images",
+        ("score_heads", "measure_similarity"),
     ),
     Stage("measure_robustness", "baseline and effective robustness with intervals", ("score_heads",)),
     Stage(

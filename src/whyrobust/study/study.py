@@ -266,6 +266,27 @@ class Study:
         found = ((name, self.config.sources[name]) for name in self.sources)
         return [name for name, source in found if isinstance(source, View) and source.filtered]
 
+    @cached_property
+    def similar_sources(self) -> list[str]:
+        """Sources, made of no other, whose nearest images to test images are found: all where none is made in slices.
+
+        Comparing millions of photographs a second time would take as long as decontamination.
+        """
+        names = list(self.datasets.sources)
+        several = len(names) > 1 and all(self.datasets.sources[name].slice_count == 1 for name in names)
+        return names if several else []
+
+    @cached_property
+    def source_comparisons(self) -> list[dict[str, Any]]:
+        """The first comparison of each two of the similar sources, as plain values."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for comparison in self.plan.comparisons:
+            sides = tuple(side.get("source") for side in (comparison.start, comparison.end))
+            alone = all(set(side) == {"source"} for side in (comparison.start, comparison.end))
+            if alone and all(isinstance(side, str) and side in self.similar_sources for side in sides):
+                found.setdefault(sides, asdict(comparison))
+        return list(found.values())
+
     def datasets_of_view(self, view: str) -> list[str]:
         """Return the data sets that the images of a view are chosen by: its source, then what that is compared with."""
         settings = self.config.sources[view]
@@ -375,6 +396,8 @@ class Study:
             "measure_published": self.on_published_shifts,
             "fit_heads": self.with_fitted_heads,
             "filter_view": self.filtered_views,
+            "measure_similarity": self.similar_sources,
+            "similarity_bands": self.source_comparisons,
         }
         return [stage.name for stage in STAGES if used.get(stage.name, True)]
 
