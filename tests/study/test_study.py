@@ -67,13 +67,13 @@ def test_a_study_has_a_name_test_sets_and_shifts(icons):
 
 def with_three_test_sets(config):
     """Give the icons study a third in-distribution test set (a part that is a shift stands for held-out images)."""
-    config["test_sets"]["rendition"] |= {"role": "in_distribution", "source": "half_web"}
+    config["test_sets"]["v2"] |= {"role": "in_distribution", "source": "half_web"}
 
 
 def test_a_study_has_several_in_distribution_test_sets(load):
     study = load(with_three_test_sets)
-    assert study.in_distribution == ["studio_test", "web_test", "rendition"]
-    assert study.shifts == ["v2", "symbols", "retired", "sketch", "objects"]
+    assert study.in_distribution == ["studio_test", "web_test", "v2"]
+    assert study.shifts == ["rendition", "symbols", "retired", "sketch", "objects"]
     standard = {run.source for run in study.plan.runs if run.standard}
     assert standard > {"studio", "web", "web_at_studio_classes", "half_web"}
     assert study.sources_without_test_set == []
