@@ -207,6 +207,9 @@ def test_draws_equal_a_plain_loop(test_sets):
     # The same stream of random numbers as the function's own.
     chosen = np.random.default_rng(6).integers(0, 7, (30, 7))
     draws = draw_robustness(id_draws, shift_draws, standard, "logit", 6)
+    measurement = measure_effective_robustness(
+        ShiftAccuracies(id_draws[0], shift_draws[0], id_draws, shift_draws, standard), seed=6
+    )
     for number, models in enumerate(chosen):
         if len(set(models)) < test_sets + 1:
             assert np.isnan(draws[number]).all()
@@ -215,6 +218,8 @@ def test_draws_equal_a_plain_loop(test_sets):
         fit = sm.OLS(y[models], sm.add_constant(x[models], has_constant="add")).fit()
         expected = from_scale(sm.add_constant(x, has_constant="add") @ fit.params, "logit")
         np.testing.assert_allclose(draws[number], 100 * (shift_draws[number] - expected), atol=1e-6)
+        residuals = y - to_scale(expected, "logit")
+        np.testing.assert_allclose(measurement.residual_draws[number], residuals, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("error")
@@ -246,12 +251,14 @@ def test_a_model_within_the_span_of_each_test_set_may_lie_outside_of_the_cloud()
     rng = np.random.default_rng(8)
     ability = rng.uniform(-1.5, 1.5, 20)
     logits = np.column_stack([ability, ability + rng.normal(0, 0.1, 20)])
-    logits = np.vstack([logits, [[1.0, -1.0], [0.2, 0.25], [0.0, 0.0]]])
+    # Others between the diagonal and the corner, so that some lie just outside of the cloud.
+    near = np.column_stack([np.linspace(0, 0.5, 40), np.linspace(0, -0.5, 40)])
+    logits = np.vstack([logits, [[1.0, -1.0], [0.2, 0.25], [0.0, 0.0]], near])
     x = from_scale(logits, "logit")
     x[22, 0] = np.nan
-    standard = np.arange(23) < 20
+    standard = np.arange(len(x)) < 20
     inside = (x >= x[standard].min(axis=0)) & (x <= x[standard].max(axis=0))
-    assert inside[:22].all()
+    assert inside[np.arange(len(x)) != 22].all()
     design = sm.add_constant(logits)
     hat = design @ np.linalg.inv(design[standard].T @ design[standard]) @ design.T
     np.testing.assert_allclose(
@@ -260,11 +267,11 @@ def test_a_model_within_the_span_of_each_test_set_may_lie_outside_of_the_cloud()
     expected = np.diag(hat) > np.diag(hat)[standard].max() + 1e-12
     expected[22] = True
     np.testing.assert_array_equal(beyond_leverage(x, x[standard], "logit"), expected)
-    assert expected[20] and not expected[21]
+    assert expected[20] and not expected[21] and 0 < expected[23:].sum() < 40
     y = from_scale(logits @ [0.4, 0.6], "logit")
     draws = (np.tile(x, (20, 1, 1)), np.tile(y, (20, 1)))
     measurement = measure_effective_robustness(ShiftAccuracies(x, y, *draws, standard))
     np.testing.assert_array_equal(measurement.extrapolated, expected)
     # Models on one line in x, or fewer than coefficients, determine no plane.
     flat = from_scale(np.column_stack([ability, 2 * ability]), "logit")
-    assert beyond_leverage(x, flat, "logit").all() and beyond_leverage(x, x[:2], "logit").all()
+    assert beyond_leverage(flat, flat, "logit").all() and beyond_leverage(x, x[:2], "logit").all()

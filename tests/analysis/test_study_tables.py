@@ -158,8 +158,9 @@ def test_each_test_set_has_a_line_of_the_standard_models_of_its_source(study, th
     assert table.groupby("measurement")["x_test_set"].unique().map(set).to_dict() == {
         "paper": {"studio_test", "studio_test@r"},
         "mirror": {"web_test", "web_test@r", "third_test", "third_test@r"},
+        "mean": {"mean", "mean@r"},
     }
-    for (shift, axis), rows in table.groupby(["shift", "x_test_set"]):
+    for (shift, axis), rows in table[table["measurement"] != "mean"].groupby(["shift", "x_test_set"]):
         source = ALL[axis.split("@")[0]]
         assert set(rows.loc[rows["standard"], "run"]) == {f"{source}-{number}" for number in range(6)}
         keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
@@ -168,12 +169,32 @@ def test_each_test_set_has_a_line_of_the_standard_models_of_its_source(study, th
         slope, intercept = np.polyfit(x[fitted], y[fitted], 1)
         np.testing.assert_allclose(rows["residual"], y - slope * x - intercept, atol=1e-9)
         assert three.line_draws[f"{axis}|{shift}"].shape == (SETTINGS.resamples, len(rows))
-    lines = three.baselines[three.baselines["line"] == "all"]
+    of_mean = three.baselines["x_test_set"].isin(["mean", "mean@r"])
+    lines = three.baselines[(three.baselines["line"] == "all") & ~of_mean]
     assert len(lines) == 5 * 3 and lines["models"].eq(6).all()
     np.testing.assert_allclose(lines["slopes"].astype(float), lines["slope"])
     # One test set is the first of three, as far as the paper's line goes.
     alone = measure_study(accuracy, study[1], STANDARD, ["v2"], {"studio_test": "studio"}, SETTINGS)
     np.testing.assert_array_equal(alone.draws["v2"], three.line_draws["studio_test|v2"])
+
+
+def test_the_line_over_the_mean_weighs_the_test_sets_equally(study, three):
+    accuracy, _, predictions = study
+    table = three.single_lines[three.single_lines["measurement"] == "mean"]
+    for shift, rows in table.groupby("shift"):
+        axes = [f"{name}@r" if shift == "r" else name for name in ALL]
+        assert set(rows["x_test_set"]) == {"mean@r" if shift == "r" else "mean"}
+        assert set(rows["x_test_sets"]) == {" ".join(axes)} and rows["standard"].sum() == 18
+        keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
+        x = np.mean([to_scale(on(accuracy, axis, keys), "logit") for axis in axes], axis=0)
+        y, fitted = to_scale(on(accuracy, shift, keys), "logit"), rows["standard"].to_numpy()
+        slope, intercept = np.polyfit(x[fitted], y[fitted], 1)
+        np.testing.assert_allclose(rows["residual"], y - slope * x - intercept, atol=1e-9)
+        np.testing.assert_allclose(rows["id_accuracy"], 1 / (1 + np.exp(-x)))
+        draws = np.mean([to_scale(drawn(predictions, axis, keys), "logit") for axis in axes], axis=0)
+        low = 1 / (1 + np.exp(-np.quantile(draws, 0.0025, axis=0)))
+        np.testing.assert_allclose(rows["id_low"], low, atol=0.01)
+        assert three.line_draws[f"{rows['x_test_set'].iloc[0]}|{shift}"].shape == (SETTINGS.resamples, len(rows))
 
 
 def test_a_shift_has_the_same_draws_whatever_other_shifts_there_are(study, three):
@@ -290,9 +311,10 @@ def test_measured_shifts_are_read_back_from_the_files(study, three, tmp_path):
     for number, name in enumerate(ALL):
         np.testing.assert_allclose(measured["r"].id_accuracies[:, number], on(accuracy, f"{name}@r", keys))
     lines = read_measured_lines(read[1], three.line_draws, *read[2:])
-    assert {name: list(shifts) for name, shifts in lines.items()} == {name: list(measured) for name in ALL}
+    assert {name: list(shifts) for name, shifts in lines.items()} == {name: list(measured) for name in (*ALL, "mean")}
     np.testing.assert_array_equal(lines["web_test"]["r"].draws, three.line_draws["web_test@r|r"])
     assert lines["web_test"]["r"].id_accuracies.shape == (len(rows), 1)
+    assert lines["mean"]["r"].id_accuracies.shape == (len(rows), 3)
     with pytest.raises(ValueError, match="draws for r have shape"):
         read_measured(read[0], three.draws | {"r": three.draws["r"][:, 1:]}, *read[2:])
     with pytest.raises(ValueError, match="lacks accuracies"):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 IN_DISTRIBUTION, SHIFT, CASE_STUDY, NOT_INFORMATIVE = "in_distribution", "shift", "case study", "not informative"
 
 
+#: Kinds of single lines, in order: over the first in-distribution test set, over the others, over the mean of all.
+LINES = PAPER, MIRROR, OF_MEAN = "paper", "mirror", "mean"
+
+
 @dataclass(frozen=True)
 class MeasuredShift:
     """One shift, measured for the evaluated runs (a run with a head), which are in the order of the table's rows.
@@ -79,6 +83,8 @@ def read_measured_lines(
 ) -> dict[str, dict[str, MeasuredShift]]:
     """Return the measurements beyond single lines: by in-distribution test set (whole, not restricted) and shift.
 
+    The paper's line comes first, then its mirrors, then the line over the mean of all test sets, if there are several.
+
     Args:
         single_lines: ``single_lines.csv``.
         draws: of ``single_line_draws.npz``: ``<x_test_set>|<shift>`` -> [resamples, rows].
@@ -89,7 +95,8 @@ def read_measured_lines(
         ValueError: as `read_measured`.
     """
     measured: dict[str, dict[str, MeasuredShift]] = {}
-    for (x_test_set, shift), rows in single_lines.groupby(["x_test_set", "shift"], sort=False):
+    ordered = single_lines.groupby(["measurement", "x_test_set", "shift"], sort=False)
+    for (_, x_test_set, shift), rows in sorted(ordered, key=lambda part: LINES.index(str(part[0][0]))):
         test_set, _ = split_restricted_name(str(x_test_set))
         drawn = draws[line_key(str(x_test_set), str(shift))]
         measured.setdefault(test_set, {})[str(shift)] = _measured_shift(str(shift), rows, drawn, accuracy, shifts)

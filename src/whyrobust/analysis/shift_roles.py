@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whyrobust.analysis.accuracies import FEWEST_UNITS, KEYS, read_outcomes
-from whyrobust.analysis.measured import CASE_STUDY, IN_DISTRIBUTION, NOT_INFORMATIVE, SHIFT
-from whyrobust.analysis.study_tables import PAPER, PLANE, RobustnessTables
+from whyrobust.analysis.measured import CASE_STUDY, IN_DISTRIBUTION, NOT_INFORMATIVE, PAPER, SHIFT
+from whyrobust.analysis.study_tables import PLANE, RobustnessTables
 from whyrobust.study.class_table import read_class_names, read_covered_classes
 
 if TYPE_CHECKING:

@@ -4,12 +4,16 @@ The main measurement is beyond all in-distribution test sets together, by a plan
 every source (Shi et al. 2023, arXiv 2302.01381). Beside it stands a line for each in-distribution test set, fitted to
 the standard models of its source: the first is the paper's measurement (Taori et al. 2020), the others are its mirrors.
 A study with one in-distribution test set has one line, which is its main measurement.
+
+The plane may weigh the test sets as it likes, so that it predicts whatever is proportional to their difference, and a
+source that makes all its models better on a shift does that. A line over the mean of the test sets, fitted to all
+standard models, weighs them equally: it shows such an effect, and takes a shift that is nearer to one source for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +40,9 @@ from whyrobust.analysis.effective_robustness import (
     robustness_table,
 )
 from whyrobust.analysis.intervals import percentile_interval
-from whyrobust.analysis.measured import line_key
+from whyrobust.analysis.measured import MIRROR, OF_MEAN, PAPER, line_key
+from whyrobust.analysis.scales import from_scale, to_scale
+from whyrobust.study.restricted_names import restricted_name, split_restricted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +50,8 @@ if TYPE_CHECKING:
 #: ``line`` of a plane in ``baselines.csv``.
 PLANE = "plane"
 
-#: ``measurement`` in ``single_lines.csv``: of the first in-distribution test set, and of the others.
-PAPER, MIRROR = "paper", "mirror"
+#: ``x_test_set`` of the line over the mean of all in-distribution test sets; no test set may have this name.
+MEAN_AXIS = "mean"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class RobustnessTables:
 
     Attributes:
         effective_robustness: the main measurement.
-        single_lines: the paper's measurement and its mirrors.
+        single_lines: the paper's measurement, its mirrors, and, with several test sets, the line over their mean.
         baselines: all lines and planes.
         bands: of the lines.
         draws: shift -> draws of the main measurement's residuals, [resamples, rows of the shift].
@@ -126,11 +132,16 @@ def measure_study(
             for number, (axis, line) in enumerate(zip(axes, lines, strict=True))
         ]
         baselines += [_with_slopes(line, [axis]) for axis, line in zip(axes, lines, strict=True)]
-        bands += [line.bands for line in lines]
         measured = lines[0]
         if len(axes) > 1:
             measured = evaluated.beyond_plane(shift, axes, set(standard))
-            baselines.append(_with_slopes(measured, axes))
+            of_mean = evaluated.beyond_mean(shift, axes, set(standard))
+            axis = of_mean.effective_robustness["x_test_set"].iloc[0]
+            line_tables.append(evaluated.with_residuals(of_mean, axes).assign(measurement=OF_MEAN))
+            line_draws[line_key(axis, shift)] = of_mean.measurement.residual_draws
+            baselines += [_with_slopes(of_mean, axes), _with_slopes(measured, axes)]
+            lines.append(of_mean)
+        bands += [line.bands for line in lines]
         main.append(evaluated.with_residuals(measured, axes))
         draws[shift] = measured.measurement.residual_draws
     return RobustnessTables(
@@ -189,6 +200,19 @@ class _Evaluated:
             bands=pd.DataFrame(),
             measurement=measurement,
         )
+
+    def beyond_mean(self, shift: str, axes: Sequence[str], standard_runs: Collection[str]) -> ShiftTables:
+        """Measure beyond a line over the mean, on the scale, of the accuracies on several test sets."""
+        models, keys = self._models(shift, axes[0], standard_runs)
+        scale = self.settings.scale
+        draws = from_scale(np.mean([to_scale(self.draw(axis, keys), scale) for axis in axes], axis=0), scale)
+        models["id_accuracy"] = from_scale(to_scale(self._on_axes(keys, axes), scale).mean(axis=1), scale)
+        _, restricted_to = split_restricted_name(axes[0])
+        axis = restricted_name(MEAN_AXIS, restricted_to) if restricted_to else MEAN_AXIS
+        tables = measure_shift(models, shift, axis, draws, self.draw(shift, keys), self.settings)
+        # A mean of accuracies has no number of images: its interval is that of its draws.
+        low, high = percentile_interval(draws, self.settings.accuracy_confidence)
+        return replace(tables, effective_robustness=tables.effective_robustness.assign(id_low=low, id_high=high))
 
     def with_residuals(self, tables: ShiftTables, axes: Sequence[str]) -> pd.DataFrame:
         """Return the rows of a shift with the residuals and what they are beyond."""
