@@ -1,9 +1,11 @@
-"""Effects of causes: mean paired differences of effective robustness, with intervals over seeds and test images.
+"""Effects of comparisons: mean differences within pairs of runs, with intervals over seeds and test images.
 
-`attribute_causes` makes the table of causes. Its parts do not depend on the unit of what is compared: `average_by_seed`
-takes the differences, `estimate_variance` their variance, and an `Effect` gives the interval.
+Nothing here depends on the unit of what is compared. `contrast_pairs` writes pairs as weighted sums of models,
+`average_by_seed` takes the differences, `estimate_variance` their variance, and `measure_effects` the effects of all
+comparisons on one shift, whose variances are moderated together. `whyrobust.analysis.cause_tables` makes tables of them.
 
-Sources: Obuchowski and Rockette 1995, and Hillis 2007, for the variance and its degrees of freedom.
+Sources: Obuchowski and Rockette 1995, and Hillis 2007, for the variance and its degrees of freedom; Smyth 2004 for the
+moderation.
 """
 
 from __future__ import annotations
@@ -16,24 +18,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.arrays import FloatArray
-from whyrobust.analysis.intervals import check_confidence
-from whyrobust.analysis.verdicts import judge_effect
+from whyrobust.analysis.intervals import check_confidence, moderate_variances
 from whyrobust.study.comparisons import Comparison, Pair, match_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CAUSE_COLUMNS = (
-    "cause",
-    "comparison",
-    "shift",
-    "pairs",
-    "seeds",
-    "effect_points",
-    "low_points",
-    "high_points",
-    "holds_fixed",
-)
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Pairs as weighted sums of models: 1 for the run compared, -1 in all for what it is compared with.
+
+    Attributes:
+        weights: [pairs, models].
+        seeds: of the pairs, [pairs].
+        left_out: pairs without a weight, since the accuracy of their end lies outside of those of their starts.
+    """
+
+    weights: FloatArray
+    seeds: tuple[Any, ...]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -73,20 +77,13 @@ class EffectVariance:
         return self.quantile(weights, confidence) * math.sqrt(own + shared)
 
     def quantile(self, weights: FloatArray, confidence: float) -> float:
-        """Return the quantile of Student's t for a weighted sum of the quantities, [quantities]; 0 without variance.
-
-        The degrees of freedom are those of Welch and Satterthwaite, (A + B)^2 / (A^2 / (seeds - 1) + B^2 / (draws -
-        1)), for A = own and B = shared variance of the sum. Hillis (2007) recommends them with the second term left
-        out, which is their limit for many draws.
-        """
+        """Return the quantile of Student's t for a weighted sum of the quantities, [quantities]; 0 without variance."""
         from scipy.stats import t as student
 
         own, shared = (float(weights @ part @ weights) for part in (self.own, self.shared))
-        total = own + shared
-        if total <= 0:
+        if own + shared <= 0:
             return 0.0
-        # Shares of the variance rather than variances, so that tiny ones do not underflow when squared.
-        freedom = 1.0 / ((own / total) ** 2 / (self.seeds - 1) + (shared / total) ** 2 / (self.draws - 1))
+        freedom = satterthwaite(own, self.seeds - 1, shared, self.draws - 1)
         return float(student.ppf((1.0 + confidence) / 2.0, freedom))
 
 
@@ -96,81 +93,113 @@ class Effect:
 
     Attributes:
         effect: mean difference; NaN without pairs, or where a pair has no value.
-        variance: of the effect; None with a single seed, or fewer than two usable draws.
+        error: its standard error; NaN with a single seed, or fewer than two usable draws.
+        freedom: degrees of freedom of the error.
         pairs: compared.
         seeds: different seeds of the pairs.
     """
 
     effect: float
-    variance: EffectVariance | None
+    error: float
+    freedom: float
     pairs: int
     seeds: int
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Return the interval of the effect, NaN where its variance is not known."""
+        """Return the interval of the effect, NaN where its error is not known."""
+        from scipy.stats import t as student
+
         check_confidence(confidence)
-        half = np.nan if self.variance is None else self.variance.half_width(np.ones(1), confidence)
+        half = np.nan
+        if np.isfinite(self.error):
+            half = self.error and float(student.ppf((1.0 + confidence) / 2.0, self.freedom)) * self.error
         return self.effect - half, self.effect + half
 
 
-def measure_effect(pairs: Sequence[Pair], values: FloatArray, draws: FloatArray) -> Effect:
-    """Return the mean paired difference of a measured quantity, with its variance over seeds and test images.
+def satterthwaite(own: float, own_freedom: float, shared: float, shared_freedom: float) -> float:
+    """Return the degrees of freedom of a sum of two variances, of which one or both are greater than 0.
 
-    The difference of each pair is averaged within its seed, then over seeds: seeds are the independent units, since the
-    subsets of one seed are nested and its runs share much of their training data. The interval is derived in
-    `estimate_variance`.
+    They are those of Welch and Satterthwaite, (A + B)^2 / (A^2 / a + B^2 / b) for variances A and B with a and b
+    degrees of freedom. Hillis (2007) recommends them with b infinite, for a B that is known from many draws.
+    """
+    total = own + shared
+    # Shares of the variance rather than variances, so that tiny ones do not underflow when squared.
+    inverse = (own / total) ** 2 / own_freedom + (shared / total) ** 2 / shared_freedom
+    return 1.0 / inverse if inverse > 0 else math.inf
+
+
+def contrast_pairs(pairs: Sequence[Pair], accuracies: FloatArray) -> Contrasts:
+    """Return pairs as weighted sums of models.
+
+    A pair with one start is the difference of two models. One with several starts, runs stopped early, is compared at
+    equal in-distribution accuracy: its start is interpolated between the two whose accuracies are the nearest below and
+    above that of its end. Nothing is extrapolated: where the end lies outside of the starts, the pair is left out.
 
     Args:
-        pairs: from `match_pairs`.
-        values: what is compared, for example effective robustness in percentage points, [models], in the order of the
-            runs' rows.
-        draws: bootstrap draws of the same, [resamples, models], one draw of test images for all models.
+        pairs: from `whyrobust.study.comparisons.match_pairs`.
+        accuracies: in-distribution accuracies on the scale, [models], in the order of the rows that the pairs name.
 
     Raises:
-        ValueError: where the shapes do not fit the pairs.
+        ValueError: where a pair names a model that is not there.
     """
-    differences = average_by_seed(pairs, values, draws)
-    if not pairs:
-        return Effect(np.nan, None, 0, 0)
-    return Effect(
-        effect=float(differences.by_seed.mean()),
-        variance=estimate_variance(differences.by_seed[None], differences.by_draw[None]),
-        pairs=len(pairs),
-        seeds=len(differences.seeds),
-    )
+    models = len(accuracies)
+    if any(not 0 <= position < models for pair in pairs for position in (*pair.starts, pair.end)):
+        raise ValueError(f"A pair names a row outside 0..{models - 1}: give values in the order of the runs.")
+    rows, seeds = [], []
+    for pair in pairs:
+        starts = _interpolate(pair.starts, accuracies, float(accuracies[pair.end]))
+        if starts:
+            row = np.zeros(models)
+            row[pair.end] = 1.0
+            for position, weight in starts.items():
+                row[position] = -weight
+            rows.append(row)
+            seeds.append(pair.seed)
+    return Contrasts(np.array(rows).reshape(-1, models), tuple(seeds), len(pairs) - len(rows))
 
 
-def average_by_seed(pairs: Sequence[Pair], values: FloatArray, draws: FloatArray) -> SeedDifferences:
+def _interpolate(starts: Sequence[int], accuracies: FloatArray, wanted: float) -> dict[int, float]:
+    """Return the weights with which models make one of the wanted accuracy; none where it lies outside of theirs."""
+    if len(starts) == 1:
+        return {starts[0]: 1.0}
+    known = sorted((float(accuracies[start]), start) for start in starts if np.isfinite(accuracies[start]))
+    for (below, first), (above, second) in zip(known, known[1:], strict=False):
+        if below <= wanted <= above:
+            share = (wanted - below) / (above - below) if above > below else 0.5
+            return {first: 1.0 - share, second: share}
+    return {}
+
+
+def average_by_seed(contrasts: Contrasts, values: FloatArray, draws: FloatArray) -> SeedDifferences:
     """Return the differences of pairs, end minus start, averaged within seeds.
 
     Args:
-        pairs: from `match_pairs`.
-        values: [models], in the order of the rows that the pairs name.
+        contrasts: of the pairs.
+        values: [models], in the order of the contrasts' columns.
         draws: bootstrap draws of the values, [resamples, models].
 
     Raises:
-        ValueError: where the shapes do not fit each other or the pairs.
+        ValueError: where the shapes do not fit each other or the contrasts.
     """
     measured, sampled = np.asarray(values, dtype=float), np.asarray(draws, dtype=float)
-    if measured.ndim != 1 or sampled.ndim != 2 or sampled.shape[1] != measured.size:
+    models = contrasts.weights.shape[1]
+    if measured.shape != (models,) or sampled.ndim != 2 or sampled.shape[1] != models:
         raise ValueError(
             f"Values have shape {measured.shape} and their draws {sampled.shape}: "
-            "give [models] and [resamples, models]."
+            f"give [models] and [resamples, models], of {models} models."
         )
-    start = np.array([pair.starts[0] for pair in pairs], dtype=np.int64)
-    end = np.array([pair.end for pair in pairs], dtype=np.int64)
-    if pairs and (min(start.min(), end.min()) < 0 or max(start.max(), end.max()) >= measured.size):
-        raise ValueError(
-            f"A pair names a row outside 0..{measured.size - 1}: give effective robustness in the order of the runs."
-        )
-    seeds, member = np.unique([pair.seed for pair in pairs], return_inverse=True)
-    # averaging[p, s]: the weight of pair p in the mean of seed s.
-    averaging = (member[:, None] == np.arange(seeds.size)) / np.bincount(member, minlength=seeds.size)
-    return SeedDifferences(
-        seeds=tuple(seeds.tolist()),
-        by_seed=(measured[end] - measured[start]) @ averaging,
-        by_draw=(sampled[:, end] - sampled[:, start]) @ averaging,
-    )
+    seeds, mean = _seed_contrasts(contrasts)
+    # What a model that is in no pair has, NaN as it may be, does not matter.
+    used = np.flatnonzero(contrasts.weights.any(axis=0))
+    return SeedDifferences(seeds, mean[:, used] @ measured[used], sampled[:, used] @ mean[:, used].T)
+
+
+def _seed_contrasts(contrasts: Contrasts) -> tuple[tuple[Any, ...], FloatArray]:
+    """Return the seeds, in rising order, and the mean of the contrasts of each, [seeds, models]."""
+    seeds, member = np.unique(list(contrasts.seeds), return_inverse=True)
+    # averaging[s, p]: the weight of pair p in the mean of seed s.
+    averaging = (np.arange(seeds.size)[:, None] == member) / np.bincount(member, minlength=seeds.size)[:, None]
+    return tuple(seeds.tolist()), averaging @ contrasts.weights
 
 
 def estimate_variance(by_seed: FloatArray, by_draw: FloatArray) -> EffectVariance | None:
@@ -192,7 +221,7 @@ def estimate_variance(by_seed: FloatArray, by_draw: FloatArray) -> EffectVarianc
     Adding the whole variance of the mean over draws instead of C would count var e / n twice. This is the estimator of
     Obuchowski and Rockette (1995) for several readers of the same cases, with seeds for readers and test images for
     cases. For several quantities, variances are covariance matrices, and max(0, C) leaves out the directions in which C
-    is negative.
+    is negative. `measure_effects` puts the moderated variance of all comparisons in the place of S^2.
 
     A percentile bootstrap of seeds within the draws of test images is no substitute. By simulation (2,000 repeats each,
     claimed coverage 95 %): where only seeds vary it covers the truth 75 % of the time with 3 seeds and 83 % with 5
@@ -224,61 +253,73 @@ def estimate_variance(by_seed: FloatArray, by_draw: FloatArray) -> EffectVarianc
     return EffectVariance(own, (vectors * np.maximum(values, 0.0)) @ vectors.T, seeds, draws)
 
 
-def attribute_causes(
-    comparisons: Sequence[Comparison],
-    runs: pd.DataFrame,
-    measurements: Mapping[str, tuple[FloatArray, FloatArray]],
-    confidence: float = 0.95,
-) -> pd.DataFrame:
-    """Measure every comparison on every shift.
+def measure_effects(
+    contrasts: Sequence[Contrasts],
+    values: FloatArray,
+    draws: FloatArray | None = None,
+    shared_freedom: float = math.inf,
+) -> list[Effect]:
+    """Return the effects of several comparisons on one shift, their variances moderated together.
+
+    The difference of each pair is averaged within its seed, then over seeds: seeds are the independent units, since the
+    subsets of one seed are nested and its runs share much of their training data. The variance of the mean over n seeds
+    is S^2 / n + max(0, C), derived in `estimate_variance`. With few seeds S^2 has few degrees of freedom, so that
+    intervals are wide and, by chance, some far too narrow; so it is moderated over all comparisons of the shift
+    (`moderate_variances`). The degrees of freedom of the sum are those of `satterthwaite`, with the share of S^2 / n
+    taken from the mean variance of all comparisons where that is larger: a variance that is too low by chance would
+    else be trusted the more for it.
 
     Args:
-        comparisons: the controlled comparisons.
-        runs: one row for each evaluated run, with ``seed`` and the fields that the comparisons name.
-        measurements: shift -> (effective robustness in percentage points [models], its draws [resamples, models]), in
-            the order of the rows of ``runs``.
-        confidence: coverage of the intervals.
+        contrasts: of the comparisons.
+        values: what is compared, for example residuals in logits, [models].
+        draws: bootstrap draws of the same, [resamples, models], one draw of test images for all models. None for an
+            error over seeds alone, on these test images.
+        shared_freedom: degrees of freedom of C: how many units (teams, say) the test images are of, less one.
 
     Returns:
-        The rows of ``causes.csv``, comparison by comparison. A comparison that finds no pairs has its rows too, with 0
-        pairs and NaN for what is not known; so has the interval of a single seed.
+        One for each comparison. Those without a variance of their own, or with one of 0, are not moderated.
 
     Raises:
-        ValueError: as `match_comparisons` and `measure_effect`; where draws do not fit the runs.
+        ValueError: as `average_by_seed`.
     """
-    import pandas as pd
+    if draws is None:
+        draws = np.tile(np.asarray(values, dtype=float), (2, 1))
+    found = [average_by_seed(of_one, values, draws) for of_one in contrasts]
+    variances = [estimate_variance(one.by_seed[None], one.by_draw[None]) if one.seeds else None for one in found]
+    between = np.array([np.nan if one is None else one.own[0, 0] * one.seeds for one in variances])
+    freedom = np.array([np.nan if one is None else one.seeds - 1.0 for one in variances])
+    several = between > 0
+    moderated, moderated_freedom = between.copy(), freedom.copy()
+    typical = 0.0
+    if several.sum() > 2:
+        overlap = overlap_of([of_one for of_one, chosen in zip(contrasts, several, strict=True) if chosen])
+        moderated[several], moderated_freedom[several] = moderate_variances(
+            between[several], freedom[several], overlap
+        )
+        typical = float(freedom[several] @ between[several] / freedom[several].sum())
+    effects = []
+    for number, (of_one, differences, variance) in enumerate(zip(contrasts, found, variances, strict=True)):
+        effect = float(differences.by_seed.mean()) if differences.seeds else np.nan
+        error, own_freedom = np.nan, np.nan
+        if variance is not None:
+            own, shared = moderated[number] / variance.seeds, float(variance.shared[0, 0])
+            error = math.sqrt(own + shared)
+            largest = max(own, typical / variance.seeds)
+            if error > 0:
+                own_freedom = satterthwaite(largest, moderated_freedom[number], shared, shared_freedom)
+        effects.append(Effect(effect, error, own_freedom, len(of_one.seeds), len(differences.seeds)))
+    return effects
 
-    for shift, (points, _) in measurements.items():
-        if len(points) != len(runs):
-            raise ValueError(
-                f"The shift {shift} has {len(points)} values of effective robustness for {len(runs)} rows "
-                "of runs: give one for each row, in the same order."
-            )
-    pairs_of = match_comparisons(comparisons, runs)
-    effects = {
-        (number, shift): measure_effect(pairs, points, draws)
-        for number, pairs in pairs_of.items()
-        for shift, (points, draws) in measurements.items()
-    }
-    rows = []
-    for number, comparison in enumerate(comparisons):
-        for shift in measurements:
-            effect = effects[number, shift]
-            low, high = effect.interval(confidence)
-            rows.append(
-                {
-                    "cause": comparison.cause,
-                    "comparison": comparison.name,
-                    "shift": shift,
-                    "pairs": effect.pairs,
-                    "seeds": effect.seeds,
-                    "effect_points": effect.effect,
-                    "low_points": low,
-                    "high_points": high,
-                    "holds_fixed": comparison.holds_fixed,
-                }
-            )
-    return pd.DataFrame(rows, columns=list(CAUSE_COLUMNS))
+
+def overlap_of(contrasts: Sequence[Contrasts]) -> FloatArray:
+    """Return how much each two comparisons are made of the same models, [comparisons, comparisons].
+
+    It is the squared correlation that their differences would have if models varied independently and equally.
+    """
+    mean = np.stack([_seed_contrasts(of_one)[1].mean(axis=0) for of_one in contrasts])
+    lengths = np.linalg.norm(mean, axis=1)
+    correlation: FloatArray = (mean @ mean.T) / np.outer(lengths, lengths)
+    return correlation**2
 
 
 def match_comparisons(comparisons: Sequence[Comparison], runs: pd.DataFrame) -> dict[int, list[Pair]]:
@@ -295,16 +336,3 @@ def match_comparisons(comparisons: Sequence[Comparison], runs: pd.DataFrame) -> 
         except ValueError as error:
             raise ValueError(f"Comparison {comparison.name!r} of {comparison.cause!r}: {error}") from error
     return pairs
-
-
-def summarise_causes(causes: pd.DataFrame) -> str:
-    """Return a short plain-text table of the causes for the terminal: effects in percentage points with intervals."""
-    lines = ["Effect on effective robustness, percentage points (interval)"]
-    for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
-        lines.append(f"\n{str(cause).replace('_', ' ')}: {comparison}")
-        for row in rows.to_dict("records"):
-            effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
-            interval = "no interval" if np.isnan(low) or np.isnan(high) else f"{low:+.1f} to {high:+.1f}"
-            found = "" if np.isnan(effect) else f"{effect:+6.1f} ({interval})"
-            lines.append(f"  {row['shift']:<14} {found}  {judge_effect(effect, low, high)}, {row['pairs']} pairs")
-    return "\n".join(lines) + "\n"

@@ -140,29 +140,52 @@ def fieller_interval(
     return float((mixed - root) / square), float((mixed + root) / square)
 
 
-def moderate_variances(variances: FloatArray, degrees: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return moderated variances and their degrees of freedom (Smyth 2004, section 6.2).
+def moderate_variances(
+    variances: FloatArray, degrees: FloatArray, overlap: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return moderated variances and their degrees of freedom (Smyth 2004, section 6.2), mended for few comparisons.
+
+    Each variance becomes the mean of its own and a common one, weighted by degrees of freedom; those of the common one
+    are estimated from how much the variances scatter beyond chance. Smyth's formulas are for thousands of comparisons.
+    With 3 to 20, intervals made of them cover too little (by simulation with 3 comparisons of 2 seeds 90 % instead of
+    95 %), for which there are three reasons and remedies:
+
+    - The degrees of freedom are never more than those of all variances pooled, as in Smyth's own program (limma).
+    - Variances that scatter no more than chance are pooled by their mean, weighted by degrees of freedom, which is the
+      best estimate then, and not by the mean of their logarithms.
+    - Otherwise the common variance lies between Smyth's, from logarithms, which is too low where few variances scatter
+      by chance, and the weighted mean, which is too high where they truly differ. The fewer degrees of freedom f the
+      pooled variances have, the nearer it is to the latter: its weight is 2 / sqrt(f), 1 at most.
+
+    tests/analysis/test_coverage.py shows what is reached.
 
     Args:
         variances: of each comparison, greater than 0, [comparisons].
         degrees: their degrees of freedom.
+        overlap: squared correlations of what each two comparisons are made of, [comparisons, comparisons]. Comparisons
+            that share runs know less about a common variance together than their degrees of freedom say. None where
+            they share nothing.
 
     Returns:
-        Both arrays in the same order. Degrees of freedom are infinite where the variances scatter no more than chance
-        would have it, so that one common variance fits them all. Fewer than three variances are returned as they are.
+        Both arrays in the same order. Fewer than three variances are returned as they are.
     """
     from scipy.special import digamma, polygamma
 
     if len(variances) < 3:
         return variances, degrees
+    shared = np.eye(len(variances)) if overlap is None else overlap
+    # The variance of a weighted mean of correlated variances, by Satterthwaite as degrees of freedom.
+    pooled_degrees = degrees.sum() ** 2 / (np.sqrt(np.outer(degrees, degrees)) * shared).sum()
+    pooled = float(degrees @ variances / degrees.sum())
     centred = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
     excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, degrees / 2)))
     if excess <= 0:
-        return np.full(len(variances), np.exp(centred.mean())), np.full(len(variances), np.inf)
+        return np.full(len(variances), pooled), np.full(len(variances), pooled_degrees)
     prior_degrees = 2.0 * _inverse_trigamma(excess)
-    prior = np.exp(centred.mean() + digamma(prior_degrees / 2) - np.log(prior_degrees / 2))
+    prior = float(np.exp(centred.mean() + digamma(prior_degrees / 2) - np.log(prior_degrees / 2)))
+    prior += max(0.0, pooled - prior) * min(1.0, 2.0 / float(np.sqrt(pooled_degrees)))
     moderated: FloatArray = (prior_degrees * prior + degrees * variances) / (prior_degrees + degrees)
-    return moderated, degrees + prior_degrees
+    return moderated, np.minimum(degrees + prior_degrees, np.maximum(pooled_degrees, degrees))
 
 
 def check_confidence(confidence: float) -> None:

@@ -69,6 +69,23 @@ def from_scale(values: ArrayLike, scale: str) -> FloatArray:
     return result
 
 
+def points_at(reference: float, change: ArrayLike, scale: str) -> FloatArray:
+    """Return what a change on a scale is at one accuracy, in percentage points.
+
+    Points cannot be compared between accuracies of .2 and .5, changes on the scale can; so that these can be read, all
+    are spelt out at the same accuracy: 100 (accuracy after the change - accuracy before it).
+
+    Args:
+        reference: accuracy before the change, a fraction.
+        change: on the scale, any shape; NaN stays NaN.
+        scale: ``logit``, ``probit`` or ``linear``.
+
+    Raises:
+        ValueError: as `to_scale`.
+    """
+    return POINTS_PER_UNIT * (from_scale(to_scale(reference, scale) + np.asarray(change, dtype=float), scale) - reference)
+
+
 def check_scale(scale: str) -> None:
     """Refuse a scale that is none of `SCALES`.
 

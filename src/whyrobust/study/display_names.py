@@ -21,14 +21,25 @@ NOT_MEASURED: Final = "not measured"
 WITHIN: Final = "within"
 UNDECIDED: Final = "undecided"
 NO_INTERVAL: Final = "no interval"
-VERDICTS: Final = (RAISES, LOWERS, UNCLEAR)
-"""Verdicts on a measured effect, as `whyrobust.analysis.verdicts.judge_effect` gives them: its interval lies above
-zero, below zero, or includes zero (or is missing)."""
+VERDICTS: Final = (RAISES, LOWERS, WITHIN, UNDECIDED)
+NO_VERDICT: Final = "no verdict"
+"""What colours and shapes go by; on an effect they are given by `whyrobust.analysis.verdicts.judge_effect`, with the
+margin in words (see `name_margin`). An effect on a case study, or without an interval, has `NO_VERDICT`."""
+
+MEAN: Final = "mean"
+MEAN_SEEN: Final = "mean_seen"
+"""In place of a shift: the mean over shifts that take part in verdicts, and over those of a style seen in training."""
 
 
 def name_margin(points: float) -> str:
     """Return the verdict on an effect that is shown to be smaller than so many points: ``within ±2``."""
     return f"{WITHIN} ±{points:g}"
+
+
+def verdict_key(verdict: object) -> str:
+    """Return what colour and shape of a verdict go by: one of `VERDICTS`, or `NO_VERDICT`."""
+    words = "" if is_empty(verdict) else str(verdict)
+    return WITHIN if words.startswith(WITHIN) else words if words in VERDICTS else NO_VERDICT
 
 
 SHIFT_WORDS: Final = {
@@ -43,7 +54,7 @@ SHIFT_WORDS: Final = {
 
 _TEST_SET_WORDS: Final = {
     name.replace("-", "_"): words for name, words in SHIFT_WORDS.items() if name != "imagenet"
-} | {"imagenet_val": "ImageNet validation"}
+} | {"imagenet_val": "ImageNet validation", MEAN: "mean over shifts", MEAN_SEEN: "mean over shifts of a seen style"}
 
 COLLECTION_WORDS: Final = {
     "imagenet_testbed": "other models of the ImageNet testbed",
