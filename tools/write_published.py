@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from whyrobust.analysis.published_effects import MEAN
 from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE
 from whyrobust.analysis.published_study import make_tables
-from whyrobust.analysis.verdicts import ONE_UNIT
 from whyrobust.files import write_text
 from whyrobust.report.published_findings import QUESTIONS, answers
 from whyrobust.report.published_rows import (
@@ -30,6 +28,7 @@ from whyrobust.report.published_rows import (
     second_axes_table,
     undocumented_table,
 )
+from whyrobust.study.display_names import MEAN, NO_INTERVAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +69,7 @@ def _rows(effects: pd.DataFrame) -> str:
         count = f"{mean['architectures']} / {mean['pairs']}"
         raw = f"{mean['raw_id_points']:+.1f}; {mean['raw_shift_points']:+.1f}"
         beyond = f"{100 * mean['extrapolated_share']:.0f} %"
-        verdict = "-" if mean["verdict"] == ONE_UNIT else mean["verdict"]
+        verdict = "-" if mean["verdict"] == NO_INTERVAL else mean["verdict"]
         rows.append([name, count, raw, *shown, verdict, beyond])
     head = ["comparison", "architectures / pairs", "raw: ImageNet; shifts", "mean", "V2", "Sketch", "R", "verdict"]
     return _table([*head, "extrapolated"], rows)

@@ -182,8 +182,12 @@ rule similarity_bands:
 
 rule attribute_causes:
     input:
+        accuracy="<results>/accuracy.csv",
         effective_robustness="<results>/effective_robustness.csv",
         draws="<results>/effective_robustness_draws.npz",
+        single_lines="<results>/single_lines.csv",
+        single_line_draws="<results>/single_line_draws.npz",
+        shifts="<results>/shifts.csv",
         runs="<results>/runs.csv",
     output:
         causes=report(
@@ -192,6 +196,8 @@ rule attribute_causes:
             category="Tables",
             labels={"table": "causes"},
         ),
+        single_lines="<results>/causes_single_line.csv",
+        architectures="<results>/architectures.csv",
         regression="<results>/regression.csv",
         summary="<results>/summary.txt",
     log:
@@ -203,8 +209,12 @@ rule attribute_causes:
         runtime=30,
     params:
         comparisons=lambda wildcards: STUDY.comparison_rows,
-        scale=CONFIG.baseline.scale,
-        confidence=CONFIG.intervals.effect,
+        settings={
+            "scale": CONFIG.baseline.scale,
+            "confidence": CONFIG.intervals.effect,
+            "reference_accuracy": CONFIG.baseline.reference_accuracy,
+            "margin_points": CONFIG.intervals.equivalence_points,
+        },
         code=code_of("attribute_causes"),
     script:
         "../scripts/attribute_causes.py"

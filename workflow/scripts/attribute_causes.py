@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whyrobust.analysis.cause_tables import make_cause_tables, read_effective_robustness
+from whyrobust.analysis.attribution import EffectSettings
+from whyrobust.analysis.cause_tables import make_cause_tables
+from whyrobust.analysis.measured import read_measured, read_measured_lines
 from whyrobust.files import write_table, write_text
 from whyrobust.logs import start_log
 from whyrobust.study.comparisons import Comparison
@@ -19,15 +21,21 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    effective_robustness = pd.read_csv(snakemake.input.effective_robustness, keep_default_na=False)
+    accuracy = pd.read_csv(snakemake.input.accuracy, keep_default_na=False)
+    shifts = pd.read_csv(snakemake.input.shifts, keep_default_na=False)
+    lines = pd.read_csv(snakemake.input.single_lines, keep_default_na=False)
     tables = make_cause_tables(
-        read_effective_robustness(snakemake.input.effective_robustness),
-        np.load(snakemake.input.draws),
+        effective_robustness,
+        read_measured(effective_robustness, np.load(snakemake.input.draws), accuracy, shifts),
+        read_measured_lines(lines, np.load(snakemake.input.single_line_draws), accuracy, shifts),
         pd.read_csv(snakemake.input.runs, keep_default_na=False),
         [Comparison(**planned) for planned in snakemake.params.comparisons],
-        snakemake.params.scale,
-        snakemake.params.confidence,
+        EffectSettings(**snakemake.params.settings),
     )
     write_table(snakemake.output.causes, tables.causes)
+    write_table(snakemake.output.single_lines, tables.single_lines)
+    write_table(snakemake.output.architectures, tables.architectures)
     write_table(snakemake.output.regression, tables.regression)
     write_text(snakemake.output.summary, tables.summary)
     logger.info("%d comparisons and shifts", len(tables.causes))

@@ -2,7 +2,8 @@
 
 Nothing here depends on the unit of what is compared. `contrast_pairs` writes pairs as weighted sums of models,
 `average_by_seed` takes the differences, `estimate_variance` their variance, and `measure_effects` the effects of all
-comparisons on one shift, whose variances are moderated together. `whyrobust.analysis.cause_tables` makes tables of them.
+comparisons on one shift, whose variances are moderated together. `whyrobust.analysis.attribution` makes a table of
+them.
 
 Sources: Obuchowski and Rockette 1995, and Hillis 2007, for the variance and its degrees of freedom; Smyth 2004 for the
 moderation.
@@ -10,8 +11,9 @@ moderation.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +165,7 @@ def _interpolate(starts: Sequence[int], accuracies: FloatArray, wanted: float) -
     if len(starts) == 1:
         return {starts[0]: 1.0}
     known = sorted((float(accuracies[start]), start) for start in starts if np.isfinite(accuracies[start]))
-    for (below, first), (above, second) in zip(known, known[1:], strict=False):
+    for (below, first), (above, second) in itertools.pairwise(known):
         if below <= wanted <= above:
             share = (wanted - below) / (above - below) if above > below else 0.5
             return {first: 1.0 - share, second: share}
@@ -266,8 +268,9 @@ def measure_effects(
     is S^2 / n + max(0, C), derived in `estimate_variance`. With few seeds S^2 has few degrees of freedom, so that
     intervals are wide and, by chance, some far too narrow; so it is moderated over all comparisons of the shift
     (`moderate_variances`). The degrees of freedom of the sum are those of `satterthwaite`, with the share of S^2 / n
-    taken from the mean variance of all comparisons where that is larger: a variance that is too low by chance would
-    else be trusted the more for it.
+    taken from the mean variance of all comparisons where that is larger, and raised by 1 / (its degrees of freedom): a
+    variance that is too low by chance would else be trusted the more for it (by simulation, 3 comparisons of 2 seeds:
+    93 instead of 95 %).
 
     Args:
         contrasts: of the comparisons.
@@ -293,9 +296,7 @@ def measure_effects(
     typical = 0.0
     if several.sum() > 2:
         overlap = overlap_of([of_one for of_one, chosen in zip(contrasts, several, strict=True) if chosen])
-        moderated[several], moderated_freedom[several] = moderate_variances(
-            between[several], freedom[several], overlap
-        )
+        moderated[several], moderated_freedom[several] = moderate_variances(between[several], freedom[several], overlap)
         typical = float(freedom[several] @ between[several] / freedom[several].sum())
     effects = []
     for number, (of_one, differences, variance) in enumerate(zip(contrasts, found, variances, strict=True)):
@@ -304,9 +305,10 @@ def measure_effects(
         if variance is not None:
             own, shared = moderated[number] / variance.seeds, float(variance.shared[0, 0])
             error = math.sqrt(own + shared)
-            largest = max(own, typical / variance.seeds)
             if error > 0:
-                own_freedom = satterthwaite(largest, moderated_freedom[number], shared, shared_freedom)
+                own_freedom = moderated_freedom[number]
+                largest = max(own, typical / variance.seeds) * (1.0 + 1.0 / own_freedom)
+                own_freedom = satterthwaite(largest, own_freedom, shared, shared_freedom)
         effects.append(Effect(effect, error, own_freedom, len(of_one.seeds), len(differences.seeds)))
     return effects
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.arrays import BoolArray, FloatArray
+from whyrobust.analysis.attribution import EffectSettings, add_means, contrasts_of
 from whyrobust.analysis.effects import SeedDifferences, average_by_seed, estimate_variance, match_comparisons
 from whyrobust.analysis.intervals import fieller_interval
+from whyrobust.analysis.measured import MeasuredShift
 from whyrobust.study.comparisons import Comparison
-from whyrobust.study.display_names import KIND_FIELDS
+from whyrobust.study.display_names import KIND_FIELDS, MEAN
 from whyrobust.study.table_cells import is_empty
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ SHARE_COLUMNS = (
     "cause",
     "comparison",
     "shift",
-    "effect_points",
     "gap_points",
     "gap_low_points",
     "gap_high_points",
@@ -48,7 +49,7 @@ class Gap:
     """The distance between the most robust kind of training and the standard models on one shift.
 
     Attributes:
-        differences: gap of each seed and its draws, percentage points.
+        differences: gap of each seed and its draws, on the scale of the residuals.
         most_robust: the kind, or the kinds where different seeds choose differently.
     """
 
@@ -56,12 +57,12 @@ class Gap:
     most_robust: str
 
 
-def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray, FloatArray]]) -> dict[str, Gap]:
+def measure_gaps(runs: pd.DataFrame, measured: Mapping[str, MeasuredShift]) -> dict[str, Gap]:
     """Measure on every shift how far the most robust kind of training lies above the standard models.
 
     A kind is what `CANDIDATE_FIELDS` say, at its largest training set, evaluated with its main head. The gap of a seed
-    is the mean effective robustness of the chosen kind's runs of that seed, minus the mean of all standard models
-    (about 0, since the line is fitted to them).
+    is the mean residual of the chosen kind's runs of that seed, minus the mean of all standard models (about 0, since
+    the baseline is fitted to them).
 
     Which kind is the most robust is chosen on data other than what it is measured on, since the largest of several
     noisy means is too large: for each seed, by the mean over all shifts and over the kind's other seeds. So the noise
@@ -72,8 +73,7 @@ def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray
     Args:
         runs: one row for each evaluated run, with ``seed``, ``train_images``, ``standard``, ``main`` (the main head
             of its run) and those of `CANDIDATE_FIELDS` that apply.
-        measurements: shift -> (effective robustness [models], its draws [resamples, models]), in the order of the rows
-            of ``runs``.
+        measured: shift -> measurement, in the order of the rows of ``runs``, the means over shifts among them.
 
     Returns:
         shift -> gap. Empty if there is no kind that is measured on all shifts, or no standard model.
@@ -85,9 +85,12 @@ def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray
     if missing:
         raise ValueError(f"The table of runs lacks the columns {missing}, which a gap needs: it has {list(runs)}.")
     standard = runs["standard"].to_numpy(dtype=bool) & runs["main"].to_numpy(dtype=bool)
-    if not standard.any() or not measurements:
+    if not standard.any() or not measured:
         return {}
-    over_shifts = np.mean([points for points, _ in measurements.values()], axis=0)
+    # Without a shift that counts, all are as good as any.
+    over_shifts = (
+        measured[MEAN].residuals if MEAN in measured else np.mean([one.residuals for one in measured.values()], axis=0)
+    )
     candidates = _find_candidates(runs, standard, over_shifts)
     chosen = _choose_most_robust(candidates, over_shifts)
     if not chosen:
@@ -95,7 +98,8 @@ def measure_gaps(runs: pd.DataFrame, measurements: Mapping[str, tuple[FloatArray
     names = [", ".join(str(value) for value in dict.fromkeys(kind) if value is not None) for kind in chosen.values()]
     picked = [candidates[kind][seed] for seed, kind in chosen.items()]
     gaps = {}
-    for shift, (points, draws) in measurements.items():
+    for shift, one in measured.items():
+        points, draws = one.residuals, one.draws
         by_seed = np.array([points[rows].mean() - np.nanmean(points[standard]) for rows in picked])
         by_draw = np.column_stack(
             [draws[:, rows].mean(axis=1) - np.nanmean(draws[:, standard], axis=1) for rows in picked]
@@ -108,27 +112,29 @@ def gap_shares(
     causes: pd.DataFrame,
     comparisons: Sequence[Comparison],
     runs: pd.DataFrame,
-    measurements: Mapping[str, tuple[FloatArray, FloatArray]],
-    confidence: float = 0.95,
+    measured: Mapping[str, MeasuredShift],
+    settings: EffectSettings,
 ) -> pd.DataFrame:
     """Say which share of the gap between the most robust and the standard models each effect closes.
 
-    share = effect / gap, with the gap of `measure_gaps`. Its interval is that of Fieller (1954) for a ratio of two
-    estimates: all shares r for which effect - r * gap does not differ from 0. Effect and gap are measured on the same
-    seeds and test images, so their variances and covariance are estimated together: between seeds, plus what all seeds
-    share, with the degrees of freedom of effect - share * gap. Shares of different causes need not add up to 1:
-    comparisons overlap and causes may interact. A share above 1 or below 0 is possible.
+    share = effect / gap, both on the scale (logits), with the gap of `measure_gaps`. Its interval is that of Fieller
+    (1954) for a ratio of two estimates: all shares r for which effect - r * gap does not differ from 0. Effect and gap
+    are measured on the same seeds and test images, so their variances and covariance are estimated together: between
+    seeds, plus what all seeds share, with the degrees of freedom of effect - share * gap. They are not moderated, since
+    a gap is of other runs than a comparison, so that intervals are wider than those of effects. Shares of different
+    causes need not add up to 1: comparisons overlap and causes may interact. A share above 1 or below 0 is possible.
 
     Args:
-        causes: the table of `attribute_causes`.
+        causes: the table of `whyrobust.analysis.attribution.attribute_causes`.
         comparisons: the comparisons that it was made of.
         runs: as for `measure_gaps` and `attribute_causes`.
-        measurements: as for `attribute_causes`.
-        confidence: coverage of the intervals of gap and share.
+        measured: as for `attribute_causes`, without the means.
+        settings: in what terms effects are stated.
 
     Returns:
-        One row for each row of ``causes``, with `SHARE_COLUMNS`. A share is left empty where the effect is not measured
-        or the interval of the gap reaches 0 or below, for then there is no gap to have a share of; ``note`` says so.
+        One row for each row of ``causes``, with `SHARE_COLUMNS`; the gap in points at the reference accuracy. A share
+        is left empty where the effect is not measured or the interval of the gap reaches 0 or below, for then there is
+        no gap to have a share of; ``note`` says so.
 
     Raises:
         ValueError: as `measure_gaps` and `match_comparisons`; where ``causes`` has a comparison that is not among
@@ -136,20 +142,23 @@ def gap_shares(
     """
     import pandas as pd
 
-    gaps = measure_gaps(runs, measurements)
+    with_means = add_means(measured)
+    gaps = measure_gaps(runs, with_means)
     position = {(comparison.cause, comparison.name): number for number, comparison in enumerate(comparisons)}
     pairs_of = match_comparisons(comparisons, runs)
+    contrasts = {shift: contrasts_of(pairs_of, one, settings.scale) for shift, one in with_means.items()}
     rows = []
     for found in causes.to_dict("records"):
         name, shift = (str(found["cause"]), str(found["comparison"])), str(found["shift"])
-        if name not in position or shift not in measurements:
+        if name not in position or shift not in with_means:
             raise ValueError(
                 f"The table of causes has the comparison {name[1]!r} of {name[0]!r} on {shift!r}, which is not among "
                 "the comparisons or shifts given: give those that the table was made of."
             )
-        differences = average_by_seed(pairs_of[position[name]], *measurements[shift])
-        row = {key: found[key] for key in ("cause", "comparison", "shift", "effect_points")}
-        rows.append(row | _share_of_gap(differences, gaps.get(shift), confidence))
+        one = with_means[shift]
+        differences = average_by_seed(contrasts[shift][position[name]], one.residuals, one.draws)
+        row = {key: found[key] for key in SHARE_COLUMNS[:3]}
+        rows.append(row | _share_of_gap(differences, gaps.get(shift), settings))
     return pd.DataFrame(rows, columns=list(SHARE_COLUMNS))
 
 
@@ -159,7 +168,7 @@ def _find_candidates(runs: pd.DataFrame, standard: BoolArray, over_shifts: Float
     Args:
         runs: as for `measure_gaps`.
         standard: which rows are standard models, [rows].
-        over_shifts: mean effective robustness over all shifts, [rows].
+        over_shifts: mean residual over shifts, [rows].
     """
     fields = [name for name in CANDIDATE_FIELDS if name in runs.columns]
     columns = [[None if is_empty(value) else value for value in runs[name]] for name in fields]
@@ -195,17 +204,18 @@ def _choose_most_robust(candidates: _Candidates, over_shifts: FloatArray) -> dic
     return chosen
 
 
-def _share_of_gap(effect: SeedDifferences, gap: Gap | None, confidence: float) -> dict[str, Any]:
+def _share_of_gap(effect: SeedDifferences, gap: Gap | None, settings: EffectSettings) -> dict[str, Any]:
     """Return the columns of `gap_shares` for one effect, without those that name it."""
-    values: dict[str, Any] = dict.fromkeys(SHARE_COLUMNS[4:-1], np.nan)
+    values: dict[str, Any] = dict.fromkeys(SHARE_COLUMNS[3:-1], np.nan)
     if gap is None:
         return values | {"most_robust": "", "note": "No share: no other kind of training is measured on all shifts."}
     of_gap = gap.differences
     middle, half = float(of_gap.by_seed.mean()), np.nan
     variance = estimate_variance(of_gap.by_seed[None], of_gap.by_draw[None])
     if variance is not None:
-        half = variance.half_width(np.ones(1), confidence)
-    values |= {"gap_points": middle, "gap_low_points": middle - half, "gap_high_points": middle + half}
+        half = variance.half_width(np.ones(1), settings.confidence)
+    ends = {"gap_points": middle, "gap_low_points": middle - half, "gap_high_points": middle + half}
+    values |= {name: settings.in_points(end) for name, end in ends.items()}
     notes = []
     if effect.by_seed.size == 0 or not np.isfinite(effect.by_seed).all():
         notes.append("No share: the effect is not measured.")
@@ -218,7 +228,7 @@ def _share_of_gap(effect: SeedDifferences, gap: Gap | None, confidence: float) -
         if effect.seeds != of_gap.seeds:
             notes.append("No interval of the share: effect and gap are measured with different seeds.")
         else:
-            values["share_low"], values["share_high"] = _share_interval(effect, of_gap, confidence)
+            values["share_low"], values["share_high"] = _share_interval(effect, of_gap, settings.confidence)
             if np.isnan(values["share_low"]):
                 notes.append("No interval of the share: the gap is too uncertain to bound it.")
     if ";" in gap.most_robust:

@@ -1,8 +1,8 @@
 """Tests of effects: p values adjusted for families of tests, equivalence, and the effect that could be detected.
 
 Sources: Holm 1979, Scandinavian Journal of Statistics 6; Benjamini and Hochberg 1995, Journal of the Royal Statistical
-Society B 57; Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15, and Lakens 2017, Social Psychological
-and Personality Science 8, for the two one-sided tests.
+Society B 57; Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15, and Lakens 2017, Social
+Psychological and Personality Science 8, for the two one-sided tests.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class MeasuredShift:
         shift_accuracy: fractions, [models].
         role: ``shift``, ``case study`` or ``not informative``.
         seen_in: training sources that contain the style of the shift.
+        units: how many units (teams, say) the bootstrap of its images resamples; 0 where that is not known.
     """
 
     residuals: FloatArray
@@ -48,6 +49,7 @@ class MeasuredShift:
     shift_accuracy: FloatArray
     role: str
     seen_in: tuple[str, ...] = ()
+    units: int = 0
 
 
 def read_measured(
@@ -127,6 +129,7 @@ def _measured_shift(
         shift_accuracy=_numbers(rows["shift_accuracy"]),
         role=str(described["role"]),
         seen_in=tuple(str(described["seen_in"]).split()),
+        units=int(described["units"]),
     )
 
 

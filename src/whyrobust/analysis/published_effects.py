@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyrobust.analysis.hypothesis_tests import benjamini_hochberg, detectable_effect, two_sided_p
 from whyrobust.analysis.intervals import moderate_variances
 from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS
-from whyrobust.analysis.verdicts import WITHIN_MARGIN, judge_with_margin
+from whyrobust.analysis.verdicts import judge_effect
+from whyrobust.study.display_names import MEAN, name_margin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from whyrobust.analysis.published_lines import LineSet
 
 CONFIDENCE = 0.95
-# The mean over `MAIN_SHIFTS`, beside the shifts themselves.
-MEAN = "mean"
+MARGIN_POINTS = 2.0
+"""Smallest effect of interest, in percentage points."""
 COMPARISON = ("question", "control", "treatment", "prediction", "basis")
 
 
@@ -74,9 +76,8 @@ def claims_by_line(effects: pd.DataFrame) -> pd.DataFrame:
     )
     one, other = (both[f"verdict_{line}"] for line in LINES)
     effect, other_effect = (both[f"effect_points_{line}"] for line in LINES)
-    both["depends_on_line"] = (one != other) | (
-        (np.sign(effect) != np.sign(other_effect)) & (one != WITHIN_MARGIN) & (np.abs(effect - other_effect) > 1.0)
-    )
+    apart = (np.sign(effect) != np.sign(other_effect)) & (np.abs(effect - other_effect) > 1.0)
+    both["depends_on_line"] = (one != other) | (apart & (one != name_margin(MARGIN_POINTS)))
     return both
 
 
@@ -120,14 +121,14 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
     Returns:
         One row per question, control, two treatments, line and shift, for treatments that no architecture has both of
         and that two or more have each: ``first, second``, ``effect_logits`` (second against first) with an interval,
-        the same in points, ``verdict``.
+        the same in points, ``p``, ``q`` (over the rows of a line and shift) and ``verdict``.
     """
     import pandas as pd
     from scipy.stats import t
 
     usable = effects[effects["se_logits"].notna() & (effects["question"] == "language_training")]
     direct = {frozenset(pair) for pair in zip(effects["control"], effects["treatment"], strict=True)}
-    rows = []
+    rows, ends_of = [], []
     for (question, control, line, shift), group in usable.groupby(["question", "control", "line", "shift"], sort=False):
         found = group.to_dict("records")
         for number, one in enumerate(found):
@@ -149,17 +150,16 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
                 row |= {"architectures_first": one["architectures"], "architectures_second": other["architectures"]}
                 row |= {"effect_logits": effect, "low_logits": effect - half[CONFIDENCE]}
                 row["high_logits"] = effect + half[CONFIDENCE]
-                ends = [
-                    effect,
-                    effect - half[CONFIDENCE],
-                    effect + half[CONFIDENCE],
-                    effect - half[0.9],
-                    effect + half[0.9],
-                ]
+                ends = [effect, *(effect + sign * half[level] for level in (CONFIDENCE, 0.9) for sign in (-1, 1))]
                 points = _to_points(row, _own_axes(lines), np.array(ends), lines)
                 row |= dict(zip(("effect_points", "low_points", "high_points"), points[:3], strict=True))
-                rows.append(row | {"verdict": judge_with_margin(*points[1:])})
-    return pd.DataFrame(rows)
+                rows.append(row | {"p": two_sided_p(effect, float(np.sqrt(variances.sum())), welch)})
+                ends_of.append(points)
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["q"] = table.groupby(["line", "shift"])["p"].transform(lambda p: benjamini_hochberg(p.to_numpy()))
+        table["verdict"] = _judge(np.array(ends_of), table["q"].to_numpy(dtype=float))
+    return table
 
 
 # --- Parts --------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _estimate(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _add_intervals(table: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]) -> pd.DataFrame:
     """Add intervals, p, q and verdicts to the comparisons of one line and shift."""
-    from scipy.stats import false_discovery_control, t
+    from scipy.stats import t
 
     count = table["architectures"].to_numpy(dtype=float)
     several = (count >= 2) & (table["sd_logits"].to_numpy(dtype=float) > 0)
@@ -241,14 +241,13 @@ def _add_intervals(table: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]
     table["low_logits"], table["high_logits"] = effect - quantile * error, effect + quantile * error
     table["low_plain_logits"], table["high_plain_logits"] = effect - own_quantile * plain, effect + own_quantile * plain
     table["p"] = 2 * t.sf(np.abs(effect) / error, degrees)
-    table["q"] = np.nan
-    if several.any():
-        table.loc[several, "q"] = false_discovery_control(table.loc[several, "p"].to_numpy(dtype=float))
+    table["q"] = benjamini_hochberg(table["p"].to_numpy(dtype=float))
     ends = np.stack(
         [effect, table["low_logits"], table["high_logits"], effect - narrow * error, effect + narrow * error]
     )
-    # 80 % power of the two-sided test, by the normal approximation to the noncentral t.
-    detectable = (quantile + t.ppf(0.8, degrees)) * error
+    detectable = [
+        detectable_effect(its, freedom, 1.0 - CONFIDENCE) for its, freedom in zip(error, degrees, strict=True)
+    ]
     rows = table.to_dict("records")
     points = np.array(
         [
@@ -258,8 +257,16 @@ def _add_intervals(table: pd.DataFrame, lines: Mapping[tuple[str, str], LineSet]
     )
     table["effect_points"], table["low_points"], table["high_points"] = points[:, 0], points[:, 1], points[:, 2]
     table["detectable_points"] = points[:, 5]
-    table["verdict"] = [judge_with_margin(*row[1:5]) for row in points]
+    table["verdict"] = _judge(points, table["q"].to_numpy(dtype=float))
     return table
+
+
+def _judge(points: FloatArray, q: FloatArray) -> list[str]:
+    """Return verdicts on effects: ``points`` are effect, ends of its interval and of that of equivalence, [rows, 5]."""
+    return [
+        judge_effect(row[0], adjusted, (row[3], row[4]), alpha=1.0 - CONFIDENCE, margin=MARGIN_POINTS)
+        for row, adjusted in zip(points, q, strict=True)
+    ]
 
 
 def _to_points(

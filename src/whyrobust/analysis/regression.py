@@ -1,7 +1,7 @@
 """One regression over all runs and heads: a second opinion on the causes, beside the paired comparisons.
 
-It shares no assumption with `whyrobust.analysis.effects`: no baseline and no pairs, so that the two can disagree. Where
-both point the same way, there is more reason to believe either.
+It shares no assumption with `whyrobust.analysis.effects`: no baseline of standard models and no pairs, so that the two
+can disagree. Where both point the same way, there is more reason to believe either.
 
 Sources: Belsley, Kuh and Welsch 1980, "Regression Diagnostics" (variance inflation, condition number); MacKinnon,
 Nielsen and Webb 2023, "Leverage, influence, and the jackknife in clustered regression models" (arXiv 2205.03288),
@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyrobust.analysis.attribution import EffectSettings
 from whyrobust.analysis.intervals import check_confidence
-from whyrobust.analysis.scales import POINTS_PER_UNIT, from_scale, to_scale
+from whyrobust.analysis.scales import to_scale
 from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.study.plan import OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +42,7 @@ POINT_COLUMNS = (
     "objective",
     "supervision",
     "head",
+    "fitted_on",
     "standard",
 )
 REGRESSION_COLUMNS = (
@@ -55,6 +58,7 @@ REGRESSION_COLUMNS = (
     "vif",
     "condition_number",
     "rows",
+    "runs",
     "seeds",
     "r_squared",
     "note",
@@ -67,6 +71,9 @@ CONDITION_LIMIT = 30.0
 _TOLERANCE = 1e-8  # relative size below which a singular value counts as 0
 _ID_TERM = "in-distribution accuracy"
 
+#: A source has a slope of its own from so many runs of a seed; fewer do not determine one.
+_RUNS_OF_SLOPE = 3
+
 
 @dataclass(frozen=True)
 class _Term:
@@ -75,6 +82,14 @@ class _Term:
     cause: str
     name: str
     values: FloatArray
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is known of each row besides its values: its weight and its seed, [rows] each."""
+
+    weights: FloatArray
+    seeds: FloatArray
 
 
 @dataclass(frozen=True)
@@ -89,20 +104,25 @@ class _Fit:
     r_squared: float
 
 
-def regress_causes(points: pd.DataFrame, scale: str = "logit", confidence: float = 0.95) -> pd.DataFrame:
+def regress_causes(points: pd.DataFrame, settings: EffectSettings | None = None) -> pd.DataFrame:
     """Regress accuracy under shift on in-distribution accuracy and all five possible causes, shift by shift.
 
-    The model, by ordinary least squares on the scale (logit as a rule):
+    The model, by weighted least squares on the scale (logit as a rule):
 
-        shift = intercept + slope * in-distribution
+        shift = intercept + a slope for each source * (in-distribution - its mean)
                 + size * log2(train_images)                                (training_set_size, per doubling)
                 + one term for each source but the reference               (training_distribution)
+                + one term for each source that a head was fitted on,
+                  where that is not the run's own                          (training_distribution)
                 + captions, and images alone, each instead of labels       (language_at_training)
                 + text head instead of a head without text                 (language_at_test)
                 + contrastive objective instead of cross-entropy           (contrastive_loss)
 
-    A run that started from another (``pretrained_by``, optional) counts as contrastive or trained on captions where
-    either stage was. Sources are compared with the source of most standard models.
+    A run counts once: each of its heads has a row, with the weight 1 / (heads of the run). A source with fewer than
+    three runs a seed (a mixture, say) has no slope of its own, but that of all such sources. Since accuracies are
+    centred, the term of a source is its difference at the mean in-distribution accuracy. A run that started from
+    another (``pretrained_by``, optional) counts as contrastive or trained on captions where either stage was. Sources
+    are compared with the source of most standard models.
 
     Intervals. Rows are not independent: heads of one run share its weights, runs of one seed share nested subsets.
     Seeds are the independent units, so the standard error is the jackknife that leaves out one seed at a time (CR3),
@@ -123,23 +143,22 @@ def regress_causes(points: pd.DataFrame, scale: str = "logit", confidence: float
 
     Args:
         points: one row for each run and head on each shift, with the columns of `POINT_COLUMNS`; accuracies are
-            fractions. Optional: ``pretrained_by``. Other columns (caption, prompts, fitted_on) are not used.
-        scale: ``logit``, ``probit`` or ``linear``.
-        confidence: coverage of the intervals.
+            fractions. Optional: ``pretrained_by``. Other columns (caption, prompts) are not used.
+        settings: scale, confidence and the reference accuracy of points; the defaults if None.
 
     Returns:
         One row for each shift and term. ``coefficient, low, high`` are in units of the scale (logits), ``points,
-        low_points, high_points`` in percentage points: what the coefficient adds to a standard model of mean accuracy,
-        100 * (accuracy at (m + coefficient) - accuracy at m), with m the mean of the standard models' accuracies under
-        shift on the scale. ``rows`` were fitted, of ``seeds`` seeds; ``note`` describes what is missing or left out
-        (accuracies of 0 and 1, which have no finite logit) and why.
+        low_points, high_points`` in percentage points at the reference accuracy. ``rows`` were fitted, of ``runs`` runs
+        and ``seeds`` seeds; ``note`` describes what is missing or left out (accuracies of 0 and 1, which have no finite
+        logit) and why.
 
     Raises:
         ValueError: for missing columns, an unknown objective, or a confidence outside 0..1.
     """
     import pandas as pd
 
-    check_confidence(confidence)
+    stated = settings or EffectSettings()
+    check_confidence(stated.confidence)
     missing = [column for column in POINT_COLUMNS if column not in points.columns]
     if missing:
         raise ValueError(f"The table of points lacks the columns {missing}: it has {list(points.columns)}. Add them.")
@@ -153,60 +172,49 @@ def regress_causes(points: pd.DataFrame, scale: str = "logit", confidence: float
         return pd.DataFrame(columns=list(REGRESSION_COLUMNS))
     # Terms are made from the whole table, so that every shift has the same rows in the result.
     terms = _make_terms(points, _reference_source(points))
-    standard = points["standard"].to_numpy(dtype=bool)
     rows: list[dict[str, Any]] = []
     for shift in dict.fromkeys(points["shift"]):
         here = (points["shift"] == shift).to_numpy()
-        rows += _regress_shift(str(shift), points[here], [_select(term, here) for term in terms], standard[here],
-                               scale, confidence)  # fmt: skip
+        rows += _regress_shift(str(shift), points[here], [_select(term, here) for term in terms], stated)
     return pd.DataFrame(rows, columns=list(REGRESSION_COLUMNS))
 
 
 def _regress_shift(
-    shift: str,
-    points: pd.DataFrame,
-    terms: list[_Term],
-    standard: BoolArray,
-    scale: str,
-    confidence: float,
+    shift: str, points: pd.DataFrame, terms: list[_Term], settings: EffectSettings
 ) -> list[dict[str, Any]]:
     """Return the rows of one shift."""
-    x = to_scale(points["id_accuracy"].to_numpy(dtype=float), scale)
-    y = to_scale(points["shift_accuracy"].to_numpy(dtype=float), scale)
+    x = to_scale(points["id_accuracy"].to_numpy(dtype=float), settings.scale)
+    y = to_scale(points["shift_accuracy"].to_numpy(dtype=float), settings.scale)
     used = np.isfinite(x) & np.isfinite(y)
     shared_notes = []
     without = int((np.isnan(x) | np.isnan(y)).sum())
     extreme = int((~used).sum()) - without
     if extreme:
-        shared_notes.append(f"{extreme} rows with an accuracy of 0 or 1, which has no finite {scale}, are left out.")
+        shared_notes.append(
+            f"{extreme} rows with an accuracy of 0 or 1, which has no finite {settings.scale}, are left out."
+        )
     if without:
         shared_notes.append(f"{without} rows without an accuracy are left out.")
-    seeds = points["seed"].to_numpy()[used]
-    fit = _fit_terms(x[used], y[used], [_select(term, used) for term in terms], seeds, confidence)
-    mean = float(y[used & standard].mean()) if (used & standard).any() else np.nan
-    if np.isnan(mean):
-        shared_notes.append("There is no standard model with usable accuracies to turn logits into points.")
-
-    def in_points(change: float) -> float:
-        return POINTS_PER_UNIT * float(from_scale(mean + change, scale) - from_scale(mean, scale))
-
+    fitted = points[used]
+    seeds = fitted["seed"].to_numpy()
+    weights = 1.0 / fitted.groupby("run")["run"].transform("size").to_numpy(dtype=float)
+    controls = _make_slopes(fitted, x[used], weights)
+    fit = _fit_terms(controls, y[used], [_select(term, used) for term in terms], _Rows(weights, seeds),
+                     settings.confidence)  # fmt: skip
     rows = []
     for number, term in enumerate(terms):
         middle, half = float(fit.coefficient[number]), float(fit.half_width[number])
+        ends = {"coefficient": middle, "low": middle - half, "high": middle + half}
+        names = {"coefficient": "points", "low": "low_points", "high": "high_points"}
         rows.append(
-            {
-                "shift": shift,
-                "cause": term.cause,
-                "term": term.name,
-                "coefficient": middle,
-                "low": middle - half,
-                "high": middle + half,
-                "points": in_points(middle),
-                "low_points": in_points(middle - half),
-                "high_points": in_points(middle + half),
+            {"shift": shift, "cause": term.cause, "term": term.name}
+            | ends
+            | {names[name]: settings.in_points(end) for name, end in ends.items()}
+            | {
                 "vif": float(fit.vif[number]),
                 "condition_number": fit.condition_number,
                 "rows": int(used.sum()),
+                "runs": int(fitted["run"].nunique()),
                 "seeds": len(set(seeds)),
                 "r_squared": fit.r_squared,
                 "note": " ".join([*fit.notes[number], *shared_notes]),
@@ -250,6 +258,11 @@ def _make_terms(points: pd.DataFrame, reference: str) -> list[_Term]:
     if not others:
         name = f"another source instead of {reference}"
         terms.append(_Term("training_distribution", name, np.zeros(len(points))))
+    fitted_on = points["fitted_on"].fillna("").astype(str)
+    elsewhere = (fitted_on != "") & (fitted_on != OWN) & (fitted_on != points["source"])
+    for source in sorted(set(fitted_on[elsewhere])):
+        name = f"head fitted on {source} images instead of the run's own"
+        terms.append(_Term("training_distribution", name, _indicator(elsewhere & (fitted_on == source))))
     terms.append(_Term("language_at_training", "captions instead of labels", _indicator(captions)))
     if images_alone.any():
         name = "images alone instead of labels"
@@ -259,6 +272,26 @@ def _make_terms(points: pd.DataFrame, reference: str) -> list[_Term]:
     name = "contrastive objective instead of cross-entropy"
     terms.append(_Term("contrastive_loss", name, _indicator(contrastive)))
     return terms
+
+
+def _make_slopes(points: pd.DataFrame, x: FloatArray, weights: FloatArray) -> list[_Term]:
+    """Return in-distribution accuracies, centred, as one column for each source that has a slope of its own.
+
+    Args:
+        points: the rows that are fitted.
+        x: their in-distribution accuracies on the scale, [rows].
+        weights: of the rows, [rows].
+    """
+    if len(points) == 0:
+        return []
+    centred = x - np.average(x, weights=weights)
+    runs = points.groupby(["source", "seed"])["run"].nunique().groupby("source").max()
+    own = sorted(str(source) for source in runs.index[runs >= _RUNS_OF_SLOPE])
+    others = ~points["source"].isin(own).to_numpy()
+    if len(own) + bool(others.any()) < 2:
+        return [_Term("", _ID_TERM, centred)]
+    columns = [_Term("", f"{_ID_TERM} of {source}", centred * _indicator(points["source"] == source)) for source in own]
+    return [*columns, *([_Term("", f"{_ID_TERM} of other sources", centred * others)] if others.any() else [])]
 
 
 def _indicator(flags: pd.Series[bool]) -> FloatArray:
@@ -274,7 +307,7 @@ def _select(term: _Term, rows: BoolArray) -> _Term:
 # --- Least squares with identifiability ---------------------------------------------------------------------
 
 
-def _fit_terms(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArray, confidence: float) -> _Fit:
+def _fit_terms(controls: list[_Term], y: FloatArray, terms: list[_Term], rows: _Rows, confidence: float) -> _Fit:
     """Fit one regression; see `regress_causes` for what is returned and why."""
     import statsmodels.api as sm
 
@@ -288,25 +321,29 @@ def _fit_terms(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArr
         return _Fit(empty, empty, empty, [["Not identifiable: there is no usable row."] for _ in terms], np.nan, np.nan)
 
     kept = np.flatnonzero(varies)
-    columns = np.column_stack([x, *(terms[number].values for number in kept)])
+    before = 1 + len(controls)
+    columns = np.column_stack([*(term.values for term in controls), *(terms[number].values for number in kept)])
     # Centred, so that "collinear" is about how columns vary and not about how far from 0 they lie.
-    centred = columns - columns.mean(axis=0)
-    lengths = np.linalg.norm(centred, axis=0)
+    centred = columns - np.average(columns, axis=0, weights=rows.weights)
+    root = np.sqrt(rows.weights)[:, None]
+    lengths = np.linalg.norm(root * centred, axis=0)
     centred = centred / np.where(lengths > 0, lengths, 1.0)
-    design = np.column_stack([np.ones(len(y)), centred])
+    plain = np.column_stack([np.ones(len(y)), centred])
+    design, weighted_y = root * plain, root[:, 0] * y
     known, tied = _identifiable(design)
-    names = ["the intercept", _ID_TERM, *(terms[number].name for number in kept)]
+    names = ["the intercept", *(term.name for term in controls), *(terms[number].name for number in kept)]
     # statsmodels inverts by the pseudo-inverse: where columns are tied, the others' coefficients are still unique.
     # It warns that the design is singular, which `notes` say better.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = sm.OLS(y, design).fit()
+        model = sm.WLS(y, plain, weights=rows.weights).fit()
     freedom = len(y) - int(np.linalg.matrix_rank(design, tol=_TOLERANCE * np.linalg.norm(design, 2)))
+    seeds = rows.seeds
     levels = list(dict.fromkeys(seeds))
-    left_out = [_solve(design[seeds != seed], y[seeds != seed]) for seed in levels] if len(levels) > 1 else []
+    left_out = [_solve(design[seeds != seed], weighted_y[seeds != seed]) for seed in levels] if len(levels) > 1 else []
 
     coefficient, half_width, vif = empty.copy(), empty.copy(), empty.copy()
-    for position, number in enumerate(kept, start=2):
+    for position, number in enumerate(kept, start=before):
         vif[number] = _variance_inflation(design, position) if known[position] else np.inf
         if not known[position]:
             others = ", ".join(name for name, is_tied in zip(names, tied[position], strict=True) if is_tied)
@@ -328,7 +365,7 @@ def _fit_terms(x: FloatArray, y: FloatArray, terms: list[_Term], seeds: FloatArr
             notes[number].append(
                 f"Nearly collinear with other terms (variance inflation {vif[number]:.0f}): it is hardly told apart."
             )
-    singular = np.linalg.svd(centred, compute_uv=False)
+    singular = np.linalg.svd(root * centred, compute_uv=False)
     condition = float(singular[0] / singular[-1]) if known.all() and singular[-1] > 0 else np.inf
     if CONDITION_LIMIT < condition < np.inf:
         for number in kept:

@@ -83,7 +83,9 @@ def points_at(reference: float, change: ArrayLike, scale: str) -> FloatArray:
     Raises:
         ValueError: as `to_scale`.
     """
-    return POINTS_PER_UNIT * (from_scale(to_scale(reference, scale) + np.asarray(change, dtype=float), scale) - reference)
+    return POINTS_PER_UNIT * (
+        from_scale(to_scale(reference, scale) + np.asarray(change, dtype=float), scale) - reference
+    )
 
 
 def check_scale(scale: str) -> None:

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.report.number_format import count_noun, describe_evidence, format_points
 from whyrobust.study.display_names import (
     LOWERS,
+    NO_INTERVAL,
+    NO_VERDICT,
     NOT_MEASURED,
     RAISES,
-    UNCLEAR,
+    UNDECIDED,
+    WITHIN,
     capital,
     name_cause,
     name_test_set,
+    verdict_key,
 )
 from whyrobust.study.table_cells import is_missing
-
-NO_INTERVAL = "no interval"
 
 
 def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
@@ -35,18 +36,19 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
 
     Returns:
         For each cause, by display name, one sentence per comparison: the effect averaged over the shifts, and on which
-        shifts its interval lies above zero, below zero, includes zero, or is missing.
+        shifts it has which verdict.
     """
     sentences: dict[str, list[str]] = {}
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         shifts: dict[str, list[str]] = {}
         for row in rows.to_dict("records"):
-            verdict = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
-            group = NO_INTERVAL if verdict == UNCLEAR and is_missing(row["low_points"]) else verdict
+            group = NOT_MEASURED if is_missing(row["effect_points"]) else verdict_key(row["verdict"])
+            group = NO_INTERVAL if group == NO_VERDICT and is_missing(row["low_points"]) else group
             shifts.setdefault(group, []).append(name_test_set(str(row["shift"])))
         phrases = (
-            (RAISES, "raises it on"), (LOWERS, "lowers it on"), (UNCLEAR, "unclear on"),
-            (NO_INTERVAL, "without an interval on"), (NOT_MEASURED, "not measured on"),
+            (RAISES, "raises it on"), (LOWERS, "lowers it on"), (WITHIN, "within the margin on"),
+            (UNDECIDED, "undecided on"), (NO_VERDICT, "no verdict on"), (NO_INTERVAL, "without an interval on"),
+            (NOT_MEASURED, "not measured on"),
         )  # fmt: skip
         parts = [f"{phrase} {', '.join(shifts[group])}" for group, phrase in phrases if group in shifts]
         average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
@@ -132,7 +134,7 @@ def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
         cells[row["shift"]] = {
             "effect": format_points(effect),
             "interval": "" if is_missing(effect) else interval,
-            "verdict": judge_effect(effect, low, high),
+            "verdict": NOT_MEASURED if is_missing(effect) else str(row.get("verdict", "")),
         }
     return cells
 

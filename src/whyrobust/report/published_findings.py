@@ -16,12 +16,20 @@ from typing import Any, Final
 import pandas as pd
 
 from whyrobust.analysis.natural_experiments import LISTED
-from whyrobust.analysis.published_effects import COMPARISON, MEAN
+from whyrobust.analysis.published_effects import COMPARISON, CONFIDENCE, MARGIN_POINTS
 from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE
-from whyrobust.analysis.verdicts import MARGIN_POINTS, ONE_UNIT, UNDECIDED, WITHIN_MARGIN
 from whyrobust.report.number_format import count_noun, format_points
 from whyrobust.report.page_parts import table_rows
-from whyrobust.study.display_names import LOWERS, RAISES, capital, name_cause
+from whyrobust.study.display_names import (
+    LOWERS,
+    MEAN,
+    NO_INTERVAL,
+    RAISES,
+    UNDECIDED,
+    capital,
+    name_cause,
+    name_margin,
+)
 from whyrobust.study.table_cells import is_missing
 
 #: Question of the published models -> cause of a study, and what is asked.
@@ -34,8 +42,6 @@ QUESTIONS: Final = {
 }
 #: A comparison of so many architectures or more is a main one; where a question has none, of so many as it has.
 MAIN_ARCHITECTURES: Final = 3
-#: Comparisons of a question are judged together at this false-discovery rate (Benjamini and Hochberg 1995).
-FALSE_DISCOVERIES: Final = 0.05
 
 HASHTAG_LABELS: Final = "pseudo-labels of Instagram hashtags (IG-1B) (teacher: Instagram hashtags)"
 YFCC_LABELS: Final = "pseudo-labels of YFCC-100M (teacher: ImageNet-1k labels)"
@@ -105,9 +111,9 @@ def verdict_words(verdict: str) -> str:
     return {
         RAISES: "raises effective robustness",
         LOWERS: "lowers effective robustness",
-        WITHIN_MARGIN: f"changes it by less than {MARGIN_POINTS:g} points, if at all",
+        name_margin(MARGIN_POINTS): f"changes it by less than {MARGIN_POINTS:g} points, if at all",
         UNDECIDED: "undecided",
-        ONE_UNIT: "one architecture says nothing about others",
+        NO_INTERVAL: "one architecture says nothing about others",
     }[verdict]
 
 
@@ -148,17 +154,14 @@ def summarise(table: pd.DataFrame) -> str:
     if judged.empty:
         return f"No comparison has two architectures, so that none has an interval ({without} of one)."
     counts = judged["verdict"].value_counts()
-    words = {RAISES: "raise", LOWERS: "lower", WITHIN_MARGIN: f"within ±{MARGIN_POINTS:g}", UNDECIDED: "undecided"}
+    margin = name_margin(MARGIN_POINTS)
+    words = {RAISES: "raise", LOWERS: "lower", margin: margin, UNDECIDED: "undecided"}
     told = ", ".join(f"{int(counts[verdict])} {word}" for verdict, word in words.items() if verdict in counts)
-    main = judged[choose_main(judged)]
-    first = _largest(main)
-    found = judged["verdict"].isin([RAISES, LOWERS])
-    kept = int((found & (judged["q"] < FALSE_DISCOVERIES)).sum())
-    stand = f"{kept} {'stands' if kept == 1 else 'stand'} at a false-discovery rate of {100 * FALSE_DISCOVERIES:g} %"
-    held = f" Of those that raise or lower it, {stand}." if found.any() else ""
+    first = _largest(judged[choose_main(judged)])
+    change = f"{name_side(first['treatment'])} instead of {name_side(first['control'])}"
     return (
-        f"{count_noun(len(judged), 'comparison')} of two architectures or more: {told}.{held} The largest of the main "
-        f"ones: {name_side(first['treatment'])} instead of {name_side(first['control'])}, {effect_words(first)}."
+        f"{count_noun(len(judged), 'comparison')} of two architectures or more: {told}, at a false-discovery rate of "
+        f"{100 * (1 - CONFIDENCE):g} %. The largest of the main ones: {change}, {effect_words(first)}."
     )
 
 

@@ -11,10 +11,9 @@ from typing import Any, Final
 import pandas as pd
 
 from whyrobust.analysis.natural_experiments import EQUAL_SAMPLES, EQUAL_SIZE
-from whyrobust.analysis.published_effects import COMPARISON, CONFIDENCE, MEAN
+from whyrobust.analysis.published_effects import COMPARISON, CONFIDENCE, MARGIN_POINTS
 from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS, TESTBED_LINE
 from whyrobust.analysis.published_study import TABLES
-from whyrobust.analysis.verdicts import MARGIN_POINTS
 from whyrobust.report.charts.causes import causes_spec
 from whyrobust.report.charts.published import (
     BAND_DEVIATIONS,
@@ -50,7 +49,7 @@ from whyrobust.report.published_rows import (
 from whyrobust.report.render import render_svg
 from whyrobust.report.sections.explorers import explorer_settings
 from whyrobust.report.templating import page_environment, page_scripts
-from whyrobust.study.display_names import SHIFT_WORDS
+from whyrobust.study.display_names import MEAN, SHIFT_WORDS
 
 #: Shifts in the order of the panels.
 SHIFTS: Final = (*MAIN_SHIFTS, "imagenet-a", "objectnet")

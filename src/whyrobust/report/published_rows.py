@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from whyrobust.analysis.published_effects import MEAN
 from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE, TIMM_LINE
+from whyrobust.study.display_names import MEAN
 
 SHORT = {"imagenet-v2": "V2", "imagenet-sketch": "Sketch", "imagenet-r": "R", MEAN: "mean"}
 LINE_WORDS = {TESTBED_LINE: "testbed, to 2020", TIMM_LINE: "timm, to 2026"}

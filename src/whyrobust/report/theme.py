@@ -15,7 +15,7 @@ import altair as alt
 import pandas as pd
 from PIL import ImageFont
 
-from whyrobust.study.display_names import VERDICTS
+from whyrobust.study.display_names import LOWERS, NO_VERDICT, RAISES, UNDECIDED, WITHIN
 
 # A chart of more rows than this would be an error by default.
 alt.data_transformers.disable_max_rows()
@@ -28,18 +28,30 @@ NEUTRAL: Final = "#8A9099"
 
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
-VERDICT_COLOURS: Final = dict(zip(VERDICTS, ("#0072B2", "#D55E00", NEUTRAL), strict=True))
+VERDICT_COLOURS: Final = {
+    RAISES: "#0072B2",
+    LOWERS: "#D55E00",
+    WITHIN: "#009E73",
+    UNDECIDED: NEUTRAL,
+    NO_VERDICT: NEUTRAL,
+}
 
-VERDICT_SHAPES: Final = dict(zip(VERDICTS, ("triangle-right", "triangle-left", "circle"), strict=True))
+VERDICT_SHAPES: Final = {
+    RAISES: "triangle-right",
+    LOWERS: "triangle-left",
+    WITHIN: "square",
+    UNDECIDED: "circle",
+    NO_VERDICT: "cross",
+}
 """Pointing in the direction of the effect, so that colour is not needed to read the verdict."""
 
-VERDICT_WORDS: Final = dict(
-    zip(
-        VERDICTS,
-        ("raises: interval above zero", "lowers: interval below zero", "unclear: zero in the interval, or none"),
-        strict=True,
-    )
-)
+VERDICT_WORDS: Final = {
+    RAISES: "raises",
+    LOWERS: "lowers",
+    WITHIN: "within the margin",
+    UNDECIDED: "undecided",
+    NO_VERDICT: "no verdict: case study, not informative, or no interval",
+}
 
 DOUBLE_COLUMN_POINTS: Final = 496
 """Width of a figure across both columns: 175 mm, in points of 1/72 inch."""

@@ -334,7 +334,7 @@ class Figures(Settings):
     """Figures."""
 
     colours: dict[str, Annotated[str, Allowed(pattern="^#[0-9a-fA-F]{6}$")]] = field(default_factory=dict)
-    """Colours by kind of training in the words of the legend, or by verdict (raises, lowers, unclear)."""
+    """Colours by kind of training in the words of the legend, or by verdict (raises, lowers, within, undecided)."""
 
 
 @dataclass(frozen=True, kw_only=True)

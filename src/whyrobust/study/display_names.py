@@ -16,7 +16,6 @@ from whyrobust.study.table_cells import is_empty
 
 RAISES: Final = "raises"
 LOWERS: Final = "lowers"
-UNCLEAR: Final = "unclear"
 NOT_MEASURED: Final = "not measured"
 WITHIN: Final = "within"
 UNDECIDED: Final = "undecided"

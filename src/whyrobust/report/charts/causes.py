@@ -12,7 +12,6 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.report.accuracy_axes import axis_style
 from whyrobust.report.number_format import describe_evidence, format_points
 from whyrobust.report.render import fit_width, page_spec
@@ -34,7 +33,16 @@ from whyrobust.report.theme import (
     text_width,
     wrap_text,
 )
-from whyrobust.study.display_names import NOT_MEASURED, UNCLEAR, VERDICTS, capital, name_cause, name_test_set
+from whyrobust.study.display_names import (
+    NO_VERDICT,
+    NOT_MEASURED,
+    UNDECIDED,
+    VERDICTS,
+    capital,
+    name_cause,
+    name_test_set,
+    verdict_key,
+)
 from whyrobust.study.table_cells import is_missing
 
 _ROW_POINTS: Final = 10.5
@@ -94,7 +102,7 @@ def print_layout(
         wrap_heading=partial(wrap_text, width=width + gutter, size=font * 1.06),  # bold letters are wider
         wrap_label=partial(wrap_text, width=gutter - 8, size=font),
         effect_axis={"title": title, "tickCount": max(2, width // 30), **axis_style(FILE_THEME), **PRINT_AXIS},
-        legend=print_legend(list(VERDICTS), total, columns, font, **VERDICT_WORDS),
+        legend=print_legend([*VERDICTS, NO_VERDICT], total, columns, font, **VERDICT_WORDS),
         titled=True,
     )
 
@@ -128,11 +136,11 @@ def causes_panel(
         causes: all of ``causes.csv``, so that panels of one study have one axis. Effects are in percentage points.
         cause: the cause to draw.
         layout: `print_layout` or `page_layout`.
-        colours: colours of ``raises``, ``lowers`` and ``unclear``, instead of the default ones.
+        colours: colours by verdict, instead of the default ones.
         names: display names of the shifts.
 
     Returns:
-        The panel. Filled points have an interval that excludes zero; a missing effect says "not measured".
+        The panel. A hollow point is undecided, or has no verdict; a missing effect says "not measured".
     """
     theme, font = layout.theme, layout.font
     rows = _position_rows(causes[causes["cause"] == cause], names, layout)
@@ -214,11 +222,11 @@ def _row_channel(rows: PositionedRows, layout: CausesLayout) -> dict[str, Any]:
 
 
 def _verdict_channels(colours: Mapping[str, str], layout: CausesLayout) -> tuple[alt.Color, alt.Shape, alt.Fill]:
-    """Return colour, shape and fill by verdict; hollow where the interval includes zero."""
-    verdicts = list(VERDICTS)
+    """Return colour, shape and fill by verdict; hollow where it is undecided or there is none."""
+    verdicts = [*VERDICTS, NO_VERDICT]
     stroke = [colours[name] for name in verdicts]
     shapes = [VERDICT_SHAPES[name] for name in verdicts]
-    fills = [layout.theme["paper"] if name == UNCLEAR else colours[name] for name in verdicts]
+    fills = [layout.theme["paper"] if name in (UNDECIDED, NO_VERDICT) else colours[name] for name in verdicts]
     colour, shape, fill = (
         channel("verdict:N", scale=alt.Scale(domain=verdicts, range=values), legend=layout.legend)
         for channel, values in ((alt.Color, stroke), (alt.Shape, shapes), (alt.Fill, fills))
@@ -238,7 +246,7 @@ def causes_chart(
 
     Args:
         causes: ``causes.csv``, drawn in the order of its rows.
-        colours: colours of ``raises``, ``lowers`` and ``unclear``, instead of the default ones.
+        colours: colours by verdict, instead of the default ones.
         names: display names of the shifts.
         total: width of the whole figure in points.
         columns: stacks of panels side by side; the next panel goes to the stack that is shortest.
@@ -312,7 +320,7 @@ def _effect_row(row: Mapping[Any, Any], centre: float, shift: str) -> dict[str, 
         "effect": effect,
         "low": effect if is_missing(low) else low,
         "high": effect if is_missing(high) else high,
-        "verdict": judge_effect(effect, low, high),
+        "verdict": NOT_MEASURED if is_missing(effect) else verdict_key(row["verdict"]),
         "words": f"{format_points(effect)} points ({format_points(low)} to {format_points(high)})",
         "evidence": row.get("evidence") or describe_evidence(row.get("pairs"), row.get("seeds")),
     }

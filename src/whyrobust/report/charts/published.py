@@ -191,7 +191,7 @@ def effects_table(effects: pd.DataFrame) -> pd.DataFrame:
         evidence = [f"{row['architectures']} architectures, {row['pairs']} pairs" for row in main.to_dict("records")]
         shown = [text.partition(",")[0] for text in evidence]
         parts.append(main.assign(cause=cause, comparison=names, shift=shown, evidence=evidence))
-    columns = ["cause", "comparison", "shift", "effect_points", "low_points", "high_points", "evidence"]
+    columns = ["cause", "comparison", "shift", "effect_points", "low_points", "high_points", "verdict", "evidence"]
     return pd.concat(parts, ignore_index=True)[columns]
 
 

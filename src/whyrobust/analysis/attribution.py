@@ -1,0 +1,364 @@
+"""The effects of all comparisons of a study as a table, tested in families, with a verdict for each.
+
+`attribute_causes` makes ``causes.csv`` without the shares of `whyrobust.analysis.gap_shares`, `attribute_on_line` the
+same beyond a single line, and `compare_architectures` tests whether main effects differ between models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whyrobust.analysis.effects import Contrasts, Effect, contrast_pairs, match_comparisons, measure_effects
+from whyrobust.analysis.hypothesis_tests import (
+    benjamini_hochberg,
+    detectable_effect,
+    equivalence,
+    holm,
+    two_sided_p,
+)
+from whyrobust.analysis.measured import SHIFT, MeasuredShift
+from whyrobust.analysis.scales import POINTS_PER_UNIT, points_at, to_scale
+from whyrobust.analysis.verdicts import judge_effect
+from whyrobust.study.comparisons import Comparison, Pair
+from whyrobust.study.display_names import MEAN, MEAN_SEEN
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+CAUSE_COLUMNS = (
+    "cause",
+    "comparison",
+    "main",
+    "shift",
+    "role",
+    "pairs",
+    "seeds",
+    "effect_logits",
+    "low_logits",
+    "high_logits",
+    "effect_points",
+    "low_points",
+    "high_points",
+    "detectable_points",
+    "p",
+    "p_adjusted",
+    "family",
+    "verdict",
+    "raw_id_points",
+    "raw_shift_points",
+    "raw_shift_low_points",
+    "raw_shift_high_points",
+    "extrapolated_pairs",
+    "left_out_pairs",
+    "holds_fixed",
+)
+ARCHITECTURE_COLUMNS = (
+    "cause", "comparison", "shift", "model_a", "model_b", "seeds", "effect_a_logits", "effect_b_logits",
+    "difference_logits", "low", "high", "p",
+)  # fmt: skip
+
+PRIMARY, SECONDARY = "primary", "secondary"
+"""Families of tests: the main comparison of each cause on the mean over shifts, and all others."""
+
+
+@dataclass(frozen=True)
+class EffectSettings:
+    """In what terms effects are stated and tested.
+
+    Attributes:
+        scale: ``logit``, ``probit`` or ``linear``: of the residuals.
+        confidence: coverage of the intervals; tests have the level 1 - confidence.
+        reference_accuracy: accuracy under shift at which effects are spelt out in points, a fraction.
+        margin_points: smallest effect of interest, in percentage points.
+    """
+
+    scale: str = "logit"
+    confidence: float = 0.95
+    reference_accuracy: float = 0.5
+    margin_points: float = 2.0
+
+    @property
+    def alpha(self) -> float:
+        """Level of the tests."""
+        return 1.0 - self.confidence
+
+    def in_points(self, change: float) -> float:
+        """Return what a change on the scale is at the reference accuracy, in percentage points."""
+        return float(points_at(self.reference_accuracy, change, self.scale))
+
+
+def add_means(measured: Mapping[str, MeasuredShift]) -> dict[str, MeasuredShift]:
+    """Return the means over shifts that take part in verdicts, before the shifts themselves.
+
+    ``mean`` is over shifts whose style no training source has, ``mean_seen`` over the others. Case studies and shifts
+    that are not informative are in neither. A mean has the role ``mean``.
+
+    Args:
+        measured: by shift, with the same models and as many draws in all.
+    """
+    counted = {name: shift for name, shift in measured.items() if shift.role == SHIFT}
+    groups = {
+        MEAN: [shift for shift in counted.values() if not shift.seen_in],
+        MEAN_SEEN: [shift for shift in counted.values() if shift.seen_in],
+    }
+    means = {
+        name: MeasuredShift(
+            residuals=np.mean([shift.residuals for shift in shifts], axis=0),
+            draws=np.mean([shift.draws for shift in shifts], axis=0),
+            extrapolated=np.any([shift.extrapolated for shift in shifts], axis=0),
+            id_accuracies=np.mean([shift.id_accuracies for shift in shifts], axis=0),
+            shift_accuracy=np.mean([shift.shift_accuracy for shift in shifts], axis=0),
+            role=MEAN,
+            units=sum(shift.units - 1 for shift in shifts) + 1,
+        )
+        for name, shifts in groups.items()
+        if shifts
+    }
+    return means | dict(measured)
+
+
+def attribute_causes(
+    comparisons: Sequence[Comparison],
+    runs: pd.DataFrame,
+    measured: Mapping[str, MeasuredShift],
+    settings: EffectSettings,
+) -> pd.DataFrame:
+    """Measure every comparison on every shift and on the means over shifts, and test them in two families.
+
+    The family ``primary`` is the main comparison of each cause (the first) on the mean over shifts, adjusted by Holm.
+    All other rows on means and on shifts that take part in verdicts are the family ``secondary``, with q values of
+    Benjamini and Hochberg. Case studies and shifts that are not informative have an interval, and no p and no verdict.
+    A raw difference under shift has an interval over seeds alone, on these test images.
+
+    Args:
+        comparisons: the controlled comparisons.
+        runs: one row for each evaluated run, with ``seed`` and the fields that the comparisons name.
+        measured: shift -> measurement, in the order of the rows of ``runs``.
+        settings: in what terms effects are stated.
+
+    Returns:
+        `CAUSE_COLUMNS`, comparison by comparison, the means before the shifts. A comparison that finds no pairs has its
+        rows too, with 0 pairs and NaN for what is not known; so has the interval of a single seed. An effect of
+        ``detectable_points`` would be found by the test of the row, in the primary family by the strictest of its
+        tests, in four of five studies (`whyrobust.analysis.hypothesis_tests.POWER`).
+
+    Raises:
+        ValueError: as `match_comparisons` and `measure_effects`; where a shift does not fit the runs.
+    """
+    import pandas as pd
+
+    rows = _effect_rows(comparisons, runs, add_means(measured), settings)
+    primary = [row for row in rows if row["main"] and row["shift"] == MEAN]
+    tested = [row for row in rows if row["role"] in (SHIFT, MEAN)]
+    secondary = [row for row in tested if not (row["main"] and row["shift"] == MEAN)]
+    tests = max(1, sum(bool(np.isfinite(row["p"])) for row in primary))
+    for family, members, adjust, alpha in (
+        (PRIMARY, primary, holm, settings.alpha / tests),
+        (SECONDARY, secondary, benjamini_hochberg, settings.alpha),
+    ):
+        adjusted = adjust(np.array([row["p"] for row in members]))
+        for row, p_adjusted in zip(members, adjusted, strict=True):
+            _judge(row, float(p_adjusted), alpha, settings)
+            row["family"] = family
+    for row in rows:
+        if row["role"] not in (SHIFT, MEAN):
+            row["p"] = np.nan
+    return pd.DataFrame(rows, columns=list(CAUSE_COLUMNS))
+
+
+def attribute_on_line(
+    comparisons: Sequence[Comparison],
+    runs: pd.DataFrame,
+    measured: Mapping[str, MeasuredShift],
+    settings: EffectSettings,
+) -> pd.DataFrame:
+    """Measure every comparison beyond a single line, for a look beside the main measurement.
+
+    Returns:
+        As `attribute_causes`, with p as it is, in no family, without a verdict.
+
+    Raises:
+        ValueError: as `attribute_causes`.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(_effect_rows(comparisons, runs, add_means(measured), settings), columns=list(CAUSE_COLUMNS))
+
+
+def contrasts_of(pairs_of: Mapping[int, list[Pair]], measured: MeasuredShift, scale: str) -> list[Contrasts]:
+    """Return the contrasts of all comparisons, by position, on one shift."""
+    accuracy = to_scale(measured.id_accuracies.mean(axis=1), scale)
+    return [contrast_pairs(pairs, accuracy) for pairs in pairs_of.values()]
+
+
+def _effect_rows(
+    comparisons: Sequence[Comparison],
+    runs: pd.DataFrame,
+    measured: Mapping[str, MeasuredShift],
+    settings: EffectSettings,
+) -> list[dict[str, Any]]:
+    """Return the rows of all comparisons and shifts, tested one by one, in no family."""
+    pairs_of = match_comparisons(comparisons, runs)
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for shift, values in measured.items():
+        if len(values.residuals) != len(runs):
+            raise ValueError(
+                f"The shift {shift} has {len(values.residuals)} residuals for {len(runs)} rows of runs: give one for "
+                "each row, in the same order."
+            )
+        contrasts = contrasts_of(pairs_of, values, settings.scale)
+        effects = measure_effects(contrasts, values.residuals, values.draws, shared_freedom(values))
+        raw_id = POINTS_PER_UNIT * values.id_accuracies.mean(axis=1)
+        on_axes, under_shift = (
+            measure_effects(contrasts, points) for points in (raw_id, POINTS_PER_UNIT * values.shift_accuracy)
+        )
+        for number, (one, effect) in enumerate(zip(contrasts, effects, strict=True)):
+            low, high = under_shift[number].interval(settings.confidence)
+            row = _stated(effect, settings) | {
+                "raw_id_points": on_axes[number].effect,
+                "raw_shift_points": under_shift[number].effect,
+                "raw_shift_low_points": low,
+                "raw_shift_high_points": high,
+                "extrapolated_pairs": int(((one.weights != 0) & values.extrapolated).any(axis=1).sum()),
+                "left_out_pairs": one.left_out,
+            }
+            found[number, shift] = row | {"shift": shift, "role": values.role}
+    seen: set[str] = set()
+    rows = []
+    for number, comparison in enumerate(comparisons):
+        about = {
+            "cause": comparison.cause,
+            "comparison": comparison.name,
+            "main": comparison.cause not in seen,
+            "holds_fixed": comparison.holds_fixed,
+        }
+        seen.add(comparison.cause)
+        rows += [found[number, shift] | about for shift in measured]
+    return rows
+
+
+def shared_freedom(measured: MeasuredShift) -> float:
+    """Return the degrees of freedom of what test images do: the units that they are of, less one."""
+    return measured.units - 1.0 if measured.units > 1 else np.inf
+
+
+def _stated(effect: Effect, settings: EffectSettings) -> dict[str, Any]:
+    """Return an effect on the scale and in points, with its own test."""
+    low, high = effect.interval(settings.confidence)
+    smallest = detectable_effect(effect.error, effect.freedom, settings.alpha)
+    return {
+        "pairs": effect.pairs,
+        "seeds": effect.seeds,
+        "effect_logits": effect.effect,
+        "low_logits": low,
+        "high_logits": high,
+        "effect_points": settings.in_points(effect.effect),
+        "low_points": settings.in_points(low),
+        "high_points": settings.in_points(high),
+        "detectable_points": settings.in_points(smallest),
+        "p": two_sided_p(effect.effect, effect.error, effect.freedom),
+        "p_adjusted": np.nan,
+        "family": "",
+        "verdict": "",
+        # Not a column of the table: what `_judge` needs.
+        "estimate": effect,
+    }
+
+
+def _judge(row: dict[str, Any], p_adjusted: float, alpha: float, settings: EffectSettings) -> None:
+    """Add to a row what follows from its family: adjusted p, verdict, and what could be detected at ``alpha``."""
+    effect: Effect = row["estimate"]
+    ends = equivalence(effect.effect, effect.error, effect.freedom, settings.alpha)
+    low, high = (settings.in_points(end) for end in ends)
+    row["p_adjusted"] = p_adjusted
+    row["verdict"] = judge_effect(
+        row["effect_points"], p_adjusted, (low, high), alpha=settings.alpha, margin=settings.margin_points
+    )
+    row["detectable_points"] = settings.in_points(detectable_effect(effect.error, effect.freedom, alpha))
+
+
+def compare_architectures(
+    comparisons: Sequence[Comparison],
+    runs: pd.DataFrame,
+    measured: Mapping[str, MeasuredShift],
+    settings: EffectSettings,
+) -> pd.DataFrame:
+    """Test whether the main effect of each cause differs between models.
+
+    Where a main comparison has pairs of several models, the effect of each two is compared by the difference of
+    differences, seed by seed, with an interval as of any effect.
+
+    Args:
+        comparisons: as for `attribute_causes`; the first of each cause is looked at.
+        runs: as for `attribute_causes`, with ``model``.
+        measured: as for `attribute_causes`.
+        settings: in what terms effects are stated.
+
+    Returns:
+        `ARCHITECTURE_COLUMNS`: one row for each two models of a comparison and each shift, ``difference_logits`` of
+        ``model_b`` less ``model_a``. p is not adjusted.
+
+    Raises:
+        ValueError: as `attribute_causes`.
+    """
+    import itertools
+
+    import pandas as pd
+
+    main: dict[str, Comparison] = {}
+    for comparison in comparisons:
+        main.setdefault(comparison.cause, comparison)
+    models = runs["model"].astype(str).to_numpy(dtype=str)
+    rows = []
+    for shift, values in add_means(measured).items():
+        all_contrasts = contrasts_of(match_comparisons(list(main.values()), runs), values, settings.scale)
+        found, both = [], []
+        for comparison, contrasts in zip(main.values(), all_contrasts, strict=True):
+            parts = _split_by_model(contrasts, models)
+            for first, second in itertools.combinations(parts, 2):
+                joined = _subtract(parts[first], parts[second])
+                if joined is not None:
+                    both.append((parts[first], parts[second], joined))
+                    found.append({"cause": comparison.cause, "comparison": comparison.name, "shift": shift}
+                                 | {"model_a": first, "model_b": second})  # fmt: skip
+        freedom = shared_freedom(values)
+        first_effects, second_effects, differences = (
+            measure_effects([triple[side] for triple in both], values.residuals, values.draws, freedom)
+            for side in range(3)
+        )
+        for about, one, other, difference in zip(found, first_effects, second_effects, differences, strict=True):
+            low, high = difference.interval(settings.confidence)
+            row: dict[str, Any] = {"seeds": difference.seeds, "difference_logits": difference.effect}
+            row |= {"effect_a_logits": one.effect, "effect_b_logits": other.effect, "low": low, "high": high}
+            rows.append(about | row | {"p": two_sided_p(difference.effect, difference.error, difference.freedom)})
+    return pd.DataFrame(rows, columns=list(ARCHITECTURE_COLUMNS))
+
+
+def _split_by_model(contrasts: Contrasts, models: NDArray[np.str_]) -> dict[str, Contrasts]:
+    """Return the pairs whose runs are all of one model, by model."""
+    of_pair = [set(models[weights != 0]) for weights in contrasts.weights]
+    parts = {}
+    for model in sorted({next(iter(names)) for names in of_pair if len(names) == 1}):
+        chosen = [number for number, names in enumerate(of_pair) if names == {model}]
+        parts[model] = Contrasts(contrasts.weights[chosen], tuple(contrasts.seeds[number] for number in chosen), 0)
+    return parts
+
+
+def _subtract(first: Contrasts, second: Contrasts) -> Contrasts | None:
+    """Return the mean contrast of ``second`` less that of ``first`` for each seed of both; None without one."""
+    seeds = sorted(set(first.seeds) & set(second.seeds))
+    if not seeds:
+        return None
+    rows = []
+    for seed in seeds:
+        of_seed = [
+            one.weights[[number for number, its in enumerate(one.seeds) if its == seed]].mean(axis=0)
+            for one in (first, second)
+        ]
+        rows.append(of_seed[1] - of_seed[0])
+    return Contrasts(np.stack(rows), tuple(seeds), 0)
