@@ -15,11 +15,12 @@ from tests.analysis.test_effective_robustness import make_models
 from tests.analysis.test_regression import make_points
 from tests.training.test_loop import model_config, pictures, run  # noqa: F401 - fixtures
 from whyrobust.analysis.accuracies import ShiftAccuracies
+from whyrobust.analysis.attribution import EffectSettings, attribute_causes
 from whyrobust.analysis.bootstrap import resample_counts
+from whyrobust.analysis.cause_tables import summarise_causes
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness, measure_shift
-from whyrobust.analysis.effects import attribute_causes, summarise_causes
+from whyrobust.analysis.measured import SHIFT, MeasuredShift
 from whyrobust.analysis.regression import regress_causes
-from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.evaluation.scoring import predict
 from whyrobust.study.comparisons import Comparison
 from whyrobust.training.loop import TrainingError
@@ -76,18 +77,26 @@ def test_causes_of_any_accuracies_are_a_number_or_not_measured(rows):
     comparison = Comparison("training_distribution", "web", {"source": "studio"}, {"source": "web"}, {}, "x")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        causes = attribute_causes(
-            [comparison], runs, {"sketch": (result.measurement.points[keep], result.measurement.draws[:, keep])}
+        measurement = result.measurement
+        shift = MeasuredShift(
+            residuals=measurement.residuals[keep],
+            draws=measurement.residual_draws[:, keep],
+            extrapolated=measurement.extrapolated[keep],
+            id_accuracies=runs[["id_accuracy"]].to_numpy(dtype=float),
+            shift_accuracy=runs["shift_accuracy"].to_numpy(dtype=float),
+            role=SHIFT,
         )
-    assert len(causes) == 1 and causes["pairs"][0] == half
-    row = causes.iloc[0]
-    assert not np.isinf(row[["effect_points", "low_points", "high_points"]].to_numpy(dtype=float)).any()
-    if np.isnan(row["low_points"]):
-        judged = judge_effect(row["effect_points"], row["low_points"], row["high_points"])
-        assert judged == ("not measured" if np.isnan(row["effect_points"]) else "unclear")
-    else:
-        assert row["low_points"] <= row["effect_points"] <= row["high_points"]
-    assert "nan" not in summarise_causes(causes).lower()
+        causes = attribute_causes([comparison], runs, {"sketch": shift}, EffectSettings())
+    assert causes["shift"].tolist() == ["mean", "sketch"] and causes["pairs"][0] == half
+    numbers = ["effect_points", "low_points", "high_points", "detectable_points", "p", "p_adjusted"]
+    for row in causes.to_dict("records"):
+        assert not np.isinf([row[name] for name in numbers]).any()
+        if np.isnan(row["low_points"]):
+            assert row["verdict"] == ("not measured" if np.isnan(row["effect_points"]) else "no interval")
+        else:
+            assert row["low_points"] <= row["effect_points"] <= row["high_points"]
+            assert row["verdict"] in ("raises", "lowers", "within ±2", "undecided")
+    assert "nan" not in summarise_causes(causes, EffectSettings()).lower()
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from scipy.stats import t as student
-from statsmodels.stats.outliers_influence import variance_inflation_factor
 
+from whyrobust.analysis.attribution import EffectSettings
 from whyrobust.analysis.regression import REGRESSION_COLUMNS, regress_causes
 from whyrobust.analysis.scales import from_scale, to_scale
 
@@ -28,7 +28,10 @@ EFFECTS = {
 }
 
 
-def make_points(kinds=KINDS, seeds=(0, 1, 2), noise=0.0, seed_noise=0.0, rng=None) -> pd.DataFrame:
+EQUAL_SLOPES = {"studio": 0.9, "web": 0.9}
+
+
+def make_points(kinds=KINDS, seeds=(0, 1, 2), noise=0.0, seed_noise=0.0, rng=None, slopes=EQUAL_SLOPES) -> pd.DataFrame:
     """A balanced study in which each cause adds its logits, the same for all seeds but for ``seed_noise``."""
     rng = rng or np.random.default_rng(0)
     rows = []
@@ -38,7 +41,7 @@ def make_points(kinds=KINDS, seeds=(0, 1, 2), noise=0.0, seed_noise=0.0, rng=Non
             for size in (1500, 3000, 6000):
                 for objective, supervision, head in kinds:
                     x = 0.3 + 0.3 * np.log2(size / 3000) - 0.4 * (source == "web") + rng.normal(0, 0.3)
-                    y = -0.5 + 0.9 * x + own["training_set_size"] * np.log2(size / 3000)
+                    y = -0.5 + slopes[source] * x + own["training_set_size"] * np.log2(size / 3000)
                     y += own["training_distribution"] * (source == "web")
                     y += own["language_at_training"] * (supervision == "captions")
                     y += own["language_at_test"] * (head == "zero_shot")
@@ -67,10 +70,12 @@ def test_without_noise_the_coefficients_are_the_effects():
 def test_coefficients_and_inflation_are_those_of_statsmodels():
     points = make_points(noise=0.2)
     result = regress_causes(points).set_index("cause")
+    weights = 1.0 / points.groupby("run")["run"].transform("size")
+    x = to_scale(points["id_accuracy"], "logit")
     frame = pd.DataFrame(
         {
             "y": to_scale(points["shift_accuracy"], "logit"),
-            "x": to_scale(points["id_accuracy"], "logit"),
+            "x": x - np.average(x, weights=weights),
             "size": np.log2(points["train_images"]),
             "web": (points["source"] == "web").astype(float),
             "captions": (points["supervision"] == "captions").astype(float),
@@ -78,32 +83,86 @@ def test_coefficients_and_inflation_are_those_of_statsmodels():
             "contrastive": (points["objective"] != "cross_entropy").astype(float),
         }
     )
-    expected = smf.ols("y ~ x + size + web + captions + text + contrastive", frame).fit()
-    np.testing.assert_allclose(result["coefficient"], expected.params.iloc[2:])
+    formula = "y ~ I(x * (1 - web)) + I(x * web) + size + web + captions + text + contrastive"
+    expected = smf.wls(formula, frame, weights=weights).fit()
+    np.testing.assert_allclose(result["coefficient"], expected.params.iloc[3:])
     assert result["r_squared"].iloc[0] == pytest.approx(expected.rsquared)
+    # Inflation of weighted columns: by the ratio of variances with the others and alone.
     design = expected.model.exog
-    np.testing.assert_allclose(result["vif"], [variance_inflation_factor(design, column) for column in range(2, 7)])
-    correlation = np.corrcoef(design[:, 1:], rowvar=False)
+    alone = [1 / np.sum(weights * (column - np.average(column, weights=weights)) ** 2) for column in design.T[1:]]
+    with_others = np.diag(np.linalg.inv(design.T @ (design * weights.to_numpy()[:, None])))[1:]
+    np.testing.assert_allclose(result["vif"], (with_others / alone)[2:])
+    centred = design[:, 1:] - np.average(design[:, 1:], axis=0, weights=weights)
+    covariance = centred.T @ (centred * weights.to_numpy()[:, None])
+    correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
     assert result["condition_number"].iloc[0] == pytest.approx(np.linalg.cond(correlation) ** 0.5)
+
+
+def test_each_source_has_its_own_slope_and_differs_at_the_mean_accuracy():
+    slopes = {"studio": 0.6, "web": 1.2}
+    points = make_points(slopes=slopes)
+    result = regress_causes(points).set_index("cause")
+    x = to_scale(points["id_accuracy"], "logit")
+    mean = np.average(x, weights=1.0 / points.groupby("run")["run"].transform("size"))
+    assert result.loc["training_distribution", "coefficient"] == pytest.approx(0.6 + (1.2 - 0.6) * mean)
+    assert result.loc["contrastive_loss", "coefficient"] == pytest.approx(0.05)
+    # Two runs a seed do not determine a slope: such a source has that of all of its kind.
+    few = make_points(slopes=slopes | {"web": 0.6}).query("source == 'studio' or objective == 'clip'")
+    few = few[(few["source"] == "studio") | (few["train_images"] < 6000)]
+    assert regress_causes(few)["r_squared"].iloc[0] == pytest.approx(1.0)
+
+
+def test_a_run_counts_once_however_many_heads_it_has():
+    # 20 more prompts of one run would drown the others, if each counted as much as a run.
+    points = make_points(noise=0.2)
+    heavy = points[(points["run"] == "clip-web-3000-0") & (points["head"] == "zero_shot")]
+    repeated = pd.concat([points, *[heavy.assign(prompts=str(number)) for number in range(20)]], ignore_index=True)
+    result, counts = regress_causes(repeated), points.groupby("run")["run"].transform("size")
+    assert (result["runs"] == points["run"].nunique()).all() and (result["rows"] == 92).all()
+    # The run's 21 equal rows and its probe weigh 1 together: as two rows of these weights do.
+    weights = (1.0 / counts).mask(
+        points["run"] == "clip-web-3000-0", np.where(points["head"] == "zero_shot", 21, 1) / 22
+    )
+    x = to_scale(points["id_accuracy"], "logit")
+    frame = points.assign(y=to_scale(points["shift_accuracy"], "logit"), x=x - np.average(x, weights=weights))
+    formula = (
+        "y ~ x:C(source) + np.log2(train_images) + C(source) + I(1.0 * (supervision == 'captions'))"
+        " + I(1.0 * (head == 'zero_shot')) + I(1.0 * (objective != 'cross_entropy'))"
+    )
+    expected = smf.wls(formula, frame, weights=weights).fit().params
+    assert result["coefficient"][0] == pytest.approx(expected["np.log2(train_images)"])
+    assert result["coefficient"][1] == pytest.approx(expected["C(source)[T.web]"])
+
+
+def test_heads_are_coded_by_the_images_that_they_were_fitted_on():
+    points = make_points()
+    points.loc[points["head"] == "linear_probe", "fitted_on"] = "own"
+    probes = points[points["head"] == "linear_probe"]
+    y = to_scale(probes["shift_accuracy"], "logit")
+    on_web = probes.assign(
+        fitted_on="web", shift_accuracy=from_scale(y + 0.4 * (probes["source"] == "studio"), "logit")
+    )
+    result = regress_causes(pd.concat([points, on_web], ignore_index=True)).set_index("term")
+    # A head on web images of an encoder that was trained on them is a head on its own images.
+    assert result.loc["head fitted on web images instead of the run's own", "coefficient"] == pytest.approx(0.4)
+    assert result.loc["web instead of studio", "coefficient"] == pytest.approx(0.6)
+    assert len(result) == 6
 
 
 def test_the_interval_is_a_jackknife_over_seeds():
     points = make_points(noise=0.2, seed_noise=0.1)
-    row = regress_causes(points, confidence=0.9).iloc[1]
-    without = [regress_causes(points[points["seed"] != seed])["coefficient"][1] for seed in (0, 1, 2)]
+    row = regress_causes(points, EffectSettings(confidence=0.9)).iloc[0]
+    without = [regress_causes(points[points["seed"] != seed])["coefficient"][0] for seed in (0, 1, 2)]
     half = student.ppf(0.95, 2) * (2 / 3 * np.sum((without - np.mean(without)) ** 2)) ** 0.5
     assert (row["low"], row["high"]) == pytest.approx((row["coefficient"] - half, row["coefficient"] + half))
 
 
-def test_points_are_what_a_coefficient_adds_to_the_mean_standard_model():
+def test_points_are_what_a_coefficient_is_at_the_reference_accuracy():
     points = make_points(noise=0.1)
-    chosen = (points["objective"] == "cross_entropy") & (points["source"] == "studio")
-    at = to_scale(points.loc[chosen, "shift_accuracy"], "logit").mean()
-    for table in (points, points.assign(standard=chosen)):
-        row = regress_causes(table).iloc[1]
-        for unit, name in (("coefficient", "points"), ("low", "low_points"), ("high", "high_points")):
-            assert row[name] == pytest.approx(100 * (from_scale(at + row[unit], "logit") - from_scale(at, "logit")))
-    linear = regress_causes(points, "linear").iloc[1]
+    row = regress_causes(points, EffectSettings(reference_accuracy=0.3)).iloc[1]
+    for unit, name in (("coefficient", "points"), ("low", "low_points"), ("high", "high_points")):
+        assert row[name] == pytest.approx(100 * (from_scale(to_scale(0.3, "logit") + row[unit], "logit") - 0.3))
+    linear = regress_causes(points, EffectSettings(scale="linear")).iloc[1]
     assert linear["points"] == pytest.approx(100 * linear["coefficient"])
 
 
@@ -189,7 +248,7 @@ def test_each_shift_has_all_terms_and_bad_tables_are_refused():
         with pytest.raises(ValueError, match=message):
             regress_causes(broken)
     with pytest.raises(ValueError, match=r"0\.95"):
-        regress_causes(points, confidence=95)
+        regress_causes(points, EffectSettings(confidence=95))
 
 
 def test_the_interval_covers_as_often_as_it_claims_and_hc3_does_not():

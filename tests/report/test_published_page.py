@@ -11,7 +11,6 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.pages import make_page, make_reference
 from whyrobust.analysis.pretraining import read_pretraining
-from whyrobust.analysis.published_effects import MEAN
 from whyrobust.analysis.published_lines import TESTBED_LINE
 from whyrobust.analysis.published_study import make_tables, read_tables
 from whyrobust.files import write_table
@@ -28,6 +27,7 @@ from whyrobust.report.published_findings import (
     summarise,
 )
 from whyrobust.report.published_page import render_published
+from whyrobust.study.display_names import MEAN
 
 REFERENCE = Path(__file__).parents[2] / "resources" / "reference"
 POINTS = ".mark-symbol path[d]:not([d=''])"

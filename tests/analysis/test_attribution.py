@@ -1,0 +1,307 @@
+"""The table of causes: means over shifts, families of tests, points, raw differences, and the test of architectures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from scipy.stats import t as student
+
+from tests.analysis.test_effects import make_comparison, make_runs
+from whyrobust.analysis.attribution import (
+    ARCHITECTURE_COLUMNS,
+    CAUSE_COLUMNS,
+    EffectSettings,
+    add_means,
+    attribute_causes,
+    attribute_on_line,
+    compare_architectures,
+)
+from whyrobust.analysis.cause_tables import make_cause_tables, summarise_causes
+from whyrobust.analysis.effects import contrast_pairs, match_comparisons, measure_effects
+from whyrobust.analysis.hypothesis_tests import detectable_effect
+from whyrobust.analysis.measured import CASE_STUDY, NOT_INFORMATIVE, SHIFT, MeasuredShift
+from whyrobust.study.comparisons import Comparison, Pair
+from whyrobust.study.display_names import MEAN, MEAN_SEEN
+
+SETTINGS = EffectSettings()
+
+
+def make_shift(residuals, *, noise: float = 0.0, seed: int = 0, role: str = SHIFT, **others) -> MeasuredShift:
+    """A shift of these residuals, with noise of each model, and accuracies that follow from nothing."""
+    rng = np.random.default_rng(seed)
+    residuals = np.asarray(residuals, dtype=float)
+    residuals = residuals + rng.normal(0, noise, residuals.size)
+    accuracies = rng.uniform(0.3, 0.6, (residuals.size, 3))
+    return MeasuredShift(
+        residuals=residuals,
+        draws=residuals + rng.normal(0, noise / 2, (80, residuals.size)),
+        extrapolated=np.zeros(residuals.size, dtype=bool),
+        id_accuracies=accuracies[:, :2],
+        shift_accuracy=accuracies[:, 2],
+        role=role,
+        units=9,
+        **others,
+    )
+
+
+def make_study(noise: float = 0.1) -> tuple[pd.DataFrame, dict[str, MeasuredShift], list[Comparison]]:
+    """Web raises all shifts by .5 logits, CLIP instead of cross-entropy none; five shifts of all roles."""
+    runs = make_runs().reset_index(drop=True)
+    web = 0.5 * (runs["source"] == "web").to_numpy()
+    measured = {
+        "v2": make_shift(web, noise=noise, seed=1),
+        "rendition": make_shift(2 * web, noise=noise, seed=2),
+        "cartoon": make_shift(9 * web, noise=noise, seed=3, seen_in=("web",)),
+        "sketch": make_shift(web, noise=noise, seed=4, role=CASE_STUDY),
+        "objects": make_shift(web, noise=noise, seed=5, role=NOT_INFORMATIVE),
+    }
+    clip = Comparison(
+        cause="language_at_training",
+        name="captions",
+        start={"objective": "cross_entropy", "labels": "annotated", "caption": "", "head": "classifier", "prompts": ""},
+        end={"objective": "clip", "labels": "", "caption": "title", "head": "zero_shot", "prompts": "ensemble"},
+        where={"fitted_on": ""},
+        holds_fixed="images",
+    )
+    of_clip = replace(make_comparison("web, through CLIP", "web"), where={"head": "zero_shot"})
+    return runs, measured, [make_comparison("web", "web"), of_clip, clip]
+
+
+def row_of(table: pd.DataFrame, comparison: str, shift: str) -> pd.Series:
+    (position,) = np.flatnonzero((table["comparison"] == comparison) & (table["shift"] == shift))
+    return table.iloc[position]
+
+
+def test_means_are_over_the_shifts_that_count_seen_styles_apart():
+    _, measured, _ = make_study()
+    with_means = add_means(measured)
+    assert list(with_means) == [MEAN, MEAN_SEEN, *measured]
+    mean = with_means[MEAN]
+    for name in ("residuals", "draws", "id_accuracies", "shift_accuracy"):
+        expected = (getattr(measured["v2"], name) + getattr(measured["rendition"], name)) / 2
+        np.testing.assert_allclose(getattr(mean, name), expected)
+    assert (mean.role, mean.units) == (MEAN, 17)
+    np.testing.assert_allclose(with_means[MEAN_SEEN].residuals, measured["cartoon"].residuals)
+    beyond = np.arange(len(mean.residuals)) == 3
+    changed = add_means(measured | {"v2": replace(measured["v2"], extrapolated=beyond)})
+    assert changed[MEAN].extrapolated.tolist() == beyond.tolist()
+    studies = {"sketch": measured["sketch"], "objects": measured["objects"]}
+    assert list(add_means(studies)) == ["sketch", "objects"]
+
+
+def test_every_comparison_has_a_row_for_every_shift_even_without_pairs():
+    runs, measured, _ = make_study(0.0)
+    comparisons = [make_comparison("web", "web"), make_comparison("moon", "moon")]
+    table = attribute_causes(comparisons, runs, measured, SETTINGS)
+    assert tuple(table.columns) == CAUSE_COLUMNS
+    shifts = [MEAN, MEAN_SEEN, *measured]
+    assert table[["comparison", "shift"]].to_numpy().tolist() == [
+        [name, shift] for name in ("web", "moon") for shift in shifts
+    ]
+    assert table["effect_logits"][:4].tolist() == pytest.approx([0.75, 4.5, 0.5, 1.0])
+    assert table["effect_points"][0] == pytest.approx(100 * (expit(0.75) - 0.5))
+    assert table["pairs"].tolist() == [6] * 7 + [0] * 7 and table["seeds"].tolist() == [3] * 7 + [0] * 7
+    assert table["main"].tolist() == [True] * 7 + [False] * 7
+    numbers = ["effect_logits", "low_points", "p", "detectable_points", "raw_shift_points", "raw_shift_low_points"]
+    assert table.loc[7:, numbers].isna().all(axis=None)
+    assert table["verdict"][7:].tolist() == ["not measured"] * 5 + [""] * 2
+    with pytest.raises(ValueError, match="36 residuals for 35 rows"):
+        attribute_causes(comparisons, runs.iloc[1:], measured, SETTINGS)
+    with pytest.raises(ValueError, match="'web'"):
+        attribute_causes(comparisons, runs.drop(columns="source"), measured, SETTINGS)
+
+
+def test_the_primary_family_is_the_main_comparisons_on_the_mean():
+    runs, measured, comparisons = make_study()
+    table = attribute_causes(comparisons, runs, measured, SETTINGS)
+    primary = table[table["family"] == "primary"]
+    assert primary[["comparison", "shift"]].to_numpy().tolist() == [["web", MEAN], ["captions", MEAN]]
+    ordered = sorted(primary["p"])
+    by_holm = {ordered[0]: 2 * ordered[0], ordered[1]: max(2 * ordered[0], ordered[1])}
+    assert primary["p_adjusted"].tolist() == pytest.approx([by_holm[p] for p in primary["p"]])
+    assert primary["verdict"].tolist()[0] == "raises" and primary["verdict"].tolist()[1] != "raises"
+    secondary = table[table["family"] == "secondary"]
+    assert set(secondary["shift"]) == {MEAN, MEAN_SEEN, "v2", "rendition", "cartoon"} and len(secondary) == 13
+    ranked = np.sort(secondary["p"])
+    for row in secondary.itertuples():
+        expected = min(13 * p / (rank + 1) for rank, p in enumerate(ranked) if p >= row.p)
+        assert row.p_adjusted == pytest.approx(min(1.0, expected))
+    others = table[table["family"] == ""]
+    assert set(others["role"]) == {CASE_STUDY, NOT_INFORMATIVE}
+    assert others[["p", "p_adjusted"]].isna().all(axis=None) and others["verdict"].eq("").all()
+    assert others[["low_points", "high_points", "detectable_points"]].notna().all(axis=None)
+
+
+def test_a_row_is_what_its_numbers_say():
+    runs, measured, comparisons = make_study()
+    table = attribute_causes(comparisons, runs, measured, SETTINGS)
+    rows = runs.to_dict("records")
+    pairs = [
+        Pair((first,), second, one["seed"])
+        for first, one in enumerate(rows)
+        for second, other in enumerate(rows)
+        if (one["source"], other["source"]) == ("studio", "web")
+        and one["head"] == other["head"] == "classifier"
+        and (one["train_images"], one["seed"]) == (other["train_images"], other["seed"])
+    ]
+    row, shift = row_of(table, "web", "v2"), measured["v2"]
+
+    def mean(values):
+        by_seed = {seed: [values[p.end] - values[p.starts[0]] for p in pairs if p.seed == seed] for seed in (1, 2, 3)}
+        return np.mean([np.mean(some) for some in by_seed.values()])
+
+    assert row["effect_logits"] == pytest.approx(mean(shift.residuals))
+    assert row["raw_id_points"] == pytest.approx(100 * mean(shift.id_accuracies.mean(axis=1)))
+    assert row["raw_shift_points"] == pytest.approx(100 * mean(shift.shift_accuracy))
+    assert row["raw_shift_low_points"] < row["raw_shift_points"] < row["raw_shift_high_points"]
+    # The error follows from the interval, and p and what could be detected from the error.
+    for name in ("effect", "low", "high"):
+        assert row[f"{name}_points"] == pytest.approx(100 * (expit(row[f"{name}_logits"]) - 0.5))
+    of_all = [contrast_pairs(some, np.zeros(len(runs))) for some in pairs_of_all(comparisons, runs)]
+    effect = measure_effects(of_all, shift.residuals, shift.draws, 8.0)[0]
+    assert row["high_logits"] - row["effect_logits"] == pytest.approx(effect.error * student.ppf(0.975, effect.freedom))
+    assert row["p"] == pytest.approx(2 * student.sf(row["effect_logits"] / effect.error, effect.freedom))
+    smallest = detectable_effect(effect.error, effect.freedom, 0.05)
+    assert row["detectable_points"] == pytest.approx(100 * (expit(smallest) - 0.5))
+    # The primary family has two tests: the strictest of them is at half the level.
+    mean_shift = add_means(measured)[MEAN]
+    effect = measure_effects(of_all, mean_shift.residuals, mean_shift.draws, 16.0)[0]
+    smallest = detectable_effect(effect.error, effect.freedom, 0.025)
+    assert row_of(table, "web", MEAN)["detectable_points"] == pytest.approx(100 * (expit(smallest) - 0.5))
+
+
+def pairs_of_all(comparisons, runs):
+    return match_comparisons(comparisons, runs).values()
+
+
+def test_points_are_those_of_the_scale_at_the_reference_accuracy():
+    runs, measured, comparisons = make_study()
+    low = attribute_causes(comparisons, runs, measured, EffectSettings(reference_accuracy=0.2))
+    row = row_of(low, "web", "v2")
+    assert row["effect_points"] == pytest.approx(100 * (expit(np.log(0.25) + row["effect_logits"]) - 0.2))
+    linear = attribute_causes(comparisons, runs, measured, EffectSettings(scale="linear"))
+    row = row_of(linear, "web", "v2")
+    assert row["effect_points"] == pytest.approx(100 * row["effect_logits"])
+
+
+def test_a_small_effect_is_within_the_margin_where_two_one_sided_tests_say_so():
+    runs, measured, comparisons = make_study(0.02)
+    verdicts = {
+        margin: row_of(
+            attribute_causes(comparisons, runs, measured, EffectSettings(margin_points=margin)), "captions", MEAN
+        )["verdict"]
+        for margin in (0.1, 5.0)
+    }
+    assert verdicts == {0.1: "undecided", 5.0: "within ±5"}
+
+
+def test_extrapolated_pairs_are_counted_and_one_seed_has_no_interval():
+    runs, measured, comparisons = make_study()
+    beyond = ((runs["source"] == "web") & (runs["train_images"] == 1000)).to_numpy()
+    shifts = measured | {"v2": replace(measured["v2"], extrapolated=beyond)}
+    table = attribute_causes(comparisons, runs, shifts, SETTINGS)
+    assert row_of(table, "web", "v2")["extrapolated_pairs"] == 3 == row_of(table, "web", MEAN)["extrapolated_pairs"]
+    assert row_of(table, "web", "rendition")["extrapolated_pairs"] == 0
+    chosen = (runs["seed"] == 1).to_numpy()
+    one = {
+        name: replace(
+            shift,
+            **{
+                field: getattr(shift, field)[chosen]
+                for field in ("residuals", "extrapolated", "id_accuracies", "shift_accuracy")
+            },
+            draws=shift.draws[:, chosen],
+        )
+        for name, shift in measured.items()
+    }
+    table = attribute_causes(comparisons, runs[chosen], one, SETTINGS)
+    assert table["effect_logits"].notna().all() and table[["low_logits", "p", "detectable_points"]].isna().all(
+        axis=None
+    )
+    assert set(table.loc[table["role"].isin([SHIFT, MEAN]), "verdict"]) == {"no interval"}
+
+
+def test_a_single_line_has_p_as_it_is_and_no_verdict():
+    runs, measured, comparisons = make_study()
+    line, main = (make(comparisons, runs, measured, SETTINGS) for make in (attribute_on_line, attribute_causes))
+    counted = main["family"] != ""
+    np.testing.assert_allclose(line.loc[counted, "p"], main.loc[counted, "p"])
+    assert line["verdict"].eq("").all() and line["family"].eq("").all() and line["p_adjusted"].isna().all()
+
+
+def test_architectures_are_compared_by_differences_of_differences():
+    rng = np.random.default_rng(0)
+    seeds = np.arange(5)
+    rows = [
+        {"source": source, "model": model, "seed": seed, "train_images": 1000, "objective": "cross_entropy"}
+        | {"supervision": "labels", "caption": "", "labels": "annotated", "pretrained_by": "", "samples_seen": 10}
+        | {"head": "classifier", "prompts": "", "fitted_on": "", "main": True, "standard": False}
+        | {"run": f"{source}-{model}-{seed}"}
+        for source in ("studio", "web")
+        for model in ("cnn", "vit")
+        for seed in seeds
+    ]  # fmt: skip
+    runs = pd.DataFrame(rows)
+    web = (runs["source"] == "web").to_numpy()
+    values = rng.normal(0, 0.1, len(runs)) + web * np.where(runs["model"] == "vit", 1.0, 0.3)
+    shift = replace(make_shift(values), draws=np.tile(values, (4, 1)))
+    table = compare_architectures([make_comparison("web", "web")], runs, {"v2": shift}, SETTINGS)
+    assert tuple(table.columns) == ARCHITECTURE_COLUMNS and table["shift"].tolist() == [MEAN, "v2"]
+    row = table.iloc[1]
+    of = {
+        model: [
+            values[((runs["model"] == model) & (runs["seed"] == seed) & web).to_numpy()][0]
+            - values[((runs["model"] == model) & (runs["seed"] == seed) & ~web).to_numpy()][0]
+            for seed in seeds
+        ]
+        for model in ("cnn", "vit")
+    }
+    difference = np.subtract(of["vit"], of["cnn"])
+    assert (row["model_a"], row["model_b"], row["seeds"]) == ("cnn", "vit", 5)
+    assert (row["effect_a_logits"], row["effect_b_logits"]) == pytest.approx((np.mean(of["cnn"]), np.mean(of["vit"])))
+    expected = student.interval(0.95, 4, difference.mean(), difference.std(ddof=1) / 5**0.5)
+    assert (row["low"], row["high"]) == pytest.approx(expected)
+    assert row["p"] == pytest.approx(2 * student.sf(difference.mean() / (difference.std(ddof=1) / 5**0.5), 4))
+    alone = (runs["model"] == "cnn").to_numpy()
+    one = compare_architectures(
+        [make_comparison("web", "web")], runs[alone], {"v2": make_shift(values[alone])}, SETTINGS
+    )
+    assert one.empty and tuple(one.columns) == ARCHITECTURE_COLUMNS
+
+
+def test_all_tables_of_a_study_are_made_together():
+    runs, measured, comparisons = make_study()
+    names = ["run", "head", "prompts", "fitted_on", "main", "standard"]
+    rows = [
+        runs[names].assign(
+            shift=shift, mean_id_accuracy=one.id_accuracies.mean(axis=1), shift_accuracy=one.shift_accuracy
+        )
+        for shift, one in measured.items()
+    ]
+    effective = pd.concat(rows, ignore_index=True)
+    table_of_runs = runs.drop(columns=["head", "prompts", "fitted_on", "main"]).drop_duplicates("run").fillna("")
+    lines = {"studio_test": measured, "web_test": measured}
+    tables = make_cause_tables(effective, measured, lines, table_of_runs, comparisons, SETTINGS)
+    expected = attribute_causes(comparisons, runs, measured, SETTINGS)
+    pd.testing.assert_frame_equal(tables.causes[list(CAUSE_COLUMNS)], expected)
+    assert {"share", "share_low", "gap_points", "most_robust", "note"} <= set(tables.causes)
+    assert tables.single_lines.groupby("x_test_set")["measurement"].first().to_dict() == {
+        "studio_test": "paper",
+        "web_test": "mirror",
+    }
+    assert set(tables.regression["shift"]) == set(measured)
+    summary = tables.summary.splitlines()
+    first = summary.index("    " + next(line.strip() for line in summary if line.startswith("    raises")))
+    assert summary[first - 1] == "  training distribution: web"
+    assert "detectable" in summary[first] and "p adjusted" in summary[first] and "6 pairs, 3 seeds" in summary[first]
+    assert summary.index("All comparisons, p adjusted by Benjamini and Hochberg") > first
+    assert sum("case study" in line for line in summary) == 3
+    without = {name: measured[name] for name in ("sketch", "objects")}
+    nothing = attribute_causes(comparisons, runs, without, SETTINGS)
+    assert "none: no shift takes part in verdicts" in summarise_causes(nothing, SETTINGS)
+    with pytest.raises(ValueError, match="other runs or heads on rendition"):
+        make_cause_tables(effective.drop(index=len(runs)), measured, lines, table_of_runs, comparisons, SETTINGS)
