@@ -157,6 +157,7 @@ def make_study(runs, baseline=True):
             "effect_points": effect,
             "low_points": effect - width,
             "high_points": effect + width,
+            "verdict": "raises" if effect > width else "lowers" if effect < -width else "undecided",
             "holds_fixed": "everything else",
         }
         for cause, comparison, effect, width in (

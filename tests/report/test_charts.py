@@ -43,7 +43,8 @@ from whyrobust.report.theme import (
 )
 
 SCALES = ("logit", "probit", "linear")
-CAUSE_COLUMNS = ["cause", "comparison", "shift", "pairs", "seeds", "effect_points", "low_points", "high_points"]
+CAUSE_COLUMNS = ["cause", "comparison", "shift", "pairs", "seeds", "effect_points", "low_points", "high_points",
+                 "verdict"]  # fmt: skip
 LONG = "cross-entropy on web at the class proportions of ImageNet-Captions labels found in text, after SimCLR"
 
 
@@ -85,7 +86,7 @@ def draw_causes(causes=5, comparisons=3, shifts=("v2", "rendition", "sketch", "o
         comparison = (
             f"{number}: a linear probe on web instead of studio images at equal class proportions, on one encoder"
         )
-        rows.append((cause, comparison, shift, 3, 3, effect, effect - half, effect + half))
+        rows.append((cause, comparison, shift, 3, 3, effect, effect - half, effect + half, "undecided"))
     return pd.DataFrame(rows, columns=CAUSE_COLUMNS)
 
 
@@ -231,12 +232,16 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
 
 def test_a_verdict_has_a_shape_of_its_own():
     rows = pd.DataFrame(
-        [("loss", "a", f"shift {effect}", 1, 3, effect, effect - 1, effect + 1) for effect in (5, -5, 0)],
+        [
+            ("loss", "a", f"shift {effect}", 1, 3, effect, effect - 1, effect + 1, verdict)
+            for effect, verdict in ((5, "raises"), (-5, "lowers"), (0, "within ±2"), (1, "undecided"), (2, ""))
+        ],
         columns=CAUSE_COLUMNS,
     )
     panel = causes_panel(rows, "loss", print_layout(rows))
     (shapes,) = (
         layer.encoding.shape.to_dict()["scale"] for layer in panel.layer if "shape" in layer.encoding.to_dict()
     )
-    assert shapes["domain"] == ["raises", "lowers", "unclear"] and len(set(shapes["range"])) == 3
-    assert [row["verdict"] for row in drawn_rows(panel) if "verdict" in row][:3] == shapes["domain"]
+    assert shapes["domain"] == ["raises", "lowers", "within", "undecided", "no verdict"]
+    assert len(set(shapes["range"])) == 5
+    assert [row["verdict"] for row in drawn_rows(panel) if "verdict" in row][:5] == shapes["domain"]

@@ -18,6 +18,7 @@ def table(**shifts):
             "seeds": 3,
         }
         | {"effect_points": effect, "low_points": low, "high_points": high, "holds_fixed": "all else"}
+        | {"verdict": "raises" if low > 0 else "lowers" if high < 0 else "undecided" if low <= high else "no interval"}
         for shift, (effect, low, high) in shifts.items()
     ]
     return pd.DataFrame(rows)
@@ -27,7 +28,7 @@ def test_a_clear_effect_is_named_with_its_direction():
     up = table(v2=(5.0, 3.0, 7.0), sketch=(4.0, 1.0, 7.0), objects=(0.5, -2.0, 3.0))
     ((cause, (sentence,)),) = answer_sentences(up).items()
     assert cause == "Training distribution"
-    assert "raises it on v2, sketch" in sentence and "unclear on objects" in sentence
+    assert "raises it on v2, sketch" in sentence and "undecided on objects" in sentence
     assert "+3.2 points on average" in sentence and "lowers" not in sentence
     assert "2 of 3 shifts" in headline(up)
     down = table(v2=(-5.0, -7.0, -3.0))
@@ -37,7 +38,7 @@ def test_a_clear_effect_is_named_with_its_direction():
 
 def test_an_unclear_or_missing_effect_is_not_claimed():
     unclear = table(v2=(5.0, -1.0, 11.0))
-    assert "unclear on v2" in answer_sentences(unclear)["Training distribution"][0]
+    assert "undecided on v2" in answer_sentences(unclear)["Training distribution"][0]
     assert headline(unclear).startswith("No cause")
     single = table(v2=(5.0, np.nan, np.nan))
     assert "without an interval on v2" in answer_sentences(single)["Training distribution"][0]
