@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
 from whyrobust.data.pixel_store import read_pixels
 from whyrobust.data.preprocessing import study_preprocessing
@@ -56,10 +57,14 @@ LEARNING_RATES: dict[str, tuple[float, ...]] = {
     "siglip": (0.001, 0.002, 0.004, 0.008),
     "supcon": (0.0025, 0.005, 0.01, 0.02),
     "simclr": (0.001, 0.002, 0.004, 0.008),
+    "fine_tuning": (0.0025, 0.005, 0.01, 0.02),
 }
 
+#: Not an objective: cross-entropy on an encoder that SimCLR has trained, with half of the samples each.
+FINE_TUNING = "fine_tuning"
+
 #: Learning rates of AdamW.
-ADAMW: dict[str, tuple[float, ...]] = {"cross_entropy": (0.005, 0.01, 0.02), "clip": (0.0005, 0.001, 0.002)}
+ADAMW: dict[str, tuple[float, ...]] = {"cross_entropy": (0.01, 0.02), "clip": (0.001, 0.002)}
 
 #: Objectives whose best learning rate is tried without plain images too, and the share of plain images of the others.
 WITHOUT_PLAIN, PLAIN_SHARE = ("cross_entropy", "clip"), 0.5
@@ -114,11 +119,16 @@ class Drawn:
     trained: int
 
 
+def learns_by(name: str) -> str:
+    """Return the objective that a trial ends with."""
+    return "cross_entropy" if name == FINE_TUNING else name
+
+
 def first_trials(config: Config, objectives: Sequence[str], seed: int) -> list[Trial]:
     """Return the trials of the learning rates of all objectives, taken in turns."""
     of_each = [
         [
-            Trial(name, "muon", rate, config.training.settings_of(name).batch_size, PLAIN_SHARE, seed)
+            Trial(name, "muon", rate, config.training.settings_of(learns_by(name)).batch_size, PLAIN_SHARE, seed)
             for rate in LEARNING_RATES[name]
         ]
         for name in objectives
@@ -126,13 +136,18 @@ def first_trials(config: Config, objectives: Sequence[str], seed: int) -> list[T
     return [trial for turn in zip(*of_each, strict=True) for trial in turn]
 
 
-def further_trials(best: Trial) -> list[Trial]:
-    """Return the trials that follow from the best learning rate of an objective."""
-    found = [replace(best, batch_size=size) for size in (best.batch_size // 2, 2 * best.batch_size)]
-    if best.objective in WITHOUT_PLAIN:
-        found.append(replace(best, plain_share=0.0))
-    rates = ADAMW.get(best.objective, ())
-    return found + [replace(best, optimizer="adamw", learning_rate=rate) for rate in rates]
+def further_trials(best: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that follow from the best learning rate of each objective."""
+    plain = [replace(trial, plain_share=0.0) for trial in best if trial.objective in WITHOUT_PLAIN]
+    adamw = [
+        replace(trial, optimizer="adamw", learning_rate=rate)
+        for trial in best
+        for rate in ADAMW.get(trial.objective, ())
+    ]
+    # A run that is fine-tuned has the batch size of its objective.
+    sized = [trial for trial in best if trial.objective != FINE_TUNING]
+    halved = [replace(trial, batch_size=trial.batch_size // 2) for trial in sized]
+    return plain + adamw + halved + [replace(trial, batch_size=2 * trial.batch_size) for trial in sized]
 
 
 def draw(place: Place, classes: Sequence[str], side: int, seed: int) -> Drawn:
@@ -166,26 +181,34 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
     model = read_model_config(model_file)
     page = study_preprocessing(config.data.image_size, config.data.normalisation)
     drawn = draw(place, classes, page.size, trial.seed)
-    given = config.training.hyperparameters_of(trial.objective, fine_tuned=False)
-    chosen = {name: value for name, value in asdict(trial).items() if name not in ("objective", "seed")}
-    hyper = Hyperparameters.from_mapping(given | chosen | {"samples_seen": place.samples})
-    supervision = OBJECTIVES[trial.objective].supervision
-    targets = {
-        "captions": tokenize(drawn.titles[: drawn.trained], model["text_cfg"]["context_length"]),
-        "labels": torch.from_numpy(drawn.labels[: drawn.trained]),
-    }.get(supervision)
-    settings = TrainingSettings(trial.objective, model, len(classes), trial.seed, hyper, ComputeSettings("cpu"))
-    weights = train(ImagesInMemory(drawn.pixels[: drawn.trained], page), targets, settings, lambda _: None)
+    name = learns_by(trial.objective)
+    images = ImagesInMemory(drawn.pixels[: drawn.trained], page)
+
+    def learn(objective: str, chosen: dict[str, Any], pretrained: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        hyper = Hyperparameters.from_mapping(config.training.hyperparameters_of(objective, False) | chosen)
+        targets = {
+            "captions": tokenize(drawn.titles[: drawn.trained], model["text_cfg"]["context_length"]),
+            "labels": torch.from_numpy(drawn.labels[: drawn.trained]),
+        }.get(OBJECTIVES[objective].supervision)
+        settings = TrainingSettings(objective, model, len(classes), trial.seed, hyper, ComputeSettings("cpu"))
+        return train(images, targets, settings, lambda _: None, pretrained)
+
+    chosen = {key: value for key, value in asdict(trial).items() if key not in ("objective", "seed")}
+    pretrained, samples = None, place.samples
+    if trial.objective == FINE_TUNING:
+        samples = place.samples // 2
+        pretrained = learn("simclr", {"samples_seen": samples}, None)
+    weights = learn(name, chosen | {"samples_seen": samples}, pretrained)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
         save_weights(path, weights, {"preprocessing": page.as_dict()})
-        encoders = open_run(path, model_file, supervision == "captions", 1, torch.device("cpu"))
+        encoders = open_run(path, model_file, OBJECTIVES[name].supervision == "captions", 1, torch.device("cpu"))
     features = embed_images(encoders.image, iter(drawn.pixels), page, 512, "cpu")
     held_out = features[drawn.trained :]
     if encoders.text is not None:
         templates = next(iter(read_prompt_sets(config.prompts, Path()).values()))
         scores = score_zero_shot(held_out, prompt_ensemble(encoders.text, classes, templates))
-    elif OBJECTIVES[trial.objective].main_head == "classifier":
+    elif OBJECTIVES[name].main_head == "classifier":
         scores = score_classifier(held_out, weights["classifier.weight"].numpy(), weights["classifier.bias"].numpy())
     else:
         rows = slice(drawn.trained)
@@ -201,7 +224,7 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
         "optimizer": trial.optimizer,
         "learning_rate": trial.learning_rate,
         "batch_size": trial.batch_size,
-        "weight_decay": hyper.weight_decay,
+        "weight_decay": config.training.settings_of(name).weight_decay,
         "plain_share": trial.plain_share,
         "train_images": drawn.trained,
         "samples_seen": place.samples,
@@ -226,6 +249,11 @@ def mark(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table
 
 
+def trial_of(row: Mapping[str, Any]) -> Trial:
+    """Return the trial of a row of the table."""
+    return Trial(**{field.name: row[field.name] for field in fields(Trial)})
+
+
 def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output: Path) -> pd.DataFrame:
     """Carry out all trials, several at a time, and write the table after each.
 
@@ -234,22 +262,27 @@ def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output
         objectives: to search.
         seed: of the trials; one that no study uses.
         jobs: trials at a time.
-        output: the table; it is replaced.
+        output: the table; trials that it has are not repeated.
     """
     config = load_config(yaml.safe_load(Path(place.config).read_text(encoding="utf-8")))
     rows: list[dict[str, Any]] = []
+    if output.exists():
+        rows = pd.read_csv(output).drop(columns=["at_edge", "chosen"]).to_dict("records")  # type: ignore[assignment]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
 
         def finish(wanted: Sequence[Trial]) -> None:
-            for future in as_completed([executor.submit(carry_out, trial, place) for trial in wanted]):
+            done = {trial_of(row) for row in rows}
+            waiting = [executor.submit(carry_out, trial, place) for trial in wanted if trial not in done]
+            for future in as_completed(waiting):
                 rows.append(future.result())
                 print(rows[-1], flush=True)
                 write_table(output, mark(rows))
 
         finish(first_trials(config, objectives, seed))
-        best = mark(rows).query("chosen").to_dict("records")
-        names = ("objective", "optimizer", "learning_rate", "batch_size", "plain_share", "seed")
-        finish([trial for row in best for trial in further_trials(Trial(*(row[name] for name in names)))])
+        # The best learning rate alone: what another start of this command added changes nothing here.
+        first = [row for row in rows if trial_of(row) in set(first_trials(config, objectives, seed))]
+        best = mark(first).query("chosen").to_dict("records")
+        finish(further_trials([trial_of({str(name): value for name, value in row.items()}) for row in best]))
     return mark(rows)
 
 

@@ -1,0 +1,135 @@
+"""The search of hyper-parameters: equal trials, split by drawing, nothing repeated, the best marked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import tools.search_hyperparameters as search
+from tools.search_hyperparameters import Place, Trial, carry_out, draw, first_trials, further_trials, mark
+from whyrobust.data.pixel_store import write_pixels
+from whyrobust.study.class_table import read_class_names
+from whyrobust.study.config import load_config
+from whyrobust.study.objectives_table import OBJECTIVES
+
+
+@pytest.fixture(scope="module")
+def config(root):
+    return load_config(yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def classes(config):
+    return read_class_names(config.data.classes)
+
+
+@pytest.fixture(scope="module")
+def place(root, tmp_path_factory, classes):
+    """Two sources of 60 drawings, three images each, in three classes that differ in grey; one has no label."""
+    results = tmp_path_factory.mktemp("results")
+    for folder in ("decontaminated", "captions", "images"):
+        (results / folder).mkdir()
+    for source in ("studio", "web"):
+        drawings = [f"{source}:{number}" for number in range(60) for _ in range(3)]
+        uids = [f"{name}-{style}" for style, name in enumerate(drawings)]
+        labels = [classes[number % 3] for number in range(60) for _ in range(3)]
+        table = pd.DataFrame({"uid": uids, "label": [*labels[:-1], None], "group": drawings})
+        table.to_parquet(results / "decontaminated" / f"{source}.parquet")
+        table.assign(title=labels)[["uid", "title"]].to_parquet(results / "captions" / f"{source}.parquet")
+        greys = np.repeat([40 + 80 * (number % 3) for number in range(60)], 3).astype(np.uint8)
+        write_pixels(results / "images" / f"{source}.arrow", uids, np.tile(greys[:, None, None, None], (1, 32, 32, 3)))
+    return Place(str(results), str(root / "config.yaml"), ("studio", "web"), 80, 320)
+
+
+def test_every_objective_has_as_many_trials_and_they_are_taken_in_turns(config):
+    trials = first_trials(config, list(OBJECTIVES), seed=100)
+    assert set(Counter(trial.objective for trial in trials).values()) == {4}
+    assert [trial.objective for trial in trials[:5]] == list(OBJECTIVES)
+    assert {trial.seed for trial in trials}.isdisjoint(config.seeds)
+    best = [trials[number] for number in range(5)]
+    sizes = Counter(
+        trial.objective for trial in further_trials(best) if trial.optimizer == "muon" and trial.plain_share
+    )
+    assert set(sizes.values()) == {2} and set(sizes) == set(OBJECTIVES)
+    others = {(t.objective, t.optimizer, t.plain_share) for t in further_trials(best)}
+    assert {("clip", "muon", 0.0), ("cross_entropy", "adamw", 0.5)} <= others
+
+
+def test_no_drawing_is_trained_on_and_held_out_and_sources_weigh_the_same(place, classes):
+    drawn = draw(place, classes, 32, seed=100)
+    trained, held_out = set(drawn.groups[: drawn.trained]), set(drawn.groups[drawn.trained :])
+    assert drawn.trained == 80 and not trained & held_out
+    assert Counter(drawn.source[:80]) == {"studio": 40, "web": 40}
+    assert 10 < len(held_out) < 40
+    assert set(draw(place, classes, 32, seed=101).groups[80:]) != held_out
+    greys = drawn.pixels[:, 0, 0, 0].astype(int)
+    assert (greys == 40 + 80 * drawn.labels).all(), "images, labels and titles stay together"
+    assert list(drawn.titles) == [classes[label] for label in drawn.labels]
+
+
+@pytest.mark.parametrize("objective", ["clip", "supcon", "fine_tuning"])
+def test_a_trial_learns_from_the_training_drawings_and_is_scored_on_the_others(place, objective):
+    row = carry_out(Trial(objective, "muon", 0.01, 16, 0.5, 100), place)
+    assert row["held_out_accuracy"] == pytest.approx((row["held_out_studio"] + row["held_out_web"]) / 2, abs=1e-4)
+    assert row["held_out_accuracy"] > 0.5
+    assert (row["samples_seen"], row["train_images"], row["source"]) == (320, 80, "studio+web")
+
+
+def test_the_best_is_marked_and_where_it_lies_at_the_edge():
+    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1}
+    rows = [
+        trial | {"learning_rate": rate, "held_out_accuracy": accuracy}
+        for rate, accuracy in ((0.1, 0.2), (0.2, 0.5), (0.4, 0.4))
+    ]
+    table = mark(rows)
+    assert table["at_edge"].tolist() == [True, False, True] and table["chosen"].tolist() == [False, True, False]
+    wider = mark([*rows, trial | {"learning_rate": 0.2, "batch_size": 128, "held_out_accuracy": 0.6}])
+    assert wider.loc[wider["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[128, True]]
+
+
+def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch):
+    class AtOnce:
+        """Carries out in this process what is submitted."""
+
+        def __init__(self, *_, **__): ...
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+
+        def submit(self, function, trial, place):
+            asked.append(trial)
+            return function(trial, place)
+
+    class Answer:
+        def __init__(self, row):
+            self.row = row
+
+        def result(self):
+            return self.row
+
+    def score(trial, _):
+        better = (
+            -abs(trial.learning_rate - 0.004) - 0.001 * (trial.batch_size != 64) - 0.01 * (trial.optimizer != "muon")
+        )
+        return Answer(vars(trial) | {"held_out_accuracy": better - 0.1 * (trial.plain_share == 0)})
+
+    asked: list[Trial] = []
+    monkeypatch.setattr(search, "carry_out", score)
+    monkeypatch.setattr(search, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(search, "as_completed", list)
+    table = search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")
+    assert len(asked) == len(table) == len(set(asked)) == 9
+    chosen = table[table["chosen"]].to_dict("records")
+    assert [(row["learning_rate"], row["batch_size"], row["at_edge"]) for row in chosen] == [(0.004, 64, False)]
+    assert replace(asked[2], plain_share=0.0) in asked
+    whole = (tmp_path / "table.csv").read_text(encoding="utf-8")
+    asked.clear()
+    search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")
+    assert asked == [] and (tmp_path / "table.csv").read_text(encoding="utf-8") == whole
