@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from whyrobust.study.config import Augmentation, FineTuning, load_config
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
@@ -124,7 +126,7 @@ def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
     chosen = icons.hyperparameters_of(STUDIO)
     assert chosen == {
         "max_shift_share": 0.1, "max_zoom": 1.25, "flip": True, "min_crop_area": 0.35, "batch_size": 128,
-        "learning_rate": 0.01, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
+        "learning_rate": 0.02, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
         "samples_seen": 30000, "optimizer": "muon", "plain_share": 0.5,
     }  # fmt: skip
     assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.003, "samples_seen": 15000}
@@ -335,3 +337,14 @@ def test_a_data_set_says_what_it_is_without_changing_what_is_made_of_it(config, 
     told = Study.load(config, root)
     assert told.config.sources["half_web"].sentence == "Half of each."
     assert told.source_settings("half_web") == plain.source_settings("half_web")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", *(f"config/{study}.yaml" for study in ("smoke", "icons-full", "icons-why"))]
+)
+def test_icons_are_trained_with_the_defaults_that_the_search_found(root, name):
+    training = load_config(read(root, name)).training
+    for objective in OBJECTIVES.values():
+        assert training.settings_of(objective.name) == objective.settings(), f"{objective.name} in {name}"
+    assert training.fine_tuning == FineTuning()
+    assert training.augmentation.plain_share == Augmentation().plain_share

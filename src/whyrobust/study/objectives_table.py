@@ -1,5 +1,7 @@
 """The table of training objectives: what each learns from, its settings, and the class that computes its loss.
 
+Learning rates and batch sizes are those that `tools.search_hyperparameters` found for icons (docs/method.md).
+
 A new objective is one row here, with the dataclass of its settings, and one class in `whyrobust.training.objectives`:
 the config's keys, the checks, the labels of figures and the docs come from the row.
 """
@@ -36,6 +38,8 @@ class ObjectiveSettings(Settings):
 class ImageTextSettings(ObjectiveSettings):
     """Settings of the losses between images and captions, which learn their temperature."""
 
+    learning_rate: LearningRate = 0.002
+    """Peak learning rate."""
     weight_decay: Annotated[float, Allowed(ge=0)] = 0.1
     """Weight decay, on matrices and filters only."""
 
@@ -44,7 +48,9 @@ class ImageTextSettings(ObjectiveSettings):
 class CrossEntropySettings(ObjectiveSettings):
     """Settings of cross-entropy on labels."""
 
-    learning_rate: LearningRate = 0.003
+    batch_size: Annotated[int, Allowed(ge=2)] = 128
+    """Images per step."""
+    learning_rate: LearningRate = 0.02
     """Peak learning rate."""
     label_smoothing: Annotated[float, Allowed(ge=0, lt=1)] = 0.0
     """Label smoothing."""
@@ -56,7 +62,7 @@ class SupconSettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
-    learning_rate: LearningRate = 0.003
+    learning_rate: LearningRate = 0.005
     """Peak learning rate."""
     temperature: Temperature = 0.1
     """Temperature of the loss."""
@@ -70,6 +76,8 @@ class SimclrSettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
+    learning_rate: LearningRate = 0.002
+    """Peak learning rate."""
     temperature: Temperature = 0.5
     """Temperature of the loss."""
     projection_dim: Count = 128
