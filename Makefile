@@ -94,9 +94,9 @@ browser:
 picture: $(VENV)/test-installed browser
 	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures
 
-# Tests of one file stay on one worker, so that its studies run once.
+# Tests of one file stay on one worker, so that its studies run once; tests/conftest.py puts the longest files first.
 test: lint $(VENV)/img2dataset/installed browser
-	$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify

@@ -22,11 +22,38 @@ from tests.studies import watched
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
 
+#: Files that take a minute or more, the longest first: two workers then end at about the same time. Without this order
+#: the workers take files by their number of tests, and whole studies, which are few tests, come last.
+LONG_FILES = (
+    "workflow/test_smoke.py",
+    "workflow/test_benchmarks.py",
+    "workflow/test_paper_check.py",
+    "workflow/test_own_data.py",
+    "workflow/test_caching.py",
+    "training/test_resume.py",
+    "report/test_page.py",
+    "training/test_job.py",
+    "workflow/test_profiles.py",
+    "workflow/test_dag.py",
+    "workflow/test_disk_faults.py",
+    "workflow/test_network.py",
+    "workflow/test_environments.py",
+    "analysis/test_simulated_causes.py",
+    "report/test_published_page.py",
+    "training/test_loop.py",
+)
+
 # A shared machine may pause for longer than a deadline; what must be fast has a test of its own.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of `LONG_FILES` first; the others stay in their order."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONG_FILES
+
 MOST_LINES_OF_A_MODULE = 500
 MOST_LINES_OF_A_FUNCTION = 80
 ROOMS = ("study", "data", "training", "evaluation", "analysis", "report")
@@ -69,3 +71,7 @@ def test_a_script_unpacks_and_calls(root: Path):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         assert defined == [], path.name
+
+
+def test_the_files_of_tests_that_are_run_first_exist(root):
+    assert [name for name in LONG_FILES if not (root / "tests" / name).is_file()] == []

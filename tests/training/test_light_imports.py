@@ -48,7 +48,7 @@ embedded = embed_images(run.image, images, run.preprocessing, 8, "cpu")
 if captions:
     prompt_ensemble(run.text, ["cat", "dog"], ["a {class}"])
 import numpy as np
-fit_linear_probe(embedded, np.arange(16) % 2, 2, 0)
+fit_linear_probe(embedded, np.arange(16) % 2, 2, [str(row) for row in range(16)], 0)
 print(*[name for name in sys.argv[2:] if name in sys.modules])
 """
 
@@ -72,7 +72,7 @@ def job(root, tmp_path):
                 },
                 "hyperparameters": {
                     "samples_seen": 16, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.1,
-                    "warmup_share": 0.1, "flip": True,
+                    "warmup_share": 0.1, "flip": True, "optimizer": "muon",
                 },
                 "compute": {"device": "cpu"}, "image_size": 32, "normalisation": "white_page",
                 "shuffle_block_images": 1, "shuffle_window_blocks": 1,
