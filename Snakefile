@@ -51,6 +51,7 @@ rule all:
         data=rules.describe_data.output,
         details=rules.describe_runs.output,
         training_sets=rules.describe_training_sets.output,
+        doses=rules.measure_dose_response.output,
         similarity=rules.measure_similarity.output if STUDY.similar_sources else [],
         bands=rules.similarity_bands.output if STUDY.source_comparisons else [],
         figures="<results>/figures",

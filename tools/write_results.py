@@ -206,7 +206,7 @@ def _by_shift(tables: Tables) -> str:
 def _dose_response(tables: Tables) -> str:
     doses, trends = tables["dose_response"], tables["dose_response_trends"]
     doses, trends = (one[one["objective"] == "cross_entropy"] for one in (doses, trends))
-    shifts = [name for name in _roles(tables, "shift") if name in set(doses["shift"])]
+    shifts = [name for name in ("mean", *_roles(tables, "shift")) if name in set(doses["shift"])]
     rows = []
     for share in sorted(set(doses["share"].tolist())):
         by_shift = {str(row["shift"]): row for row in _rows(doses[doses["share"] == share])}

@@ -220,6 +220,34 @@ rule attribute_causes:
         "../scripts/attribute_causes.py"
 
 
+rule measure_dose_response:
+    input:
+        effective_robustness="<results>/effective_robustness.csv",
+        draws="<results>/effective_robustness_draws.npz",
+        accuracy="<results>/accuracy.csv",
+        shifts="<results>/shifts.csv",
+        runs="<results>/runs.csv",
+    output:
+        doses="<results>/dose_response.csv",
+        trends="<results>/dose_response_trends.csv",
+    log:
+        "<logs>/measure_dose_response.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        series=STUDY.dose_series,
+        in_distribution=STUDY.in_distribution,
+        scale=CONFIG.baseline.scale,
+        reference=CONFIG.baseline.reference_accuracy,
+        confidence=CONFIG.intervals.effect,
+        code=code_of("measure_dose_response"),
+    script:
+        "../scripts/measure_dose_response.py"
+
+
 rule measure_reference:
     input:
         testbed="resources/reference/imagenet_testbed_top1.csv",

@@ -163,6 +163,7 @@ rule write_report:
         causes="<results>/causes.csv",
         regression="<results>/regression.csv",
         concept_frequency="<results>/concept_frequency.csv",
+        dose_response="<results>/dose_response.csv",
         figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),

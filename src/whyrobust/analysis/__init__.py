@@ -7,10 +7,11 @@ Read in this order:
 2. `baselines`: the line or plane of the standard models. `accuracies`: tables of accuracies and their axes.
 3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study. `measured`: a
    measured shift, read back from these tables. `shift_roles`: which shifts take part in verdicts.
-4. `effects`: paired differences and their variance. `gap_shares`: which share of the gap an effect closes. `verdicts`:
-   what an interval shows. `regression`: the second opinion. `cause_tables`: these as the tables of a study.
-5. `concept_frequency`: accuracy on a class against the number of its training images. `similarity_bands`: accuracy on
-   test images that one source is nearer to.
+4. `effects`: paired differences and their variance. `hypothesis_tests`: families, equivalence, power. `verdicts`: what
+   a test shows. `attribution`: the effects of all comparisons. `gap_shares`: which share of the gap an effect closes.
+   `regression`: the second opinion. `cause_tables`: these as the tables of a study.
+5. `dose_response`: effects of mixtures by the share of a source. `concept_frequency`: accuracy on a class against the
+   number of its training images. `similarity_bands`: accuracy on test images that one source is nearer to.
 6. Published models: `published_models` measures them as a study. `published_study` asks the same five questions of
    them: `published_tables` and `pretraining` (what is known of each), `published_lines` and `published_axes` (effective
    robustness), `natural_experiments` (pairs), `published_effects` and `published_regression`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from whyrobust.study.data_kinds import Mixture
+from whyrobust.study.data_kinds import Mixture, View
 from whyrobust.study.dataset_settings import Source
 
 
@@ -17,11 +17,13 @@ class DoseSeries:
         start: the source that the shares replace, named first in the mixtures.
         end: the source whose share rises, named second.
         shares: share of ``end`` by the name of the source, rising; 0 and 1 are the two themselves.
+        views: the same of views of the two, which are no doses.
     """
 
     start: str
     end: str
     shares: Mapping[str, float]
+    views: Mapping[str, float]
 
 
 def dose_series(sources: Mapping[str, Source], used: Iterable[str]) -> list[DoseSeries]:
@@ -38,6 +40,15 @@ def dose_series(sources: Mapping[str, Source], used: Iterable[str]) -> list[Dose
             start, end = source.shares
             found.setdefault((start, end), {})[name] = source.shares[end]
     return [
-        DoseSeries(start, end, dict(sorted((shares | {start: 0.0, end: 1.0}).items(), key=lambda one: one[1])))
+        DoseSeries(
+            start,
+            end,
+            dict(sorted((shares | {start: 0.0, end: 1.0}).items(), key=lambda one: one[1])),
+            {
+                name: float(source.of == end)
+                for name, source in sources.items()
+                if isinstance(source, View) and source.of in (start, end) and name in trained
+            },
+        )
         for (start, end), shares in found.items()
     ]

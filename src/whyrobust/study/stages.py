@@ -86,13 +86,18 @@ STAGES: Final = (
     Stage(
         "attribute_causes", "controlled comparisons, and one regression as a second opinion", ("measure_robustness",)
     ),
+    Stage(
+        "measure_dose_response",
+        "effective robustness by the share of a source in mixtures, and its trend",
+        ("measure_robustness",),
+    ),
     Stage("measure_reference", "the same for published models"),
     Stage("measure_published", "the five questions on published models, for studies on the shifts of ImageNet"),
     Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "describe_training_sets", "match_text", "measure_published"),
+        ("draw_figures", "describe_training_sets", "measure_dose_response", "match_text", "measure_published"),
     ),
 )
 

@@ -17,6 +17,7 @@ from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.config import Config, load_config
 from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
+from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import downloadable_files, missing_files, read_prompt_sets
 from whyrobust.study.pinned_sources import PinnedSource
@@ -129,6 +130,12 @@ class Study:
     def runs(self) -> dict[str, Run]:
         """Trained and published models by name."""
         return {run.run: run for run in self.plan.runs}
+
+    @cached_property
+    def dose_series(self) -> list[dict[str, Any]]:
+        """Series of mixtures that scored runs are trained on, as plain values."""
+        used = {run.source for run in self.runs.values() if run.evaluated}
+        return [asdict(series) for series in dose_series(self.config.sources, used)]
 
     @cached_property
     def trained(self) -> list[str]:

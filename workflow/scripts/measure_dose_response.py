@@ -1,0 +1,45 @@
+"""Measure how effective robustness rises with the share of one source in mixtures with another.
+
+Stands alone because only a study with mixtures has doses, and another comparison of causes changes none of them.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from whyrobust.analysis.accuracies import KEYS
+from whyrobust.analysis.dose_response import measure_doses
+from whyrobust.analysis.measured import read_measured
+from whyrobust.files import write_table
+from whyrobust.logs import start_log
+from whyrobust.study.doses import DoseSeries
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    files, params = snakemake.input, snakemake.params
+    effective = pd.read_csv(files.effective_robustness, keep_default_na=False)
+    first = effective[effective["shift"] == effective["shift"].iloc[0]]
+    evaluated = first[[*KEYS, "main"]].merge(
+        pd.read_csv(files.runs, keep_default_na=False), on="run", validate="many_to_one"
+    )
+    tables = measure_doses(
+        [DoseSeries(**series) for series in params.series],
+        evaluated,
+        read_measured(
+            effective,
+            np.load(files.draws),
+            pd.read_csv(files.accuracy, keep_default_na=False),
+            pd.read_csv(files.shifts, keep_default_na=False),
+        ),
+        params.in_distribution,
+        scale=params.scale,
+        reference=params.reference,
+        confidence=params.confidence,
+    )
+    write_table(snakemake.output.doses, tables.effects)
+    write_table(snakemake.output.trends, tables.trends)
+    logger.info("%d doses and shifts, %d trends", len(tables.effects), len(tables.trends))
