@@ -266,6 +266,15 @@ def test_architectures_are_compared_by_differences_of_differences():
     expected = student.interval(0.95, 4, difference.mean(), difference.std(ddof=1) / 5**0.5)
     assert (row["low"], row["high"]) == pytest.approx(expected)
     assert row["p"] == pytest.approx(2 * student.sf(difference.mean() / (difference.std(ddof=1) / 5**0.5), 4))
+    # A comparison that names one model is tested on the others too, on the seeds and objectives that both have.
+    named = replace(make_comparison("web", "web"), where={"head": "classifier", "model": "cnn"})
+    fewer = (runs["model"] == "cnn").to_numpy() | (runs["seed"] < 3).to_numpy()
+    few = make_shift(values[fewer])
+    unequal = compare_architectures([named], runs[fewer], {"v2": few}, SETTINGS).iloc[1]
+    assert unequal["seeds"] == 3 and unequal["difference_logits"] == pytest.approx(np.mean(difference[:3]))
+    assert unequal["effect_a_logits"] == pytest.approx(np.mean(of["cnn"][:3]))
+    other = runs.assign(objective=np.where(runs["model"] == "cnn", "cross_entropy", "supcon"))
+    assert compare_architectures([named], other, {"v2": shift}, SETTINGS).empty
     alone = (runs["model"] == "cnn").to_numpy()
     one = compare_architectures(
         [make_comparison("web", "web")], runs[alone], {"v2": make_shift(values[alone])}, SETTINGS

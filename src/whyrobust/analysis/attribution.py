@@ -7,7 +7,7 @@ same beyond a single line, and `compare_architectures` tests whether main effect
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +25,12 @@ from whyrobust.analysis.scales import POINTS_PER_UNIT, points_at, to_scale
 from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.study.comparisons import Comparison, Pair
 from whyrobust.study.display_names import MEAN, MEAN_SEEN
+from whyrobust.study.table_cells import is_empty
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
+
+    from whyrobust.analysis.arrays import FloatArray
 
 CAUSE_COLUMNS = (
     "cause",
@@ -290,8 +292,9 @@ def compare_architectures(
 ) -> pd.DataFrame:
     """Test whether the main effect of each cause differs between models.
 
-    Where a main comparison has pairs of several models, the effect of each two is compared by the difference of
-    differences, seed by seed, with an interval as of any effect.
+    Where a main comparison has pairs of several models, or would have if it did not name one, the effect of each two is
+    compared by the difference of differences. Like is compared with like: a pair of one model counts where the other
+    model has a pair of the same seed, objective and whatever else the comparison holds fixed.
 
     Args:
         comparisons: as for `attribute_causes`; the first of each cause is looked at.
@@ -301,7 +304,7 @@ def compare_architectures(
 
     Returns:
         `ARCHITECTURE_COLUMNS`: one row for each two models of a comparison and each shift, ``difference_logits`` of
-        ``model_b`` less ``model_a``. p is not adjusted.
+        ``model_b`` less ``model_a``, with an interval as of any effect. p is not adjusted.
 
     Raises:
         ValueError: as `attribute_causes`.
@@ -313,22 +316,28 @@ def compare_architectures(
     main: dict[str, Comparison] = {}
     for comparison in comparisons:
         main.setdefault(comparison.cause, comparison)
-    models = runs["model"].astype(str).to_numpy(dtype=str)
+    of_any_model = [
+        replace(comparison, where={field: value for field, value in comparison.where.items() if field != "model"})
+        for comparison in main.values()
+        if "model" not in comparison.changed
+    ]
+    matched = match_comparisons(of_any_model, runs)
+    by_model = {number: _split_by_model(pairs, of_any_model[number], runs) for number, pairs in matched.items()}
     rows = []
     for shift, values in add_means(measured).items():
-        all_contrasts = contrasts_of(match_comparisons(list(main.values()), runs), values, settings.scale)
-        found, both = [], []
-        for comparison, contrasts in zip(main.values(), all_contrasts, strict=True):
-            parts = _split_by_model(contrasts, models)
-            for first, second in itertools.combinations(parts, 2):
-                joined = _subtract(parts[first], parts[second])
-                if joined is not None:
-                    both.append((parts[first], parts[second], joined))
-                    found.append({"cause": comparison.cause, "comparison": comparison.name, "shift": shift}
-                                 | {"model_a": first, "model_b": second})  # fmt: skip
-        freedom = shared_freedom(values)
+        accuracies = to_scale(values.id_accuracies.mean(axis=1), settings.scale)
+        found, contrasts = [], []
+        for number, comparison in enumerate(of_any_model):
+            for first, second in itertools.combinations(sorted(by_model[number]), 2):
+                both = _contrast_models(by_model[number][first], by_model[number][second], accuracies)
+                if both is not None:
+                    contrasts.append(both)
+                    about = {"cause": comparison.cause, "comparison": comparison.name, "shift": shift}
+                    found.append(about | {"model_a": first, "model_b": second})
         first_effects, second_effects, differences = (
-            measure_effects([triple[side] for triple in both], values.residuals, values.draws, freedom)
+            measure_effects(
+                [three[side] for three in contrasts], values.residuals, values.draws, shared_freedom(values)
+            )
             for side in range(3)
         )
         for about, one, other, difference in zip(found, first_effects, second_effects, differences, strict=True):
@@ -339,26 +348,33 @@ def compare_architectures(
     return pd.DataFrame(rows, columns=list(ARCHITECTURE_COLUMNS))
 
 
-def _split_by_model(contrasts: Contrasts, models: NDArray[np.str_]) -> dict[str, Contrasts]:
-    """Return the pairs whose runs are all of one model, by model."""
-    of_pair = [set(models[weights != 0]) for weights in contrasts.weights]
-    parts = {}
-    for model in sorted({next(iter(names)) for names in of_pair if len(names) == 1}):
-        chosen = [number for number, names in enumerate(of_pair) if names == {model}]
-        parts[model] = Contrasts(contrasts.weights[chosen], tuple(contrasts.seeds[number] for number in chosen), 0)
+_PairsOfModel = dict[tuple[Any, ...], Pair]
+
+
+def _split_by_model(pairs: Sequence[Pair], comparison: Comparison, runs: pd.DataFrame) -> dict[str, _PairsOfModel]:
+    """Return pairs by model, and by what else their runs have in common."""
+    fields = [field for field in ("seed", *comparison.matched) if field not in ("model", "seed")]
+    rows = runs.to_dict("records")
+    parts: dict[str, _PairsOfModel] = {}
+    for pair in pairs:
+        row = rows[pair.end]
+        key = (pair.seed, *(None if is_empty(row[field]) else row[field] for field in fields))
+        parts.setdefault(str(row["model"]), {})[key] = pair
     return parts
 
 
-def _subtract(first: Contrasts, second: Contrasts) -> Contrasts | None:
-    """Return the mean contrast of ``second`` less that of ``first`` for each seed of both; None without one."""
-    seeds = sorted(set(first.seeds) & set(second.seeds))
-    if not seeds:
+def _contrast_models(
+    first: _PairsOfModel, second: _PairsOfModel, accuracies: FloatArray
+) -> tuple[Contrasts, Contrasts, Contrasts] | None:
+    """Return the contrasts of pairs that both models have, and those of the second less the first; None without any."""
+    kept = []
+    for key in first:
+        if key in second:
+            one, other = (contrast_pairs([pairs[key]], accuracies) for pairs in (first, second))
+            if one.seeds and other.seeds:
+                kept.append((key[0], one.weights[0], other.weights[0], other.weights[0] - one.weights[0]))
+    if not kept:
         return None
-    rows = []
-    for seed in seeds:
-        of_seed = [
-            one.weights[[number for number, its in enumerate(one.seeds) if its == seed]].mean(axis=0)
-            for one in (first, second)
-        ]
-        rows.append(of_seed[1] - of_seed[0])
-    return Contrasts(np.stack(rows), tuple(seeds), 0)
+    seeds = tuple(row[0] for row in kept)
+    of_first, of_second, difference = (Contrasts(np.stack([row[side] for row in kept]), seeds, 0) for side in (1, 2, 3))
+    return of_first, of_second, difference
