@@ -11,12 +11,14 @@ import pandas as pd
 from PIL import Image
 
 from whyrobust.analysis.baselines import fit_baseline
+from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.study.plan import RUN_COLUMNS
 from whyrobust.study.stages import STAGES
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+IN_DISTRIBUTION = ("studio_test", "web_test")
 SHIFTS = ("v2", "sketch")
 CLASSES = ("cat", "dog", "light bulb")
 TEST_IMAGES = 400
@@ -82,7 +84,9 @@ def make_study(runs, baseline=True):
             heads.append(row | {"head": "linear_probe", "prompts": "", "fitted_on": "own", "main": False})
     for number, row in enumerate(heads):
         inside = 0.3 + 0.05 * (row["train_images"] > 1000) - 0.1 * (row["objective"] == "clip") + 0.005 * number
-        scores = {"studio_test": inside} | dict.fromkeys(SHIFTS, 0.6 * inside + 0.1 * ("web" in row["source"]))
+        scores = {"studio_test": inside, "web_test": inside - 0.05} | dict.fromkeys(
+            SHIFTS, 0.6 * inside + 0.1 * ("web" in row["source"])
+        )
         for test_set, score in scores.items():
             correct = round(score * TEST_IMAGES)
             accuracy.append(
@@ -118,7 +122,9 @@ def make_study(runs, baseline=True):
                     "shift": shift,
                     "x_test_set": "studio_test",
                     "models": int(standard.sum()),
+                    "x_test_sets": "studio_test",
                     "slope": line.slopes[0],
+                    "slopes": str(line.slopes[0]),
                     "intercept": line.intercept,
                     "r_squared": line.r_squared,
                     "scale": "logit",
@@ -142,32 +148,17 @@ def make_study(runs, baseline=True):
             effective_robustness_points=points,
             low_points=points - 2,
             high_points=points + 2,
+            x_test_sets=" ".join(IN_DISTRIBUTION),
+            mean_id_accuracy=x - 0.025,
+            residual=points / 25,
+            residual_low=points / 25 - 0.1,
+            residual_high=points / 25 + 0.1,
             standard=standard,
             extrapolated=False,
             note="",
         )
         effective.append(part)
-    causes = [
-        {
-            "cause": cause,
-            "comparison": comparison,
-            "shift": shift,
-            "pairs": 4,
-            "seeds": 2,
-            "effect_points": effect,
-            "low_points": effect - width,
-            "high_points": effect + width,
-            "verdict": "raises" if effect > width else "lowers" if effect < -width else "undecided",
-            "holds_fixed": "everything else",
-        }
-        for cause, comparison, effect, width in (
-            ("training_set_size", "2,000 instead of 500 images", 0.4, 1.0),
-            ("training_distribution", "web instead of studio", 9.8, 2.0),
-            ("training_distribution", LONG_NAME, -3, 2),
-            ("language_at_training", "captions instead of labels", -1.2, 2.0),
-        )
-        for shift in SHIFTS
-    ]
+    causes = make_causes()
     regression = [
         {
             "shift": shift,
@@ -189,8 +180,10 @@ def make_study(runs, baseline=True):
             columns=[
                 "shift",
                 "x_test_set",
+                "x_test_sets",
                 "models",
                 "slope",
+                "slopes",
                 "intercept",
                 "r_squared",
                 "scale",
@@ -201,9 +194,137 @@ def make_study(runs, baseline=True):
             ],
         ),
         bands=pd.DataFrame(bands, columns=["shift", "x_test_set", "x", "y", "low", "high", "line"]),
-        causes=pd.DataFrame(causes),
+        causes=causes,
         regression=pd.DataFrame(regression),
+        single_lines=make_single_lines(pd.concat(effective, ignore_index=True)),
+        single_causes=make_single_causes(causes),
+        shifts=make_shifts(),
+        dose_response=make_doses(),
+        concept_frequency=make_frequencies(),
+        concept_fits=make_fits(),
     )
+
+
+def make_single_lines(effective):
+    """Return effective robustness beyond each in-distribution test set, of the columns of the main measurement."""
+    lines = zip((*IN_DISTRIBUTION, "mean"), ("paper", "mirror", "mean"), strict=True)
+    parts = [effective.assign(x_test_set=name, x_test_sets=name, measurement=kind) for name, kind in lines]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_cause_row(cause, comparison, shift, effect, width, **changes):
+    """Return a row of the table of causes, with a verdict; ``width`` is half of the interval."""
+    beyond = abs(effect) > width
+    row = {
+        "cause": cause,
+        "comparison": comparison,
+        "main": True,
+        "shift": shift,
+        "role": "shift",
+        "pairs": 4,
+        "seeds": 2,
+        "effect_logits": effect / 25,
+        "low_logits": (effect - width) / 25,
+        "high_logits": (effect + width) / 25,
+        "effect_points": effect,
+        "low_points": effect - width,
+        "high_points": effect + width,
+        "detectable_points": 1.43 * width,
+        "p": 0.001 if beyond else 0.4,
+        "p_adjusted": 0.004 if beyond else 0.8,
+        "family": "primary" if shift == "mean" else "secondary",
+        "verdict": ("raises" if effect > 0 else "lowers") if beyond else "undecided",
+        "raw_id_points": -5.7,
+        "raw_shift_points": 3.4,
+        "raw_shift_low_points": 1.2,
+        "raw_shift_high_points": 5.6,
+        "extrapolated_pairs": 0,
+        "holds_fixed": "everything else",
+    }
+    return row | changes
+
+
+def make_causes():
+    """Return made-up causes: one raises, one is within the margin, one undecided; sketch is a case study."""
+    rows = []
+    for cause, comparison, main, effect, width in (
+        ("training_set_size", "2,000 instead of 500 images", True, 0.4, 1.0),
+        ("training_distribution", "web instead of studio", True, 9.8, 2.0),
+        ("training_distribution", LONG_NAME, False, -3, 2),
+        ("language_at_training", "captions instead of labels", True, -1.2, 2.0),
+    ):
+        for shift in ("mean", *SHIFTS):
+            row = make_cause_row(cause, comparison, shift, effect, width, main=main)
+            if cause == "training_set_size":
+                row["verdict"] = "within ±2"
+            if cause == "language_at_training":
+                row["extrapolated_pairs"] = 3
+            if shift == "sketch":
+                row |= {"role": "case study", "verdict": "", "p": np.nan, "p_adjusted": np.nan, "family": ""}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def make_single_causes(causes):
+    """Return the effects by the paper's line, which are larger, and by its mirror; neither has a verdict."""
+    parts = [
+        causes.assign(
+            x_test_set=name,
+            measurement=measurement,
+            verdict="",
+            p_adjusted=np.nan,
+            family="",
+            effect_points=causes["effect_points"] + shifted,
+            low_points=causes["low_points"] + shifted,
+            high_points=causes["high_points"] + shifted,
+        )
+        for name, measurement, shifted in zip(IN_DISTRIBUTION, ("paper", "mirror"), (5.6, -4.4), strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_shifts():
+    """Return what the made-up test sets are."""
+    rows = [
+        ("studio_test", "in_distribution", "", "studio", ""),
+        ("web_test", "in_distribution", "", "web", ""),
+        ("v2", "shift", "", "", ""),
+        ("sketch", "case study", "2 teams: at least 6 are needed to speak of others", "", "web"),
+    ]
+    table = pd.DataFrame(rows, columns=["test_set", "role", "reason", "source", "seen_in"])
+    return table.assign(
+        images=TEST_IMAGES, drawings=300, classes=len(CLASSES), unit="team", units=[9, 30, 7, 2], chance=0.33,
+        median_accuracy=0.31, r_squared=[np.nan, np.nan, 0.97, 0.62], r_squared_line=[np.nan, np.nan, 0.91, 0.55],
+    )  # fmt: skip
+
+
+def make_doses():
+    """Return a made-up dose response."""
+    return pd.DataFrame(
+        {"share": share, "source": "web", "shift": shift, "seeds": 2, "effect_logits": share / 3}
+        | {"effect_points": 9 * share, "low_points": 9 * share - 2, "high_points": 9 * share + 2}
+        | {"raw_shift_points": 5 * share, "raw_studio_test_points": -6 * share, "raw_web_test_points": 3 * share}
+        for share in (0.1, 0.5, 1.0)
+        for shift in ("mean", *SHIFTS)
+    )
+
+
+def make_frequencies():
+    """Return made-up accuracies by class."""
+    return pd.DataFrame(
+        {"run": f"{objective}-{source}", "source": source, "objective": objective, "seed": 0, "test_set": test_set}
+        | {"class": name, "train_images": 5 * 4**place, "images": 40, "accuracy": 0.2 + 0.2 * place}
+        for objective in ("cross_entropy", "clip")
+        for source in ("studio", "web")
+        for test_set in (*IN_DISTRIBUTION, *SHIFTS)
+        for place, name in enumerate(CLASSES)
+    )
+
+
+def make_fits():
+    """Return made-up fits of accuracy to frequency."""
+    runs = make_frequencies().drop_duplicates(["run", "test_set"])[["run", "source", "objective", "test_set"]]
+    return runs.assign(classes=3, classes_without_images=0, slope=0.7, low=0.5, high=0.9)
 
 
 def make_data(names=str, classes=CLASSES):
@@ -212,6 +333,7 @@ def make_data(names=str, classes=CLASSES):
         "studio": "training_source",
         "web": "training_source",
         "studio_test": "in_distribution",
+        "web_test": "in_distribution",
         "v2": "shift",
         "sketch": "shift",
     }
@@ -284,7 +406,7 @@ def make_data(names=str, classes=CLASSES):
 
 def make_details(study, data):
     """Return the tables of what made-up runs did."""
-    tests = ["studio_test", *SHIFTS]
+    tests = [*IN_DISTRIBUTION, *SHIFTS]
     first, second = data.samples["label"].iloc[0], data.samples["label"].iloc[1]
     curves = [
         {"run": run, "samples": 100 * step, "loss": 3.0 / step, "learning_rate": 0.01}
@@ -411,7 +533,9 @@ SETTINGS = PageSettings(
     scale="logit",
     colours={},
     accuracy_confidence=0.995,
-    effect_confidence=0.95,
+    terms=EffectTerms(),
+    sentences={"studio": "Icons of one studio.", "web": "Icons of the web.", "v2": "Icons of other teams."},
+    without_test_set=[],
 )
 
 
@@ -432,4 +556,4 @@ def make_page(baseline=True, names=str, test_kinds=None, **changes):
 
 def emptied(tables):
     """Return the same tables, each with its columns and without a row."""
-    return replace(tables, **{name: table.iloc[:0] for name, table in vars(tables).items() if table is not None})
+    return replace(tables, **{name: table.iloc[:0] for name, table in vars(tables).items()})

@@ -17,9 +17,12 @@ from PIL import Image
 from scipy.special import logit
 from scipy.stats import norm
 
+from tests.pages import make_cause_row, make_causes, make_doses, make_frequencies, make_single_causes
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
+from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
 from whyrobust.report.charts.points import note_points
+from whyrobust.report.charts.residuals import residual_axis, residual_chart, residual_panel
 from whyrobust.report.charts.robustness import (
     PrintLayout,
     RobustnessData,
@@ -27,6 +30,7 @@ from whyrobust.report.charts.robustness import (
     robustness_chart,
     robustness_panel,
 )
+from whyrobust.report.charts.what_changed import what_changed_spec
 from whyrobust.report.findings import main_comparisons
 from whyrobust.report.render import measure_chart, save_figure
 from whyrobust.report.theme import (
@@ -37,14 +41,15 @@ from whyrobust.report.theme import (
     PNG_PIXELS_PER_INCH,
     PRINT_FONT_POINTS,
     SINGLE_COLUMN_POINTS,
+    VERDICT_STYLES,
+    VERDICT_WORDS,
     choose_styles,
     text_width,
     wrap_text,
 )
+from whyrobust.study.display_names import NO_VERDICT, VERDICTS
 
 SCALES = ("logit", "probit", "linear")
-CAUSE_COLUMNS = ["cause", "comparison", "shift", "pairs", "seeds", "effect_points", "low_points", "high_points",
-                 "verdict"]  # fmt: skip
 LONG = "cross-entropy on web at the class proportions of ImageNet-Captions labels found in text, after SimCLR"
 
 
@@ -81,13 +86,13 @@ def draw_causes(causes=5, comparisons=3, shifts=("v2", "rendition", "sketch", "o
     names = ["training_set_size", "training_distribution", "language_at_training", "language_at_test"]
     names.append("contrastive_loss")
     rows = []
-    for cause, number, shift in itertools.product(names[:causes], range(comparisons), shifts):
+    for cause, number, shift in itertools.product(names[:causes], range(comparisons), ("mean", *shifts)):
         effect, half = rng.normal(0, 6), abs(rng.normal(0, 4))
         comparison = (
             f"{number}: a linear probe on web instead of studio images at equal class proportions, on one encoder"
         )
-        rows.append((cause, comparison, shift, 3, 3, effect, effect - half, effect + half, "undecided"))
-    return pd.DataFrame(rows, columns=CAUSE_COLUMNS)
+        rows.append(make_cause_row(cause, comparison, shift, effect, half, main=number == 0))
+    return pd.DataFrame(rows)
 
 
 def drawn_rows(chart):
@@ -190,7 +195,7 @@ def test_wrapped_text_loses_no_letter_and_fits(text, width):
 
 def test_the_first_contrast_of_each_cause():
     chosen = main_comparisons(draw_causes())
-    assert len(chosen) == 5 * 4 and chosen["comparison"].str.startswith("0:").all()
+    assert len(chosen) == 5 * 5 and chosen["comparison"].str.startswith("0:").all()
 
 
 def texts_of(path):
@@ -230,18 +235,96 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
     assert len(pd.read_csv(csv)) == len(points)
 
 
-def test_a_verdict_has_a_shape_of_its_own():
-    rows = pd.DataFrame(
-        [
-            ("loss", "a", f"shift {effect}", 1, 3, effect, effect - 1, effect + 1, verdict)
-            for effect, verdict in ((5, "raises"), (-5, "lowers"), (0, "within ±2"), (1, "undecided"), (2, ""))
-        ],
-        columns=CAUSE_COLUMNS,
-    )
+def test_a_verdict_has_a_shape_of_its_own_and_comes_with_the_table():
+    verdicts = ("raises", "lowers", "within ±2", "undecided", "")
+    rows = pd.DataFrame([make_cause_row("loss", "a", f"shift {name}", 5, 1, verdict=name) for name in verdicts])
+    rows.loc[1, "extrapolated_pairs"] = 2
     panel = causes_panel(rows, "loss", print_layout(rows))
-    (shapes,) = (
+    shapes, *_ = (
         layer.encoding.shape.to_dict()["scale"] for layer in panel.layer if "shape" in layer.encoding.to_dict()
     )
     assert shapes["domain"] == ["raises", "lowers", "within", "undecided", "no verdict"]
     assert len(set(shapes["range"])) == 5
-    assert [row["verdict"] for row in drawn_rows(panel) if "verdict" in row][:5] == shapes["domain"]
+    drawn = [row for row in drawn_rows(panel) if "verdict" in row][:5]
+    assert [row["verdict"] for row in drawn] == shapes["domain"]
+    assert [row["hollow"] for row in drawn] == [False, True, False, False, False]
+    assert set(VERDICT_STYLES) == set(VERDICT_WORDS) == {*VERDICTS, NO_VERDICT}
+
+
+def measured_models():
+    """Return points with residuals, one of them without."""
+    points = draw_points([(0.3, 0.2), (0.8, 0.7), (0.5, 0.5), (0.6, 0.1)], shifts=("v2", "sketch"))
+    residual = [0.4, -0.2, 0.0, math.nan] * 2
+    return points.assign(
+        residual=residual, residual_low=np.subtract(residual, 0.1), residual_high=np.add(residual, 0.1),
+        mean_id_accuracy=points["id_accuracy"], x_test_sets="studio_test web_test",
+    )  # fmt: skip
+
+
+def test_residuals_are_drawn_where_they_are_on_an_axis_in_points_at_the_reference():
+    data = RobustnessData(measured_models(), *draw_lines())
+    panel = residual_panel(data, "v2", (40, 125))
+    assert [row["y"] for row in panel.rows] == [0.4, -0.2, 0.0]
+    assert [row["x"] for row in panel.rows] == pytest.approx([logit(x) for x in (0.3, 0.8, 0.5)], abs=1e-3)
+    assert "studio test and web test" in panel.x_title and panel.x_title.startswith("mean accuracy")
+    axis = residual_axis((-1.0, 1.0), "logit", 0.5, "points", FILE_THEME).to_dict()
+    labels = json.loads(axis["labelExpr"][1 : axis["labelExpr"].index(")[")])
+    for place, words in zip(axis["values"], labels.values(), strict=True):
+        points = float(words.replace("\N{MINUS SIGN}", "-"))
+        assert place == pytest.approx(float(logit(0.5 + points / 100)), abs=1e-9)
+    assert {"0", "+10", "\N{MINUS SIGN}10", "+20"} <= set(labels.values())
+
+
+def doses():
+    return make_doses().assign(source="web_at_the_class_proportions_of_studio")
+
+
+@pytest.mark.parametrize("total", [DOUBLE_COLUMN_POINTS, SINGLE_COLUMN_POINTS])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda **size: residual_chart(RobustnessData(measured_models(), *draw_lines()), 0.5, **size),
+        lambda **size: dose_chart(doses(), **size),
+        lambda **size: frequency_chart(shown_frequencies(make_frequencies(), ["studio", "web"]), **size),
+    ],
+    ids=["residuals", "doses", "frequencies"],
+)
+def test_a_further_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, draw, total):
+    chart = draw(total=total)
+    assert measure_chart(chart)[0] == total
+    svg, *_ = save_figure(chart, tmp_path, "figure", pd.DataFrame({"a": [1]}))
+    texts = texts_of(svg)
+    assert {size for _, size in texts} == {PRINT_FONT_POINTS}
+    assert not any("…" in text for text, _ in texts)
+
+
+def test_frequencies_are_those_of_the_first_seed_and_of_sources_with_a_test_set():
+    table = make_frequencies()
+    more = pd.concat([table, table.assign(seed=1), table.assign(source="half_web"), table.assign(train_images=0)])
+    chosen = shown_frequencies(more, ["studio", "web"])
+    assert len(chosen) == len(table) and set(chosen["source"]) == {"studio", "web"}
+    assert set(shown_frequencies(table, ["no such source"])["source"]) == {"studio", "web"}
+
+
+def test_what_changed_shows_every_measure_of_every_test_set():
+    causes = make_causes()
+    chosen = causes[causes["comparison"] == "web instead of studio"]
+    single = make_single_causes(causes)
+    paper = single[(single["comparison"] == "web instead of studio") & (single["measurement"] == "paper")]
+    spec = what_changed_spec(chosen, paper, 2.0)
+    rows = [row for rows in spec["datasets"].values() for row in rows if "measure" in row]
+    told = {(row["test_set"], row["measure"]): row["value"] for row in rows}
+    assert len(told) == 3 * 4
+    assert told["mean over shifts", "raw_id"] == -5.7 and told["v2", "raw_shift"] == 3.4
+    assert told["sketch", "effect"] == 9.8 and told["v2", "paper"] == pytest.approx(15.4)
+    lanes = {
+        name: min(row["lane"] for row in rows if row["test_set"] == name)
+        for name in ("mean over shifts", "v2", "sketch")
+    }
+    headings = [row for rows in spec["datasets"].values() for row in rows if "text" in row]
+    (apart,) = {row["lane"] for row in headings}
+    assert lanes["mean over shifts"] < lanes["v2"] < apart < lanes["sketch"]
+    assert {"low": -2.0, "high": 2.0} in [row for rows in spec["datasets"].values() for row in rows]
+    assert "+9.8 raises" in json.dumps(spec) and "+9.8 case study" in json.dumps(spec)
+    alone = what_changed_spec(chosen, paper.iloc[:0], 2.0)
+    assert not any(row.get("measure") == "paper" for rows in alone["datasets"].values() for row in rows)

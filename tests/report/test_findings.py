@@ -4,61 +4,152 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from whyrobust.report.findings import answer_sentences, headline
+from tests.pages import make_cause_row, make_causes, make_single_causes
+from whyrobust.report.findings import (
+    EffectTerms,
+    answer_sentences,
+    effect_rows,
+    evidence_rows,
+    headline,
+    means_first,
+    read_verdict,
+)
+from whyrobust.report.number_format import format_p, join_words
+
+TERMS = EffectTerms()
 
 
-def table(**shifts):
-    rows = [
-        {
-            "cause": "training_distribution",
-            "comparison": "web instead of studio",
-            "shift": shift,
-            "pairs": 3,
-            "seeds": 3,
-        }
-        | {"effect_points": effect, "low_points": low, "high_points": high, "holds_fixed": "all else"}
-        | {"verdict": "raises" if low > 0 else "lowers" if high < 0 else "undecided" if low <= high else "no interval"}
-        for shift, (effect, low, high) in shifts.items()
+def cause(name, effect, verdict, width=2.0, shifts=("v2", "sketch"), **changes):
+    """Return the rows of the main comparison of a cause: the mean, and the shifts."""
+    row = {"verdict": verdict} | changes
+    return pd.DataFrame(
+        [make_cause_row(name, f"more {name}", "mean", effect, width, **row)]
+        + [make_cause_row(name, f"more {name}", shift, effect, width, **row) for shift in shifts]
+    )
+
+
+RAISED = cause("training_distribution", 5.6, "raises", p_adjusted=0.004)
+SMALL = cause("language_at_test", 0.3, "within ±2", width=1.0)
+UNDECIDED = cause("training_set_size", 1.0, "undecided", width=3.0, detectable_points=4.29)
+
+
+def test_the_headline_names_what_is_found_with_its_numbers():
+    text = headline(pd.concat([SMALL, RAISED, UNDECIDED]), TERMS)
+    assert text.startswith(
+        "Of 3 causes compared, 1 changes effective robustness: the training distribution raises it (more "
+        "training_distribution: +5.6 points, +3.6 to +7.6; adjusted p .004)."
+    )
+    assert "Within ±2 points: language at test (more language_at_test: +0.3 points, −0.7 to +1.3)." in text
+    assert "Undecided: training set size" in text and "an effect of 4.3 points could have been detected" in text
+    assert "means over 2 shifts, in points at 50 % accuracy, with 95 % intervals." in text
+
+
+def test_the_headline_follows_verdicts_and_not_numbers():
+    """Whatever interval and p say, the table's verdict is what counts."""
+    clear = cause("training_distribution", 5.6, "undecided", p_adjusted=0.001)
+    assert "none is shown to raise or lower" in headline(pd.concat([clear, SMALL]), TERMS)
+    assert (
+        "the training distribution lowers it" in headline(cause("training_distribution", 5.6, "lowers"), TERMS).lower()
+    )
+
+
+def test_the_headline_follows_the_main_comparisons_on_the_mean_alone():
+    other = cause("training_distribution", 50.0, "raises").assign(comparison="a side issue", main=False)
+    on_a_shift = UNDECIDED.assign(verdict=["undecided", "raises", "raises"])
+    text = headline(pd.concat([on_a_shift, other]), TERMS)
+    assert "a side issue" not in text and "raises it" not in text
+
+
+def test_one_cause_and_one_shift_are_told_in_the_singular():
+    one = headline(cause("training_distribution", 5.6, "raises", shifts=("v2",)), TERMS)
+    assert one.startswith("The training distribution raises it") and "Effects are on one shift" in one
+    open_ = headline(UNDECIDED, TERMS)
+    assert open_.startswith("One cause was compared; it is not shown") and "Undecided: training set size" in open_
+    two = headline(pd.concat([RAISED, cause("contrastive_loss", -4.0, "lowers")]), TERMS)
+    assert two.startswith("Of 2 causes compared, 2 change effective robustness: the training distribution raises it")
+    assert "and the contrastive loss lowers it" in two
+
+
+def test_a_study_without_intervals_is_not_judged():
+    missing = {"low_points": np.nan, "high_points": np.nan, "p": np.nan, "p_adjusted": np.nan}
+    single = cause("training_distribution", 5.6, "no interval", detectable_points=np.nan, **missing)
+    text = headline(single, TERMS)
+    assert "Not judged, since an interval takes two seeds: training distribution" in text
+    assert "+5.6 points)" in text and "nan" not in text
+    ((_, (sentence,)),) = answer_sentences(single).items()
+    assert "+5.6 points, no interval" in sentence
+
+
+def test_what_is_not_measured_is_said():
+    lost = cause("contrastive_loss", np.nan, "not measured")
+    assert "No cause was measured" in headline(lost, TERMS)
+    assert "No cause was measured" in headline(lost.iloc[:0], TERMS)
+    text = headline(pd.concat([RAISED, lost]), TERMS)
+    assert "Not measured on a shift that takes part in verdicts: contrastive loss." in text
+    # A cause whose shifts are all case studies has no mean.
+    apart = RAISED[RAISED["shift"] != "mean"].assign(cause="contrastive_loss", role="case study", verdict="")
+    assert "takes part in verdicts: contrastive loss." in headline(pd.concat([RAISED, apart]), TERMS)
+
+
+def test_shifts_of_a_seen_style_are_counted_apart():
+    seen = make_cause_row("training_distribution", "more training_distribution", "mean_seen", 41.0, 3.0)
+    text = headline(pd.concat([RAISED, pd.DataFrame([seen])]), TERMS)
+    assert text.endswith(
+        "Counted apart, on shifts whose style a compared source contains: +41.0 points, +38.0 to +44.0 for the "
+        "training distribution."
+    )
+    assert "+41.0" not in text.partition("Counted apart")[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"verdict": "raises"}, "raises"),
+        ({"verdict": "", "role": "case study"}, "case study"),
+        ({"verdict": np.nan, "role": "not informative"}, "not informative"),
+        ({"verdict": np.nan, "role": "shift"}, "no interval"),
+        ({"verdict": "raises", "effect_points": np.nan}, "not measured"),
+    ],
+)
+def test_a_row_without_a_verdict_says_why(row, words):
+    assert read_verdict({"effect_points": 1.0, "role": "shift"} | row) == words
+
+
+def test_all_effects_have_their_numbers():
+    rows = effect_rows(make_causes())
+    assert len(rows) == 4 * 3 and [row["shift"] for row in rows[:3]] == ["mean over shifts", "v2", "sketch"]
+    web = rows[3]
+    assert (web["cause"], web["verdict"], web["effect"], web["interval"]) == (
+        "Training distribution", "raises", "+9.8", "+7.8 to +11.8",
+    )  # fmt: skip
+    assert (web["raw_id"], web["raw_shift"], web["raw_interval"]) == ("−5.7", "+3.4", "+1.2 to +5.6")
+    assert (web["p"], web["adjusted"], web["detectable"], web["extrapolated"]) == (".001", ".004", "2.9", "0 of 4")
+    assert rows[5]["verdict"] == "case study" and rows[5]["p"] == rows[5]["adjusted"] == ""
+    assert rows[4]["comparison"] == "" and rows[-1]["extrapolated"] == "3 of 4"
+
+
+def test_the_main_comparisons_have_the_papers_measurement_and_its_mirror():
+    causes = make_causes()
+    rows = evidence_rows(causes, make_single_causes(causes))
+    assert [row["cause"] for row in rows] == ["Training set size", "Training distribution", "Language at training"]
+    assert list(rows[1]["lines"]) == ["the paper's: studio test", "mirror: web test"]
+    assert rows[1]["effect"] == "+9.8" and rows[1]["lines"]["mirror: web test"]["effect"] == "+5.4"
+
+
+def test_means_come_first_and_what_is_in_no_verdict_last():
+    table = pd.DataFrame({"shift": ["sketch", "v2", "mean"], "role": ["case study", "shift", "mean"]})
+    assert list(means_first(table)["shift"]) == ["mean", "v2", "sketch"]
+
+
+def test_probabilities_and_lists_as_text():
+    assert [format_p(p) for p in (0.0001, 0.0042, 0.0123, 0.5, 1.0, np.nan)] == [
+        "< .001",
+        ".004",
+        ".01",
+        ".50",
+        "1.00",
+        "",
     ]
-    return pd.DataFrame(rows)
-
-
-def test_a_clear_effect_is_named_with_its_direction():
-    up = table(v2=(5.0, 3.0, 7.0), sketch=(4.0, 1.0, 7.0), objects=(0.5, -2.0, 3.0))
-    ((cause, (sentence,)),) = answer_sentences(up).items()
-    assert cause == "Training distribution"
-    assert "raises it on v2, sketch" in sentence and "undecided on objects" in sentence
-    assert "+3.2 points on average" in sentence and "lowers" not in sentence
-    assert "2 of 3 shifts" in headline(up)
-    down = table(v2=(-5.0, -7.0, -3.0))
-    (sentence,) = answer_sentences(down)["Training distribution"]
-    assert "lowers it on v2" in sentence and "raises" not in sentence
-
-
-def test_an_unclear_or_missing_effect_is_not_claimed():
-    unclear = table(v2=(5.0, -1.0, 11.0))
-    assert "undecided on v2" in answer_sentences(unclear)["Training distribution"][0]
-    assert headline(unclear).startswith("No cause")
-    single = table(v2=(5.0, np.nan, np.nan))
-    assert "without an interval on v2" in answer_sentences(single)["Training distribution"][0]
-    assert headline(single).startswith("No cause could be judged")
-    missing = table(v2=(np.nan, np.nan, np.nan))
-    assert "not measured" in answer_sentences(missing)["Training distribution"][0]
-    assert answer_sentences(missing.iloc[:0]) == {}
-
-
-def test_the_headline_is_about_the_first_comparison_of_each_cause():
-    other = table(v2=(50.0, 40.0, 60.0)).assign(comparison="a side issue")
-    assert "web instead of studio" in headline(pd.concat([table(v2=(5.0, 3.0, 7.0)), other]))
-
-
-def test_the_headline_counts_the_other_causes():
-    clear, unclear = table(v2=(5.0, 3.0, 7.0)), table(v2=(1.0, -3.0, 5.0))
-    named = [clear, *(unclear.assign(cause=f"cause_{number}") for number in (1, 2))]
-    assert headline(named[0]).endswith("points, clear on 1 of 1 shift).")
-    assert headline(pd.concat(named[:2])).endswith("; the other one has no clear effect on most shifts.")
-    assert headline(pd.concat(named)).endswith("; none of the other 2 has a clear effect on most shifts.")
-    both = pd.concat([clear, clear.assign(cause="cause_1", effect_points=4.0), named[2]])
-    assert "of the other 2, the cause 1 (" in headline(both) and headline(both).endswith(" has a clear effect too.")
-    assert "; the cause 1 (" in headline(both[both["cause"] != "cause_2"])
+    assert [join_words(list("abc")[:number]) for number in (1, 2, 3)] == ["a", "a and b", "a; b; and c"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
+from html import unescape
 from importlib import resources
 
 import pytest
@@ -12,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.pages import emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
+from tests.pages import SETTINGS, emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
 from whyrobust.report.page_parts import embed_json, pack_rows
 from whyrobust.study.stages import STAGES
 
@@ -29,6 +30,15 @@ def panel(page, number=1):
     return page.locator(f"[data-spec=shift-{number}]")
 
 
+def accuracy_panel(page, number=1):
+    return page.locator(f"[data-spec=accuracy-{number}]")
+
+
+def show_accuracies(page):
+    page.locator("[data-controls=study] select").first.select_option("accuracies")
+    page.wait_for_function("document.querySelectorAll('[data-spec^=accuracy] svg.marks').length === 2")
+
+
 def count(page, selector):
     return page.locator(selector).count()
 
@@ -41,13 +51,82 @@ def fills(page, number=1):
 def test_every_chart_is_drawn(open_page, html):
     page = open_page(html)
     charts = page.locator("[data-spec]")
-    assert charts.count() >= 2 + 3 + 5 + 1 + 1
-    assert charts.evaluate_all("all => all.filter(c => !c.querySelector('.vega-embed svg .mark-group')).length") == 0
+    assert charts.count() >= 3 + 3 + 2 + 2 + 3 + 4 + 2 + 6 + 1
+    missing = "all => all.filter(c => c.offsetParent && !c.querySelector('.vega-embed svg .mark-group')).length"
+    assert charts.evaluate_all(missing) == 0
     # Runs times shifts: every run's main head is a point, the other heads wait to be asked for.
     assert panel(page).locator(POINTS).count() == 12
+    show_accuracies(page)
+    assert charts.evaluate_all(missing) == 0
+    assert accuracy_panel(page).locator(POINTS).count() == 12
     # The line, its band, and where both axes are equal.
-    assert panel(page).locator(".mark-line path").count() >= 2
-    assert panel(page).locator(".mark-area path").count() >= 1
+    assert accuracy_panel(page).locator(".mark-line path").count() >= 2
+    assert accuracy_panel(page).locator(".mark-area path").count() >= 1
+
+
+def test_the_accessible_name_of_every_chart_is_its_description(open_page, html):
+    described = re.findall(r'role="img" aria-label="([^"]+)" data-spec="([^"]+)"', html)
+    expected = {key: unescape(description) for description, key in described}
+    page = open_page(html)
+    show_accuracies(page)
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    roles = ("img", "image", "graphics-document", "graphics-object", "graphics-symbol")
+    names = [node["name"]["value"] for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+    assert not any("Vega" in name for name in names)
+    shown = page.locator("[data-spec]").evaluate_all("all => all.filter(c => c.offsetParent).map(c => c.dataset.spec)")
+    assert len(shown) > 20
+    assert sorted(name for name in names if name in expected.values()) == sorted(expected[key] for key in shown)
+
+
+def test_accuracies_are_shown_by_choice_with_the_line_of_the_paper(open_page, html):
+    page = open_page(html)
+    assert panel(page).is_visible() and not accuracy_panel(page).is_visible()
+    assert "mean accuracy on studio test and web test" in panel(page).inner_text()
+    show_accuracies(page)
+    assert accuracy_panel(page).is_visible() and not panel(page).is_visible()
+    assert "accuracy on studio test" in accuracy_panel(page).inner_text()
+    page.get_by_role("button", name="Reset").first.click()
+    assert panel(page).is_visible()
+
+
+def test_the_evidence_comes_in_order(open_page, html):
+    page = open_page(html)
+    heads = page.get_by_label("Main comparison of each cause").locator("thead th").all_inner_texts()
+    assert heads[2:7] == [
+        "Accuracy in distribution", "Accuracy on the shifts", "Effective robustness beyond all",
+        "The paper's: studio test", "Mirror: web test",
+    ]  # fmt: skip
+    changed = page.locator("[data-spec=changed-2]").inner_text()
+    assert "+9.8 raises" in changed and "+9.8 case study" in changed and "In no verdict" in changed
+    assert page.locator("#headline").inner_text().startswith("Of 3 causes compared, 1 changes effective robustness:")
+
+
+def test_a_study_with_one_in_distribution_test_set_has_no_second_measurement(open_page):
+    study = make_study(make_runs())
+    effective = study.effective.assign(x_test_sets="studio_test")
+    study = replace(study, effective=effective, shifts=study.shifts[study.shifts["test_set"] != "web_test"])
+    of_paper = [table[table["measurement"] == "paper"] for table in (study.single_lines, study.single_causes)]
+    study = replace(study, single_lines=of_paper[0], single_causes=of_paper[1])
+    page = open_page(make_page(study=study))
+    assert "◇" not in page.locator("#answer").inner_text()
+    assert "last the paper's measurement" not in page.locator("#answer").inner_text()
+    assert page.locator("summary", has_text="Beyond each in-distribution test set alone").count() == 0
+    assert "accuracies (the same, with the line)" in page.locator("[data-controls=study] select").first.inner_text()
+
+
+def test_what_is_compared_is_said_with_pictures_and_sizes(open_page, html):
+    page = open_page(html)
+    cards = page.locator("#compared .card")
+    assert cards.count() == 2 + 4
+    studio, _, test, _, v2, sketch = cards.all_inner_texts()
+    assert "Icons of one studio." in studio and "labelled images" in studio
+    assert "in distribution of studio" in test and "9 teams" in test and "chance 33.0 %" in test
+    assert "7 teams" in v2 and "R² of the prediction 0.97 (of the paper's line 0.91)" in v2
+    assert "case study, in no verdict: 2 teams" in sketch and "style seen in web" in sketch
+    assert cards.first.locator("img").count() == 3
+    without = open_page(make_page(settings=replace(SETTINGS, without_test_set=["half_web"])))
+    assert "Half web has no in-distribution test set here" in without.locator("#compared").inner_text()
 
 
 def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_page, html):
@@ -206,11 +285,12 @@ def test_on_paper_every_run_is_there_and_no_control(open_page, html):
 
 def test_published_models_lie_behind_runs_on_the_same_test_sets(open_page, html):
     page = open_page(make_page(test_kinds={"v2": "imagenet_v2"}))
-    assert panel(page, 1).locator(POINTS).count() == 12 + 12
-    assert panel(page, 2).locator(POINTS).count() == 12
+    show_accuracies(page)
+    assert accuracy_panel(page, 1).locator(POINTS).count() == 12 + 12
+    assert accuracy_panel(page, 2).locator(POINTS).count() == 12
     page.get_by_label("published models behind").uncheck()
     page.wait_for_timeout(200)
-    assert panel(page, 1).locator(POINTS).count() == 12
+    assert accuracy_panel(page, 1).locator(POINTS).count() == 12
     assert "published:" not in page.locator("[data-controls=study] .legend").inner_text()
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from whyrobust.study.config import Augmentation, FineTuning, load_config
+from whyrobust.study.display_names import name_runs
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
@@ -348,3 +349,13 @@ def test_icons_are_trained_with_the_defaults_that_the_search_found(root, name):
         assert training.settings_of(objective.name) == objective.settings(), f"{objective.name} in {name}"
     assert training.fine_tuning == FineTuning()
     assert training.augmentation.plain_share == Augmentation().plain_share
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "config/icons-full.yaml", "config/icons-why.yaml", "config/smoke.yaml"]
+)
+def test_no_two_runs_share_a_name(root, name):
+    study = Study.load(yaml.safe_load((root / name).read_text(encoding="utf-8")), root)
+    named = name_runs(study.rows_of(study.runs))
+    assert len(named) == len(study.runs) > 1
+    assert len(set(named.values())) == len(named)

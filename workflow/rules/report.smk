@@ -108,13 +108,35 @@ rule describe_training_sets:
         "../scripts/describe_training_sets.py"
 
 
+# What figures and page show of the results, by the name of each table.
+STUDY_TABLES = {
+    name: f"<results>/{name}.csv"
+    for name in (
+        "accuracy",
+        "runs",
+        "effective_robustness",
+        "single_lines",
+        "shifts",
+        "baselines",
+        "causes",
+        "causes_single_line",
+        "regression",
+        "dose_response",
+        "concept_frequency",
+        "concept_frequency_fits",
+    )
+} | {"bands": "<results>/baseline_bands.csv"}
+# In what terms effects are stated.
+EFFECT_TERMS = {
+    "confidence": CONFIG.intervals.effect,
+    "reference_accuracy": CONFIG.baseline.reference_accuracy,
+    "margin_points": CONFIG.intervals.equivalence_points,
+}
+
+
 rule draw_figures:
     input:
-        effective_robustness="<results>/effective_robustness.csv",
-        runs="<results>/runs.csv",
-        baselines="<results>/baselines.csv",
-        bands="<results>/baseline_bands.csv",
-        causes="<results>/causes.csv",
+        **STUDY_TABLES,
         reference="results/reference/effective_robustness.csv",
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
@@ -137,7 +159,7 @@ rule draw_figures:
         runtime=30,
     params:
         study=STUDY.name,
-        confidence=CONFIG.intervals.effect,
+        terms=EFFECT_TERMS,
         colours=dict(CONFIG.figures.colours),
         scale=CONFIG.baseline.scale,
         code=code_of("draw_figures"),
@@ -155,15 +177,7 @@ PUBLISHED_ANSWERS = (
 
 rule write_report:
     input:
-        accuracy="<results>/accuracy.csv",
-        effective_robustness="<results>/effective_robustness.csv",
-        runs="<results>/runs.csv",
-        baselines="<results>/baselines.csv",
-        bands="<results>/baseline_bands.csv",
-        causes="<results>/causes.csv",
-        regression="<results>/regression.csv",
-        concept_frequency="<results>/concept_frequency.csv",
-        dose_response="<results>/dose_response.csv",
+        **STUDY_TABLES,
         figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),
@@ -203,6 +217,9 @@ rule write_report:
         stages=STUDY.stages,
         commands=remake_commands(workflow.overwrite_configfiles, Path.cwd()),
         downloads_used=sorted(row.name for row in STUDY.downloads_used.values()),
+        terms=EFFECT_TERMS,
+        sentences=STUDY.sentences,
+        without_test_set=STUDY.sources_without_test_set,
         colours=dict(CONFIG.figures.colours),
         code=code_of("write_report"),
     script:

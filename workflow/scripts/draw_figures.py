@@ -9,9 +9,12 @@ import pandas as pd
 
 from whyrobust.files import atomic_folder
 from whyrobust.logs import start_log
+from whyrobust.report.charts.distribution import shown_frequencies
 from whyrobust.report.charts.points import choose_published, describe_points
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.figures import PRINTED_COLLECTIONS, draw_figures, write_latex_tables
+from whyrobust.report.figures import PRINTED_COLLECTIONS, FigureTables, draw_figures, write_latex_tables
+from whyrobust.report.findings import EffectTerms
+from whyrobust.report.tables import read_study_tables
 from whyrobust.study.display_names import SHIFT_WORDS
 
 if TYPE_CHECKING:
@@ -20,17 +23,23 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
-    measured, causes = pd.read_csv(files.effective_robustness), pd.read_csv(files.causes)
-    points = describe_points(measured[measured["main"]], pd.read_csv(files.runs))
-    study = RobustnessData(points, pd.read_csv(files.baselines), pd.read_csv(files.bands), params.scale)
-    lines, bands = (pd.read_csv(path) for path in (files.reference_baselines, files.reference_bands))
+    study = read_study_tables(dict(files.items()))
+    baselines, bands = study.paper_lines
+    main, paper = (
+        RobustnessData(describe_points(table[table["main"]], study.runs), baselines, bands, params.scale)
+        for table in (study.effective, study.paper)
+    )
+    lines, of_lines = (pd.read_csv(path) for path in (files.reference_baselines, files.reference_bands))
     published = RobustnessData(
         choose_published(pd.read_csv(files.reference), PRINTED_COLLECTIONS),
         lines[lines["x_test_set"] == "imagenet"],
-        bands[bands["x_test_set"] == "imagenet"],
+        of_lines[of_lines["x_test_set"] == "imagenet"],
         names=SHIFT_WORDS,
     )
+    shown = shown_frequencies(study.concept_frequency, list(study.shifts["source"].dropna()))
+    tables = FigureTables(main, paper, published, study.causes, study.dose_response, shown)
+    terms = EffectTerms(**params.terms)
     with atomic_folder(snakemake.output.figures) as folder:
-        draw_figures(folder, study, published, causes, params.colours)
-        write_latex_tables(folder, params.study, causes, points, params.confidence)
+        draw_figures(folder, tables, terms.reference_accuracy, params.colours)
+        write_latex_tables(folder, params.study, tables, study.single_causes, terms)
     logger.info("figures and tables in %s", snakemake.output.figures)

@@ -11,10 +11,11 @@ import pandas as pd
 from whyrobust.data.text_labels import sum_matches
 from whyrobust.files import write_json, write_text
 from whyrobust.logs import start_log
+from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.provenance import count_images, list_licences, record_study
 from whyrobust.report.render import FIGURE_ENDINGS
-from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
+from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, read_study_tables
 from whyrobust.study.pinned_sources import read_pinned_sources
 
 if TYPE_CHECKING:
@@ -24,15 +25,7 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
     config = params.config
-    study = StudyTables(
-        accuracy=pd.read_csv(files.accuracy),
-        effective=pd.read_csv(files.effective_robustness),
-        runs=pd.read_csv(files.runs),
-        baselines=pd.read_csv(files.baselines),
-        bands=pd.read_csv(files.bands),
-        causes=pd.read_csv(files.causes),
-        regression=pd.read_csv(files.regression),
-    )
+    study = read_study_tables(dict(files.items()))
     # The row without a class is that of all classes.
     matches = sum_matches(pd.read_csv(path, keep_default_na=False) for path in files.text_matches)
     data = DataTables(
@@ -93,7 +86,9 @@ if __name__ == "__main__":
         scale=config["baseline"]["scale"],
         colours=params.colours,
         accuracy_confidence=config["intervals"]["accuracy"],
-        effect_confidence=config["intervals"]["effect"],
+        terms=EffectTerms(**params.terms),
+        sentences=params.sentences,
+        without_test_set=params.without_test_set,
     )
     html = render_report(settings, study, data, details, reference, making)
     write_text(snakemake.output.report, html)

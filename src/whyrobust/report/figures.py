@@ -12,10 +12,12 @@ import pandas as pd
 
 from whyrobust.files import write_text
 from whyrobust.report.charts.causes import causes_chart
+from whyrobust.report.charts.distribution import dose_chart, frequency_chart
 from whyrobust.report.charts.published import effects_table
+from whyrobust.report.charts.residuals import residual_chart
 from whyrobust.report.charts.robustness import RobustnessData, published_chart, robustness_chart
-from whyrobust.report.findings import main_comparisons
-from whyrobust.report.latex import causes_table, effective_robustness_table
+from whyrobust.report.findings import EffectTerms, main_comparisons
+from whyrobust.report.latex import causes_table, effective_robustness_table, main_table
 from whyrobust.report.render import measure_chart, save_figure
 from whyrobust.report.theme import DOUBLE_COLUMN_POINTS, PAGE_HEIGHT_POINTS, SINGLE_COLUMN_POINTS
 
@@ -42,28 +44,55 @@ PRINTED_COLLECTIONS: Final = ("imagenet_testbed", "open_clip")
 """Published models in print, as in the first figure of Fang et al. 2022; the page shows VL Hub's models too."""
 
 
-def draw_figures(
-    folder: Path, study: RobustnessData, published: RobustnessData, causes: pd.DataFrame, colours: Mapping[str, str]
-) -> None:
-    """Draw ``effective_robustness``, ``published_models`` and ``causes`` at all `FIGURE_SIZES`.
+@dataclass(frozen=True)
+class FigureTables:
+    """What the figures of a study show.
+
+    Attributes:
+        main: runs of the study by their main head, beyond all in-distribution test sets (see `describe_points`).
+        paper: the same by the paper's measurement, with its lines and bands.
+        published: published models (see `choose_published`).
+        causes: ``causes.csv``; without a row there is no figure of causes.
+        doses: ``dose_response.csv``; without a row there is no figure of it.
+        frequencies: rows of ``concept_frequency.csv`` (see `shown_frequencies`); without one there is no figure of it.
+    """
+
+    main: RobustnessData
+    paper: RobustnessData
+    published: RobustnessData
+    causes: pd.DataFrame
+    doses: pd.DataFrame
+    frequencies: pd.DataFrame
+
+
+def draw_figures(folder: Path, tables: FigureTables, reference_accuracy: float, colours: Mapping[str, str]) -> None:
+    """Draw all figures of a study at all `FIGURE_SIZES`.
 
     Args:
         folder: where the files go.
-        study: runs of the study by their main head (see `describe_points`).
-        published: published models (see `choose_published`).
-        causes: ``causes.csv``; without a row there is no figure of causes.
+        tables: what they show.
+        reference_accuracy: accuracy under shift at which residuals are spelt out in points.
         colours: colours that replace the default ones, by kind of training or verdict.
     """
-    if causes.empty:
+    if tables.causes.empty:
         logger.info("nothing was compared: no figure and no table of causes")
     for size in FIGURE_SIZES:
         total = size.total_points
-        chart = robustness_chart(study, colours, total=total, columns=size.shifts_across)
-        save_figure(chart, folder, f"effective_robustness{size.suffix}", study.points)
-        chart = published_chart(published, total=total, columns=size.published_across)
-        save_figure(chart, folder, f"published_models{size.suffix}", published.points)
-        if not causes.empty:
-            draw_causes(folder, causes, colours, size)
+        paper, main = tables.paper, tables.main
+        chart = robustness_chart(paper, colours, total=total, columns=size.shifts_across)
+        save_figure(chart, folder, f"effective_robustness{size.suffix}", paper.points)
+        chart = residual_chart(main, reference_accuracy, colours, total=total, columns=size.shifts_across)
+        save_figure(chart, folder, f"residuals{size.suffix}", main.points)
+        chart = published_chart(tables.published, total=total, columns=size.published_across)
+        save_figure(chart, folder, f"published_models{size.suffix}", tables.published.points)
+        if not tables.causes.empty:
+            draw_causes(folder, tables.causes, colours, size)
+        if not tables.doses.empty:
+            chart = dose_chart(tables.doses, total=total, columns=size.shifts_across)
+            save_figure(chart, folder, f"dose_response{size.suffix}", tables.doses)
+        if not tables.frequencies.empty:
+            chart = frequency_chart(tables.frequencies, total=total, columns=size.shifts_across)
+            save_figure(chart, folder, f"concept_frequency{size.suffix}", tables.frequencies)
 
 
 def draw_causes(folder: Path, causes: pd.DataFrame, colours: Mapping[str, str], size: FigureSize) -> None:
@@ -90,16 +119,19 @@ def draw_published(folder: Path, effects: pd.DataFrame) -> None:
         save_figure(chart, folder, f"questions{size.suffix}", table)
 
 
-def write_latex_tables(folder: Path, study: str, causes: pd.DataFrame, points: pd.DataFrame, confidence: float) -> None:
-    """Write ``causes.tex`` (where there are causes) and ``effective_robustness.tex``.
+def write_latex_tables(
+    folder: Path, study: str, tables: FigureTables, single_causes: pd.DataFrame, terms: EffectTerms
+) -> None:
+    """Write ``main_comparisons.tex`` and ``causes.tex`` (where there are causes) and ``effective_robustness.tex``.
 
     Args:
         folder: where the files go.
         study: name of the study, for the captions.
-        causes: ``causes.csv``.
-        points: effective robustness with ``kind`` (see `describe_points`).
-        confidence: of the intervals of effects.
+        tables: the tables.
+        single_causes: ``causes_single_line.csv``.
+        terms: what effects are stated in.
     """
-    if not causes.empty:
-        write_text(folder / "causes.tex", causes_table(causes, study, confidence))
-    write_text(folder / "effective_robustness.tex", effective_robustness_table(points, study))
+    if not tables.causes.empty:
+        write_text(folder / "causes.tex", causes_table(tables.causes, study, terms))
+        write_text(folder / "main_comparisons.tex", main_table(tables.causes, single_causes, study, terms))
+    write_text(folder / "effective_robustness.tex", effective_robustness_table(tables.main.points, study))

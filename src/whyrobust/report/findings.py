@@ -1,31 +1,162 @@
 """Findings: what the tables of causes say, in sentences and in rows for the page.
 
-Each sentence follows from the tables by a rule that is tested: which effects are clear, and which cause the headline
-names.
+Verdicts, intervals and p come with the tables; a sentence only names them. The headline is about the primary family:
+the main comparison of each cause, in the mean over the shifts that take part in verdicts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from whyrobust.report.number_format import count_noun, describe_evidence, format_points
+from whyrobust.report.number_format import (
+    count_noun,
+    describe_evidence,
+    format_p,
+    format_points,
+    format_points_interval,
+    join_words,
+)
+from whyrobust.report.page_parts import table_rows
 from whyrobust.study.display_names import (
     LOWERS,
+    MEAN,
+    MEAN_SEEN,
     NO_INTERVAL,
-    NO_VERDICT,
     NOT_MEASURED,
     RAISES,
     UNDECIDED,
     WITHIN,
     capital,
     name_cause,
+    name_margin,
     name_test_set,
+    spaced,
     verdict_key,
 )
 from whyrobust.study.table_cells import is_missing
+
+
+@dataclass(frozen=True)
+class EffectTerms:
+    """In what terms a study's effects are stated.
+
+    Attributes:
+        confidence: of the intervals, from 0 to 1.
+        reference_accuracy: accuracy under shift at which effects are spelt out in points, from 0 to 1.
+        margin_points: smallest effect of interest, in percentage points.
+    """
+
+    confidence: float = 0.95
+    reference_accuracy: float = 0.5
+    margin_points: float = 2.0
+
+    @property
+    def unit(self) -> str:
+        """What one point means: ``points at 50 % accuracy``."""
+        return f"points at {100 * self.reference_accuracy:g} % accuracy"
+
+    @property
+    def interval(self) -> str:
+        """Name of the intervals: ``95 % interval``."""
+        return f"{100 * self.confidence:g} % interval"
+
+
+def main_comparisons(causes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the main comparison of each cause: the first that a study's config names."""
+    return causes[causes["main"].astype(bool)]
+
+
+def is_mean(shift: str) -> bool:
+    """Tell whether a row of the table of causes is a mean over shifts."""
+    return shift in (MEAN, MEAN_SEEN)
+
+
+def read_verdict(row: Mapping[str, Any]) -> str:
+    """Return the verdict of a row in words: its own, what keeps it from having one, or its role."""
+    if is_missing(row["effect_points"]):
+        return NOT_MEASURED
+    verdict = row["verdict"]
+    if not is_missing(verdict) and verdict:
+        return str(verdict)
+    role = row.get("role")
+    return str(role) if isinstance(role, str) and role not in ("", "shift", MEAN, MEAN_SEEN) else NO_INTERVAL
+
+
+def headline(causes: pd.DataFrame, terms: EffectTerms) -> str:
+    """Say what the primary family shows: which causes raise or lower it, which are small, and which are undecided.
+
+    Args:
+        causes: ``causes.csv``.
+        terms: what an effect is stated in.
+    """
+    main = main_comparisons(causes)
+    found = dict.fromkeys(main["cause"])
+    if main.empty or main["effect_points"].isna().all():
+        return "No cause was measured: no comparison has a pair of runs with effective robustness."
+    rows = {row["cause"]: row for row in table_rows(main[main["shift"] == MEAN])}
+    groups: dict[str, list[str]] = {}
+    for cause in found:
+        row = rows.get(cause)
+        verdict = NOT_MEASURED if row is None else read_verdict(row)
+        words = name_cause(str(cause)) if row is None else _name_finding(row, verdict)
+        groups.setdefault(verdict_key(verdict) if verdict not in (NOT_MEASURED, NO_INTERVAL) else verdict, []).append(
+            words
+        )
+    clear = [*groups.get(RAISES, []), *groups.get(LOWERS, [])]
+    sentences = [_count_found(len(found), clear)]
+    margin = capital(name_margin(terms.margin_points))
+    endings = (
+        (WITHIN, f"{margin} points"),
+        (UNDECIDED, "Undecided"),
+        (NO_INTERVAL, "Not judged, since an interval takes two seeds"),
+        (NOT_MEASURED, "Not measured on a shift that takes part in verdicts"),
+    )
+    sentences += [f"{start}: {join_words(groups[group])}." for group, start in endings if group in groups]
+    if len(rows):
+        count = main.loc[~main["shift"].isin([MEAN, MEAN_SEEN]) & (main["role"] == "shift"), "shift"].nunique()
+        over = f"means over {count_noun(count, 'shift')}" if count > 1 else "on one shift"
+        sentences.append(f"Effects are {over}, in {terms.unit}, with {terms.interval}s.")
+    seen = [f"{_name_effect(row)} for the {name_cause(row['cause'])}" for row in _means_of_seen(main)]
+    if seen:
+        sentences.append(f"Counted apart, on shifts whose style a compared source contains: {join_words(seen)}.")
+    return " ".join(sentences)
+
+
+def _means_of_seen(main: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = main[(main["shift"] == MEAN_SEEN) & main["effect_points"].notna()]
+    return table_rows(rows)
+
+
+def _count_found(causes: int, clear: Sequence[str]) -> str:
+    """Say how many of the causes are shown to raise or lower effective robustness, and which."""
+    if causes == 1:
+        return f"{capital(clear[0])}." if clear else "One cause was compared; it is not shown to raise or lower it."
+    if not clear:
+        return f"Of {causes} causes compared, none is shown to raise or lower effective robustness."
+    verb = "changes" if len(clear) == 1 else "change"
+    return f"Of {causes} causes compared, {len(clear)} {verb} effective robustness: {join_words(clear)}."
+
+
+def _name_finding(row: Mapping[str, Any], verdict: str) -> str:
+    """Name a cause with its main comparison and numbers; a clear one with what it does, as a clause."""
+    cause, effect = name_cause(str(row["cause"])), _name_effect(row)
+    if verdict in (RAISES, LOWERS):
+        p = f"; adjusted p {format_p(row['p_adjusted'])}" if not is_missing(row["p_adjusted"]) else ""
+        return f"the {cause} {verdict} it ({row['comparison']}: {effect}{p})"
+    if verdict == UNDECIDED and not is_missing(row["detectable_points"]):
+        detectable = f"{row['detectable_points']:.1f} points"
+        return f"{cause} ({row['comparison']}: {effect}; an effect of {detectable} could have been detected)"
+    return cause if verdict == NOT_MEASURED else f"{cause} ({row['comparison']}: {effect})"
+
+
+def _name_effect(row: Mapping[str, Any]) -> str:
+    interval = format_points_interval(row["low_points"], row["high_points"])
+    return f"{format_points(row['effect_points'])} points" + (f", {interval}" if interval else "")
 
 
 def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
@@ -35,125 +166,121 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
         causes: ``causes.csv``.
 
     Returns:
-        For each cause, by display name, one sentence per comparison: the effect averaged over the shifts, and on which
-        shifts it has which verdict.
+        For each cause, by display name, one sentence per comparison: the effect on each shift and on their mean, with
+        the verdict of each.
     """
     sentences: dict[str, list[str]] = {}
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
-        shifts: dict[str, list[str]] = {}
-        for row in rows.to_dict("records"):
-            group = NOT_MEASURED if is_missing(row["effect_points"]) else verdict_key(row["verdict"])
-            group = NO_INTERVAL if group == NO_VERDICT and is_missing(row["low_points"]) else group
-            shifts.setdefault(group, []).append(name_test_set(str(row["shift"])))
-        phrases = (
-            (RAISES, "raises it on"), (LOWERS, "lowers it on"), (WITHIN, "within the margin on"),
-            (UNDECIDED, "undecided on"), (NO_VERDICT, "no verdict on"), (NO_INTERVAL, "without an interval on"),
-            (NOT_MEASURED, "not measured on"),
-        )  # fmt: skip
-        parts = [f"{phrase} {', '.join(shifts[group])}" for group, phrase in phrases if group in shifts]
-        average = f"{format_points(float(rows['effect_points'].mean()))} points on average: "
-        finding = NOT_MEASURED if set(shifts) == {NOT_MEASURED} else average + "; ".join(parts)
-        sentences.setdefault(capital(name_cause(str(cause))), []).append(f"{comparison}, {finding}.")
+        parts = [
+            f"{name_test_set(str(row['shift']))}: "
+            + (NOT_MEASURED if is_missing(row["effect_points"]) else f"{_name_effect(row)}, {read_verdict(row)}")
+            for row in table_rows(means_first(rows))
+        ]
+        sentences.setdefault(capital(name_cause(str(cause))), []).append(f"{comparison}. {capital('; '.join(parts))}.")
     return sentences
 
 
-def main_comparisons(causes: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first comparison of each cause, which a study's config makes its main one."""
-    return causes[causes["comparison"] == causes.groupby("cause")["comparison"].transform("first")]
+def means_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of comparisons with the means over shifts first, then shifts that count, then all others."""
+    counts = rows["role"].isin(["shift"]) if "role" in rows else pd.Series(True, index=rows.index)
+    place = [0 if is_mean(shift) else 1 if counted else 2 for shift, counted in zip(rows["shift"], counts, strict=True)]
+    return rows.assign(place=place).sort_values("place", kind="stable").drop(columns="place")
 
 
-def headline(causes: pd.DataFrame) -> str:
-    """Say in one sentence which cause has the largest mean effect among those that are clear, and what the others do.
+def effect_rows(causes: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the rows of the table of all effects, one per comparison and shift, as text.
 
-    Each cause is represented by its main comparison. It is clear where the interval excludes zero on most of the shifts
-    it was measured on, always on the same side.
+    Returns:
+        ``cause, comparison, evidence, shift, verdict, effect, interval, detectable, p, adjusted, raw_id, raw_shift,
+        extrapolated``; the texts that name a comparison are empty but in its first row.
     """
-    if causes["effect_points"].isna().all():
-        return "No cause was measured: no comparison has a pair of runs with effective robustness."
-    main = main_comparisons(causes)
-    clear = _clear_effects(main)
-    if not clear:
-        return _nothing_clear(main)
-    (name, evidence), *rest = clear
-    others = len(main["cause"].unique()) - 1
-    if not others:
-        return f"The {name} has a clear effect on effective robustness ({evidence})."
-    if rest:
-        named = " and ".join(f"the {other} ({its_evidence})" for other, its_evidence in rest)
-        of_others = "" if others == 1 else f"of the other {others}, "
-        tail = f"{of_others}{named} {'has' if len(rest) == 1 else 'have'} a clear effect too"
-    elif others == 1:
-        tail = "the other one has no clear effect on most shifts"
-    else:
-        tail = f"none of the other {others} has a clear effect on most shifts"
-    return (
-        f"Of the causes compared, the {name} has the largest clear effect on effective robustness ({evidence}); {tail}."
-    )
-
-
-def _clear_effects(main: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return name and evidence of each cause with a clear effect, the largest mean effect first."""
-    clear: list[tuple[float, str, str]] = []
-    for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
-        measured = rows[rows["effect_points"].notna()]
-        mean = float(measured["effect_points"].mean())
-        excluding = int(((measured["low_points"] > 0) if mean > 0 else (measured["high_points"] < 0)).sum())
-        if excluding * 2 > len(measured):
-            shifts = f"{excluding} of {count_noun(len(measured), 'shift')}"
-            clear.append(
-                (mean, name_cause(str(cause)), f"{comparison}: {format_points(mean)} points, clear on {shifts}")
-            )
-    return [(name, evidence) for _, name, evidence in sorted(clear, key=lambda found: -abs(found[0]))]
-
-
-def _nothing_clear(main: pd.DataFrame) -> str:
-    """Say that no main comparison is clear, and how many could not be judged for want of an interval."""
-    bounds = main[["effect_points", "low_points", "high_points"]].notna().all(axis=1)
-    judged = bounds.groupby([main["cause"], main["comparison"]], sort=False).any()
-    without = int((~judged).sum())
-    if without == len(judged):
-        main_ones = "the main comparison has no" if without == 1 else f"none of {without} main comparisons has an"
-        return f"No cause could be judged: {main_ones} interval (it takes two seeds)."
-    tail = (
-        f"; {without} of {len(judged)} main comparisons {'has' if without == 1 else 'have'} no interval "
-        "(it takes two seeds)"
-        if without
-        else ""
-    )
-    return f"No cause has an effect whose interval excludes zero on most of the shifts{tail}."
-
-
-def _effect_cells(part: pd.DataFrame, column: str) -> dict[str, dict[str, str]]:
-    """Return the cell of each shift: the effect in ``column``, its interval and the verdict."""
-    cells = {}
-    for row in part.to_dict("records"):
-        effect, low, high = row[column], row["low_points"], row["high_points"]
-        interval = (
-            NO_INTERVAL if is_missing(low) or is_missing(high) else f"{format_points(low)} to {format_points(high)}"
-        )
-        cells[row["shift"]] = {
-            "effect": format_points(effect),
-            "interval": "" if is_missing(effect) else interval,
-            "verdict": NOT_MEASURED if is_missing(effect) else str(row.get("verdict", "")),
-        }
-    return cells
-
-
-def causes_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of the table of causes: one per comparison, with a cell per shift."""
     rows = []
     for (cause, comparison), part in causes.groupby(["cause", "comparison"], sort=False):
-        cells = _effect_cells(part, "effect_points")
-        pairs = describe_evidence(part["pairs"].min(), part["seeds"].min())
-        rows.append({"cause": name_cause(str(cause)), "comparison": comparison, "cells": cells, "pairs": pairs})
+        for number, row in enumerate(table_rows(means_first(part))):
+            first = number == 0
+            evidence = describe_evidence(row["pairs"], row["seeds"])
+            rows.append(
+                {
+                    "cause": capital(name_cause(str(cause))) if first else "",
+                    "comparison": str(comparison) if first else "",
+                    "evidence": evidence if first else "",
+                    "shift": name_test_set(str(row["shift"])),
+                }
+                | effect_cells(row)
+            )
     return rows
+
+
+def effect_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a row of ``causes.csv`` says, as text; a cell is empty where there is nothing to say."""
+    beyond, pairs = row["extrapolated_pairs"], row["pairs"]
+    missing = is_missing(row["effect_points"])
+    return {
+        "verdict": read_verdict(row),
+        "effect": format_points(row["effect_points"]),
+        "interval": "" if missing else format_points_interval(row["low_points"], row["high_points"]) or NO_INTERVAL,
+        "detectable": "" if is_missing(row["detectable_points"]) else f"{row['detectable_points']:.1f}",
+        "p": format_p(row["p"]),
+        "adjusted": format_p(row["p_adjusted"]),
+        "raw_id": format_points(row["raw_id_points"]),
+        "raw_shift": format_points(row["raw_shift_points"]),
+        "raw_interval": format_points_interval(row["raw_shift_low_points"], row["raw_shift_high_points"]),
+        "extrapolated": "" if is_missing(beyond) or is_missing(pairs) else f"{int(beyond)} of {int(pairs)}",
+    }
+
+
+def evidence_rows(causes: pd.DataFrame, single: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the main comparison of each cause in the order of evidence, one row per cause.
+
+    Args:
+        causes: ``causes.csv``.
+        single: ``causes_single_line.csv``.
+
+    Returns:
+        ``cause, comparison``, the texts of `effect_cells` of the mean over shifts, and ``lines``: effect, interval and
+        test set of each single line, the paper's first.
+    """
+    main = main_comparisons(causes)
+    rows = []
+    for row in table_rows(main[main["shift"] == MEAN]):
+        lines = single[(single["cause"] == row["cause"]) & (single["comparison"] == row["comparison"])]
+        lines = lines[lines["shift"] == MEAN].sort_values("measurement", key=lambda names: names != "paper")
+        rows.append(
+            {
+                "cause": capital(name_cause(str(row["cause"]))),
+                "comparison": row["comparison"],
+                "evidence": describe_evidence(row["pairs"], row["seeds"]),
+                "lines": {line_name(line): _line_cell(line) for line in table_rows(lines)},
+            }
+            | effect_cells(row)
+        )
+    return rows
+
+
+def line_name(row: Mapping[str, Any]) -> str:
+    """Name a single line: ``the paper's: studio test``, ``mirror: web test``, ``the line over the mean``."""
+    if row["measurement"] == MEAN:
+        return "the line over the mean"
+    words = "the paper's" if row["measurement"] == "paper" else str(row["measurement"])
+    return f"{words}: {spaced(str(row['x_test_set']))}"
+
+
+def _line_cell(row: Mapping[str, Any]) -> dict[str, str]:
+    interval = format_points_interval(row["low_points"], row["high_points"])
+    return {"effect": format_points(row["effect_points"]), "interval": interval}
 
 
 def regression_rows(regression: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the table of the regression over all runs: one per term, with a cell per shift."""
     rows = []
     for (cause, term), part in regression.groupby(["cause", "term"], sort=False):
-        cells = _effect_cells(part, "points")
+        cells = {
+            row["shift"]: {
+                "effect": format_points(row["points"]),
+                "interval": format_points_interval(row["low_points"], row["high_points"]) or NO_INTERVAL,
+            }
+            for row in table_rows(part)
+        }
         inflation = float(part["vif"].max())
         text = f"{inflation:.1f}" if np.isfinite(inflation) else "cannot be told apart"
         rows.append(

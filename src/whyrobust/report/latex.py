@@ -8,7 +8,8 @@ from typing import Final
 
 import pandas as pd
 
-from whyrobust.study.display_names import capital, name_cause, name_test_set
+from whyrobust.report.findings import EffectTerms, evidence_rows, means_first
+from whyrobust.study.display_names import LOWERS, NO_INTERVAL, RAISES, capital, name_cause, name_test_set
 
 _ESCAPES: Final = str.maketrans(
     {
@@ -26,6 +27,7 @@ _ESCAPES: Final = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "\N{MINUS SIGN}": "$-$",
+        "±": r"$\pm$",
         "\N{MULTIPLICATION SIGN}": r"$\times$",
         "\N{SUPERSCRIPT TWO}": "$^2$",
         "\N{NO-BREAK SPACE}": "~",
@@ -36,6 +38,8 @@ _ESCAPES: Final = str.maketrans(
         "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
     }
 )
+
+MINUS: Final = "\N{MINUS SIGN}"
 
 MISSING: Final = "--"
 """Text of a cell without a value."""
@@ -67,17 +71,17 @@ def format_interval(low: float, high: float) -> str:
     return f"$[{ends}]$"
 
 
-def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
-    """Return the effects of all causes: one row per comparison, grouped by cause, and one column per shift.
+def causes_table(causes: pd.DataFrame, study: str, terms: EffectTerms) -> str:
+    """Return the effects of all causes: one row per comparison, grouped by cause, one column per shift and mean.
 
     Args:
         causes: ``causes.csv``, in the order of its rows. Effects are in percentage points.
         study: Name of the study, for the caption.
-        confidence: Coverage of the intervals.
+        terms: What effects are stated in.
 
     Returns:
-        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the interval excludes zero;
-        one without an interval (a single seed) has none below it.
+        A ``table*`` with a caption and the label ``tab:causes``; effects are bold where the verdict is that they raise
+        or lower effective robustness; one without an interval (a single seed) has none below it.
 
     Raises:
         ValueError: The table has no row, or a comparison has two rows for one shift.
@@ -90,7 +94,7 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
         raise ValueError(
             f"the table of causes has two rows for {row['cause']}, {row['comparison']!r} on {row['shift']}: leave one"
         )
-    shifts = list(dict.fromkeys(causes["shift"]))
+    shifts = list(dict.fromkeys(means_first(causes)["shift"]))
     lines: list[str] = []
     for cause in dict.fromkeys(causes["cause"]):
         words = name_cause(cause)
@@ -101,10 +105,13 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
             rows = of_cause[of_cause["comparison"] == comparison].set_index("shift")
             cells = [_effect_cell(rows, shift) for shift in shifts]
             lines.append(" & ".join([escape_latex(comparison), *cells]) + r" \\")
+    apart = causes.loc[causes["role"].isin(["case study", "not informative"]), "shift"]
+    named = ", ".join(name_test_set(name) for name in dict.fromkeys(apart))
     caption = (
-        f"Effect of each cause on effective robustness in the study {study}, in percentage points, with "
-        f"{100 * confidence:g} % intervals over seeds and test images. Bold: the interval excludes zero. "
-        "Without an interval: a single seed."
+        f"Effect of each cause on effective robustness beyond all in-distribution test sets in the study {study}, in "
+        f"{terms.unit}, with {terms.interval}s over seeds and test images. Bold: raises or lowers, by the adjusted p "
+        "(Holm over the main comparisons on the mean, false-discovery rate elsewhere). Without an interval: a single "
+        f"seed.{f' In no verdict: {named}.' if named else ''}"
     )
     share = max(0.25, 0.62 - 0.08 * len(shifts))
     return _table(
@@ -114,6 +121,52 @@ def causes_table(causes: pd.DataFrame, study: str, confidence: float) -> str:
         caption,
         "tab:causes",
     )
+
+
+def main_table(causes: pd.DataFrame, single: pd.DataFrame, study: str, terms: EffectTerms) -> str:
+    """Return the main comparison of each cause in the order of evidence, one row each.
+
+    Args:
+        causes: ``causes.csv``.
+        single: ``causes_single_line.csv``.
+        study: Name of the study, for the caption.
+        terms: What effects are stated in.
+
+    Returns:
+        A ``table*`` with the label ``tab:main-comparisons``: differences of accuracy in distribution and on the shifts,
+        effective robustness beyond all in-distribution test sets and by the paper's measurement, what could have been
+        detected, the adjusted p and the verdict.
+    """
+    lines = []
+    for row in evidence_rows(causes, single):
+        paper = next(iter(row["lines"].values()), {"effect": "", "interval": ""})
+        numbers = (
+            ("raw_id", ""), ("raw_shift", "raw_interval"), ("effect", "interval"),
+        )  # fmt: skip
+        cells = [_text_cell(row[name], row[interval] if interval else "") for name, interval in numbers]
+        cells += [_text_cell(paper["effect"], paper["interval"])]
+        cells += [escape_latex(row[name]) or MISSING for name in ("detectable", "adjusted", "verdict")]
+        lines.append(" & ".join([escape_latex(f"{row['cause']}: {row['comparison']}"), *cells]) + r" \\")
+    caption = (
+        f"The main comparison of each cause in the study {study}, means over the shifts that take part in verdicts: "
+        "differences of accuracy in percentage points, and effects on effective robustness beyond all in-distribution "
+        f"test sets and by the paper's measurement (one of them), in {terms.unit}, with {terms.interval}s; the effect "
+        "that could have been detected with a power of 80 %; p adjusted by Holm; the verdict "
+        f"(margin ±{terms.margin_points:g} points)."
+    )
+    head = ["Comparison", "In distribution", "On the shifts", "Beyond all", "The paper's", "Detectable", "p", "Verdict"]
+    columns = r"@{}>{\raggedright\arraybackslash}p{0.28\linewidth}ccccccl@{}"
+    return _table(lines, head, columns, caption, "tab:main-comparisons")
+
+
+def _text_cell(value: str, interval: str) -> str:
+    """Return a number above its interval, both as text of the page."""
+    if not value or value == "n/a":
+        return MISSING
+    number = f"${value.replace(MINUS, '-')}$"
+    if not interval or interval == NO_INTERVAL:
+        return number
+    return rf"\robustnesseffect{{{number}}}{{{escape_latex(interval)}}}"
 
 
 def effective_robustness_table(points: pd.DataFrame, study: str) -> str:
@@ -141,8 +194,8 @@ def effective_robustness_table(points: pd.DataFrame, study: str) -> str:
         lines.append(" & ".join([escape_latex(str(kind)), str(runs[kind]), *cells]) + r" \\")
     caption = (
         f"Mean effective robustness in the study {study}, in percentage points, by kind of training: accuracy under "
-        "shift beyond what the line through the standard models predicts. Sizes of the training set and seeds are "
-        "averaged."
+        "shift beyond what standard models of the same accuracies on all in-distribution test sets have. Sizes of the "
+        "training set and seeds are averaged."
     )
     return _table(
         lines,
@@ -162,7 +215,8 @@ def _effect_cell(rows: pd.DataFrame, shift: str) -> str:
         return MISSING
     if not (math.isfinite(low) and math.isfinite(high)):
         return format_effect(effect)
-    return rf"\robustnesseffect{{{format_effect(effect, bold=low > 0 or high < 0)}}}{{{format_interval(low, high)}}}"
+    bold = row["verdict"] in (RAISES, LOWERS)
+    return rf"\robustnesseffect{{{format_effect(effect, bold=bold)}}}{{{format_interval(low, high)}}}"
 
 
 def _table(lines: Sequence[str], head: Sequence[str], columns: str, caption: str, label: str) -> str:

@@ -21,6 +21,21 @@ def format_points(points: float) -> str:
     return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
 
 
+def format_points_interval(low: float, high: float) -> str:
+    """Write the interval of an effect: ``+1.8 to +9.5``; nothing if an end is missing."""
+    return "" if is_missing(low) or is_missing(high) else f"{format_points(low)} to {format_points(high)}"
+
+
+def format_p(p: float) -> str:
+    """Write a probability with two digits, three below .01: ``.12``, ``.004``, ``< .001``; nothing if there is none."""
+    if is_missing(p):
+        return ""
+    if p < 0.0005:
+        return "< .001"
+    text = f"{p:.3f}" if p < 0.00995 else f"{p:.2f}"
+    return text if p >= 0.995 else text.removeprefix("0")
+
+
 def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers, or what pandas has for missing ones
     """Say how much an effect rests on: ``6 pairs of runs, 3 seeds``."""
     parts = []
@@ -34,6 +49,11 @@ def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers,
 def count_noun(number: int, noun: str, plural: str = "") -> str:
     """Write a number of things: ``1 point``, ``2 points``; ``plural`` where it is not the noun with an s."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
+
+
+def join_words(parts: Sequence[str]) -> str:
+    """Join clauses to a list: ``a``, ``a and b``, ``a; b; and c``."""
+    return " and ".join(parts) if len(parts) < 3 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
 def list_some(items: Sequence[str], most: int = 3) -> str:

@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whyrobust.report.charts.points import describe_points
+from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page_parts import Explorer, attempt, embed_json
 from whyrobust.report.sections.answer import answer_section
+from whyrobust.report.sections.compared import compared_section
 from whyrobust.report.sections.data import data_section
+from whyrobust.report.sections.distribution import distribution_panels
 from whyrobust.report.sections.explorers import explorer_settings
 from whyrobust.report.sections.made import made_section
 from whyrobust.report.sections.papers import papers_section
 from whyrobust.report.sections.published import published_answers, published_section
-from whyrobust.report.sections.robustness import robustness_section
+from whyrobust.report.sections.robustness import line_rows, robustness_section
 from whyrobust.report.sections.runs import run_details, runs_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.report.templating import page_environment, page_scripts
@@ -35,7 +38,9 @@ class PageSettings:
         scale: scale of the axes.
         colours: colours by kind of training, and of effects.
         accuracy_confidence: of the intervals of accuracies, from 0 to 1.
-        effect_confidence: of the intervals of effects.
+        terms: what effects are stated in.
+        sentences: what each source and test set is.
+        without_test_set: compared sources that no in-distribution test set is of.
     """
 
     name: str
@@ -45,7 +50,9 @@ class PageSettings:
     scale: str
     colours: Mapping[str, str]
     accuracy_confidence: float
-    effect_confidence: float
+    terms: EffectTerms
+    sentences: Mapping[str, str]
+    without_test_set: Sequence[str]
 
 
 def render_report(
@@ -68,7 +75,10 @@ def render_report(
     """
     colours = settings.colours
     points = describe_points(study.effective, study.runs)
-    explorer = robustness_section(points, study, reference, settings.test_kinds, settings.scale, colours)
+    terms = settings.terms
+    explorer = robustness_section(
+        study, reference, settings.test_kinds, settings.scale, terms.reference_accuracy, colours
+    )
     published = attempt("The chart of published models", lambda: published_section(reference, colours))
     explorers = {part.name: explorer_settings(part) for part in (explorer, published) if isinstance(part, Explorer)}
     shown_runs = run_details(points[points["main"]], details, data.samples)
@@ -77,8 +87,14 @@ def render_report(
         .get_template("report.html.j2")
         .render(
             name=settings.name,
-            answer=answer_section(study, colours),
+            answer=answer_section(study, terms, colours),
+            compared=attempt(
+                "What is compared",
+                lambda: compared_section(study, data, settings.sentences, settings.without_test_set),
+            ),
             explorer=explorer,
+            lines=attempt("The table beyond single test sets", lambda: line_rows(study)),
+            what_in_it=attempt("The charts of doses and frequencies", lambda: distribution_panels(study)),
             data=data_section(data, settings.similarity, settings.text_fields),
             runs=runs_section(study, details),
             published=published,
@@ -88,7 +104,6 @@ def render_report(
             page_data=embed_json(shown_runs | {"explorers": explorers}),
             standard=list(dict.fromkeys(points.loc[points["standard"], "kind"])),
             accuracy_percent=f"{100 * settings.accuracy_confidence:g}",
-            effect_percent=f"{100 * settings.effect_confidence:g}",
             scripts=page_scripts(),
         )
     )

@@ -37,6 +37,7 @@ class Panel:
 class Explorer:
     """Panels that the reader steers together: what points are coloured and filtered by, and what is hidden at first.
 
+    ``views`` names what the reader may switch between: ``panels`` are the first, ``others`` the second of them.
     ``lines`` are baselines to choose from, with their names; an explorer that has them finds a point by its name.
     ``noun`` names the points.
     """
@@ -48,6 +49,8 @@ class Explorer:
     background: bool
     lines: Mapping[str, str] = field(default_factory=dict)
     noun: str = "models and heads"
+    views: Mapping[str, str] = field(default_factory=dict)
+    others: Sequence[Panel] = ()
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def effect_panels(effects: pd.DataFrame) -> dict[str, Panel]:
     panels = {}
     for question, (cause, asked) in QUESTIONS.items():
         rows = table[table["cause"] == cause]
-        spec = causes_spec(table, cause, letters=44)
+        spec = causes_spec(table, cause, letters=44, title=("points of effective robustness",))
         told = "; ".join(
             f"{row['comparison']} {format_points(row['effect_points'])} "
             f"({format_points(row['low_points'])} to {format_points(row['high_points'])})"

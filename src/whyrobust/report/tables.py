@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pandas as pd
 
+from whyrobust.study.restricted_names import split_restricted_name
+
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The tables of a study's results, as ``results/README.md`` describes them."""
+    """The tables of a study's results, as ``results/README.md`` describes them.
+
+    Attributes:
+        accuracy: accuracy of every run, head and test set.
+        effective: the main measurement: effective robustness beyond all in-distribution test sets.
+        runs: what each run is.
+        baselines: lines and planes of the standard models.
+        bands: the bands of the lines.
+        causes: effects by the main measurement.
+        regression: one regression over all runs and heads.
+        single_lines: effective robustness beyond each single in-distribution test set.
+        single_causes: effects by each single line.
+        shifts: what each test set is, and whether it takes part in verdicts.
+        dose_response: effects by the share of a source in a mixture; no row where a study has none.
+        concept_frequency: accuracy by class and its images in the training set; no row where a study has none.
+        concept_fits: the log-linear fit of each run; no row where a study has none.
+    """
 
     accuracy: pd.DataFrame
     effective: pd.DataFrame
@@ -20,6 +38,53 @@ class StudyTables:
     bands: pd.DataFrame
     causes: pd.DataFrame
     regression: pd.DataFrame
+    single_lines: pd.DataFrame
+    single_causes: pd.DataFrame
+    shifts: pd.DataFrame
+    dose_response: pd.DataFrame = field(default_factory=pd.DataFrame)
+    concept_frequency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    concept_fits: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def in_distribution(self) -> list[str]:
+        """Names of the in-distribution test sets, the paper's first."""
+        return [str(name) for name in self.shifts.loc[self.shifts["role"] == "in_distribution", "test_set"]]
+
+    @property
+    def paper(self) -> pd.DataFrame:
+        """Effective robustness by the paper's measurement: beyond the line over the first in-distribution test set."""
+        return self.single_lines[self.single_lines["measurement"] == "paper"]
+
+    @property
+    def paper_lines(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Baselines and bands of the paper's measurement: the lines over the first in-distribution test set."""
+        first = self.in_distribution[:1]
+        # A plane, over several test sets, has no line in a chart of two accuracies.
+        planes = self.baselines["x_test_sets"].astype(str).str.contains(" ")
+        lines = self.baselines[~planes.astype(bool)]
+        baselines, bands = (
+            table[table["x_test_set"].astype(str).map(lambda name: split_restricted_name(name)[0]).isin(first)]
+            for table in (lines, self.bands)
+        )
+        return baselines, bands
+
+    @property
+    def has_several_axes(self) -> bool:
+        """Whether the main measurement is beyond more than one test set, so that it is not the paper's."""
+        return len(self.in_distribution) > 1
+
+
+def read_study_tables(paths: Mapping[str, str]) -> StudyTables:
+    """Read the tables of a study's results.
+
+    Args:
+        paths: file of each table, by the name of its file without ending; ``bands`` for the bands of the lines.
+            Those of doses and frequencies may be left out.
+    """
+    names = {"effective": "effective_robustness", "single_causes": "causes_single_line"}
+    names["concept_fits"] = "concept_frequency_fits"
+    wanted = {table.name: names.get(table.name, table.name) for table in fields(StudyTables)}
+    return StudyTables(**{table: pd.read_csv(paths[name]) for table, name in wanted.items() if name in paths})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jinja2
 
 from whyrobust.report.number_format import format_percent
 from whyrobust.report.page_parts import Failure
-from whyrobust.study.display_names import capital, name_test_set, spaced
+from whyrobust.study.display_names import capital, name_test_set, spaced, verdict_key
 
 
 def page_environment() -> jinja2.Environment:
@@ -29,6 +29,7 @@ def page_environment() -> jinja2.Environment:
         "test_set": name_test_set,
         "spaced": spaced,
         "capital": capital,
+        "verdict_class": lambda verdict: verdict_key(verdict).replace(" ", "-"),
     }
     environment.filters.update(filters)
     environment.tests["failure"] = lambda part: isinstance(part, Failure)

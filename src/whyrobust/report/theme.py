@@ -24,26 +24,24 @@ PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 """Okabe and Ito's colours (Color Universal Design, 2008), without black and yellow: both vanish on one theme."""
 
 NEUTRAL: Final = "#8A9099"
-"""For what others are compared with: models that fit the line, effects that are not clear."""
+"""For what others are compared with: models that fit the line, undecided effects."""
 
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
-VERDICT_COLOURS: Final = {
-    RAISES: "#0072B2",
-    LOWERS: "#D55E00",
-    WITHIN: "#009E73",
-    UNDECIDED: NEUTRAL,
-    NO_VERDICT: NEUTRAL,
-}
+MARKS: Final = {
+    "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
+    "triangle-right": "▶", "triangle-left": "◀",
+}  # fmt: skip
+"""Characters of a legend in text, by the names that Vega has for shapes."""
 
-VERDICT_SHAPES: Final = {
-    RAISES: "triangle-right",
-    LOWERS: "triangle-left",
-    WITHIN: "square",
-    UNDECIDED: "circle",
-    NO_VERDICT: "cross",
+VERDICT_STYLES: Final = {
+    RAISES: ("#0072B2", "triangle-right"),
+    LOWERS: ("#D55E00", "triangle-left"),
+    WITHIN: ("#009E73", "square"),
+    UNDECIDED: (NEUTRAL, "circle"),
+    NO_VERDICT: (NEUTRAL, "cross"),
 }
-"""Pointing in the direction of the effect, so that colour is not needed to read the verdict."""
+"""Colour and shape of each verdict; triangles point in the direction of the effect, so that colour is not needed."""
 
 VERDICT_WORDS: Final = {
     RAISES: "raises",

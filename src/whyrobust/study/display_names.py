@@ -5,7 +5,7 @@ Light, since a config is checked with them: colours are given by kind of trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
@@ -115,9 +115,27 @@ def name_supervision(supervision: str, caption: str | None = None, labels: str |
     return "labels found in text" if labels == "text_match" else spaced(supervision)
 
 
-def name_run(kind: str, train_images: float, seed: object) -> str:
-    """Name a run in words: ``CLIP on web titles, 5,000 images, seed 0``."""
-    return f"{kind}, {int(train_images):,} images, seed {seed}"
+def name_runs(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Name runs in words, with model and number of samples seen where the runs differ in these.
+
+    Args:
+        runs: their rows of ``runs.csv``.
+
+    Returns:
+        By the name of its files: ``CLIP on web titles, 5,000 images, icon cnn, 30,000 seen, seed 0``.
+    """
+    rows = {str(run["run"]): run for run in runs}
+    models = {row.get("model") for row in rows.values() if not is_empty(row.get("model"))}
+    samples = {row.get("samples_seen") for row in rows.values() if not is_empty(row.get("samples_seen"))}
+    named = {}
+    for name, row in rows.items():
+        parts = [name_kind_of(row), f"{int(row['train_images']):,} images"]
+        if len(models) > 1 and not is_empty(row.get("model")):
+            parts.append(spaced(str(row["model"])))
+        if len(samples) > 1 and not is_empty(row.get("samples_seen")):
+            parts.append(f"{int(row['samples_seen']):,} seen")
+        named[name] = ", ".join([*parts, f"seed {row['seed']}"])
+    return named
 
 
 def capital(text: str) -> str:

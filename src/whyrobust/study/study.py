@@ -373,6 +373,12 @@ class Study:
     # What the record and the page of the study say
 
     @cached_property
+    def sentences(self) -> dict[str, str]:
+        """What each used source and each test set is, in one sentence, by its name."""
+        sources = {name: self.config.sources[name] for name in self.sources}
+        return {name: dataset.sentence for name, dataset in {**sources, **self.config.test_sets}.items()}
+
+    @cached_property
     def resource_files(self) -> list[str]:
         """Small files that the config names and that results depend on, sorted."""
         data = self.config.data

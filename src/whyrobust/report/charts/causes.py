@@ -1,4 +1,7 @@
-"""The effect of each cause on effective robustness, with its interval: a panel per cause, in print and on the page."""
+"""The effect of each cause on effective robustness, with its interval: a panel per cause, in print and on the page.
+
+Effects are those of the main measurement: beyond all in-distribution test sets. Verdicts are those of the table.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.report.accuracy_axes import axis_style
-from whyrobust.report.number_format import describe_evidence, format_points
+from whyrobust.report.findings import read_verdict
+from whyrobust.report.number_format import describe_evidence, format_points, format_points_interval
 from whyrobust.report.render import fit_width, page_spec
 from whyrobust.report.theme import (
     DOUBLE_COLUMN_POINTS,
@@ -22,8 +26,7 @@ from whyrobust.report.theme import (
     PRINT_AXIS,
     PRINT_FONT_POINTS,
     SINGLE_COLUMN_POINTS,
-    VERDICT_COLOURS,
-    VERDICT_SHAPES,
+    VERDICT_STYLES,
     VERDICT_WORDS,
     chart_of,
     configure_print,
@@ -33,19 +36,12 @@ from whyrobust.report.theme import (
     text_width,
     wrap_text,
 )
-from whyrobust.study.display_names import (
-    NO_VERDICT,
-    NOT_MEASURED,
-    UNDECIDED,
-    VERDICTS,
-    capital,
-    name_cause,
-    name_test_set,
-    verdict_key,
-)
+from whyrobust.study.display_names import NO_INTERVAL, NOT_MEASURED, capital, name_cause, name_test_set, verdict_key
 from whyrobust.study.table_cells import is_missing
 
 _ROW_POINTS: Final = 10.5
+
+EFFECT_TITLE: Final = ("points of effective robustness", "beyond all in-distribution test sets")
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def print_layout(
     # As wide as the widest name, but never more than half of the panel; what is wider is wrapped.
     widest = max((text_width(name, font) for name in _shift_names(causes, names)), default=20)
     gutter = math.ceil(min(9 + widest, width))
-    title = wrap_text("effect on effective robustness (percentage points)", width, font)
+    title = wrap_text("effect on effective robustness beyond all test sets (percentage points)", width, font)
     columns = 3 if total > SINGLE_COLUMN_POINTS else 1
     return CausesLayout(
         theme=FILE_THEME,
@@ -102,12 +98,12 @@ def print_layout(
         wrap_heading=partial(wrap_text, width=width + gutter, size=font * 1.06),  # bold letters are wider
         wrap_label=partial(wrap_text, width=gutter - 8, size=font),
         effect_axis={"title": title, "tickCount": max(2, width // 30), **axis_style(FILE_THEME), **PRINT_AXIS},
-        legend=print_legend([*VERDICTS, NO_VERDICT], total, columns, font, **VERDICT_WORDS),
+        legend=print_legend(_verdicts_of(causes), total, columns, font, **VERDICT_WORDS),
         titled=True,
     )
 
 
-def page_layout(causes: pd.DataFrame, letters: int = 46) -> CausesLayout:
+def page_layout(causes: pd.DataFrame, letters: int = 46, title: Sequence[str] = EFFECT_TITLE) -> CausesLayout:
     """Return the layout of a panel on the page, the names of comparisons broken after so many letters."""
     gutter = min(8 + 7 * max((len(name) for name in _shift_names(causes, None)), default=4), 130)
     return CausesLayout(
@@ -118,7 +114,11 @@ def page_layout(causes: pd.DataFrame, letters: int = 46) -> CausesLayout:
         gutter=gutter,
         wrap_heading=partial(textwrap.wrap, width=letters),
         wrap_label=lambda text: [text],
-        effect_axis={"title": "points of effective robustness", "tickCount": 6, **axis_style(PAGE_THEME)},
+        effect_axis={
+            "title": title,
+            "tickCount": 6,
+            **axis_style(PAGE_THEME),
+        },
         label_limit=gutter,
     )
 
@@ -140,30 +140,37 @@ def causes_panel(
         names: display names of the shifts.
 
     Returns:
-        The panel. A hollow point is undecided, or has no verdict; a missing effect says "not measured".
+        The panel. A hollow point has pairs outside the span of the standard models; a missing effect says "not
+        measured".
     """
     theme, font = layout.theme, layout.font
     rows = _position_rows(causes[causes["cause"] == cause], names, layout)
     x_channel, y_channel = _effect_channel(causes, layout), _row_channel(rows, layout)
     x, y = alt.X("effect:Q", **x_channel), alt.Y("row:Q", **y_channel)
-    colour, shape, fill = _verdict_channels({**VERDICT_COLOURS, **(colours or {})}, layout)
+    colour, shape = _verdict_channels(_verdicts_of(causes), colours or {}, layout.legend)
     tooltip = [
         alt.Tooltip("comparison:N", title="comparison"),
         alt.Tooltip("shift:N", title="shift"),
         alt.Tooltip("words:N", title="effect"),
-        alt.Tooltip("verdict:N", title="verdict"),
+        alt.Tooltip("told:N", title="verdict"),
         alt.Tooltip("evidence:N", title="evidence"),
     ]
-    measured = chart_of([row for row in rows.effects if row["verdict"] != NOT_MEASURED])
-    unmeasured = [row for row in rows.effects if row["verdict"] == NOT_MEASURED]
+    measured = chart_of([row for row in rows.effects if row["told"] != NOT_MEASURED])
+    unmeasured = [row for row in rows.effects if row["told"] == NOT_MEASURED]
     headings = chart_of(rows.headings)
     layers = [
         chart_of([{"effect": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
         measured.mark_rule(strokeWidth=0.2 * font, strokeCap="round", clip=True).encode(
             x=alt.X("low:Q", **x_channel), x2="high:Q", y=y, color=colour
         ),
-        measured.mark_point(filled=False, size=4.7 * font, opacity=1, strokeWidth=0.14 * font).encode(
-            x=x, y=y, color=colour, shape=shape, fill=fill, tooltip=tooltip
+        *(
+            measured.transform_filter(test)
+            .mark_point(size=4.7 * font, opacity=1, strokeWidth=0.14 * font, **marks)
+            .encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip)
+            for test, marks in (
+                ("!datum.hollow", {"filled": True}),
+                ("datum.hollow", {"filled": False, "fill": theme["paper"]}),
+            )
         ),
         # A ground behind the headings, so that no line of the grid strikes them through.
         headings.mark_rect(color=theme["paper"], opacity=1).encode(
@@ -184,10 +191,14 @@ def causes_panel(
 
 
 def causes_spec(
-    causes: pd.DataFrame, cause: str, colours: Mapping[str, str] | None = None, letters: int = 46
+    causes: pd.DataFrame,
+    cause: str,
+    colours: Mapping[str, str] | None = None,
+    letters: int = 46,
+    title: Sequence[str] = EFFECT_TITLE,
 ) -> dict[str, Any]:
-    """Return the panel of a cause as the page embeds it."""
-    return page_spec(causes_panel(causes, cause, page_layout(causes, letters), colours))
+    """Return the panel of a cause as the page embeds it; ``title`` is that of the axis."""
+    return page_spec(causes_panel(causes, cause, page_layout(causes, letters, title), colours))
 
 
 def _effect_channel(causes: pd.DataFrame, layout: CausesLayout) -> dict[str, Any]:
@@ -221,17 +232,24 @@ def _row_channel(rows: PositionedRows, layout: CausesLayout) -> dict[str, Any]:
     }
 
 
-def _verdict_channels(colours: Mapping[str, str], layout: CausesLayout) -> tuple[alt.Color, alt.Shape, alt.Fill]:
-    """Return colour, shape and fill by verdict; hollow where it is undecided or there is none."""
-    verdicts = [*VERDICTS, NO_VERDICT]
-    stroke = [colours[name] for name in verdicts]
-    shapes = [VERDICT_SHAPES[name] for name in verdicts]
-    fills = [layout.theme["paper"] if name in (UNDECIDED, NO_VERDICT) else colours[name] for name in verdicts]
-    colour, shape, fill = (
-        channel("verdict:N", scale=alt.Scale(domain=verdicts, range=values), legend=layout.legend)
-        for channel, values in ((alt.Color, stroke), (alt.Shape, shapes), (alt.Fill, fills))
+def _verdicts_of(causes: pd.DataFrame) -> list[str]:
+    """Return what the legend tells apart: the verdicts that occur, in their order."""
+    found = {verdict_key(verdict) for verdict in causes["verdict"]}
+    return [name for name in VERDICT_STYLES if name in found]
+
+
+def _verdict_channels(
+    verdicts: Sequence[str], colours: Mapping[str, str], legend: alt.Legend | None
+) -> tuple[alt.Color, alt.Shape]:
+    """Return colour and shape by verdict."""
+    colour, shape = (
+        channel("verdict:N", scale=alt.Scale(domain=list(verdicts), range=values), legend=legend)
+        for channel, values in (
+            (alt.Color, [colours.get(name, VERDICT_STYLES[name][0]) for name in verdicts]),
+            (alt.Shape, [VERDICT_STYLES[name][1] for name in verdicts]),
+        )
     )
-    return colour, shape, fill
+    return colour, shape
 
 
 def causes_chart(
@@ -313,6 +331,7 @@ def _position_rows(rows: pd.DataFrame, names: Mapping[str, str] | None, layout: 
 def _effect_row(row: Mapping[Any, Any], centre: float, shift: str) -> dict[str, Any]:
     """Return what the marks of one effect need; an effect without an interval has one of no length."""
     effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
+    interval = format_points_interval(low, high) or NO_INTERVAL
     values = {
         "row": centre,
         "comparison": row["comparison"],
@@ -320,8 +339,10 @@ def _effect_row(row: Mapping[Any, Any], centre: float, shift: str) -> dict[str, 
         "effect": effect,
         "low": effect if is_missing(low) else low,
         "high": effect if is_missing(high) else high,
-        "verdict": NOT_MEASURED if is_missing(effect) else verdict_key(row["verdict"]),
-        "words": f"{format_points(effect)} points ({format_points(low)} to {format_points(high)})",
+        "verdict": verdict_key(row["verdict"]),
+        "told": read_verdict(row),
+        "hollow": not is_missing(row.get("extrapolated_pairs")) and row["extrapolated_pairs"] > 0,
+        "words": f"{format_points(effect)} points ({interval})",
         "evidence": row.get("evidence") or describe_evidence(row.get("pairs"), row.get("seeds")),
     }
     return {name: None if is_missing(value) else value for name, value in values.items()}

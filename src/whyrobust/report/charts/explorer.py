@@ -14,6 +14,7 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.report.accuracy_axes import accuracy_axis
+from whyrobust.report.charts.residuals import residual_axis, residual_panel
 from whyrobust.report.charts.robustness import (
     EDGE_ANGLES,
     Mark,
@@ -42,6 +43,7 @@ STUDY_FIELDS: Final = {
     "head": "head",
     "images": "training images",
     "model": "architecture",
+    "samples": "samples seen",
 }
 #: What a reader may leave out, beyond those.
 STUDY_FILTERS: Final = {"seed": "seed", "reading": "reading"}
@@ -83,6 +85,7 @@ class ExplorerOptions:
         intervals: whether the intervals of both accuracies are drawn.
         sizes: area in square pixels of the smallest and the largest training set.
         height: of a panel in pixels; it is as wide as its container.
+        reference: accuracy under shift at which residuals are spelt out in points, from 0 to 1.
     """
 
     choices: Sequence[Choice]
@@ -90,6 +93,7 @@ class ExplorerOptions:
     intervals: bool = True
     sizes: tuple[float, float] = (40, 125)
     height: int = 320
+    reference: float = 0.5
 
 
 def _ordered(values: pd.Series) -> list[str]:
@@ -137,6 +141,7 @@ def study_points(points: pd.DataFrame) -> pd.DataFrame:
         head=[name_head(str(row["head"]), row["prompts"], row.get("fitted_on")) for row in rows],
         images=[f"{int(row['train_images']):,}" for row in rows],
         model=[spaced(str(row["model"])) for row in rows],
+        samples=[f"{int(row['samples_seen']):,}" for row in rows],
         seed=[str(row["seed"]) for row in rows],
         reading=[MAIN_READING if row["main"] else OTHER_READING for row in rows],
     )
@@ -173,7 +178,9 @@ def list_choices(
     return choices
 
 
-def explorer_panel(data: RobustnessData, shift: str, options: ExplorerOptions) -> dict[str, Any]:
+def explorer_panel(
+    data: RobustnessData, shift: str, options: ExplorerOptions, of_residuals: bool = False
+) -> dict[str, Any]:
     """Return one shift as a Vega-Lite spec that the page's script can steer.
 
     Args:
@@ -181,6 +188,7 @@ def explorer_panel(data: RobustnessData, shift: str, options: ExplorerOptions) -
             behind the runs of a study; baselines and bands.
         shift: the shift to draw.
         options: what the reader can choose.
+        of_residuals: whether y is effective robustness and not accuracy; published models have none here.
 
     Returns:
         The spec, with the parameters ``by`` (name of the field that gives colour and shape), ``styles`` (field to
@@ -188,10 +196,14 @@ def explorer_panel(data: RobustnessData, shift: str, options: ExplorerOptions) -
         "") and ``behind`` (whether published models in the background are shown).
     """
     fields = [choice.name for choice in options.choices]
-    panel = shift_panel(data, shift, options.sizes)
+    panel = (residual_panel if of_residuals else shift_panel)(data, shift, options.sizes)
     rows = _explorer_rows(panel, fields, options.intervals)
     x_axis = accuracy_axis(panel.x_span, data.scale, panel.x_title, PAGE_THEME)
-    y_axis = accuracy_axis(panel.y_span, data.scale, panel.y_title, PAGE_THEME)
+    y_axis = (
+        residual_axis(panel.y_span, data.scale, options.reference, panel.y_title, PAGE_THEME)
+        if of_residuals
+        else accuracy_axis(panel.y_span, data.scale, panel.y_title, PAGE_THEME)
+    )
     axes = panel_axes(panel, x_axis, y_axis, (USUAL_WIDTH_PIXELS, options.height))
     filters = " && ".join(f"indexof(hidden['{name}'], datum['{name}']) < 0" for name in fields)
     models = (

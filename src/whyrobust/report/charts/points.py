@@ -18,6 +18,7 @@ from whyrobust.study.display_names import (
     STANDARD_WORDS,
     name_head,
     name_kind_of,
+    name_runs,
     spaced,
 )
 from whyrobust.study.table_cells import is_missing
@@ -26,7 +27,7 @@ POINT_TOOLTIPS: Final = {
     "words": "model",
     "id_words": "in-distribution",
     "shift_words": "on the shift",
-    "baseline_words": "the line predicts",
+    "baseline_words": "predicted",
     "effect_words": "effective robustness",
     "remark": "note",
 }
@@ -62,11 +63,10 @@ def describe_points(effective: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame
             f"first {lost[0]!r}: make both tables from the same study"
         )
     table = effective.merge(known, on="run", how="left", suffixes=("", "_of_run"))
-    rows = table.to_dict("records")
-    table["kind"] = [name_kind_of(row) for row in rows]
+    table["kind"] = [name_kind_of(row) for row in table.to_dict("records")]
+    named = name_runs([{str(name): value for name, value in row.items()} for row in known.to_dict("records")])
     table["words"] = [
-        f"{row['kind']}, {int(row['train_images']):,} images, seed {row['seed']}, "
-        f"{name_head(row['head'], row['prompts'], row.get('fitted_on'))}"
+        f"{named[row['run']]}, {name_head(row['head'], row['prompts'], row.get('fitted_on'))}"
         for row in table.to_dict("records")
     ]
     return table
@@ -255,7 +255,7 @@ def note_points(points: pd.DataFrame, shift: str, scale: str = "logit") -> list[
         )
     if hollow:
         notes.append(
-            f"Hollow: {count_noun(hollow, 'point')} outside the span of the standard models, where the line is "
+            f"Hollow: {count_noun(hollow, 'point')} outside the span of the standard models, where the prediction is "
             "extrapolated."
         )
     return notes

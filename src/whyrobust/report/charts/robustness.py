@@ -7,7 +7,7 @@ two differ in axes, in data (tables, or a data set that the reader filters) and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -71,7 +71,18 @@ class RobustnessData:
 
 @dataclass(frozen=True)
 class ShiftPanel:
-    """One shift, positioned: measured points, their rows (same order), the line, the spans of the axes, and titles."""
+    """One shift, positioned.
+
+    Attributes:
+        points: measured points.
+        rows: of the chart, in the order of the points.
+        line: rows of `position_line`.
+        x_span: ends of the x axis on the transformed scale.
+        y_span: ends of the y axis.
+        x_title: of the axis.
+        y_title: of the axis.
+        of_residuals: whether y is what accuracy on the shift has beyond its prediction, on the scale, and not accuracy.
+    """
 
     points: pd.DataFrame
     rows: Sequence[Mapping[str, Any]]
@@ -80,6 +91,7 @@ class ShiftPanel:
     y_span: tuple[float, float]
     x_title: str
     y_title: str
+    of_residuals: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ def panel_layers(
 ) -> list[alt.Chart]:
     """Draw a panel: the line and its band, the line of equal accuracies, intervals, points, triangles on the edges."""
     layers = line_layers(panel.line, axes, theme)
-    layers += equality_layers(axes, theme, font, panel.rows)
+    layers += [] if panel.of_residuals else equality_layers(axes, theme, font, panel.rows)
     x, y = axes.x(), axes.y()
     if marks.bar is not None:
         bars, channels = charts.with_bars.mark_rule(**marks.bar.properties), marks.bar.channels
@@ -192,6 +204,14 @@ class PrintLayout:
     sizes: tuple[float, float] = (40, 125)
     opacity: float = 0.9
 
+    @property
+    def title_room(self) -> float:
+        """Room for a title: up to the next panel."""
+        return self.width + 1.2 * self.font
+
+
+DrawPanel = Callable[[RobustnessData, str, Mapping[str, tuple[str, str]], PrintLayout], alt.LayerChart]
+
 
 def robustness_panel(
     data: RobustnessData, shift: str, styles: Mapping[str, tuple[str, str]], layout: PrintLayout
@@ -208,24 +228,34 @@ def robustness_panel(
         The panel. A point with accuracy 0 or 1, which has no finite value on a logit axis, is a triangle on the edge.
     """
     panel = shift_panel(data, shift, layout.sizes)
+    fits = "; ".join(describe_fits(data.baselines, shift)).replace("R² ", "R²\N{NO-BREAK SPACE}")
+    subtitle = f"line fitted to {fits}" if fits else "no baseline"
+    if text_width(subtitle, layout.font) > layout.title_room:
+        subtitle = f"fit: {fits}"
+    axes = print_axes(panel, data.scale, layout)
+    return print_panel(panel, axes, styles, layout, (name_test_set(shift, data.names), subtitle))
+
+
+def print_panel(
+    panel: ShiftPanel,
+    axes: PanelAxes,
+    styles: Mapping[str, tuple[str, str]],
+    layout: PrintLayout,
+    titles: tuple[str, str],
+) -> alt.LayerChart:
+    """Draw a positioned panel in print, with a title and a line below it."""
     inside = chart_of([row for row in panel.rows if not row["edge"]])
     beyond = {edge: [row for row in panel.rows if row["edge"] == edge] for edge in EDGE_ANGLES}
     charts = PointCharts(inside, {edge: chart_of(rows) for edge, rows in beyond.items() if rows}, inside)
-    layers = panel_layers(
-        panel, _print_axes(panel, data.scale, layout), charts, _print_marks(styles, layout), FILE_THEME, layout.font
-    )
-    room = layout.width + 1.2 * layout.font  # up to the next panel
-    fits = "; ".join(describe_fits(data.baselines, shift)).replace("R² ", "R²\N{NO-BREAK SPACE}")
-    subtitle = f"line fitted to {fits}" if fits else "no baseline"
-    if text_width(subtitle, layout.font) > room:
-        subtitle = f"fit: {fits}"
-    title, below = (wrap_text(text, room, layout.font) for text in (name_test_set(shift, data.names), subtitle))
+    layers = panel_layers(panel, axes, charts, _print_marks(styles, layout), FILE_THEME, layout.font)
+    title, below = (wrap_text(text, layout.title_room, layout.font) for text in titles)
     return alt.layer(*layers).properties(
         width=layout.width, height=layout.height, title=alt.TitleParams(title, subtitle=below, frame="group")
     )
 
 
-def _print_axes(panel: ShiftPanel, scale: str, layout: PrintLayout) -> PanelAxes:
+def print_axes(panel: ShiftPanel, scale: str, layout: PrintLayout) -> PanelAxes:
+    """Return the axes of a panel of accuracies in print."""
     width, height, font = layout.width, layout.height, layout.font
     # Labels stay beside the panel: half of one would reach out at either end. Room for a label and a gap: "12.5%"
     # across, one line upward.
@@ -294,7 +324,7 @@ def robustness_chart(
     """
     styles = choose_styles(data.points["kind"].tolist(), colours)
     sizes = (14, 44) if total > SINGLE_COLUMN_POINTS else (9, 26)
-    return _draw_panels(data, styles, PrintLayout(sizes=sizes), total, columns)
+    return draw_panels(data, robustness_panel, styles, PrintLayout(sizes=sizes), total, columns)
 
 
 def published_chart(
@@ -319,7 +349,7 @@ def published_chart(
     described = describe_published(data.points)
     styles = choose_published_styles(described["kind"].tolist(), colours)
     layout = PrintLayout(intervals=False, sizes=(9, 9), opacity=0.75)
-    return _draw_panels(replace(data, points=described), styles, layout, total, columns)
+    return draw_panels(replace(data, points=described), robustness_panel, styles, layout, total, columns)
 
 
 def choose_published_styles(
@@ -333,10 +363,15 @@ def choose_published_styles(
     return {kind: (given.get(kind, NEUTRAL), "circle") for kind in standard} | others
 
 
-def _draw_panels(
-    data: RobustnessData, styles: Mapping[str, tuple[str, str]], layout: PrintLayout, total: int, columns: int
+def draw_panels(
+    data: RobustnessData,
+    draw_panel: DrawPanel,
+    styles: Mapping[str, tuple[str, str]],
+    layout: PrintLayout,
+    total: int,
+    columns: int,
 ) -> alt.ConcatChart:
-    """Draw all shifts with one legend, ``total`` points wide."""
+    """Draw all shifts with one legend, ``total`` points wide; ``draw_panel`` draws one."""
     if not data.shifts:
         raise ValueError("the effective robustness table has no row: measure at least one run on one shift")
     across = min(columns, len(data.shifts))
@@ -346,7 +381,7 @@ def _draw_panels(
             layout, width=width, height=max(90, min(220, round(0.75 * width))), font=PRINT_FONT_POINTS,
             legend_width=total, legend_columns=2 if total > SINGLE_COLUMN_POINTS else 1,
         )  # fmt: skip
-        panels = [robustness_panel(shown, shift, styles, sized) for shift in data.shifts]
+        panels = [draw_panel(shown, shift, styles, sized) for shift in data.shifts]
         chart = alt.concat(*panels, columns=across, spacing=12).resolve_scale(color="shared", shape="shared")
         return configure_print(chart, spare)
 
@@ -359,10 +394,11 @@ def _draw_panels(
 def _outermost(points: pd.DataFrame) -> pd.DataFrame:
     """Choose the points that set the ends of the axes: the least and the largest of each column, by shift."""
     ends = ["id_accuracy", "shift_accuracy", "id_low", "id_high", "shift_low", "shift_high"]
+    ends += ["mean_id_accuracy", "residual", "residual_low", "residual_high"]
     chosen: set[Any] = set()
     for _, rows in points.reset_index(drop=True).groupby("shift"):
         for name in [end for end in ends if end in rows]:
             known = rows[name].dropna().sort_values()
-            within = known[(known > 0) & (known < 1)]  # 0 and 1 are not on the axis but on its edge
+            within = known[(known > 0) & (known < 1)]  # accuracies of 0 and 1 are not on the axis but on its edge
             chosen |= {*known.index[:1], *known.index[-1:], *within.index[:1], *within.index[-1:]}
     return points.reset_index(drop=True).loc[sorted(chosen)]

@@ -1,31 +1,84 @@
-"""The answer: the effect of each cause as charts, in sentences and as tables."""
+"""The answer: what the main comparison of each cause changed, all effects as charts, in sentences and as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from whyrobust.report.charts.causes import causes_spec
-from whyrobust.report.findings import answer_sentences, causes_rows, headline, main_comparisons, regression_rows
+from whyrobust.report.charts.what_changed import MEASURE_MARKS, MEASURE_WORDS, PAPER, what_changed_spec
+from whyrobust.report.findings import (
+    EffectTerms,
+    answer_sentences,
+    effect_rows,
+    evidence_rows,
+    headline,
+    main_comparisons,
+    regression_rows,
+)
 from whyrobust.report.page_parts import Panel, embed_spec
 from whyrobust.report.render import render_svg
 from whyrobust.report.tables import StudyTables
-from whyrobust.study.display_names import capital, name_cause
+from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS
+from whyrobust.study.display_names import WITHIN, capital, name_cause, name_margin, name_test_set
 
 
-def answer_section(study: StudyTables, colours: Mapping[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Changed:
+    """What a main comparison changed: the cause, the name of the comparison, what it holds fixed, and the chart."""
+
+    cause: str
+    comparison: str
+    holds_fixed: str
+    panel: Panel
+
+
+def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of the section: the headline, a panel per cause, and the same in sentences and numbers."""
+    evidence = evidence_rows(study.causes, study.single_causes)
+    margin = f"{name_margin(terms.margin_points)} points"
     return {
-        "headline": headline(study.causes),
-        "answers": answer_sentences(study.causes),
-        "overview": overview_panel(study.causes, colours) if len(study.causes) else None,
+        "headline": headline(study.causes, terms),
+        "terms": terms,
+        "margin": margin,
+        "changed": changed_panels(study, terms, colours),
+        "measures": [
+            (MEASURE_MARKS[measure], words)
+            for measure, words in MEASURE_WORDS.items()
+            if measure != PAPER or study.has_several_axes
+        ],
+        "evidence": evidence,
+        "lines": list(dict.fromkeys(name for row in evidence for name in row["lines"])),
         "cause_panels": cause_panels(study.causes, colours),
-        "causes": causes_rows(study.causes),
+        "answers": answer_sentences(study.causes),
+        "effects": effect_rows(study.causes),
         "regression": regression_rows(study.regression),
-        "shifts": list(dict.fromkeys(study.effective["shift"])),
+        "shifts": list(dict.fromkeys(study.regression["shift"])),
+        "axes": [name_test_set(name) for name in study.in_distribution],
+        "apart": apart_sentences(study.shifts),
+        "verdicts": [
+            (MARKS[shape], colours.get(name, colour), VERDICT_WORDS[name] if name != WITHIN else margin)
+            for name, (colour, shape) in VERDICT_STYLES.items()
+        ],
     }
+
+
+def changed_panels(study: StudyTables, terms: EffectTerms, colours: Mapping[str, str]) -> Sequence[Changed]:
+    """Make one panel per main comparison; the paper's measurement is beside the main one where the two differ."""
+    main = main_comparisons(study.causes)
+    single = study.single_causes
+    paper = single[single["measurement"] == "paper"] if study.has_several_axes else single.iloc[:0]
+    panels = []
+    for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
+        of_paper = paper[(paper["cause"] == cause) & (paper["comparison"] == comparison)]
+        spec = what_changed_spec(rows, of_paper, terms.margin_points, colours)
+        ((name, sentences),) = answer_sentences(rows).items()
+        panel = Panel(name, embed_spec(spec), render_svg(spec, 480), " ".join(sentences))
+        panels.append(Changed(name, str(comparison), str(rows["holds_fixed"].iloc[0]), panel))
+    return panels
 
 
 def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple[Panel, list[tuple[str, str]]]]:
@@ -40,13 +93,10 @@ def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple
     return panels
 
 
-def overview_panel(causes: pd.DataFrame, colours: Mapping[str, str]) -> Panel:
-    """Make one panel of the main comparison of every cause: the first that the config names."""
-    main = main_comparisons(causes)
-    named = [
-        f"{capital(name_cause(cause))}: {comparison}"
-        for cause, comparison in zip(main["cause"], main["comparison"], strict=True)
+def apart_sentences(shifts: pd.DataFrame) -> list[str]:
+    """Say which test sets take part in no verdict, and why."""
+    apart = shifts[~shifts["role"].isin(["in_distribution", "shift"])]
+    return [
+        f"{capital(name_test_set(str(name)))}: {role}{f' ({reason})' if isinstance(reason, str) and reason else ''}."
+        for name, role, reason in zip(apart["test_set"], apart["role"], apart["reason"], strict=True)
     ]
-    spec = causes_spec(main.assign(cause="main", comparison=named), "main", colours, letters=44)
-    description = " ".join(f"{cause}: {sentences[0]}" for cause, sentences in answer_sentences(main).items())
-    return Panel("The main comparison of each cause", embed_spec(spec), render_svg(spec, 420), description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,24 +10,25 @@ import pandas as pd
 from whyrobust.report.charts.baseline import describe_baseline
 from whyrobust.report.charts.explorer import LAYER_PREFIX, ExplorerOptions, explorer_panel
 from whyrobust.report.charts.points import note_points
+from whyrobust.report.charts.residuals import residual_points
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.number_format import format_points
+from whyrobust.report.number_format import count_noun, format_points
 from whyrobust.report.page_parts import Explorer, Panel, embed_spec
 from whyrobust.report.render import render_svg
+from whyrobust.report.theme import MARKS
 from whyrobust.study.display_names import capital, name_test_set
 
-#: Characters of the legend, by the names that Vega has for shapes.
-MARKS = {
-    "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼", "cross": "✚",
-}  # fmt: skip
 #: Below either, or with a falling line, the page warns of a baseline: a rule of thumb of our own; nothing is left out.
 FEWEST_MODELS, LEAST_R_SQUARED = 5, 0.5
 #: Points above which a panel has no drawing for readers without scripts, who get a sentence: it would be too large.
 MOST_DRAWN = 500
 
 
-def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Panel]:
-    """Make one panel per shift, in the order of the points, with a description and notes."""
+def explorer_panels(data: RobustnessData, options: ExplorerOptions, with_drawing: bool = True) -> list[Panel]:
+    """Make one panel per shift, in the order of the points, with a description and notes.
+
+    Without ``with_drawing`` there is none for readers without scripts, as where the panels are a second view.
+    """
     first = data.points
     for name, values in options.hidden.items():
         first = first[~first[name].isin(values)]
@@ -41,7 +43,35 @@ def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Pane
             "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
         )
         notes = note_baseline(data.baselines, shift) + note_points(shown[~shown["layer"]], shift, data.scale)
-        svg = render_svg(spec, 360) if (data.points["shift"] == shift).sum() <= MOST_DRAWN else ""
+        few = (data.points["shift"] == shift).sum() <= MOST_DRAWN
+        svg = render_svg(spec, 360) if few and with_drawing else ""
+        panels.append(Panel(title, embed_spec(spec), svg, description, notes))
+    return panels
+
+
+def residual_panels(data: RobustnessData, options: ExplorerOptions, roles: Mapping[str, str]) -> list[Panel]:
+    """Make one panel of residuals per shift, in the order of the points, with a description and notes.
+
+    Args:
+        data: described points with residuals.
+        options: what the reader can choose.
+        roles: what to say of a shift under its panel, by its name.
+    """
+    panels = []
+    for shift in data.shifts:
+        spec = explorer_panel(data, shift, options, of_residuals=True)
+        here = data.points[data.points["shift"] == shift]
+        shown = residual_points(data.points, shift)
+        mean = shown.groupby("kind", sort=False)["effective_robustness_points"].mean()
+        title = name_test_set(shift, data.names)
+        description = (
+            f"Effective robustness on {title} beyond all in-distribution test sets, by accuracy on those. Mean in "
+            "points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
+        )
+        lost = here["words"].nunique() - shown["words"].nunique()
+        notes = [roles[shift]] if roles.get(shift) else []
+        notes += [f"Not drawn: {count_noun(lost, 'model')} without effective robustness."] if lost else []
+        svg = render_svg(spec, 360) if len(shown) <= MOST_DRAWN else ""
         panels.append(Panel(title, embed_spec(spec), svg, description, notes))
     return panels
 
@@ -80,4 +110,5 @@ def explorer_settings(explorer: Explorer) -> dict[str, Any]:
         "background": explorer.background,
         "lines": dict(explorer.lines),
         "noun": explorer.noun,
+        "views": dict(explorer.views),
     }

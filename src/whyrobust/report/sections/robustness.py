@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -15,40 +16,69 @@ from whyrobust.report.charts.explorer import (
     published_points,
     study_points,
 )
-from whyrobust.report.charts.points import describe_published, name_collections
+from whyrobust.report.charts.points import describe_points, describe_published, name_collections
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.page_parts import Explorer
-from whyrobust.report.sections.explorers import explorer_panels
+from whyrobust.report.findings import line_name
+from whyrobust.report.number_format import format_points
+from whyrobust.report.page_parts import Explorer, table_rows
+from whyrobust.report.sections.explorers import explorer_panels, residual_panels
 from whyrobust.report.tables import ReferenceTables, StudyTables
+from whyrobust.study.display_names import capital
 from whyrobust.study.published_shifts import PUBLISHED_SHIFTS
+from whyrobust.study.restricted_names import split_restricted_name
+from whyrobust.study.table_cells import is_empty, is_missing
+
+RESIDUALS, ACCURACIES = "residuals", "accuracies"
 
 
 def robustness_section(
-    described: pd.DataFrame,
     study: StudyTables,
     reference: ReferenceTables | None,
     test_kinds: Mapping[str, str],
     scale: str,
+    reference_accuracy: float,
     colours: Mapping[str, str],
 ) -> Explorer:
-    """Return the explorer of a study's runs.
+    """Return the explorer of a study's runs: residuals of the main measurement first, accuracies by choice.
 
     Args:
-        described: effective robustness of every run, head and shift (see `describe_points`).
         study: the results.
         reference: published models, or None.
         test_kinds: kind of each test set, such as ``imagenet_r``, as the config names it.
         scale: scale of the axes.
+        reference_accuracy: at which residuals are spelt out in points.
         colours: colours by kind of training.
     """
-    points = study_points(described)
-    layer = published_layer(points, reference, test_kinds)
+    points = study_points(describe_points(study.effective, study.runs))
+    of_paper = study_points(describe_points(study.paper, study.runs))
+    layer = published_layer(of_paper, reference, test_kinds)
     # The legend lists a study's own values first; in the chart, what comes first lies behind the rest.
     choices = list_choices(pd.concat([points, layer], ignore_index=True), STUDY_FIELDS, STUDY_FILTERS, colours)
     hidden = {"reading": [OTHER_READING]} if any(choice.name == "reading" for choice in choices) else {}
-    data = RobustnessData(pd.concat([layer, points], ignore_index=True), study.baselines, study.bands, scale)
-    panels = explorer_panels(data, ExplorerOptions(choices, hidden))
-    return Explorer("study", panels, choices, hidden, bool(len(layer)))
+    options = ExplorerOptions(choices, hidden, reference=reference_accuracy)
+    baselines, bands = study.paper_lines
+    residuals = RobustnessData(points, baselines, bands, scale)
+    accuracies = RobustnessData(pd.concat([layer, of_paper], ignore_index=True), baselines, bands, scale)
+    baseline = bool(points["residual"].notna().any())
+    others = explorer_panels(accuracies, options, with_drawing=not baseline)
+    if not baseline:  # accuracies are all there is
+        return Explorer("study", others, choices, hidden, bool(len(layer)))
+    panels = residual_panels(residuals, options, shift_notes(study.shifts))
+    beyond = "the paper's measurement" if study.has_several_axes else "the same, with the line"
+    views = {RESIDUALS: "effective robustness", ACCURACIES: f"accuracies ({beyond})"}
+    return Explorer("study", panels, choices, hidden, bool(len(layer)), views=views, others=others)
+
+
+def shift_notes(shifts: pd.DataFrame) -> dict[str, str]:
+    """Say of each shift how well its prediction fits, and why it takes part in no verdict where it does not."""
+    notes = {}
+    for row in table_rows(shifts[shifts["role"] != "in_distribution"]):
+        fit = "" if is_missing(row["r_squared"]) else f"R² of the prediction {row['r_squared']:.2f}."
+        why = f" ({row['reason']})" if isinstance(row["reason"], str) and row["reason"] else ""
+        role = "" if row["role"] == "shift" else f" {capital(str(row['role']))}, in no verdict{why}."
+        seen = "" if is_empty(row["seen_in"]) else f" Style seen in {row['seen_in']}."
+        notes[str(row["test_set"])] = (fit + role + seen).strip()
+    return notes
 
 
 def published_layer(
@@ -71,3 +101,27 @@ def published_layer(
         return points.iloc[:0]
     described = describe_published(name_collections(pd.concat(parts, ignore_index=True)))
     return published_points(described, [*STUDY_FIELDS, *STUDY_FILTERS], background=True)
+
+
+def line_rows(study: StudyTables) -> list[dict[str, Any]]:
+    """Return mean effective robustness beyond all in-distribution test sets and beyond each alone, by kind of training.
+
+    Shi et al. 2023 (arXiv 2302.01381): one in-distribution test set favours the source it comes from. A row per
+    measurement and kind, with a cell per shift; none where a study has one in-distribution test set.
+    """
+    if not study.has_several_axes:
+        return []
+    tables = [("all together", study.effective)]
+    single = study.single_lines
+    whole = single["x_test_set"].map(lambda name: split_restricted_name(str(name))[0])
+    for measurement, name in dict.fromkeys(zip(single["measurement"], whole, strict=True)):
+        told = line_name({"measurement": measurement, "x_test_set": name})
+        tables.append((told, single[(single["measurement"] == measurement) & (whole == name)]))
+    rows = []
+    for words, table in tables:
+        points = describe_points(table[table["main"].astype(bool)], study.runs)
+        for kind, part in points.groupby("kind", sort=False):
+            means = part.groupby("shift", sort=False)["effective_robustness_points"].mean()
+            cells = {str(shift): format_points(float(mean)) for shift, mean in means.items()}
+            rows.append({"beyond": words, "kind": str(kind), "runs": part["run"].nunique(), "cells": cells})
+    return rows

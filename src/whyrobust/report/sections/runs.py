@@ -17,7 +17,7 @@ from whyrobust.study.display_names import (
     name_head,
     name_kind_of,
     name_objective,
-    name_run,
+    name_runs,
     name_test_set,
     spaced,
 )
@@ -39,6 +39,7 @@ def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
 def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the table of runs, one per run and head, with a cell per test set."""
     rows = []
+    models, samples = (accuracy[name].nunique() > 1 for name in ("model", "samples_seen"))
     texts = ("prompts", "fitted_on", "caption", "labels", "pretrained_by")
     for (run, head, prompts, fitted_on), part in accuracy.fillna(dict.fromkeys(texts, "")).groupby(
         ["run", *HEAD_FIELDS], sort=False
@@ -60,6 +61,9 @@ def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
                 "kind": name_kind_of(first),
                 "images": int(first["train_images"]),
                 "seed": int(first["seed"]),
+                "details": ", ".join(
+                    [spaced(str(first["model"]))] * models + [f"{int(first['samples_seen']):,} seen"] * samples
+                ),
                 "head": name_head(str(head), str(prompts), str(fitted_on)),
                 "cells": cells,
             }
@@ -72,7 +76,7 @@ def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
     if runs.empty or curves.empty:
         return []
     named = runs.assign(
-        words=[name_run(name_kind_of(row), row["train_images"], row["seed"]) for row in table_rows(runs)],
+        words=list(name_runs(table_rows(runs)).values()),
         source=[spaced(str(source)) for source in runs["source"]],
     )
     sources = dict.fromkeys(named["source"])

@@ -31,9 +31,12 @@
   }
 
   async function draw(place) {
+    if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
+    place.dataset.drawn = "yes";
     const spec = readSpec(place.dataset.spec);
     const drawing = place.innerHTML;
     const description = place.getAttribute("aria-label");
+    spec.description = description;
     try {
       const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
       const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
@@ -47,9 +50,11 @@
         });
       }
       await steer(entry);
-      // The place itself is described in words, which embedding replaces; its thousand marks are not read out.
+      // The place itself is described in words; what embedding puts into it, and its thousand marks, are not read out.
+      place.setAttribute("role", "img");
       place.setAttribute("aria-label", description);
-      place.querySelector("svg").setAttribute("aria-hidden", "true");
+      place.removeAttribute("aria-roledescription");
+      [...place.children].forEach((child) => child.setAttribute("aria-hidden", "true"));
     } catch (error) {
       place.innerHTML = drawing; // the drawing that was there is still right
       console.error("chart " + place.dataset.spec + " could not be drawn", error);
@@ -78,6 +83,7 @@
       behind: true,
       line: Object.keys(settings.lines)[0] || "",
       search: "",
+      view: Object.keys(settings.views)[0] || "",
     });
     const state = initial();
     states[key] = state;
@@ -127,6 +133,14 @@
     const row = element("div", { class: "row" });
     const select = element("select", { onchange: (event) => { state.by = event.target.value; refresh(); } },
       ...settings.choices.filter((choice) => choice.colours).map((choice) => element("option", { value: choice.name, text: choice.label })));
+    const view = element("select", { onchange: (event) => { state.view = event.target.value; show(); } },
+      ...Object.entries(settings.views).map(([name, label]) => element("option", { value: name, text: label })));
+    const show = () => {
+      const grids = [...place.parentElement.querySelectorAll("[data-view]")];
+      grids.forEach((grid) => { grid.hidden = grid.dataset.view !== state.view; });
+      return Promise.all([...place.parentElement.querySelectorAll("[data-view]:not([hidden]) [data-spec]")].map(draw));
+    };
+    if (Object.keys(settings.views).length > 1) row.append(element("label", {}, "Show", view));
     row.append(element("label", {}, "Colour and shape by", select));
     const behind = element("input", { type: "checkbox", checked: true, onchange: (event) => { state.behind = event.target.checked; refresh(); } });
     if (settings.background) row.append(element("label", {}, behind, "published models behind"));
@@ -135,6 +149,8 @@
     row.append(element("button", { type: "button", text: "Reset", onclick: () => {
       Object.assign(state, initial());
       select.value = state.by;
+      view.value = state.view;
+      if (state.view) show();
       row.querySelectorAll("[data-line]").forEach((other) => { other.value = state.line; });
       row.querySelectorAll("[type=search]").forEach((other) => { other.value = ""; });
       pick(key, "");

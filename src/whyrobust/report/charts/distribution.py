@@ -1,0 +1,255 @@
+"""What in a training distribution does it: effects by the share of a source, and accuracy by images of a class.
+
+Both are drawn by the same functions in print and on the page, which differ in theme and sizes (`Drawing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import altair as alt
+import pandas as pd
+
+from whyrobust.report.accuracy_axes import axis_style
+from whyrobust.report.charts.what_changed import EFFECT, MEASURE_WORDS, RAW_SHIFT
+from whyrobust.report.number_format import format_points, format_points_interval
+from whyrobust.report.page_parts import table_rows
+from whyrobust.report.render import fit_width
+from whyrobust.report.theme import (
+    DOUBLE_COLUMN_POINTS,
+    FILE_THEME,
+    PAGE_THEME,
+    PALETTE,
+    PRINT_AXIS,
+    PRINT_FONT_POINTS,
+    SINGLE_COLUMN_POINTS,
+    chart_of,
+    choose_styles,
+    configure_print,
+    print_legend,
+    share_legend,
+    wrap_text,
+)
+from whyrobust.study.display_names import name_objective, name_test_set, spaced
+from whyrobust.study.table_cells import is_missing
+
+_MEASURES: Final = {EFFECT: MEASURE_WORDS[EFFECT], RAW_SHIFT: MEASURE_WORDS[RAW_SHIFT]}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What print and page set differently: theme, width and height of a panel, font, axes, legend, and titles."""
+
+    theme: Mapping[str, str]
+    width: int
+    height: int
+    font: float
+    axis: Mapping[str, Any]
+    legend: Callable[[Sequence[str]], alt.Legend | None]
+    titled: bool = False
+
+
+def _page_legend(entries: Sequence[str]) -> alt.Legend:
+    labels = {"labelColor": PAGE_THEME["ink"], "labelLimit": 0}
+    return alt.Legend(title=None, orient="bottom", direction="vertical", columns=1, values=list(entries), **labels)
+
+
+PAGE_DRAWING: Final = Drawing(PAGE_THEME, 360, 260, 12, axis_style(PAGE_THEME), _page_legend)
+
+
+def print_drawing(width: int, total: int, columns: int) -> Drawing:
+    """Return how a panel ``width`` points wide is drawn in a figure of ``total`` points."""
+    return Drawing(
+        FILE_THEME,
+        width,
+        max(90, min(200, round(0.7 * width))),
+        PRINT_FONT_POINTS,
+        {**axis_style(FILE_THEME), **PRINT_AXIS},
+        lambda entries: print_legend(entries, total, columns, PRINT_FONT_POINTS),
+        titled=True,
+    )
+
+
+def _axis_title(text: str, room: float, drawing: Drawing) -> str | list[str]:
+    return wrap_text(text, room, drawing.font) if drawing.titled else text
+
+
+def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerChart:
+    """Draw the effect of the share of a source on one shift, with its interval, and the raw difference.
+
+    Args:
+        doses: ``dose_response.csv``: ``share`` from 0 to 1; effects and differences from a share of 0 in points.
+        shift: the shift.
+        drawing: `PAGE_DRAWING` or `print_drawing`.
+    """
+    rows = [
+        {
+            "share": 100 * row["share"],
+            "value": value,
+            "low": value if is_missing(low) else low,
+            "high": value if is_missing(high) else high,
+            "measure": _MEASURES[measure],
+            "words": f"{format_points(value)} points"
+            + (f" ({format_points_interval(low, high)})" if format_points_interval(low, high) else ""),
+            "group": f"{row['source']} {measure}",
+        }
+        for row in table_rows(doses[doses["shift"] == shift])
+        for measure, value, low, high in (
+            (EFFECT, row["effect_points"], row["low_points"], row["high_points"]),
+            (RAW_SHIFT, row["raw_shift_points"], None, None),
+        )
+        if not is_missing(value)
+    ]
+    source = " or ".join(spaced(str(name)) for name in dict.fromkeys(doses["source"]))
+    theme, entries = drawing.theme, list(_MEASURES.values())
+    x = alt.X(
+        "share:Q",
+        title=_axis_title(f"share of {source} in the training set (%)", drawing.width, drawing),
+        scale=alt.Scale(domain=[0, 100], nice=False),
+        axis=alt.Axis(tickCount=5, **drawing.axis),
+    )
+    signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
+    y_title = _axis_title("difference in percentage points", drawing.height, drawing)
+    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(labelExpr=signed, tickCount=5, **drawing.axis))
+    legend = drawing.legend(entries)
+    colour = alt.Color("measure:N", scale=alt.Scale(domain=entries, range=[PALETTE[0], theme["muted"]]), legend=legend)
+    shape = alt.Shape("measure:N", scale=alt.Scale(domain=entries, range=["circle", "square"]), legend=legend)
+    chart = chart_of(rows)
+    tooltip = [
+        alt.Tooltip("share:Q", title="share (%)"),
+        alt.Tooltip("measure:N", title="measure"),
+        alt.Tooltip("words:N", title="difference"),
+    ]
+    layers = [
+        chart_of([{"value": 0}]).mark_rule(color=theme["muted"], strokeWidth=1).encode(y=y),
+        chart.mark_line(strokeWidth=1.4).encode(x=x, y=y, color=colour, detail="group:N"),
+        chart.mark_rule(strokeWidth=1.4).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        chart.mark_point(filled=True, size=3.4 * drawing.font, opacity=1).encode(
+            x=x, y=y, color=colour, shape=shape, tooltip=tooltip
+        ),
+    ]
+    return _finish(alt.layer(*layers), name_test_set(shift), drawing)
+
+
+def name_group(row: Mapping[str, Any]) -> str:
+    """Name what runs are grouped by where classes are counted: ``cross-entropy on web``."""
+    return f"{name_objective(str(row['objective']))} on {spaced(str(row['source']))}"
+
+
+def shown_frequencies(frequencies: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
+    """Choose what is drawn of ``concept_frequency.csv``: the first seed, and classes with a training image.
+
+    Args:
+        frequencies: the table.
+        sources: sources to show, those with a test set of their own; all where none of the runs has one of these.
+    """
+    drawn = frequencies[(frequencies["train_images"] > 0) & (frequencies["seed"] == frequencies["seed"].min())]
+    of_sources = drawn[drawn["source"].isin(sources)]
+    return of_sources if len(of_sources) else drawn
+
+
+def frequency_panel(
+    frequencies: pd.DataFrame, test_set: str, styles: Mapping[str, tuple[str, str]], drawing: Drawing
+) -> alt.LayerChart:
+    """Draw accuracy by class against its images in the training set: a point a run and class.
+
+    Args:
+        frequencies: rows of ``concept_frequency.csv`` (see `shown_frequencies`).
+        test_set: the test set.
+        styles: colour and shape of each group (see `name_group`).
+        drawing: `PAGE_DRAWING` or `print_drawing`.
+    """
+    rows = [
+        {
+            "images": row["train_images"],
+            "accuracy": round(100 * row["accuracy"], 1),
+            "group": name_group(row),
+            "class": str(row["class"]),
+        }
+        for row in table_rows(frequencies[frequencies["test_set"] == test_set])
+    ]
+    entries = list(styles)
+    colour, shape = (
+        channel(
+            "group:N",
+            scale=alt.Scale(domain=entries, range=[styles[name][part] for name in entries]),
+            legend=drawing.legend(entries),
+        )
+        for part, channel in enumerate((alt.Color, alt.Shape))
+    )
+    x_title = _axis_title("training images of the class (log)", drawing.width, drawing)
+    y_title = _axis_title(f"accuracy on {name_test_set(test_set)} (%)", drawing.height, drawing)
+    x_axis = alt.Axis(format="~g", tickCount=4, labelOverlap=True, **drawing.axis)
+    points = chart_of(rows).mark_point(filled=True, size=1.6 * drawing.font, opacity=0.55)
+    layer = points.encode(
+        x=alt.X("images:Q", title=x_title, scale=alt.Scale(type="log", nice=False, padding=4), axis=x_axis),
+        y=alt.Y(
+            "accuracy:Q", title=y_title, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(tickCount=5, **drawing.axis)
+        ),
+        color=colour,
+        shape=shape,
+        tooltip=[
+            alt.Tooltip("class:N"),
+            alt.Tooltip("group:N", title="training"),
+            alt.Tooltip("images:Q", title="training images"),
+            alt.Tooltip("accuracy:Q", title="accuracy (%)"),
+        ],
+    )
+    return _finish(alt.layer(layer), name_test_set(test_set), drawing)
+
+
+def frequency_styles(frequencies: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Give each group of runs a colour and a shape."""
+    groups = frequencies.drop_duplicates(["objective", "source"])
+    return choose_styles([name_group(row) for row in table_rows(groups)])
+
+
+def _finish(chart: alt.LayerChart, title: str, drawing: Drawing) -> alt.LayerChart:
+    sized = chart.properties(width=drawing.width, height=drawing.height)
+    return sized.properties(title=alt.TitleParams(title, frame="group")) if drawing.titled else sized
+
+
+def dose_chart(doses: pd.DataFrame, *, total: int = DOUBLE_COLUMN_POINTS, columns: int = 2) -> alt.ConcatChart:
+    """Draw all shifts of ``dose_response.csv`` in print.
+
+    Args:
+        doses: the table.
+        total: width of the whole figure in points.
+        columns: panels side by side.
+    """
+    shifts = list(dict.fromkeys(doses["shift"]))
+    return _draw(lambda shift, drawing: dose_panel(doses, shift, drawing), shifts, total, columns)
+
+
+def frequency_chart(
+    frequencies: pd.DataFrame, *, total: int = DOUBLE_COLUMN_POINTS, columns: int = 2
+) -> alt.ConcatChart:
+    """Draw all test sets of ``concept_frequency.csv`` in print.
+
+    Args:
+        frequencies: rows of the table (see `shown_frequencies`).
+        total: width of the whole figure in points.
+        columns: panels side by side.
+    """
+    styles = frequency_styles(frequencies)
+    test_sets = list(dict.fromkeys(frequencies["test_set"]))
+    return _draw(lambda name, drawing: frequency_panel(frequencies, name, styles, drawing), test_sets, total, columns)
+
+
+def _draw(
+    panel: Callable[[str, Drawing], alt.LayerChart], names: Sequence[str], total: int, columns: int
+) -> alt.ConcatChart:
+    """Draw a panel per name with one legend, ``total`` points wide."""
+    if not names:
+        raise ValueError("the table has no row: draw no figure of it")
+    across = min(columns, len(names))
+    legend_columns = 2 if total > SINGLE_COLUMN_POINTS else 1
+
+    def draw(width: int, spare: float = 0.0) -> alt.ConcatChart:
+        drawing = print_drawing(width, total, legend_columns)
+        panels = [panel(name, drawing) for name in names]
+        return configure_print(share_legend(alt.concat(*panels, columns=across, spacing=12)), spare)
+
+    return draw(*fit_width(draw, total, across))

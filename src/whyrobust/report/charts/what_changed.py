@@ -1,0 +1,201 @@
+"""What a comparison changed, as a chart of the page: raw differences first, then effective robustness.
+
+A row per test set, four measures in each: accuracy in distribution, accuracy on the shift, effective robustness beyond
+all in-distribution test sets (the main measurement, with its verdict at the margin) and the paper's, beyond one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import altair as alt
+import pandas as pd
+
+from whyrobust.report.accuracy_axes import axis_style
+from whyrobust.report.findings import is_mean, means_first, read_verdict
+from whyrobust.report.number_format import format_points, format_points_interval
+from whyrobust.report.page_parts import table_rows
+from whyrobust.report.render import page_spec
+from whyrobust.report.theme import NEUTRAL, PAGE_THEME, VERDICT_STYLES, chart_of, lookup_labels, wrap_text
+from whyrobust.study.display_names import NO_INTERVAL, name_test_set, verdict_key
+from whyrobust.study.table_cells import is_missing
+
+RAW_ID, RAW_SHIFT, EFFECT, PAPER = "raw_id", "raw_shift", "effect", "paper"
+MEASURE_WORDS: Final = {
+    RAW_ID: "accuracy in distribution",
+    RAW_SHIFT: "accuracy on the shift",
+    EFFECT: "effective robustness beyond all in-distribution test sets",
+    PAPER: "the paper's measurement: beyond one test set",
+}
+#: Characters of the legend beside the charts, by measure.
+MEASURE_MARKS: Final = {RAW_ID: "○", RAW_SHIFT: "●", EFFECT: "▬", PAPER: "◇"}
+APART: Final = "In no verdict:"
+_LANE_PIXELS: Final = 11
+_FONT: Final = 12
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the rows of a panel lie, in lanes from the top."""
+
+    marks: Sequence[Mapping[str, Any]]
+    names: Mapping[str, str | list[str]]
+    verdicts: Mapping[str, str]
+    headings: Sequence[Mapping[str, Any]]
+    height: float
+
+
+def what_changed_spec(
+    effects: pd.DataFrame, paper: pd.DataFrame, margin: float, colours: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Draw one comparison.
+
+    Args:
+        effects: its rows of ``causes.csv``, one per test set and mean.
+        paper: its rows of ``causes_single_line.csv`` by the paper's line; none where that is the main measurement.
+        margin: smallest effect of interest, in points, drawn as a band.
+        colours: colours by verdict, instead of the default ones.
+    """
+    theme = PAGE_THEME
+    layout = _position(effects, paper)
+    low, high = _domain(layout.marks, margin)
+    signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
+    x_axis = alt.Axis(labelExpr=signed, title="difference in percentage points", tickCount=6, **axis_style(theme))
+    x_channel = {"scale": alt.Scale(domain=[low, high], nice=False, zero=False), "axis": x_axis}
+    y_scale = alt.Scale(domain=[layout.height, 0], nice=False, zero=False)
+    y = alt.Y("lane:Q", scale=y_scale, axis=None)
+    x = alt.X("value:Q", **x_channel)
+    tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in _TOOLTIPS.items()]
+    band = chart_of([{"low": -margin, "high": margin}])
+    headings = chart_of(layout.headings)
+    layers: list[alt.Chart] = [
+        band.mark_rect(color=theme["band"], opacity=0.18, clip=True).encode(
+            x=alt.X("low:Q", **x_channel), x2="high:Q", tooltip=alt.value(None)
+        ),
+        chart_of([{"value": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
+    ]
+    # The main measurement comes last, above the others.
+    groups = dict.fromkeys((row["measure"], row["style"]) for row in layout.marks)
+    for measure, style in sorted(groups, key=lambda group: group[0] == EFFECT):
+        bar, point = _mark_style(measure, style, colours or {})
+        rows = [row for row in layout.marks if (row["measure"], row["style"]) == (measure, style)]
+        bars = chart_of(rows).mark_rule(clip=True, **bar)
+        layers.append(bars.encode(x=alt.X("low:Q", **x_channel), x2="high:Q", y=y))
+        for hollow in (False, True):
+            part = [row for row in rows if row["hollow"] == hollow]
+            filling = point | ({"fill": theme["paper"]} if hollow else {})
+            if part:
+                layers.append(chart_of(part).mark_point(opacity=1, **filling).encode(x=x, y=y, tooltip=tooltip))
+    if layout.headings:
+        layers.append(
+            headings.mark_text(
+                align="left", baseline="middle", color=theme["muted"], fontStyle="italic", fontSize=11
+            ).encode(x=alt.value(4), y=y, text="text:N")
+        )
+    left = {"orient": "left", "labelColor": theme["ink"], "labelFontSize": _FONT, "minExtent": 70}
+    right = {"orient": "right", "labelColor": theme["ink"], "labelFontSize": 11}
+    layers += [_axis_layer(labels, y_scale, side) for labels, side in ((layout.names, left), (layout.verdicts, right))]
+    chart = alt.layer(*layers).resolve_axis(y="independent")
+    return page_spec(chart.properties(height=round(_LANE_PIXELS * layout.height)))
+
+
+_TOOLTIPS: Final = {"test_set": "test set", "words": "measure", "told": "difference", "verdict": "verdict"}
+
+
+def _position(effects: pd.DataFrame, paper: pd.DataFrame) -> _Layout:
+    """Stack the test sets from the top: means, shifts, then what is in no verdict under a heading."""
+    by_paper = {row["shift"]: row for row in table_rows(paper)}
+    marks: list[dict[str, Any]] = []
+    names: dict[str, str | list[str]] = {}
+    verdicts: dict[str, str] = {}
+    headings: list[dict[str, Any]] = []
+    top = 0.3
+    for row in table_rows(means_first(effects)):
+        if not is_mean(row["shift"]) and row["role"] != "shift" and not headings:
+            headings.append({"lane": top + 0.5, "text": APART})
+            top += 1.2
+        measures = _measures(row, by_paper.get(row["shift"]))
+        for lane, measure in enumerate(measures):
+            marks.append(measure | {"lane": top + 0.5 + lane})
+        label = f"{top + len(measures) / 2:.2f}"
+        names[label] = wrap_text(name_test_set(str(row["shift"])), 100, _FONT)
+        place = next(
+            (top + 0.5 + lane for lane, measure in enumerate(measures) if measure["measure"] == EFFECT), top + 0.5
+        )
+        verdicts[f"{place:.2f}"] = f"{format_points(row['effect_points'])} {read_verdict(row)}"
+        top = round(top + len(measures) + 0.8, 2)
+    return _Layout(marks, names, verdicts, headings, top)
+
+
+def _measures(row: Mapping[str, Any], paper: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the measures of one test set from the top, as rows of a chart; one that is missing is left out."""
+    nothing = math.nan
+    told: list[tuple[str, float, float, float]] = [
+        (RAW_ID, row["raw_id_points"], nothing, nothing),
+        (RAW_SHIFT, row["raw_shift_points"], row["raw_shift_low_points"], row["raw_shift_high_points"]),
+        (EFFECT, row["effect_points"], row["low_points"], row["high_points"]),
+    ]
+    if paper is not None:
+        told.append((PAPER, paper["effect_points"], paper["low_points"], paper["high_points"]))
+    beyond = row["extrapolated_pairs"]
+    return [
+        {
+            "measure": measure,
+            "value": value,
+            "low": value if is_missing(low) else low,
+            "high": value if is_missing(high) else high,
+            "style": verdict_key(row["verdict"]) if measure == EFFECT else measure,
+            "hollow": measure == EFFECT and not is_missing(beyond) and beyond > 0,
+            "test_set": name_test_set(str(row["shift"])),
+            "words": MEASURE_WORDS[measure],
+            "told": f"{format_points(value)} points"
+            + ("" if measure == RAW_ID else f" ({format_points_interval(low, high) or NO_INTERVAL})"),
+            "verdict": read_verdict(row) if measure == EFFECT else "\N{EN DASH}",
+        }
+        for measure, value, low, high in told
+        if not is_missing(value)
+    ]
+
+
+def _mark_style(measure: str, style: str, colours: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the properties of the bar and of the point of a measure; the point has a ``fill`` of its own."""
+    theme = PAGE_THEME
+    if measure == EFFECT:
+        colour, shape = VERDICT_STYLES[style]
+        colour = colours.get(style, colour)
+        return (
+            {"color": colour, "strokeWidth": 3, "strokeCap": "round"},
+            {"shape": shape, "size": 80, "stroke": colour, "strokeWidth": 1.5, "fill": colour},
+        )
+    ink = theme["ink"] if measure == RAW_SHIFT else theme["muted"]
+    point = {"shape": "diamond" if measure == PAPER else "circle", "size": 42, "stroke": ink, "strokeWidth": 1.4}
+    return {"color": ink, "strokeWidth": 1}, point | {"fill": ink if measure == RAW_SHIFT else theme["paper"]}
+
+
+def _axis_layer(labels: Mapping[str, Any], y_scale: alt.Scale, side: Mapping[str, Any]) -> alt.Chart:
+    """Return a layer of nothing but an axis, which labels lanes by what stands there."""
+    axis = alt.Axis(
+        title=None,
+        values=[float(lane) for lane in labels],
+        labelExpr=lookup_labels(labels, "format(datum.value, '.2f')"),
+        grid=False,
+        domain=False,
+        ticks=False,
+        labelPadding=8,
+        labelOverlap=False,
+        labelLimit=0,
+        **side,
+    )
+    lanes = chart_of([{"lane": float(lane)} for lane in labels])
+    return lanes.mark_point(opacity=0, size=1, color=NEUTRAL).encode(y=alt.Y("lane:Q", scale=y_scale, axis=axis))
+
+
+def _domain(marks: Sequence[Mapping[str, Any]], margin: float) -> tuple[float, float]:
+    """Return the span of all measures and intervals, the band and a margin included."""
+    values = [float(row[name]) for row in marks for name in ("value", "low", "high")] + [-margin, margin]
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite), max(finite)
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)

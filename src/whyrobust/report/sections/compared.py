@@ -1,0 +1,103 @@
+"""What is compared: for each source and test set pictures, a sentence, its size, and how it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from whyrobust.report.number_format import count_noun, format_percent, join_words
+from whyrobust.report.page_parts import picture_uri, table_rows
+from whyrobust.report.tables import DataTables, StudyTables
+from whyrobust.study.display_names import capital, name_test_set, spaced
+from whyrobust.study.table_cells import is_empty, is_missing
+
+#: Pictures of each data set.
+SHOWN: Final = 4
+
+
+def compared_section(
+    study: StudyTables, data: DataTables, sentences: Mapping[str, str], without_test_set: Sequence[str]
+) -> dict[str, Any]:
+    """Return the values of the section.
+
+    Args:
+        study: results; the sources of its runs and its test sets are described.
+        data: pictures and images per class.
+        sentences: what a source or test set is, by its name.
+        without_test_set: compared sources that no in-distribution test set is of.
+    """
+    sources = [str(name) for name in dict.fromkeys(study.runs["source"]) if not is_empty(name)]
+    return {
+        "sources": [_describe_source(name, data, sentences.get(name, "")) for name in sources],
+        "test_sets": [_describe_test_set(row, data, sentences) for row in table_rows(study.shifts)],
+        "axes": join_words([name_test_set(name) for name in study.in_distribution]),
+        "several": study.has_several_axes,
+        "without": _name_without(without_test_set),
+    }
+
+
+def _name_without(sources: Sequence[str]) -> str:
+    """Say which compared sources have no test set of their own, and what follows; nothing if all have one."""
+    if not sources:
+        return ""
+    has, its = ("has", "its") if len(sources) == 1 else ("have", "their")
+    return (
+        f"{capital(join_words([spaced(name) for name in sources]))} {has} no in-distribution test set here: what looks "
+        f"like robustness of {its} models may be accuracy on images like {its} own."
+    )
+
+
+def _pictures(name: str, data: DataTables) -> list[str]:
+    samples = data.samples
+    return [picture_uri(picture) for picture in samples.loc[samples["dataset"] == name, "picture"].iloc[:SHOWN]]
+
+
+def _describe_source(name: str, data: DataTables, sentence: str) -> dict[str, Any]:
+    counts = data.classes[data.classes["dataset"] == name]
+    facts = []
+    if len(counts):
+        facts = [
+            count_noun(int(counts["images"].sum()), "labelled image"),
+            count_noun(int((counts["images"] > 0).sum()), "class", "classes"),
+        ]
+    pictures = _pictures(name, data)
+    return {"name": spaced(name), "says": sentence, "pictures": pictures, "facts": facts, "notes": []}
+
+
+def _describe_test_set(row: Mapping[str, Any], data: DataTables, sentences: Mapping[str, str]) -> dict[str, Any]:
+    name, role = str(row["test_set"]), str(row["role"])
+    facts = [count_noun(int(row["images"]), "image"), count_noun(int(row["classes"]), "class", "classes")]
+    if not is_empty(row["unit"]) and row["unit"] != "class":
+        unit = spaced(str(row["unit"]))
+        facts.append(count_noun(int(row["units"]), unit))
+    if not is_missing(row["chance"]):
+        facts.append(f"chance {format_percent(row['chance'])}")
+    if not is_missing(row["median_accuracy"]):
+        facts.append(f"median of standard models {format_percent(row['median_accuracy'])}")
+    return {
+        "name": name_test_set(name),
+        "says": sentences.get(name, ""),
+        "pictures": _pictures(name, data),
+        "facts": facts,
+        "notes": _notes(row, role),
+    }
+
+
+def _notes(row: Mapping[str, Any], role: str) -> list[str]:
+    """Say how a test set is counted: for which source, with which style, or why in no verdict."""
+    notes = []
+    if role == "in_distribution":
+        of = "" if is_empty(row["source"]) else f" of {spaced(str(row['source']))}"
+        notes.append(f"in distribution{of}: held-out images, which effective robustness is measured beyond")
+    elif role == "shift":
+        notes.append("a shift")
+    else:
+        reason = "" if is_empty(row["reason"]) else f": {row['reason']}"
+        notes.append(f"{role}, in no verdict{reason}")
+    if not is_empty(row["seen_in"]):
+        seen = join_words([spaced(name) for name in str(row["seen_in"]).split()])
+        notes.append(f"style seen in {seen}: counted apart from unseen styles")
+    if role != "in_distribution" and not is_missing(row["r_squared"]):
+        line = "" if is_missing(row["r_squared_line"]) else f" (of the paper's line {row['r_squared_line']:.2f})"
+        notes.append(f"R² of the prediction {row['r_squared']:.2f}{line}")
+    return notes
