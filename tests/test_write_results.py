@@ -33,7 +33,7 @@ def cause_rows(**changed):
 def tables():
     lines = [
         row | {"x_test_set": name, "measurement": kind, "effect_points": effect, "low_points": 1.0, "high_points": 9.0}
-        for name, kind, effect in (("web_test", "mirror", -7.0), ("studio_test", "paper", 8.0))
+        for name, kind, effect in (("web_test", "mirror", -7.0), ("mean", "mean", 3.0), ("studio_test", "paper", 8.0))
         for row in cause_rows(verdict="")
     ]
     shifts = [
@@ -88,7 +88,7 @@ def test_before_the_study_is_run_every_part_says_so(tmp_path):
 
 def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tables):
     answer = PARTS["answer"](tables)
-    raw, beyond, paper = answer.strip().split("\n\n")
+    raw, beyond, paper, of_mean = answer.strip().split("\n\n")
     assert "under shift, the mean over `v2`, by +1.5 (+0.5 to +2.5) points" in raw
     assert "(`studio_test`, `web_test`) by \N{MINUS SIGN}2.5." in raw
     assert "What raises it: training distribution (web instead of studio: +6.0 (+2.0 to +10.0))." in beyond
@@ -99,6 +99,7 @@ def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tab
     )
     assert beyond.endswith("Of contrastive loss (supcon): no interval.")
     assert "+8.0 (+1.0 to +9.0) points beyond the line over `studio_test` (the paper's), \N{MINUS SIGN}7.0" in paper
+    assert "`mean`" not in paper and of_mean.startswith("**Beyond the line over the mean") and "+3.0 (" in of_mean
 
 
 def test_tables_have_a_row_for_each_main_comparison_and_dose(tables):

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from tools.write_docs import table
+from whyrobust.analysis.measured import MEAN_AXIS
 from whyrobust.files import atomic_path, write_text
 from whyrobust.report.number_format import format_points
 from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, spaced
@@ -118,6 +119,8 @@ def _answer(tables: Tables) -> str:
     primary = _primary(tables)
     first = next(row for row in primary if row["cause"] == "training_distribution")
     in_distribution, shifts = _roles(tables, "in_distribution"), _roles(tables, "shift")
+    lines = _lines(tables, first)
+    of_mean = lines.pop(MEAN_AXIS, None)
     sentences = [
         f"**Raw accuracy.** {first['comparison'].capitalize()} changes accuracy under shift, the mean over "
         f"{_code(shifts)}, by {_raw_interval(first)} points, and accuracy on the test sets of the sources "
@@ -126,10 +129,16 @@ def _answer(tables: Tables) -> str:
         "**The paper's measurement**, beyond a single test set: the same comparison of sources gives "
         + ", ".join(
             f"{_interval(line)} points beyond the line over `{name}`" + ("" if number else " (the paper's)")
-            for number, (name, line) in enumerate(_lines(tables, first).items())
+            for number, (name, line) in enumerate(lines.items())
         )
         + ". A line over one source's test set favours models of the other.",
     ]
+    if of_mean is not None:
+        sentences.append(
+            f"**Beyond the line over the mean of these test sets**, the same comparison gives {_interval(of_mean)} "
+            "points. The plane over them predicts whatever is proportional to their difference, an effect of a source "
+            "among it; this line weighs them equally, and takes a shift that is nearer to one source for an effect."
+        )
     return "\n\n".join(sentences) + "\n"
 
 

@@ -293,7 +293,7 @@ def test_all_tables_of_a_study_are_made_together():
     ]
     effective = pd.concat(rows, ignore_index=True)
     table_of_runs = runs.drop(columns=["head", "prompts", "fitted_on", "main"]).drop_duplicates("run").fillna("")
-    lines = {"studio_test": measured, "web_test": measured}
+    lines = {"studio_test": measured, "web_test": measured, "mean": measured}
     tables = make_cause_tables(effective, measured, lines, table_of_runs, comparisons, SETTINGS)
     expected = attribute_causes(comparisons, runs, measured, SETTINGS)
     pd.testing.assert_frame_equal(tables.causes[list(CAUSE_COLUMNS)], expected)
@@ -301,6 +301,7 @@ def test_all_tables_of_a_study_are_made_together():
     assert tables.single_lines.groupby("x_test_set")["measurement"].first().to_dict() == {
         "studio_test": "paper",
         "web_test": "mirror",
+        "mean": "mean",
     }
     assert set(tables.regression["shift"]) == set(measured)
     summary = tables.summary.splitlines()

@@ -17,7 +17,7 @@ from whyrobust.analysis.attribution import (
     compare_architectures,
 )
 from whyrobust.analysis.gap_shares import gap_shares
-from whyrobust.analysis.measured import MeasuredShift
+from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.study.comparisons import Comparison
 from whyrobust.study.display_names import name_cause, name_test_set
@@ -50,7 +50,8 @@ def make_cause_tables(
     Args:
         effective_robustness: ``effective_robustness.csv``, empty text read as such.
         measured: the main measurement by shift, in the order of these rows (`whyrobust.analysis.measured`).
-        lines: the measurement beyond each single line, by in-distribution test set (the paper's first) and shift.
+        lines: the measurement beyond each single line, by in-distribution test set (the paper's first, the mean of all
+            last) and shift.
         runs: ``runs.csv``, empty text read as such.
         comparisons: the controlled comparisons.
         settings: in what terms effects are stated.
@@ -76,7 +77,8 @@ def make_cause_tables(
     causes = causes.merge(shares, on=["cause", "comparison", "shift"], validate="one_to_one")
     on_lines = [
         attribute_on_line(comparisons, evaluated, of_line, settings).assign(
-            x_test_set=test_set, measurement="mirror" if number else "paper"
+            x_test_set=test_set,
+            measurement=OF_MEAN if test_set == MEAN_AXIS else MIRROR if number else PAPER,
         )
         for number, (test_set, of_line) in enumerate(lines.items())
     ]

@@ -25,6 +25,9 @@ IN_DISTRIBUTION, SHIFT, CASE_STUDY, NOT_INFORMATIVE = "in_distribution", "shift"
 #: Kinds of single lines, in order: over the first in-distribution test set, over the others, over the mean of all.
 LINES = PAPER, MIRROR, OF_MEAN = "paper", "mirror", "mean"
 
+#: ``x_test_set`` of the line over the mean of all in-distribution test sets; no test set may have this name.
+MEAN_AXIS = "mean"
+
 
 @dataclass(frozen=True)
 class MeasuredShift:

@@ -40,7 +40,7 @@ from whyrobust.analysis.effective_robustness import (
     robustness_table,
 )
 from whyrobust.analysis.intervals import percentile_interval
-from whyrobust.analysis.measured import MIRROR, OF_MEAN, PAPER, line_key
+from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, line_key
 from whyrobust.analysis.scales import from_scale, to_scale
 from whyrobust.study.restricted_names import restricted_name, split_restricted_name
 
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 
 #: ``line`` of a plane in ``baselines.csv``.
 PLANE = "plane"
-
-#: ``x_test_set`` of the line over the mean of all in-distribution test sets; no test set may have this name.
-MEAN_AXIS = "mean"
 
 
 @dataclass(frozen=True)
