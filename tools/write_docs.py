@@ -7,6 +7,7 @@ between ``<!-- made by python -m tools.write_docs: NAME -->`` and ``<!-- end -->
 from __future__ import annotations
 
 import ast
+import csv
 import inspect
 import itertools
 import re
@@ -31,6 +32,9 @@ from whyrobust.study.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 CONFIG_PAGE = ROOT / "docs" / "config.md"
+
+#: Written by `tools.search_hyperparameters`.
+SEARCH = ROOT / "docs" / "results" / "hyperparameters.csv"
 MARKER = re.compile(r"(<!-- made by python -m tools\.write_docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 HEAD = """# Config keys
@@ -190,7 +194,21 @@ def stages_table() -> str:
     return table(("stage", "what it does"), [(f"`{stage.name}`", stage.description) for stage in STAGES])
 
 
+def hyperparameters_table() -> str:
+    """Return the trials of the search of hyper-parameters; the best of each objective is bold."""
+    with SEARCH.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    sources = [name for name in rows[0] if name.startswith("held_out_") and name != "held_out_accuracy"]
+    columns = ["learning_rate", "batch_size", "optimizer", "plain_share", *sources, "held_out_accuracy", "at_edge"]
+    cells = [
+        (f"`{row['objective']}`", *(f"**{row[name]}**" if row["chosen"] == "True" else row[name] for name in columns))
+        for row in rows
+    ]
+    return table(["objective", *(name.replace("_", " ") for name in columns)], cells)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "hyperparameters": hyperparameters_table,
     "data_kinds": data_kinds_table,
     "objectives": objectives_table,
     "caption_variants": caption_variants_table,
