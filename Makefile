@@ -15,7 +15,7 @@ help:
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
-	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs: time, memory, disk, GPU hours"
+	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs, and the smallest effects that it could detect"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
 	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour"

@@ -256,15 +256,19 @@ def read_rates(measured: Path | str, assumed: Path | str, gpu: str) -> Rates:
 
 def measure_model(path: Path | str) -> ModelSize:
     """Count the operations and parameters of a model description, without making its weights."""
+    import open_clip
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from whyrobust.training.models import build_two_towers, encoder_of, read_model_config
+    from whyrobust.training.models import encoder_of, read_model_config, register_image_encoders
 
     config = read_model_config(path)
     side, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
+    register_image_encoders()
+    # open_clip's text tower for all: ours leaves out padding, so that its operations depend on the texts.
+    towers = {name: value for name, value in config.items() if name != "custom_text"}
     with torch.device("meta"):
-        model = build_two_towers(config).eval()
+        model = open_clip.CustomTextCLIP(**towers).eval()
         with FlopCounterMode(display=False) as of_images:
             model.encode_image(torch.zeros(1, 3, side, side))
         with FlopCounterMode(display=False) as of_texts:

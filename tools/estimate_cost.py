@@ -1,4 +1,4 @@
-"""What a study will cost, before anyone spends it: one table from its config and the rates of docs/scaling.md.
+"""What a study will cost, and what it could detect, before it is run: from its config and the rates of docs/scaling.md.
 
     python -m tools.estimate_cost config/paper.yaml --profile profiles/paper --gpus 8 --gpu A100 --cores 64
 
@@ -25,6 +25,8 @@ from tools.cost_model import (
     size_study,
     wall_hours,
 )
+from tools.detectable_effects import describe as describe_detectable
+from tools.detectable_effects import read_deviations
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 
@@ -60,6 +62,8 @@ def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: 
         f"Images: {listed}.",
         f"A second of one core: measured on {measured_on['processor']}. A GPU: {rates['gpu_utilisation']:.0%} of "
         f"{rates.peak_flops / 1e12:,.0f} TFLOP/s, not measured here (tools/assumed_rates.json).",
+        "",
+        describe_detectable(config, study, read_deviations()),
     ]
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ from tools.cost_model import (
     training_flops,
     wall_hours,
 )
+from tools.estimate_cost import describe
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.plan import plan_heads, plan_runs
@@ -198,3 +199,8 @@ def test_a_published_run_is_met_by_the_rate_that_was_taken_from_it():
     rates = read_rates(MEASURED, ASSUMED, "A100")
     flops = training_flops(run, measure_model(ROOT / "resources" / "models" / "vit-b-32.json"))
     assert flops / (rates.peak_flops * rates["gpu_utilisation"]) == pytest.approx(128, rel=0.05)
+
+
+def test_the_default_study_is_estimated_with_what_it_could_detect():
+    text = describe(ROOT / "config.yaml", Machine(0), "A100", 2, {})
+    assert "| train_run |" in text and "| detectable points |" in text and "web instead of studio" in text
