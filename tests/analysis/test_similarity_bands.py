@@ -45,6 +45,8 @@ def test_each_band_has_the_images_whose_difference_lies_in_it():
     ]  # fmt: skip
     assert [row["difference_points"] for row in rows] == pytest.approx([100, 0, 100 / 3, 100, 100])
     assert [row["accuracy_from"] for row in rows] == [0] * 5
+    # All right or all wrong: no interval.
+    assert [math.isnan(row["low_points"]) for row in rows] == [True, True, False, True, True]
     few = difference_by_band(outcomes_of(correct, 2, 1), 1, np.zeros(10), BandSettings(0.95, 50, 0), 0)
     assert [row["images"] for row in few] == [10]
 

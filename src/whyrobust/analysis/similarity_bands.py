@@ -62,7 +62,7 @@ def difference_by_band(
 
     The variance of the mean difference is that between pairs, divided by their number, plus that of the images, which
     all pairs share, by a bootstrap of units with drawings inside. Degrees of freedom follow Satterthwaite; of one pair
-    only the images vary.
+    only the images vary. An interval is NaN where nothing varies.
 
     Args:
         outcomes: of the first run of each pair, then of the second of each.
@@ -87,7 +87,9 @@ def difference_by_band(
         of_images = float(np.var((draws[:, pairs:] - draws[:, :pairs]).mean(axis=1), ddof=1))
         of_pairs = float(np.var(differences, ddof=1)) / pairs if pairs > 1 else 0.0
         degrees = (of_images + of_pairs) ** 2 * (pairs - 1) / of_pairs**2 if of_pairs > 0 else np.inf
-        half = float(student.ppf((1 + settings.confidence) / 2, degrees)) * np.sqrt(of_images + of_pairs)
+        # Where all answers are wrong, or all are right, nothing varies: that is no interval of width 0.
+        spread = np.sqrt(of_images + of_pairs) or np.nan
+        half = float(student.ppf((1 + settings.confidence) / 2, degrees)) * spread
         mean = float(differences.mean())
         rows.append(
             {
