@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from tools.write_results import COMMITTED, MARKER, NAMES, NOT_YET, PAGES, PARTS, copy_tables, fill, read_tables
+from tools.write_results import COMMITTED, MARKER, NAMES, PAGES, PARTS, STUDIES, copy_tables, fill, read_tables
 
 EFFECTS = [
     ("training_distribution", "web instead of studio", "raises", 6.04, 2.0, 10.0, 0.012),
@@ -16,12 +16,16 @@ EFFECTS = [
 ]
 
 
+def part(name):
+    return PARTS[name][1]
+
+
 def cause_rows(**changed):
     return [
         {
             "cause": cause, "comparison": comparison, "main": True, "shift": shift, "role": role, "verdict": verdict,
             "family": "primary" if shift == "mean" else "secondary", "effect_points": effect, "low_points": low,
-            "high_points": high, "detectable_points": 3.21, "p_adjusted": p, "raw_id_points": -2.5,
+            "high_points": high, "detectable_points": 3.21, "seeds": 5, "p_adjusted": p, "raw_id_points": -2.5,
             "raw_shift_points": 1.5, "raw_shift_low_points": 0.5, "raw_shift_high_points": 2.5,
         } | changed
         for cause, comparison, verdict, effect, low, high, p in EFFECTS
@@ -47,7 +51,7 @@ def tables():
     shifts = [(*row[:7], 107, *row[7:]) for row in shifts]
     doses = [
         {"objective": objective, "share": share, "shift": "v2", "effect_points": 10 * share, "low_points": 0.1,
-         "high_points": 9.0, "raw_shift_points": share}
+         "high_points": 9.0, "raw_shift_points": share, "kept_share": 0.25}
         for objective in ("cross_entropy", "clip") for share in (0.5, 1.0)
     ]  # fmt: skip
     trends = [
@@ -70,7 +74,7 @@ def tables():
 
 
 def test_the_pages_fit_the_committed_tables():
-    committed = read_tables(COMMITTED)
+    committed = {study: read_tables(COMMITTED, study) for study in STUDIES}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert MARKER.search(text), f"{page.name} has no part"
@@ -78,16 +82,17 @@ def test_the_pages_fit_the_committed_tables():
 
 
 def test_before_the_study_is_run_every_part_says_so(tmp_path):
-    assert read_tables(tmp_path) is None
-    for name in PARTS:
+    assert read_tables(tmp_path, "icons") is None
+    for name, (study, _) in PARTS.items():
         page = f"a\n<!-- made by python -m tools.write_results: {name} -->\nold\n<!-- end -->\nb"
-        assert fill(page, None) == page.replace("old\n", NOT_YET)
+        filled = fill(page, dict.fromkeys(STUDIES))
+        assert "*Not run yet" in filled and f"--study results/{study}`" in filled and "old" not in filled
     with pytest.raises(KeyError):
-        fill("<!-- made by python -m tools.write_results: nothing -->\n<!-- end -->", None)
+        fill("<!-- made by python -m tools.write_results: nothing -->\n<!-- end -->", dict.fromkeys(STUDIES))
 
 
 def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tables):
-    answer = PARTS["answer"](tables)
+    answer = part("answer")(tables)
     raw, beyond, paper, of_mean = answer.strip().split("\n\n")
     assert "under shift, the mean over `v2`, by +1.5 (+0.5 to +2.5) points" in raw
     assert "(`studio_test`, `web_test`) by \N{MINUS SIGN}2.5." in raw
@@ -103,18 +108,22 @@ def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tab
 
 
 def test_tables_have_a_row_for_each_main_comparison_and_dose(tables):
-    main = PARTS["main_effects"](tables).splitlines()
+    main = part("main_effects")(tables).splitlines()
     assert len(main) == 2 + len(EFFECTS)
     assert "| +6.0 (+2.0 to +10.0) | 0.012 | raises | 3.2 | +8.0 (+1.0 to +9.0) |" in main[2]
-    by_shift = PARTS["by_shift"](tables)
+    by_shift = part("by_shift")(tables)
     assert "| comparison | v2 | sketch\\* |" in by_shift and "| **+6.0 (+2.0 to +10.0)** |" in by_shift
     assert "All 5 comparisons" in by_shift
-    doses = PARTS["dose_response"](tables).splitlines()
+    doses = part("dose_response")(tables).splitlines()
     assert doses[2:] == [
         "| 50 % | +0.5; +5.0 (+0.1 to +9.0) |", "| 100 % | +1.0; +10.0 (+0.1 to +9.0) |",
-        "| trend | +5.0 (+1.0 to +9.0); p = 0.004 |",
+        "| trend | +5.0 (+1.0 to +9.0); p = 0.004 |", "| left by the plane | 25 % |",
     ]  # fmt: skip
-    shifts = PARTS["shifts"](tables)
+    (row,) = part("what_in_it")(tables).splitlines()[2:]
+    assert row.startswith(
+        "| web instead of studio | 5 | \N{MINUS SIGN}2.5 | +1.5 (+0.5 to +2.5) | +6.0 (+2.0 to +10.0) | 0.012"
+    )
+    shifts = part("shifts")(tables)
     assert "| `sketch` | case study, style seen in web | 560 | 550 | 3 teams | 0.20 | 0.90 | 3 teams |" in shifts
 
 
@@ -127,7 +136,7 @@ def test_tables_are_copied_whole_and_a_missing_one_is_named(tables, tmp_path):
         copy_tables(study, folder)
     tables[NAMES[-1]].to_csv(study / f"{NAMES[-1]}.csv", index=False)
     copy_tables(study, folder)
-    read = read_tables(folder)
-    assert read is not None and PARTS["answer"](read) == PARTS["answer"](tables)
-    assert PARTS["main_effects"](read) == PARTS["main_effects"](tables)
-    assert PARTS["shifts"](read) == PARTS["shifts"](tables)
+    read = read_tables(folder, "icons")
+    assert read is not None and part("answer")(read) == part("answer")(tables)
+    assert part("main_effects")(read) == part("main_effects")(tables)
+    assert part("shifts")(read) == part("shifts")(tables)

@@ -1,6 +1,6 @@
-"""Fill the tables of README.md and docs/method.md on the icons study: `python -m tools.write_results`.
+"""Fill the tables of README.md and docs/method.md on the icons studies: `python -m tools.write_results`.
 
-After `make study`, ``--study results/icons`` copies its small tables to docs/results/ first.
+After a study has been run, ``--study results/icons`` copies its small tables to docs/results/ first.
 
 Every part stands between ``<!-- made by python -m tools.write_results: NAME -->`` and ``<!-- end -->``; `PARTS` has the
 names. Points are percentage points at the reference accuracy of the study. Nothing is computed here: numbers and
@@ -29,10 +29,12 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "method.md")
 COMMITTED = ROOT / "docs" / "results"
 NAMES = ("causes", "causes_single_line", "shifts", "dose_response", "dose_response_trends")
 MARKER = re.compile(r"(<!-- made by python -m tools\.write_results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: Config of each study that parts are of.
+STUDIES = {"icons": "config.yaml", "icons_why": "config/icons-why.yaml"}
 NOT_YET = (
     "\n*Not run yet in this form. What is compared, how it is tested and what would change our mind is fixed in "
-    "`docs/prespecification.md`; after `make study`, `python -m tools.write_results --study results/icons` fills this "
-    "in.*\n\n"
+    "`docs/prespecification.md`; after a run of `{config}`, `python -m tools.write_results --study results/{study}` "
+    "fills this in.*\n\n"
 )
 Tables = Mapping[str, pd.DataFrame]
 Row = Mapping[str, Any]
@@ -53,7 +55,7 @@ def copy_tables(study: Path, folder: Path) -> None:
             temporary.write_bytes((study / f"{name}.csv").read_bytes())
 
 
-def read_tables(folder: Path, study: str = "icons") -> dict[str, pd.DataFrame] | None:
+def read_tables(folder: Path, study: str) -> dict[str, pd.DataFrame] | None:
     """Return the committed tables of a study by name; None where it has not been run."""
     paths = {name: folder / f"{study}_{name}.csv" for name in NAMES}
     if not all(path.exists() for path in paths.values()):
@@ -61,16 +63,22 @@ def read_tables(folder: Path, study: str = "icons") -> dict[str, pd.DataFrame] |
     return {name: pd.read_csv(path, keep_default_na=False, na_values=["", "nan"]) for name, path in paths.items()}
 
 
-def fill(text: str, tables: Tables | None) -> str:
+def fill(text: str, of_studies: Mapping[str, Tables | None]) -> str:
     """Return a page with its parts up to date.
+
+    Args:
+        text: the page.
+        of_studies: tables of each study that a part is of; None of one that has not been run.
 
     Raises:
         KeyError: for a name that is not in `PARTS`.
     """
 
     def part(match: re.Match[str]) -> str:
-        make = PARTS[match[2]]
-        return match[1] + (NOT_YET if tables is None else "\n" + make(tables) + "\n") + match[3]
+        study, make = PARTS[match[2]]
+        tables = of_studies[study]
+        told = NOT_YET.format(study=study, config=STUDIES[study]) if tables is None else "\n" + make(tables) + "\n"
+        return match[1] + told + match[3]
 
     return MARKER.sub(part, text)
 
@@ -226,6 +234,9 @@ def _dose_response(tables: Tables) -> str:
     rows.append(
         ["trend", *(f"{_interval(by_shift[name], 'trend')}; {value}" for name, value in zip(shifts, p, strict=True))]
     )
+    whole = {str(row["shift"]): row for row in _rows(doses[doses["share"] == 1])}
+    kept = [whole[name]["kept_share"] if name in whole else float("nan") for name in shifts]
+    rows.append(["left by the plane", *("-" if is_missing(share) else f"{100 * share:.0f} %" for share in kept)])
     return table(["share of web", *(spaced(name) for name in shifts)], rows)
 
 
@@ -246,12 +257,41 @@ def _shifts(tables: Tables) -> str:
     return table(head, rows)
 
 
-PARTS: dict[str, Callable[[Tables], str]] = {
-    "answer": _answer,
-    "main_effects": _main_effects,
-    "by_shift": _by_shift,
-    "dose_response": _dose_response,
-    "shifts": _shifts,
+def _what_in_it(tables: Tables) -> str:
+    causes = tables["causes"]
+    of_mean = causes[(causes["cause"] == "training_distribution") & (causes["shift"] == "mean")]
+    rows = [
+        [
+            str(row["comparison"]),
+            str(int(row["seeds"])),
+            format_points(row["raw_id_points"]),
+            _raw_interval(row),
+            _interval(row),
+            "-" if is_missing(row["p_adjusted"]) else f"{row['p_adjusted']:.3f}",
+            str(row["verdict"]),
+        ]
+        for row in _rows(of_mean)
+    ]
+    head = [
+        "comparison",
+        "seeds",
+        "raw, in distribution",
+        "raw, under shift",
+        "beyond all test sets",
+        "adjusted p",
+        "verdict",
+    ]
+    return table(head, rows)
+
+
+#: Name of a part: the study that it is of, and what makes it.
+PARTS: dict[str, tuple[str, Callable[[Tables], str]]] = {
+    "answer": ("icons", _answer),
+    "main_effects": ("icons", _main_effects),
+    "by_shift": ("icons", _by_shift),
+    "dose_response": ("icons", _dose_response),
+    "shifts": ("icons", _shifts),
+    "what_in_it": ("icons_why", _what_in_it),
 }
 
 
@@ -262,7 +302,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.study:
         copy_tables(given.study, COMMITTED)
-    tables = read_tables(COMMITTED)
+    tables = {study: read_tables(COMMITTED, study) for study in STUDIES}
     for page in PAGES:
         write_text(page, fill(page.read_text(encoding="utf-8"), tables))
 
