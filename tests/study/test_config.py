@@ -165,6 +165,7 @@ def test_a_class_without_images_is_named(config, root, tmp_path):
 PUBLISHED = {"name": "a", "model": "RN50", "weights": "openai", "trained_on": "x", "train_images": 1}
 
 PHOTO_MUTATIONS = [
+    (lambda c: c["test_sets"]["other"].update(units="team"), "other.units is 'team': allowed for photographs"),
     (lambda c: c["sources"]["mine"].pop("image"), "sources.mine.image is missing: kind 'image_table'"),
     (lambda c: c["sources"]["mine"].update(archive="x"), "sources.mine.archive is not known"),
     (lambda c: c["sources"]["mine"].update(shards="x/*.tar"), "sources.mine.shards is not known for kind"),
