@@ -15,7 +15,7 @@ import pytest
 from whyrobust.analysis.effects import Contrasts, contrast_pairs, measure_effects
 from whyrobust.study.comparisons import Pair
 
-DRAWS = 60
+DRAWS = 200
 #: Simulated in each test; by chance alone, coverage has a standard deviation of .003.
 INTERVALS = 6000
 #: Of the variance between seeds: what test images do to all seeds alike, and to each by itself.

@@ -1,34 +1,40 @@
-"""A study of known truth: one of five causes is real, and the pipeline must find that one and clear the others.
+"""Studies of known truth: one of five causes is real, and the pipeline must find that one and clear the others.
 
 Whether each image is right is simulated, and all after that is the package's own: accuracies and their draws
-(`resample_accuracies`), the line and effective robustness (`measure_shift`), pairs (`pair_rows`) and intervals
-(`measure_effect`). Cut for speed, with no part in an effect: the band of the line has 2 resamples and 2 points, and
-pairs are matched once, since the table of runs is the same in all simulations. Draws are 100 rather than 1,000, which
-adds a little noise to the variance that test images cause. Each simulation has one real cause, the five in turn: so
-each comparison is real in 100 of the 500 and must cover 0 in the other 400.
+(`resample_accuracies`), the line and residuals (`measure_shift`), pairs (`pair_rows`), effects with moderated variances
+(`measure_effects`), and tests adjusted by Holm. Cut for speed, with no part in an effect: the band of the line has 2
+resamples and 2 points, and pairs are matched once, since the table of runs is the same in all simulations. There are
+100 draws rather than 1,000, which adds a little noise to the variance that test images cause.
+
+The first simulations have no real cause; they say how large an effect can be detected. In the others one cause is real
+and just so large, the five in turn.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
-import pytest
 from scipy.special import ndtri
 
+from whyrobust.analysis.accuracies import ShiftAccuracies
+from whyrobust.analysis.attribution import EffectSettings, attribute_causes
 from whyrobust.analysis.bootstrap import resample_accuracies
-from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_shift
-from whyrobust.analysis.effects import measure_effect
+from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness, measure_shift
+from whyrobust.analysis.effects import contrast_pairs, measure_effects
+from whyrobust.analysis.hypothesis_tests import detectable_effect, holm, two_sided_p
+from whyrobust.analysis.measured import SHIFT, MeasuredShift
 from whyrobust.analysis.scales import from_scale
-from whyrobust.analysis.verdicts import judge_effect
-from whyrobust.study.comparisons import Pair, pair_rows
+from whyrobust.study.comparisons import Comparison, Pair, pair_rows
 
 SEEDS = (0, 1, 2)
 IMAGES = 600
 RESAMPLES = 100
-SIMULATIONS = 500
-EFFECT_POINTS = 12.0
+NULL_SIMULATIONS = 100
+SIMULATIONS = 400
+ALPHA = 0.05
 
 # Logits. What a run's accuracies do at random, what runs of one seed and source share (their nested subsets), and
 # what runs of one seed share on a cause (some subsets suit it better).
@@ -95,6 +101,7 @@ def pairs_of(cause: str) -> list[Pair]:
 
 PAIRS = {cause: pairs_of(cause) for cause in COMPARISONS}
 SUBSETS = RUNS.groupby(["seed", "source"]).ngroup().to_numpy()
+CONTRASTS = [contrast_pairs(pairs, np.zeros(len(RUNS))) for pairs in PAIRS.values()]
 SEED_NUMBERS = RUNS["seed"].to_numpy()
 RUN_NUMBERS = RUNS.groupby("run").ngroup().to_numpy()
 
@@ -107,11 +114,10 @@ def mean_abilities() -> np.ndarray:
     return ability - 0.15 * HAS_CAUSE["language_at_training"] - 0.1 * HAS_CAUSE["contrastive_loss"]
 
 
-def draw_accuracies(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_accuracies(effects: dict[str, float], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """True accuracies of the rows of one study, in distribution and under shift, [rows] each.
 
-    The effect is added in percentage points, as effective robustness counts it, so that what is true of the other
-    comparisons is 0 wherever on the line their rows lie (the curvature of the logit moves it by less than 0.1 points).
+    Effects of causes are added in logits, the scale of the line.
     """
 
     def noise(level: float, groups: np.ndarray) -> np.ndarray:
@@ -122,7 +128,9 @@ def draw_accuracies(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np
     shifted += noise(RUN_NOISE, RUN_NUMBERS) + noise(SUBSET_NOISE, SUBSETS)
     for has in HAS_CAUSE.values():
         shifted += has * noise(CAUSE_NOISE, SEED_NUMBERS)
-    return from_scale(ability, "logit"), from_scale(shifted, "logit") + EFFECT_POINTS / 100 * HAS_CAUSE[real]
+    for cause, effect in effects.items():
+        shifted += effect * HAS_CAUSE[cause]
+    return from_scale(ability, "logit"), from_scale(shifted, "logit")
 
 
 def answer(accuracy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -140,9 +148,9 @@ def answer(accuracy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return difficulty < threshold
 
 
-def simulate(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One study, from images to effective robustness [rows] and its draws [resamples, rows]."""
-    right, right_shifted = (answer(accuracy, rng) for accuracy in draw_accuracies(real, rng))
+def simulate(effects: dict[str, float], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One study, from images to residuals [rows] and their draws [resamples, rows]."""
+    right, right_shifted = (answer(accuracy, rng) for accuracy in draw_accuracies(effects, rng))
     models = RUNS.assign(
         id_accuracy=right.mean(axis=1),
         id_images=IMAGES,
@@ -158,7 +166,7 @@ def simulate(real: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         resample_accuracies(right_shifted, np.arange(IMAGES), np.arange(IMAGES), RESAMPLES, second),
         MeasurementSettings(resamples=2, band_points=2, seed=third),
     )
-    return result.measurement.points, result.measurement.draws
+    return result.measurement.residuals, result.measurement.residual_draws
 
 
 def sides(pairs: list[Pair]) -> tuple[list[int], list[int]]:
@@ -173,28 +181,53 @@ def interval_of_draws_alone(pairs: list[Pair], draws: np.ndarray) -> np.ndarray:
     return np.nanquantile(difference.mean(axis=1), [0.025, 0.975])
 
 
+def measure(effects: dict[str, float], rng: np.random.Generator) -> list[dict[str, object]]:
+    """One study: a row for each comparison, with its test in the family of five."""
+    residuals, draws = simulate(effects, rng)
+    found = measure_effects(CONTRASTS, residuals, draws, IMAGES - 1.0)
+    p = np.array([two_sided_p(one.effect, one.error, one.freedom) for one in found])
+    rows = []
+    for (cause, pairs), effect, adjusted in zip(PAIRS.items(), found, holm(p), strict=True):
+        truth = effects.get(cause, 0.0)
+        low, high = effect.interval()
+        broken_low, broken_high = interval_of_draws_alone(pairs, draws)
+        rows.append(
+            {
+                "cause": cause,
+                "is_real": truth != 0,
+                "error": effect.effect - truth,
+                "covered": low <= truth <= high,
+                "significant": adjusted < ALPHA,
+                "found": adjusted < ALPHA and effect.effect > 0,
+                "detectable": detectable_effect(effect.error, effect.freedom, ALPHA / len(PAIRS)),
+                "covered_by_broken": broken_low <= truth <= broken_high,
+            }
+        )
+    return rows
+
+
+def study_of(number: int, effects: dict[str, float], kind: int) -> list[dict[str, object]]:
+    return [row | {"study": number} for row in measure(effects, np.random.default_rng([kind, number]))]
+
+
+@cache
+def run_null_simulations() -> pd.DataFrame:
+    """Studies without a real cause: a row for each study and comparison."""
+    return pd.DataFrame([row for number in range(NULL_SIMULATIONS) for row in study_of(number, {}, 2021)])
+
+
+def detectable() -> dict[str, float]:
+    """What each comparison says that it could detect, in logits, mean over studies without a real cause."""
+    return run_null_simulations().groupby("cause")["detectable"].mean().to_dict()
+
+
 @cache
 def run_simulations() -> pd.DataFrame:
-    """One row a simulation and comparison: whether it was real, and what its intervals say."""
-    rows = []
+    """Studies with one real cause of the detectable size: a row for each study and comparison."""
+    rows, effects = [], detectable()
     for number in range(SIMULATIONS):
         real = list(COMPARISONS)[number % len(COMPARISONS)]
-        points, draws = simulate(real, np.random.default_rng([2022, number]))
-        for cause, pairs in PAIRS.items():
-            truth = EFFECT_POINTS if cause == real else 0.0
-            effect = measure_effect(pairs, points, draws)
-            low, high = effect.interval()
-            broken_low, broken_high = interval_of_draws_alone(pairs, draws)
-            rows.append(
-                {
-                    "cause": cause,
-                    "is_real": cause == real,
-                    "error": effect.effect - truth,
-                    "covered": low <= truth <= high,
-                    "found": judge_effect(effect.effect, low, high) == "raises",
-                    "covered_by_broken": broken_low <= truth <= broken_high,
-                }
-            )
+        rows += study_of(number, {real: effects[real]}, 2022)
     return pd.DataFrame(rows)
 
 
@@ -213,23 +246,94 @@ def test_the_contrasts_change_what_they_say_and_match_the_rest():
             assert (differs == (cause == other)).all(), (cause, other)
 
 
-def test_the_real_cause_is_found_and_the_true_effect_covered():
+def test_the_real_cause_is_found_as_often_as_said():
     real = run_simulations().query("is_real")
     assert len(real) == SIMULATIONS
-    assert 0.90 <= real["covered"].mean() <= 0.99
-    assert abs(real["error"].mean()) < 0.3
-    # Power: how often three seeds of 600 images are enough to see 12 points.
-    assert (real.groupby("cause")["found"].mean() > 0.80).all()
+    assert 0.75 <= real["found"].mean() <= 0.85
+    assert 0.92 <= real["covered"].mean() <= 0.98
+    assert abs(real["error"].mean()) < 0.02
 
 
-@pytest.mark.parametrize("cause", COMPARISONS)
-def test_a_cause_that_is_not_real_is_cleared(cause):
-    null = run_simulations().query("cause == @cause and not is_real")
-    assert len(null) == SIMULATIONS * 4 // 5
-    assert 0.90 <= null["covered"].mean() <= 0.99
-    assert abs(null["error"].mean()) < 0.5
+def test_the_four_that_are_not_real_are_cleared():
+    null = run_simulations().query("not is_real")
+    assert null.groupby("study")["significant"].any().mean() <= 0.05
+    assert 0.94 <= null["covered"].mean() <= 0.97
+    by_cause = null.groupby("cause")
+    assert (by_cause["error"].mean().abs() < 0.03).all() and by_cause["covered"].mean().between(0.92, 0.99).all()
+
+
+def test_without_a_real_cause_none_is_found():
+    assert run_null_simulations().groupby("study")["significant"].any().mean() <= 0.05
 
 
 def test_the_bounds_catch_an_interval_that_leaves_the_seeds_out():
     covered = run_simulations().groupby(["is_real", "cause"])["covered_by_broken"].mean()
     assert (covered < 0.90).all()
+
+
+# --- A source effect that comes from the x axis alone -----------------------------------------------------------
+
+SIZES = (0, 1, 2, 3)
+
+
+def simulate_sources(rng: np.random.Generator) -> tuple[pd.DataFrame, ShiftAccuracies]:
+    """A study in which models of each source are better on their own source's test set, and equally good elsewhere."""
+    rows = [
+        {"run": f"{source}-{size}-{seed}", "source": source, "train_images": size, "seed": seed}
+        for source in ("studio", "web")
+        for size in SIZES
+        for seed in range(5)
+    ]
+    runs = pd.DataFrame(rows).assign(
+        objective="cross_entropy", supervision="labels", caption="", labels="annotated", pretrained_by="", model="m",
+        samples_seen=1, head="classifier", prompts="", fitted_on="", main=True, standard=True,
+    )  # fmt: skip
+    web = (runs["source"] == "web").to_numpy()
+    ability = 0.5 * runs["train_images"].to_numpy() - 0.8 + rng.normal(0, 0.06, len(runs))
+    logits = [ability + 0.3 * ~web, ability + 0.3 * web, 0.9 * ability - 0.4]
+    right = []
+    for values in logits:
+        accuracy = from_scale(values + rng.normal(0, 0.06, len(runs)), "logit")
+        right.append(rng.normal(size=(len(runs), 2 * IMAGES)) < ndtri(accuracy)[:, None])
+    groups = np.arange(2 * IMAGES)
+    draws = [
+        resample_accuracies(some, groups, groups, RESAMPLES, int(seed))
+        for some, seed in zip(right, rng.integers(0, 2**31, 3), strict=True)
+    ]
+    x, y = np.stack([some.mean(axis=1) for some in right[:2]], axis=1), right[2].mean(axis=1)
+    return runs, ShiftAccuracies(x, y, np.stack(draws[:2], axis=2), draws[2], np.ones(len(runs), dtype=bool))
+
+
+@cache
+def verdicts_of_sources() -> pd.DataFrame:
+    """Verdicts and effects of web instead of studio, beyond both test sets and beyond the paper's line, by study."""
+    comparison = Comparison("training_distribution", "web", {"source": "studio"}, {"source": "web"}, {}, "")
+    rows = []
+    for number in range(60):
+        runs, both = simulate_sources(np.random.default_rng([2023, number]))
+        first = replace(
+            both, x=both.x[:, :1], x_draws=both.x_draws[:, :, :1], standard=(runs["source"] == "studio").to_numpy()
+        )
+        row = {}
+        for name, accuracies in (("main", both), ("paper", first)):
+            measured = measure_effective_robustness(accuracies, seed=number)
+            shift = MeasuredShift(
+                residuals=measured.residuals,
+                draws=measured.residual_draws,
+                extrapolated=measured.extrapolated,
+                id_accuracies=both.x,
+                shift_accuracy=both.y,
+                role=SHIFT,
+                units=2 * IMAGES,
+            )
+            table = attribute_causes([comparison], runs, {"v2": shift}, EffectSettings())
+            row |= {name: table["verdict"][0], f"{name}_effect": table["effect_logits"][0]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_an_effect_of_the_x_axis_alone_is_none_beyond_all_test_sets_and_raises_beyond_one():
+    verdicts = verdicts_of_sources()
+    assert (verdicts["paper"] == "raises").all() and verdicts["paper_effect"].mean() > 0.2
+    assert verdicts["main"].isin(["raises", "lowers"]).mean() <= 0.05
+    assert (verdicts["main"] == "within ±2").mean() > 0.3 and abs(verdicts["main_effect"].mean()) < 0.02
