@@ -105,7 +105,7 @@ def count_correct(predictions: pd.DataFrame, heads: Sequence[Head], confidence: 
     """Return the number of images, of effective ones and of correct ones per head and test set.
 
     Args:
-        predictions: of a run, as ``predictions.parquet``.
+        predictions: of a run, as ``predictions.parquet``; every head has the images of a test set in the same order.
         heads: of the run.
         confidence: coverage of the intervals that are to be made of the counts.
 
@@ -115,17 +115,32 @@ def count_correct(predictions: pd.DataFrame, heads: Sequence[Head], confidence: 
     import pandas as pd
 
     keys = ["run", *HEAD_FIELDS, "test_set"]
-    units = predictions.groupby("test_set")["unit"].transform("nunique")
-    group = predictions["unit"] + "\n" + predictions["group"]
-    unit = predictions["unit"].where(units >= FEWEST_UNITS, group)
-    of_units = predictions.assign(unit=unit).groupby([*keys, "unit"], sort=False)["correct"].agg(["size", "sum"])
-    of_units = of_units.reset_index()
-    of_tests = of_units.groupby(keys, sort=False)
-    counts = of_tests.agg(images=("size", "sum"), correct=("sum", "sum")).reset_index()
-    _, counts["effective_images"] = effective_images(
-        of_units["sum"], of_units["size"], of_tests.ngroup().to_numpy(), confidence
+    named, correct, images, clusters = [], [], [], dict[str, NDArray[np.int64]]()
+    for key, part in predictions.groupby(keys, sort=False):
+        test_set = str(key[-1])
+        if test_set not in clusters:
+            clusters[test_set] = _clusters(part)
+        named.append(key)
+        images.append(np.bincount(clusters[test_set]))
+        correct.append(np.bincount(clusters[test_set], weights=part["correct"].to_numpy()))
+    rows = np.repeat(np.arange(len(named)), [len(counts) for counts in images])
+    counts = pd.DataFrame(named, columns=keys).assign(
+        images=[int(of_units.sum()) for of_units in images],
+        effective_images=effective_images(np.concatenate(correct), np.concatenate(images), rows, confidence)[1],
+        correct=[int(of_units.sum()) for of_units in correct],
     )
     return counts.merge(pd.DataFrame([asdict(head) for head in heads]), on=list(HEAD_FIELDS))
+
+
+def _clusters(predictions: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the number of the unit of each image of a test set; of its drawing where there are too few units."""
+    import pandas as pd
+
+    units, names = pd.factorize(predictions["unit"])
+    if len(names) >= FEWEST_UNITS:
+        return units.astype(np.int64)
+    groups, names = pd.factorize(predictions["group"])
+    return pd.factorize(units * len(names) + groups)[0].astype(np.int64)
 
 
 def axis_of_shift(test_set: str, shift: str, measured: Collection[str]) -> str:
