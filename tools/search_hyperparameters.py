@@ -2,7 +2,7 @@
 
     python -m tools.search_hyperparameters results/icons
 
-Stands outside the workflow because it is done once, by people. Every objective has the same number of trials: four
+Stands outside the workflow because it is done once, by people. Every objective has the same number of trials: five
 learning rates at the batch size of the config, then half and twice that batch size at the best of them. A trial trains
 on images of all sources, equally many of each, and is scored on drawings of the same sources that it has not seen, by
 the objective's main head; no test set is opened, and its seed is no study's. For clip and cross_entropy the other
@@ -52,12 +52,12 @@ from whyrobust.training.weights import save_weights
 
 #: Learning rates of Muon that are tried for each objective.
 LEARNING_RATES: dict[str, tuple[float, ...]] = {
-    "cross_entropy": (0.01, 0.02, 0.04, 0.08),
-    "clip": (0.001, 0.002, 0.004, 0.008),
-    "siglip": (0.001, 0.002, 0.004, 0.008),
-    "supcon": (0.0025, 0.005, 0.01, 0.02),
-    "simclr": (0.001, 0.002, 0.004, 0.008),
-    "fine_tuning": (0.0025, 0.005, 0.01, 0.02),
+    "cross_entropy": (0.005, 0.01, 0.02, 0.04, 0.08),
+    "clip": (0.001, 0.002, 0.004, 0.008, 0.016),
+    "siglip": (0.001, 0.002, 0.004, 0.008, 0.016),
+    "supcon": (0.0025, 0.005, 0.01, 0.02, 0.04),
+    "simclr": (0.001, 0.002, 0.004, 0.008, 0.016),
+    "fine_tuning": (0.0025, 0.005, 0.01, 0.02, 0.04),
 }
 
 #: Not an objective: cross-entropy on an encoder that SimCLR has trained, with half of the samples each.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import re
 from pathlib import Path
 
@@ -127,10 +128,10 @@ def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
     chosen = icons.hyperparameters_of(STUDIO)
     assert chosen == {
         "max_shift_share": 0.1, "max_zoom": 1.25, "flip": True, "min_crop_area": 0.35, "batch_size": 128,
-        "learning_rate": 0.02, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
+        "learning_rate": 0.04, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
         "samples_seen": 30000, "optimizer": "muon", "plain_share": 0.5,
     }  # fmt: skip
-    assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.003, "samples_seen": 15000}
+    assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.01, "samples_seen": 15000}
 
 
 def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):
@@ -359,3 +360,16 @@ def test_no_two_runs_share_a_name(root, name):
     named = name_runs(study.rows_of(study.runs))
     assert len(named) == len(study.runs) > 1
     assert len(set(named.values())) == len(named)
+
+
+def test_the_defaults_are_the_best_trials_of_the_search(root):
+    with (root / "docs" / "results" / "hyperparameters.csv").open(encoding="utf-8", newline="") as handle:
+        best = {row["objective"]: row for row in csv.DictReader(handle) if row["chosen"] == "True"}
+    assert set(best) >= set(OBJECTIVES)
+    for name, row in best.items():
+        settings = FineTuning() if name == "fine_tuning" else OBJECTIVES[name].settings()
+        assert float(row["learning_rate"]) == settings.learning_rate, name
+        if name in OBJECTIVES:
+            assert int(row["batch_size"]) == OBJECTIVES[name].settings().batch_size, name
+            assert row["optimizer"] == OBJECTIVES[name].settings().optimizer, name
+        assert float(row["plain_share"]) == Augmentation().plain_share, name

@@ -38,10 +38,18 @@ class ObjectiveSettings(Settings):
 class ImageTextSettings(ObjectiveSettings):
     """Settings of the losses between images and captions, which learn their temperature."""
 
-    learning_rate: LearningRate = 0.002
+    learning_rate: LearningRate = 0.008
     """Peak learning rate."""
     weight_decay: Annotated[float, Allowed(ge=0)] = 0.1
     """Weight decay, on matrices and filters only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipSettings(ImageTextSettings):
+    """Settings of SigLIP."""
+
+    learning_rate: LearningRate = 0.004
+    """Peak learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +58,7 @@ class CrossEntropySettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
-    learning_rate: LearningRate = 0.02
+    learning_rate: LearningRate = 0.04
     """Peak learning rate."""
     label_smoothing: Annotated[float, Allowed(ge=0, lt=1)] = 0.0
     """Label smoothing."""
@@ -62,7 +70,7 @@ class SupconSettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
-    learning_rate: LearningRate = 0.005
+    learning_rate: LearningRate = 0.01
     """Peak learning rate."""
     temperature: Temperature = 0.1
     """Temperature of the loss."""
@@ -76,7 +84,7 @@ class SimclrSettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
-    learning_rate: LearningRate = 0.002
+    learning_rate: LearningRate = 0.004
     """Peak learning rate."""
     temperature: Temperature = 0.5
     """Temperature of the loss."""
@@ -133,7 +141,7 @@ OBJECTIVES: dict[str, Objective] = {
             "SigLIP",
             "captions",
             "zero_shot",
-            ImageTextSettings,
+            SiglipSettings,
             "whyrobust.training.objectives:SiglipObjective",
             contrastive=True,
             source="Zhai et al. 2023",
