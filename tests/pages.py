@@ -302,6 +302,7 @@ def make_doses():
     """Return a made-up dose response."""
     return pd.DataFrame(
         {"share": share, "source": "web", "shift": shift, "seeds": 2, "effect_logits": share / 3}
+        | {"role": {"mean": "mean", "v2": "shift", "sketch": "case study"}[shift]}
         | {"effect_points": 9 * share, "low_points": 9 * share - 2, "high_points": 9 * share + 2}
         | {"raw_shift_points": 5 * share, "raw_studio_test_points": -6 * share, "raw_web_test_points": 3 * share}
         for share in (0.1, 0.5, 1.0)

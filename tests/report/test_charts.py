@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.special import logit
 from scipy.stats import norm
 
-from tests.pages import make_cause_row, make_causes, make_doses, make_frequencies, make_single_causes
+from tests.pages import make_cause_row, make_causes, make_doses, make_frequencies, make_shifts, make_single_causes
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
@@ -285,7 +285,7 @@ def doses():
     [
         lambda **size: residual_chart(RobustnessData(measured_models(), *draw_lines()), 0.5, **size),
         lambda **size: dose_chart(doses(), **size),
-        lambda **size: frequency_chart(shown_frequencies(make_frequencies(), ["studio", "web"]), **size),
+        lambda **size: frequency_chart(shown_frequencies(make_frequencies(), make_shifts()), **size),
     ],
     ids=["residuals", "doses", "frequencies"],
 )
@@ -298,12 +298,15 @@ def test_a_further_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_pat
     assert not any("…" in text for text, _ in texts)
 
 
-def test_frequencies_are_those_of_the_first_seed_and_of_sources_with_a_test_set():
+def test_frequencies_are_those_of_one_run_a_group_on_what_takes_part_in_the_answer():
     table = make_frequencies()
-    more = pd.concat([table, table.assign(seed=1), table.assign(source="half_web"), table.assign(train_images=0)])
-    chosen = shown_frequencies(more, ["studio", "web"])
-    assert len(chosen) == len(table) and set(chosen["source"]) == {"studio", "web"}
-    assert set(shown_frequencies(table, ["no such source"])["source"]) == {"studio", "web"}
+    others = [table.assign(seed=1), table.assign(source="half_web"), table.assign(train_images=0)]
+    smaller = table.assign(run=table["run"] + " small", train_images=table["train_images"] // 2)
+    chosen = shown_frequencies(pd.concat([smaller, *others, table]), make_shifts())
+    expected = table[table["test_set"] != "sketch"]
+    pd.testing.assert_frame_equal(chosen.reset_index(drop=True), expected.reset_index(drop=True))
+    elsewhere = shown_frequencies(table, make_shifts().assign(source="no such source"))
+    assert set(elsewhere["source"]) == {"studio", "web"}
 
 
 def test_what_changed_shows_every_measure_of_every_test_set():

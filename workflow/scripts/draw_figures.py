@@ -36,7 +36,7 @@ if __name__ == "__main__":
         of_lines[of_lines["x_test_set"] == "imagenet"],
         names=SHIFT_WORDS,
     )
-    shown = shown_frequencies(study.concept_frequency, list(study.shifts["source"].dropna()))
+    shown = shown_frequencies(study.concept_frequency, study.shifts)
     tables = FigureTables(main, paper, published, study.causes, study.dose_response, shown)
     terms = EffectTerms(**params.terms)
     with atomic_folder(snakemake.output.figures) as folder:

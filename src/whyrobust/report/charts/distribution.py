@@ -35,6 +35,17 @@ from whyrobust.report.theme import (
 from whyrobust.study.display_names import name_objective, name_test_set, spaced
 from whyrobust.study.table_cells import is_missing
 
+#: Columns of ``dose_response.csv`` that tell series of mixtures apart; each is a line.
+SERIES_COLUMNS: Final = (
+    "source",
+    "instead_of",
+    "objective",
+    "caption",
+    "labels",
+    "model",
+    "train_images",
+    "samples_seen",
+)
 _MEASURES: Final = {EFFECT: MEASURE_WORDS[EFFECT], RAW_SHIFT: MEASURE_WORDS[RAW_SHIFT]}
 
 
@@ -93,7 +104,7 @@ def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerCh
             "measure": _MEASURES[measure],
             "words": f"{format_points(value)} points"
             + (f" ({format_points_interval(low, high)})" if format_points_interval(low, high) else ""),
-            "group": f"{row['source']} {measure}",
+            "group": " ".join(str(row[name]) for name in SERIES_COLUMNS if name in row) + f" {measure}",
         }
         for row in table_rows(doses[doses["shift"] == shift])
         for measure, value, low, high in (
@@ -138,16 +149,26 @@ def name_group(row: Mapping[str, Any]) -> str:
     return f"{name_objective(str(row['objective']))} on {spaced(str(row['source']))}"
 
 
-def shown_frequencies(frequencies: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
-    """Choose what is drawn of ``concept_frequency.csv``: the first seed, and classes with a training image.
+def shown_frequencies(frequencies: pd.DataFrame, shifts: pd.DataFrame) -> pd.DataFrame:
+    """Choose what is drawn of ``concept_frequency.csv``, so that a figure has thousands of points and not tens of them.
 
     Args:
         frequencies: the table.
-        sources: sources to show, those with a test set of their own; all where none of the runs has one of these.
+        shifts: ``shifts.csv``.
+
+    Returns:
+        Classes with a training image, on test sets that take part in the answer, of one run of each objective and
+        source with a test set of its own (of all sources where no run has one of these): the first seed, and of its
+        runs the one with most training images.
     """
-    drawn = frequencies[(frequencies["train_images"] > 0) & (frequencies["seed"] == frequencies["seed"].min())]
-    of_sources = drawn[drawn["source"].isin(sources)]
-    return of_sources if len(of_sources) else drawn
+    counted = shifts.loc[shifts["role"].isin(["in_distribution", "shift"]), "test_set"]
+    drawn = frequencies[(frequencies["train_images"] > 0) & frequencies["test_set"].isin(counted)]
+    drawn = drawn[drawn["seed"] == drawn["seed"].min()]
+    of_sources = drawn[drawn["source"].isin(shifts["source"].dropna())]
+    drawn = of_sources if len(of_sources) else drawn
+    sizes = drawn.groupby(["objective", "source", "run"], sort=False)["train_images"].sum().reset_index()
+    largest = sizes.sort_values("train_images", ascending=False, kind="stable")
+    return drawn[drawn["run"].isin(largest.drop_duplicates(["objective", "source"])["run"])]
 
 
 def frequency_panel(
@@ -220,7 +241,11 @@ def dose_chart(doses: pd.DataFrame, *, total: int = DOUBLE_COLUMN_POINTS, column
         columns: panels side by side.
     """
     shifts = list(dict.fromkeys(doses["shift"]))
-    return _draw(lambda shift, drawing: dose_panel(doses, shift, drawing), shifts, total, columns)
+
+    def panel(shift: str, drawing: Drawing, _: bool) -> alt.LayerChart:
+        return dose_panel(doses, shift, drawing)
+
+    return _draw(panel, shifts, total, columns)
 
 
 def frequency_chart(
@@ -235,21 +260,28 @@ def frequency_chart(
     """
     styles = frequency_styles(frequencies)
     test_sets = list(dict.fromkeys(frequencies["test_set"]))
-    return _draw(lambda name, drawing: frequency_panel(frequencies, name, styles, drawing), test_sets, total, columns)
+    # Thousands of points take seconds to draw, and the outermost ones alone give the same axes.
+    rows = frequencies.reset_index(drop=True).groupby("test_set")["train_images"]
+    outermost = frequencies.reset_index(drop=True).loc[sorted({*rows.idxmin(), *rows.idxmax()})]
+
+    def panel(name: str, drawing: Drawing, to_measure: bool) -> alt.LayerChart:
+        return frequency_panel(outermost if to_measure else frequencies, name, styles, drawing)
+
+    return _draw(panel, test_sets, total, columns)
 
 
 def _draw(
-    panel: Callable[[str, Drawing], alt.LayerChart], names: Sequence[str], total: int, columns: int
+    panel: Callable[[str, Drawing, bool], alt.LayerChart], names: Sequence[str], total: int, columns: int
 ) -> alt.ConcatChart:
-    """Draw a panel per name with one legend, ``total`` points wide."""
+    """Draw a panel per name with one legend, ``total`` points wide; ``panel`` is told whether it is only measured."""
     if not names:
         raise ValueError("the table has no row: draw no figure of it")
     across = min(columns, len(names))
     legend_columns = 2 if total > SINGLE_COLUMN_POINTS else 1
 
-    def draw(width: int, spare: float = 0.0) -> alt.ConcatChart:
+    def draw(width: int, spare: float = 0.0, to_measure: bool = False) -> alt.ConcatChart:
         drawing = print_drawing(width, total, legend_columns)
-        panels = [panel(name, drawing) for name in names]
+        panels = [panel(name, drawing, to_measure) for name in names]
         return configure_print(share_legend(alt.concat(*panels, columns=across, spacing=12)), spare)
 
-    return draw(*fit_width(draw, total, across))
+    return draw(*fit_width(lambda width: draw(width, to_measure=True), total, across))

@@ -27,9 +27,9 @@ _DOSES: Final = (
     "on a shift, and beyond all in-distribution test sets, with intervals."
 )
 _FREQUENCIES: Final = (
-    "Accuracy of a class against its images in the training set (Udandarao et al. 2024): a point for each class and "
-    "run of the first seed, on sources with a test set of their own. Slopes, of the log-odds of a right answer per "
-    "factor of ten, are from the lowest to the highest run of all seeds."
+    "Accuracy of a class against its images in the training set (Udandarao et al. 2024): a point for each class, "
+    "of the largest run of each objective and source with a test set of its own, first seed. Slopes, of log-odds of a "
+    "right answer per factor of ten, are from the lowest to the highest run of all seeds."
 )
 
 
@@ -38,7 +38,7 @@ def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Pan
     parts: list[tuple[str, str, Sequence[Panel]]] = []
     doses, frequencies = study.dose_response, study.concept_frequency
     if len(doses):
-        shifts = list(dict.fromkeys(means_first(doses.assign(role="shift"))["shift"]))
+        shifts = list(dict.fromkeys(means_first(doses)["shift"]))
         source = join_words([spaced(str(name)) for name in dict.fromkeys(doses["source"])])
         panels = []
         for shift in shifts:
@@ -49,8 +49,7 @@ def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Pan
             panels.append(Panel(name_test_set(shift), embed_spec(spec), render_svg(spec, 360), words))
         parts.append((f"Dose response: more {source}", _DOSES, panels))
     if len(frequencies):
-        sources = [str(name) for name in study.shifts["source"].dropna()]
-        drawn = shown_frequencies(frequencies, sources)
+        drawn = shown_frequencies(frequencies, study.shifts)
         styles = frequency_styles(drawn)
         panels = []
         for name in dict.fromkeys(drawn["test_set"]):
