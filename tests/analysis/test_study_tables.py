@@ -312,6 +312,7 @@ def test_measured_shifts_are_read_back_from_the_files(study, three, tmp_path):
         np.testing.assert_allclose(measured["r"].id_accuracies[:, number], on(accuracy, f"{name}@r", keys))
     lines = read_measured_lines(read[1], three.line_draws, *read[2:])
     assert {name: list(shifts) for name, shifts in lines.items()} == {name: list(measured) for name in (*ALL, "mean")}
+    assert list(lines) == [*ALL, "mean"]
     np.testing.assert_array_equal(lines["web_test"]["r"].draws, three.line_draws["web_test@r|r"])
     assert lines["web_test"]["r"].id_accuracies.shape == (len(rows), 1)
     assert lines["mean"]["r"].id_accuracies.shape == (len(rows), 3)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 IN_DISTRIBUTION, SHIFT, CASE_STUDY, NOT_INFORMATIVE = "in_distribution", "shift", "case study", "not informative"
 
 
-#: Kinds of single lines, in order: over the first in-distribution test set, over the others, over the mean of all.
-LINES = PAPER, MIRROR, OF_MEAN = "paper", "mirror", "mean"
+#: Kinds of single lines: over the first in-distribution test set, over the others, over the mean of all.
+PAPER, MIRROR, OF_MEAN = "paper", "mirror", "mean"
 
 #: ``x_test_set`` of the line over the mean of all in-distribution test sets; no test set may have this name.
 MEAN_AXIS = "mean"
@@ -100,8 +100,7 @@ def read_measured_lines(
         ValueError: as `read_measured`.
     """
     measured: dict[str, dict[str, MeasuredShift]] = {}
-    ordered = single_lines.groupby(["measurement", "x_test_set", "shift"], sort=False)
-    for (_, x_test_set, shift), rows in sorted(ordered, key=lambda part: LINES.index(str(part[0][0]))):
+    for (x_test_set, shift), rows in single_lines.groupby(["x_test_set", "shift"], sort=False):
         test_set, _ = split_restricted_name(str(x_test_set))
         drawn = draws[line_key(str(x_test_set), str(shift))]
         measured.setdefault(test_set, {})[str(shift)] = _measured_shift(str(shift), rows, drawn, accuracy, shifts)
