@@ -115,6 +115,8 @@ def test_the_stages_shown_are_those_of_the_workflow(root, workspace, snakemake, 
     edges = re.findall(r"^\s*(\d+) -> (\d+)", done.stdout, re.MULTILINE)
     graph = nx.DiGraph([(rules[a], rules[b]) for a, b in edges if a != b and "all" not in (rules[a], rules[b])])
     graph.add_nodes_from(set(rules.values()) - {"all"})
+    if name == "config/icons-why.yaml":  # no run of it learns from labels found in text
+        graph.remove_node("match_text")
     before = stages_before(graph.nodes)
     assert set(before) == set(graph.nodes)
     shown = {(need, stage) for stage, needs in before.items() for need in needs}

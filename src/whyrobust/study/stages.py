@@ -93,11 +93,15 @@ STAGES: Final = (
     ),
     Stage("measure_reference", "the same for published models"),
     Stage("measure_published", "the five questions on published models, for studies on the shifts of ImageNet"),
-    Stage("draw_figures", "figures for papers", ("attribute_causes", "measure_reference")),
+    Stage(
+        "draw_figures",
+        "figures for papers",
+        ("attribute_causes", "measure_reference", "describe_training_sets", "measure_dose_response"),
+    ),
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "describe_training_sets", "measure_dose_response", "match_text", "measure_published"),
+        ("draw_figures", "match_text", "measure_published"),
     ),
 )
 
