@@ -81,9 +81,14 @@ def test_means_are_over_the_shifts_that_count_seen_styles_apart():
     with_means = add_means(measured)
     assert list(with_means) == [MEAN, MEAN_SEEN, *measured]
     mean = with_means[MEAN]
-    for name in ("residuals", "draws", "id_accuracies", "shift_accuracy"):
+    # Nine units: the draws of a shift have eight ninths of the variance that other units would make.
+    for name, shift in measured.items():
+        np.testing.assert_allclose(with_means[name].draws.var(axis=0), 9 / 8 * shift.draws.var(axis=0))
+        np.testing.assert_allclose(with_means[name].draws.mean(axis=0), shift.draws.mean(axis=0))
+    for name in ("residuals", "id_accuracies", "shift_accuracy"):
         expected = (getattr(measured["v2"], name) + getattr(measured["rendition"], name)) / 2
         np.testing.assert_allclose(getattr(mean, name), expected)
+    np.testing.assert_allclose(mean.draws, (with_means["v2"].draws + with_means["rendition"].draws) / 2)
     assert (mean.role, mean.units) == (MEAN, 17)
     np.testing.assert_allclose(with_means[MEAN_SEEN].residuals, measured["cartoon"].residuals)
     beyond = np.arange(len(mean.residuals)) == 3
@@ -162,7 +167,7 @@ def test_a_row_is_what_its_numbers_say():
     for name in ("effect", "low", "high"):
         assert row[f"{name}_points"] == pytest.approx(100 * (expit(row[f"{name}_logits"]) - 0.5))
     of_all = [contrast_pairs(some, np.zeros(len(runs))) for some in pairs_of_all(comparisons, runs)]
-    effect = measure_effects(of_all, shift.residuals, shift.draws, 8.0)[0]
+    effect = measure_effects(of_all, shift.residuals, add_means(measured)["v2"].draws, 8.0)[0]
     assert row["high_logits"] - row["effect_logits"] == pytest.approx(effect.error * student.ppf(0.975, effect.freedom))
     assert row["p"] == pytest.approx(2 * student.sf(row["effect_logits"] / effect.error, effect.freedom))
     smallest = detectable_effect(effect.error, effect.freedom, 0.05)
