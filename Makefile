@@ -5,6 +5,7 @@ PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 VENV := .venv
 BIN := $(VENV)/bin
+# --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .PHONY: help study published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate cluster test-slurm
@@ -32,31 +33,31 @@ help:
 $(VENV)/study-installed: envs/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --require-hashes --requirement envs/requirements.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-compile --require-hashes --requirement envs/requirements.txt
+	$(PIP) install --no-compile --no-deps --no-build-isolation --editable .
 	touch $@
 
 # The peers of the benchmarks; no package of the workflow changes its version.
 $(VENV)/bench-installed: $(VENV)/study-installed envs/bench.txt envs/clip-benchmark.txt
-	$(PIP) install --require-hashes --requirement envs/bench.txt
-	$(PIP) install --no-deps --require-hashes --requirement envs/clip-benchmark.txt
+	$(PIP) install --no-compile --require-hashes --requirement envs/bench.txt
+	$(PIP) install --no-compile --no-deps --require-hashes --requirement envs/clip-benchmark.txt
 	touch $@
 
 # Snakemake's plugins for clusters.
 $(VENV)/cluster-installed: $(VENV)/study-installed envs/cluster.txt
-	$(PIP) install --require-hashes --requirement envs/cluster.txt
+	$(PIP) install --no-compile --require-hashes --requirement envs/cluster.txt
 	touch $@
 
 cluster: $(VENV)/cluster-installed
 
 $(VENV)/test-installed: $(VENV)/bench-installed $(VENV)/cluster-installed envs/requirements-dev.txt
-	$(PIP) install --require-hashes --requirement envs/requirements-dev.txt
+	$(PIP) install --no-compile --require-hashes --requirement envs/requirements-dev.txt
 	touch $@
 
 # Its many packages stay apart from the workflow's.
 $(VENV)/img2dataset/installed: envs/img2dataset.txt
 	$(PYTHON) -m venv $(VENV)/img2dataset
-	$(VENV)/img2dataset/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/img2dataset.txt
+	$(VENV)/img2dataset/bin/pip --disable-pip-version-check --quiet install --no-compile --require-hashes --requirement envs/img2dataset.txt
 	touch $@
 
 img2dataset: $(VENV)/img2dataset/installed
@@ -125,7 +126,7 @@ growth: $(VENV)/study-installed
 
 $(VENV)/audit/installed: envs/audit.txt
 	$(PYTHON) -m venv $(VENV)/audit
-	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement envs/audit.txt
+	$(VENV)/audit/bin/pip --disable-pip-version-check --quiet install --no-compile --require-hashes --requirement envs/audit.txt
 	touch $@
 
 # The vulnerability database is on the web. --strict: a package that could not be looked up counts as a failure.

@@ -36,7 +36,7 @@ from whyrobust.training.job import (
 from whyrobust.training.weights import read_metadata, read_weights
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.processes", "open_clip"])
+CONTEXT.set_forkserver_preload(["tests.processes", "torch"])
 
 RUN = {"run": "r", "objective": "clip", "supervision": "captions", "caption": "title", "labels": "", "seed": 1}
 
@@ -91,8 +91,8 @@ def run(root, given):
 
 
 def wait_for_training(process, log):
-    """Wait until a run has read its files; the first step follows at once."""
-    while process.is_alive() and not (log.exists() and "first captions" in log.read_text(encoding="utf-8")):
+    """Wait until a run takes its first step: from then on it answers to a request to stop."""
+    while process.is_alive() and not (log.exists() and "step 1 of" in log.read_text(encoding="utf-8")):
         time.sleep(0.05)
 
 
@@ -126,7 +126,7 @@ def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, file
     first.join()
     second = run(root, stopped)
     wait_for_training(second, log)
-    time.sleep(0.5)
+    time.sleep(0.3)
     second.terminate()
     second.join()
     assert second.exitcode == STOPPED_EXIT_CODE
@@ -147,7 +147,7 @@ def test_two_processes_that_are_asked_to_stop_leave_one_checkpoint_and_go_on(roo
     kept, log = Path(given["params"]["checkpoint"]), Path(given["log"][0])
     process = run(root, given)
     wait_for_training(process, log)
-    time.sleep(1.5)
+    time.sleep(0.3)
     os.kill(process.pid, signal.SIGTERM)
     process.join()
     assert process.exitcode == STOPPED_EXIT_CODE

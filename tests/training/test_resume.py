@@ -22,7 +22,7 @@ from whyrobust.training.models import read_model_config
 
 #: Preloaded, so that a killed process is followed by the next at once and not after torch's import.
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.processes", "open_clip"])
+CONTEXT.set_forkserver_preload(["tests.processes", "torch"])
 
 STEPS = HYPER.steps
 SHORT = dataclasses.replace(HYPER, samples_seen=32 * 16)

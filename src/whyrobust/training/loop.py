@@ -186,6 +186,7 @@ def train(
     losses = LossReader(state, settings, report, ranks)
 
     with stop_requests() as request:
+        logger.info("step %d of %d is next", state.steps_done + 1, hyper.steps)
         for batch, batch_targets in batches:
             step = state.steps_done
             rate = hyper.learning_rate_at(step)
