@@ -330,6 +330,7 @@ def test_commands_name_config_files_as_they_are_reached(tmp_path):
 
 
 def test_a_data_set_says_what_it_is_without_changing_what_is_made_of_it(config, root):
+    del config["sources"]["web"]["says"], config["test_sets"]["v2"]["says"]
     plain = Study.load(config, root)
     sentences = {name: source.sentence for name, source in plain.config.sources.items()}
     assert sentences["web"].endswith("drawn by the study: part web.")
