@@ -216,6 +216,17 @@ def test_moderated_variances_of_many_comparisons_are_nearly_smyths():
     assert np.mean((np.log(moderated) - np.log(true)) ** 2) < np.mean((np.log(own) - np.log(true)) ** 2) / 2
 
 
+def test_few_variances_never_have_more_degrees_of_freedom_than_all_together():
+    # They scatter hardly more than chance: Smyth's prior would have more than 100 degrees of freedom.
+    variances = np.exp([-0.8124, 0.0, 0.8124])
+    moderated, degrees = moderate_variances(variances, np.full(3, 4.0))
+    assert degrees.tolist() == [12.0] * 3 and np.ptp(moderated) > 0
+    assert [found.tolist() for found in moderate_variances(variances[:2], np.full(2, 4.0))] == [
+        variances[:2].tolist(),
+        [4.0, 4.0],
+    ]
+
+
 def test_comparisons_that_share_runs_have_fewer_degrees_of_freedom_together():
     accuracies = np.zeros(9)
     apart = [contrast_pairs(make_pairs([3 * number], [3 * number + 1], [0]), accuracies) for number in range(3)]

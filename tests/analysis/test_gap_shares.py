@@ -13,7 +13,7 @@ from tests.analysis.test_attribution import make_shift
 from tests.analysis.test_effects import make_comparison, make_runs
 from whyrobust.analysis.attribution import EffectSettings, attribute_causes
 from whyrobust.analysis.gap_shares import SHARE_COLUMNS, gap_shares, measure_gaps
-from whyrobust.analysis.measured import MeasuredShift
+from whyrobust.analysis.measured import CASE_STUDY, MeasuredShift
 from whyrobust.study.comparisons import Comparison
 
 SETTINGS = EffectSettings()
@@ -55,6 +55,15 @@ def test_a_gap_is_between_the_best_kind_and_the_standard_models():
         for shift, one in measurements.items()
     }
     assert measure_gaps(runs, raised)["v2"].differences.by_seed == pytest.approx(10.0)
+
+
+def test_a_case_study_has_no_say_in_which_kind_is_the_best():
+    runs = make_runs()
+    measured = make_measurements(runs, {("web", "clip"): 10.0}, 0.1, np.random.default_rng(6))
+    studio = 99.0 * ((runs["source"] == "studio") & (runs["objective"] == "clip")).to_numpy()
+    measured["objects"] = replace(shift_of(studio, np.tile(studio, (5, 1))), role=CASE_STUDY)
+    table = shares_of([make_comparison("web - studio", "web")], runs, measured)
+    assert table["most_robust"].unique().tolist() == ["clip, captions, title, web, icon_cnn"]
 
 
 def test_the_best_kind_is_chosen_without_the_seed_that_is_measured():
