@@ -131,7 +131,7 @@ def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
         "learning_rate": 0.04, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
         "samples_seen": 30000, "optimizer": "muon", "plain_share": 0.5,
     }  # fmt: skip
-    assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.01, "samples_seen": 15000}
+    assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.02, "samples_seen": 15000}
 
 
 def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):

@@ -131,7 +131,7 @@ class Augmentation(Settings):
 class FineTuning(Settings):
     """Settings that differ if a run starts from another."""
 
-    learning_rate: LearningRate = 0.01
+    learning_rate: LearningRate = 0.02
     """Peak learning rate."""
 
 
