@@ -121,6 +121,7 @@ def fit_frequency(
     Raises:
         ValueError: where counts are not in 0..images.
     """
+    from scipy.special import expit
     from scipy.stats import t as student
 
     check_confidence(confidence)
@@ -135,7 +136,7 @@ def fit_frequency(
         return none
     beta = np.array([np.log(k.sum() / (n - k).sum()), 0.0])
     for _ in range(_STEPS):
-        p = 1.0 / (1.0 + np.exp(-x @ beta))
+        p = expit(x @ beta)
         weights = n * p * (1.0 - p)
         information = (x * weights[:, None]).T @ x
         if np.linalg.cond(information) > 1 / np.finfo(float).eps:

@@ -92,7 +92,8 @@ class Muon(torch.optim.Optimizer):
         update = orthogonalise(gradient.lerp(momentum, MUON_MOMENTUM).flatten(1))
         scale = 0.2 * max(update.shape) ** 0.5
         weight.mul_(1 - learning_rate * weight_decay)
-        weight.add_(update.reshape(weight.shape), alpha=-learning_rate * scale)
+        # Not `alpha=`, which refuses a step that overflows: weights that are ruined are found and named by the loop.
+        weight.sub_(update.reshape(weight.shape) * (learning_rate * scale))
 
 
 class RunOptimiser:
