@@ -85,7 +85,10 @@ def equivalence(effect: float, error: float, freedom: float, alpha: float) -> tu
     """
     from scipy.stats import t as student
 
-    half = float(student.ppf(1.0 - alpha, freedom)) * error if np.isfinite(error) else np.nan
+    half = np.nan
+    if np.isfinite(error):
+        # Without variance there are no degrees of freedom either.
+        half = error and float(student.ppf(1.0 - alpha, freedom)) * error
     return effect - half, effect + half
 
 
@@ -108,8 +111,8 @@ def detectable_effect(error: float, freedom: float, alpha: float, power: float =
     from scipy.stats import nct, norm
     from scipy.stats import t as student
 
-    if not np.isfinite(error):
-        return np.nan
+    if not np.isfinite(error) or error == 0:
+        return error
     if not np.isfinite(freedom) or freedom > 1e4:  # where the noncentral t cannot be told from the normal
         return float(norm.isf(alpha / 2) + norm.ppf(power)) * error
     critical = float(student.isf(alpha / 2, freedom))
