@@ -10,7 +10,16 @@ import pytest
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
 
-from whyrobust.analysis.accuracies import OutcomeError, accuracy_table, count_correct, merge_axes, read_outcomes
+from whyrobust.analysis.accuracies import (
+    EQUAL_CLASSES,
+    PER_IMAGE,
+    OutcomeError,
+    accuracy_table,
+    count_correct,
+    image_weights,
+    merge_axes,
+    read_outcomes,
+)
 from whyrobust.study.plan import HEAD_FIELDS, Head
 from whyrobust.study.restricted_names import restricted_name, split_restricted_name
 
@@ -67,7 +76,7 @@ def test_images_of_teams_that_are_alike_count_as_fewer():
     frames = [
         pd.DataFrame({"run": run, "head": "classifier", "prompts": "", "fitted_on": "", "test_set": "t",
                       "unit": [f"team {number}" for number in team], "group": [f"d{i // 2}" for i in range(480)],
-                      "correct": of_run})
+                      "label": "bell", "correct": of_run})
         for run, of_run in right.items()
     ]  # fmt: skip
     counts = pd.concat([count_correct(frame, HEADS, 0.95) for frame in frames])
@@ -93,7 +102,8 @@ def test_of_few_teams_drawings_are_the_units_of_an_interval(predictions):
     team, drawing = np.repeat(np.arange(5), 60), np.arange(300) // 3
     right = rng.random(300) < np.array([0.1, 0.3, 0.5, 0.7, 0.9])[team]
     frame = pd.DataFrame({"run": "r", "head": "classifier", "prompts": "", "fitted_on": "", "test_set": "t",
-                          "unit": team.astype(str), "group": drawing.astype(str), "correct": right})  # fmt: skip
+                          "unit": team.astype(str), "group": drawing.astype(str), "label": "bell",
+                          "correct": right})  # fmt: skip
     found = count_correct(frame, HEADS, 0.95)["effective_images"].iloc[0]
     of_drawings = right.reshape(100, 3).mean(axis=1)
     expected = right.mean() * (1 - right.mean()) / (of_drawings.var(ddof=1) / 100)
@@ -104,3 +114,38 @@ def test_of_few_teams_drawings_are_the_units_of_an_interval(predictions):
 def test_the_name_of_a_restricted_test_set_comes_apart_again():
     assert split_restricted_name(restricted_name("imagenet", "imagenet-r")) == ("imagenet", "imagenet-r")
     assert split_restricted_name("imagenet") == ("imagenet", "")
+
+
+def test_with_equal_classes_accuracy_is_the_mean_over_classes():
+    rng = np.random.default_rng(2)
+    label = np.array(["bell"] * 90 + ["sun"] * 8 + ["cup"] * 2)
+    right = rng.random(100) < np.where(label == "bell", 0.9, 0.4)
+    frame = pd.DataFrame({"run": "r", "head": "classifier", "prompts": "", "fitted_on": "", "test_set": "t",
+                          "unit": (np.arange(100) % 10).astype(str), "group": np.arange(100).astype(str),
+                          "label": label, "correct": right})  # fmt: skip
+    of_classes = np.mean([right[label == name].mean() for name in ("bell", "sun", "cup")])
+    found = count_correct(frame, HEADS, 0.95, EQUAL_CLASSES).iloc[0]
+    assert found["accuracy"] == pytest.approx(of_classes) and found["correct"] == right.sum()
+    assert count_correct(frame, HEADS, 0.95).iloc[0]["accuracy"] == pytest.approx(right.mean())
+    weights = image_weights(label, EQUAL_CLASSES)
+    assert weights.mean() == pytest.approx(1) and np.average(right, weights=weights) == pytest.approx(of_classes)
+    with pytest.raises(ValueError, match="class_weights is 'even'"):
+        image_weights(label, "even")
+
+
+def test_two_heads_that_differ_in_what_they_know_of_proportions_are_equal_with_equal_classes():
+    # Both heads are right in two thirds of each class on any test set, but one prefers the frequent class.
+    def accuracy(counts: dict[str, int], rates: dict[str, float], weights: str) -> float:
+        label = np.repeat(list(counts), list(counts.values()))
+        right = np.concatenate([np.arange(count) < rates[name] * count for name, count in counts.items()])
+        return float(np.average(right, weights=image_weights(label, weights)))
+
+    skewed, even = {"a": 300, "b": 30}, {"a": 30, "b": 30}
+    prior, blind = {"a": 0.9, "b": 0.3}, {"a": 0.6, "b": 0.6}
+    drop = {
+        (name, weights): accuracy(skewed, rates, weights) - accuracy(even, rates, weights)
+        for name, rates in (("prior", prior), ("blind", blind))
+        for weights in (PER_IMAGE, EQUAL_CLASSES)
+    }
+    assert drop["prior", PER_IMAGE] > 0.2 and drop["blind", PER_IMAGE] == pytest.approx(0)
+    assert drop["prior", EQUAL_CLASSES] == pytest.approx(0) and drop["blind", EQUAL_CLASSES] == pytest.approx(0)

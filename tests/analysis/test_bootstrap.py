@@ -151,3 +151,13 @@ def test_names_give_each_draw_its_own_seed_whatever_else_is_drawn():
     assert again == np.random.default_rng(seed_of(1, "images", "v2")).integers(0, 2**62)
     # Fixed for all time and on every machine: a study gives the same numbers tomorrow.
     assert np.random.default_rng(seed_of(0, "images", "sketch")).integers(0, 1000, 4).tolist() == [867, 658, 897, 570]
+
+
+def test_weighted_images_count_as_copies_of_themselves():
+    rng = np.random.default_rng(5)
+    correct = rng.random((3, 60)) < 0.6
+    groups, units = np.arange(60) // 2, np.arange(60) // 10
+    copies = rng.integers(1, 5, 60)
+    weighted = resample_accuracies(correct, groups, units, 200, seed=7, weights=copies)
+    repeated = [np.repeat(values, copies, axis=-1) for values in (correct, groups, units)]
+    np.testing.assert_allclose(weighted, resample_accuracies(*repeated, 200, seed=7))

@@ -106,6 +106,7 @@ rule score_heads:
         units=STUDY.units,
         in_distribution=STUDY.in_distribution,
         confidence=CONFIG.intervals.accuracy,
+        class_weights=CONFIG.class_weights,
         code=code_of("score_heads"),
     script:
         "../scripts/score_heads.py"
@@ -149,6 +150,7 @@ rule measure_robustness:
         in_distribution=STUDY.in_distribution_sources,
         test_sets=STUDY.test_set_roles,
         class_coverage=DATASETS.class_coverage,
+        class_weights=CONFIG.class_weights,
         scale=CONFIG.baseline.scale,
         intervals=plain_values(CONFIG.intervals),
         code=code_of("measure_robustness"),

@@ -37,6 +37,7 @@ if __name__ == "__main__":
             accuracy_confidence=intervals["accuracy"],
             resamples=intervals["resamples"],
             seed=intervals["seed"],
+            class_weights=params.class_weights,
         ),
     )
     answers = count_answers(files.classes, params.class_coverage)

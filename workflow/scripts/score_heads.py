@@ -56,7 +56,8 @@ if __name__ == "__main__":
             # A row group for each run and test set, so that one test set is read without the others.
             for _, part in predictions.groupby("test_set", sort=False):
                 writer.write_table(pa.Table.from_pandas(part, PREDICTION_SCHEMA, preserve_index=False))
-            counts.append(count_correct(predictions, heads[run], snakemake.params.confidence))
+            of_run = count_correct(predictions, heads[run], snakemake.params.confidence, snakemake.params.class_weights)
+            counts.append(of_run)
     runs = runs.merge(pd.DataFrame.from_dict(facts, orient="index"), left_on="run", right_index=True, how="left")
     accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
     logger.info("%d runs, %d accuracies", len(runs), len(accuracy))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from whyrobust.analysis.arrays import BoolArray, FloatArray
 from whyrobust.analysis.intervals import clopper_pearson, effective_images
@@ -28,6 +28,9 @@ ACCURACY_COLUMNS = (
     "samples_seen", "head", "prompts", "fitted_on", "main", "test_set", "images", "effective_images", "correct",
     "accuracy", "low", "high",
 )  # fmt: skip
+
+#: How images are weighted in an accuracy: all alike, or so that all classes are.
+PER_IMAGE, EQUAL_CLASSES = "images", "equal"
 
 #: What identifies an evaluated run: the run and the head that it is evaluated with.
 KEYS = ("run", *HEAD_FIELDS)
@@ -81,6 +84,31 @@ class ShiftAccuracies:
             )
 
 
+def image_weights(labels: ArrayLike, class_weights: str) -> FloatArray:
+    """Return the weight of each image of a test set in accuracies on it, [images]; their mean is 1.
+
+    Test sets have their classes in other proportions, and heads differ in how well they do on frequent classes: a
+    classifier knows the proportions of its training images, a zero-shot head does not. Beyond a baseline of
+    classifiers, that looks like robustness. With equal classes, accuracy is the mean over classes of the accuracy in
+    each, as on ImageNet's test sets, which have as many images of every class.
+
+    Args:
+        labels: of the images.
+        class_weights: `PER_IMAGE` or `EQUAL_CLASSES`.
+
+    Raises:
+        ValueError: the weighting is not known.
+    """
+    names = np.asarray(labels)
+    if class_weights == PER_IMAGE:
+        return np.ones(names.shape)
+    if class_weights != EQUAL_CLASSES:
+        raise ValueError(f"class_weights is {class_weights!r}: give {PER_IMAGE!r} or {EQUAL_CLASSES!r}")
+    _, member, counts = np.unique(names.astype(str), return_inverse=True, return_counts=True)
+    weights: FloatArray = names.size / (counts.size * counts[member])
+    return weights
+
+
 def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return ``accuracy.csv``: the fields of each run, counts, and accuracies with Clopper-Pearson intervals.
 
@@ -93,7 +121,6 @@ def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) 
         confidence: coverage of the intervals, for example 0.995.
     """
     table = counts.merge(runs, on="run", how="left", validate="many_to_one")
-    table["accuracy"] = table["correct"] / table["images"]
     median = table.groupby("test_set")["effective_images"].transform("median")
     table["effective_images"] = table["effective_images"].fillna(median).fillna(table["images"])
     effective = table["effective_images"].to_numpy(dtype=float)
@@ -101,33 +128,43 @@ def accuracy_table(runs: pd.DataFrame, counts: pd.DataFrame, confidence: float) 
     return table[list(ACCURACY_COLUMNS)]
 
 
-def count_correct(predictions: pd.DataFrame, heads: Sequence[Head], confidence: float) -> pd.DataFrame:
-    """Return the number of images, of effective ones and of correct ones per head and test set.
+def count_correct(
+    predictions: pd.DataFrame, heads: Sequence[Head], confidence: float, class_weights: str = PER_IMAGE
+) -> pd.DataFrame:
+    """Return the number of images, of effective ones and of correct ones, and the accuracy, per head and test set.
 
     Args:
         predictions: of a run, as ``predictions.parquet``; every head has the images of a test set in the same order.
         heads: of the run.
         confidence: coverage of the intervals that are to be made of the counts.
+        class_weights: see `image_weights`.
 
     Returns:
-        ``run, head, prompts, fitted_on, test_set, images, effective_images, correct, main``; see `effective_images`.
+        ``run, head, prompts, fitted_on, test_set, images, effective_images, correct, accuracy, main``; see
+        `effective_images`, and `image_weights` for accuracies that are not correct images by images.
     """
     import pandas as pd
 
     keys = ["run", *HEAD_FIELDS, "test_set"]
-    named, correct, images, clusters = [], [], [], dict[str, NDArray[np.int64]]()
+    named, correct, images, right = [], [], [], []
+    clusters, weights = dict[str, NDArray[np.int64]](), dict[str, FloatArray]()
     for key, part in predictions.groupby(keys, sort=False):
         test_set = str(key[-1])
         if test_set not in clusters:
             clusters[test_set] = _clusters(part)
+            weights[test_set] = image_weights(part["label"], class_weights)
         named.append(key)
-        images.append(np.bincount(clusters[test_set]))
-        correct.append(np.bincount(clusters[test_set], weights=part["correct"].to_numpy()))
+        of_head = part["correct"].to_numpy()
+        right.append(int(of_head.sum()))
+        images.append(np.bincount(clusters[test_set], weights=weights[test_set]))
+        correct.append(np.bincount(clusters[test_set], weights=weights[test_set] * of_head))
     rows = np.repeat(np.arange(len(named)), [len(counts) for counts in images])
+    accuracy, effective = effective_images(np.concatenate(correct), np.concatenate(images), rows, confidence)
     counts = pd.DataFrame(named, columns=keys).assign(
-        images=[int(of_units.sum()) for of_units in images],
-        effective_images=effective_images(np.concatenate(correct), np.concatenate(images), rows, confidence)[1],
-        correct=[int(of_units.sum()) for of_units in correct],
+        images=[len(clusters[str(key[-1])]) for key in named],
+        effective_images=effective,
+        correct=right,
+        accuracy=accuracy,
     )
     return counts.merge(pd.DataFrame([asdict(head) for head in heads]), on=list(HEAD_FIELDS))
 

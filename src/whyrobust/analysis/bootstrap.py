@@ -36,7 +36,12 @@ def seed_of(seed: int, *names: str) -> np.random.SeedSequence:
 
 
 def resample_accuracies(
-    correct: BoolArray, groups: ArrayLike, units: ArrayLike, resamples: int, seed: Seed
+    correct: BoolArray,
+    groups: ArrayLike,
+    units: ArrayLike,
+    resamples: int,
+    seed: Seed,
+    weights: ArrayLike | None = None,
 ) -> FloatArray:
     """Draw accuracies by a bootstrap of two levels over the images of one test set.
 
@@ -58,6 +63,7 @@ def resample_accuracies(
             within it are drawn.
         resamples: number of draws.
         seed: of the draws. Give different test sets different seeds: they are independent samples.
+        weights: of the images, greater than 0, [images]; None for all alike. An image keeps its weight in every draw.
 
     Returns:
         Accuracies as fractions, [resamples, models].
@@ -77,17 +83,18 @@ def resample_accuracies(
     # The images of a group that lie in two units are two groups. The numbers of a unit's groups follow each other.
     _, first, member = np.unique(unit * (group.max() + 1) + group, return_index=True, return_inverse=True)
     groups_of_units = np.bincount(unit[first])
-    sizes = np.bincount(member).astype(float)
+    of_images = np.ones(labels.shape) if weights is None else np.asarray(weights, dtype=float)
+    sizes = np.bincount(member, weights=of_images)
     correct_by_group = np.zeros((outcomes.shape[0], sizes.size))
     for model, row in enumerate(outcomes):
-        correct_by_group[model] = np.bincount(member, weights=row, minlength=sizes.size)
+        correct_by_group[model] = np.bincount(member, weights=row * of_images, minlength=sizes.size)
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK_NUMBERS // sizes.size)
     draws = np.empty((resamples, outcomes.shape[0]))
     for start in range(0, resamples, block):
         stop = min(start + block, resamples)
-        weights = resample_nested(groups_of_units, stop - start, rng)
-        draws[start:stop] = (weights @ correct_by_group.T) / (weights @ sizes)[:, None]
+        drawn = resample_nested(groups_of_units, stop - start, rng)
+        draws[start:stop] = (drawn @ correct_by_group.T) / (drawn @ sizes)[:, None]
     return draws
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from whyrobust.analysis.accuracies import ShiftAccuracies
+from whyrobust.analysis.accuracies import PER_IMAGE, ShiftAccuracies
 from whyrobust.analysis.arrays import BoolArray, FloatArray, IntArray
 from whyrobust.analysis.baselines import (
     Baseline,
@@ -60,6 +60,7 @@ class MeasurementSettings:
         accuracy_confidence: coverage of the Clopper-Pearson intervals of accuracies.
         resamples: draws of test images, and resamples of standard models for the band.
         seed: of all draws (`whyrobust.analysis.bootstrap.seed_of`).
+        class_weights: how images are weighted in accuracies (`whyrobust.analysis.accuracies.image_weights`).
         band_points: number of x values of the band, evenly spaced on the scale over the models' accuracies.
     """
 
@@ -69,6 +70,7 @@ class MeasurementSettings:
     resamples: int = 1000
     seed: int = 0
     band_points: int = 100
+    class_weights: str = PER_IMAGE
 
 
 @dataclass(frozen=True)

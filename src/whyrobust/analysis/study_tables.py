@@ -25,6 +25,7 @@ from whyrobust.analysis.accuracies import (
     Key,
     ShiftAccuracies,
     axis_of_shift,
+    image_weights,
     merge_axes,
     read_outcomes,
     standard_models,
@@ -85,7 +86,8 @@ def draw_accuracies(
     """
     outcomes = read_outcomes(predictions, test_set, keys)
     seed = seed_of(settings.seed, "images", test_set)
-    draws = resample_accuracies(outcomes.correct, outcomes.groups, outcomes.units, settings.resamples, seed)
+    weights = image_weights(outcomes.labels, settings.class_weights)
+    draws = resample_accuracies(outcomes.correct, outcomes.groups, outcomes.units, settings.resamples, seed, weights)
     half = 0.5 / outcomes.correct.shape[1]
     return np.clip(draws, half, 1.0 - half)
 

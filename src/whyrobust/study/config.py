@@ -371,6 +371,9 @@ class Config(Settings):
     """Training sources by name."""
     test_sets: Annotated[dict[Name, Annotated[TestSet, OfKind(classes_of_test_sets)]], Items(min_length=2)]
     """Test sets by name; one or several are in_distribution, the first of them that of the paper's measurement."""
+    class_weights: Literal["images", "equal"] = "images"
+    """What an accuracy is: images, the share of a test set's images that is right. equal: the mean over its classes of
+    that share, which compares test sets whose classes come in other proportions (ImageNet's come in equal ones)."""
     caption_template: Sentence = "a photo of a {class}"
     """Sentence of the caption variant template."""
     prompts: Annotated[dict[Name, Sentences | Text], Items()] = field(default_factory=_default_prompts)
