@@ -153,3 +153,14 @@ def test_probabilities_and_lists_as_text():
         "",
     ]
     assert [join_words(list("abc")[:number]) for number in (1, 2, 3)] == ["a", "a and b", "a; b; and c"]
+
+
+def test_the_headline_says_what_the_plane_takes_away_of_a_source():
+    line = make_cause_row("training_distribution", "more training_distribution", "mean", 2.8, 2.3)
+    single = pd.DataFrame([line | {"measurement": kind, "effect_points": 2.8 if kind == "mean" else 8.1} for kind in
+                           ("paper", "mirror", "mean")])  # fmt: skip
+    text = headline(pd.concat([RAISED, UNDECIDED]), TERMS, single)
+    assert "more training_distribution gives +2.8 points, +0.5 to +5.1" in text and "8.1" not in text
+    # With one in-distribution test set there is no such line, and other causes are not concerned.
+    assert "weighed alike" not in headline(RAISED, TERMS, single[single["measurement"] == "paper"])
+    assert "weighed alike" not in headline(UNDECIDED, TERMS, single)

@@ -87,12 +87,14 @@ def read_verdict(row: Mapping[str, Any]) -> str:
     return str(role) if isinstance(role, str) and role not in ("", "shift", MEAN, MEAN_SEEN) else NO_INTERVAL
 
 
-def headline(causes: pd.DataFrame, terms: EffectTerms) -> str:
+def headline(causes: pd.DataFrame, terms: EffectTerms, single_causes: pd.DataFrame | None = None) -> str:
     """Say what the primary family shows: which causes raise or lower it, which are small, and which are undecided.
 
     Args:
         causes: ``causes.csv``.
         terms: what an effect is stated in.
+        single_causes: ``causes_single_line.csv``. Where it has a line over the mean of several in-distribution test
+            sets, the headline says what the main measurement cannot show of a training source.
     """
     main = main_comparisons(causes)
     found = dict.fromkeys(main["cause"])
@@ -124,7 +126,21 @@ def headline(causes: pd.DataFrame, terms: EffectTerms) -> str:
     seen = [f"{_name_effect(row)} for the {name_cause(row['cause'])}" for row in _means_of_seen(main)]
     if seen:
         sentences.append(f"Counted apart, on shifts whose style a compared source contains: {join_words(seen)}.")
+    if single_causes is not None and "training_distribution" in rows:
+        sentences += _beyond_mean_of_test_sets(rows["training_distribution"], single_causes)
     return " ".join(sentences)
+
+
+def _beyond_mean_of_test_sets(row: Mapping[str, Any], single_causes: pd.DataFrame) -> list[str]:
+    """Say what a source does in step with its own test set, which the plane over all test sets takes away."""
+    same = (single_causes["comparison"] == row["comparison"]) & (single_causes["cause"] == row["cause"])
+    of_mean = (single_causes["measurement"] == "mean") & (single_causes["shift"] == MEAN)
+    return [
+        "What a source does for the shifts in step with its own test set is part of the prediction. With all test sets "
+        f"weighed alike, so that it is not, {row['comparison']} gives {_name_effect(found)}; accuracies alone cannot "
+        "tell such an effect from shifts that are nearer to one source."
+        for found in table_rows(single_causes[same & of_mean])
+    ]
 
 
 def _means_of_seen(main: pd.DataFrame) -> list[dict[str, Any]]:

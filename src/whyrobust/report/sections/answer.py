@@ -41,7 +41,7 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
     evidence = evidence_rows(study.causes, study.single_causes)
     margin = f"{name_margin(terms.margin_points)} points"
     return {
-        "headline": headline(study.causes, terms),
+        "headline": headline(study.causes, terms, study.single_causes),
         "terms": terms,
         "margin": margin,
         "changed": changed_panels(study, terms, colours),
