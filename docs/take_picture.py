@@ -1,6 +1,6 @@
 """Make the README's screenshots of a report page: ``python docs/take_picture.py <report.html> <folder>``.
 
-``report_answer.png`` shows the answer, ``report_explorer.png`` the explorer of effective robustness.
+``report_answer.png`` shows what each main comparison changed, ``report_explorer.png`` the explorer of effective robustness.
 """
 
 import argparse
@@ -24,8 +24,16 @@ if __name__ == "__main__":
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(named.report.resolve().as_uri())
         page.wait_for_selector("html[data-charts=drawn]", timeout=120_000)
-        end = page.locator(".overview").evaluate("part => part.getBoundingClientRect().bottom + scrollY")
-        clip: FloatRect = {"x": 0, "y": 0, "width": 1280, "height": end}
+        start, end = (
+            page.locator(part).first.evaluate(f"part => part.getBoundingClientRect().{side} + scrollY")
+            for part, side in (("#answer", "top"), ("#answer .grid", "bottom"))
+        )
+        clip: FloatRect = {"x": 0, "y": start, "width": 1280, "height": end - start}
         page.screenshot(path=named.folder / "report_answer.png", full_page=True, clip=clip)
-        page.locator("#robustness").screenshot(path=named.folder / "report_explorer.png")
+        start, end = (
+            page.locator(part).evaluate(f"part => part.getBoundingClientRect().{side} + scrollY")
+            for part, side in (("#robustness", "top"), ("#robustness figure >> nth=1", "bottom"))
+        )
+        clip = {"x": 0, "y": start, "width": 1280, "height": end - start}
+        page.screenshot(path=named.folder / "report_explorer.png", full_page=True, clip=clip)
         browser.close()
