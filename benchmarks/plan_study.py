@@ -34,7 +34,7 @@ def many_runs(runs: int) -> dict[str, object]:
                 "holds_fixed": "all else"}  # fmt: skip
     return config | {
         "study": "many_runs", "runs": [grid], "seeds": list(range(max(1, runs // 100))), "heads": [],
-        "baseline": {"standard": {"objective": "cross_entropy", "source": "studio"}, "scale": "logit"},
+        "baseline": {"standard": {"objective": "cross_entropy"}, "scale": "logit"},
         "causes": {"training_set_size": [comparison]},
     }  # fmt: skip
 

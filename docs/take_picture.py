@@ -1,6 +1,7 @@
 """Make the README's screenshots of a report page: ``python docs/take_picture.py <report.html> <folder>``.
 
-``report_answer.png`` shows what each main comparison changed, ``report_explorer.png`` the explorer of effective robustness.
+``report_answer.png`` shows what each main comparison changed, ``report_explorer.png`` the explorer of effective
+robustness.
 """
 
 import argparse

@@ -173,9 +173,10 @@ def moderate_variances(
 
     if len(variances) < 3:
         return variances, degrees
-    shared = np.eye(len(variances)) if overlap is None else overlap
-    # The variance of a weighted mean of correlated variances, by Satterthwaite as degrees of freedom.
-    pooled_degrees = degrees.sum() ** 2 / (np.sqrt(np.outer(degrees, degrees)) * shared).sum()
+    pooled_degrees = float(degrees.sum())
+    if overlap is not None:
+        # The variance of a weighted mean of correlated variances, by Satterthwaite as degrees of freedom.
+        pooled_degrees = degrees.sum() ** 2 / (np.sqrt(np.outer(degrees, degrees)) * overlap).sum()
     pooled = float(degrees @ variances / degrees.sum())
     centred = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
     excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, degrees / 2)))
