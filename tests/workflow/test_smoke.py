@@ -195,8 +195,8 @@ def test_snakemake_reports_the_study_without_a_network(smoke, snakemake, monkeyp
         "Figures": {f"{name}.svg" for name in FIGURES},
         "Tables": {"accuracy.csv", "baselines.csv", "causes.csv", "effective_robustness.csv"},
     }
-    for words in ("each measured by controlled comparisons", "mean paired difference", "Clopper-Pearson", "175 mm",
-                  "85 mm", "A point is a trained model", "slope, intercept", "what the baseline predicts"):  # fmt: skip
+    for words in ("each measured by controlled comparisons", "the difference of effective robustness", "Clopper-Pearson",
+                  "175 mm", "85 mm", "A point is a trained model", "slopes, intercept", "and the distance to it"):  # fmt: skip
         assert words in " ".join(page.replace("\\n", " ").split()), words
     drawn = (folder / "results" / "smoke" / "figures" / "causes.svg").read_bytes()
     assert base64.b64encode(drawn).decode() in page
@@ -214,7 +214,8 @@ def test_the_page_opens_in_a_browser_with_every_chart_and_picture(smoke, open_pa
     missing = "all => all.filter(c => c.offsetParent && !c.querySelector('.vega-embed svg .mark-group')).length"
     assert charts.evaluate_all(missing) == 0
     shifts = [name for name, facts in smoke[1]["test_sets"].items() if facts["role"] == "shift"]
-    assert page.locator("[data-explorer=study]").count() == len(shifts)
+    # Residuals, and accuracies in their place.
+    assert page.locator("[data-explorer=study]").count() == 2 * len(shifts)
     broken = "all => all.filter(i => i.naturalWidth === 0).length"
     assert page.locator("#data .tiles img").count() > 7 * 40
     assert page.locator("#data .tiles img").evaluate_all(broken) == 0
