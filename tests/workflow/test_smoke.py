@@ -195,8 +195,10 @@ def test_snakemake_reports_the_study_without_a_network(smoke, snakemake, monkeyp
         "Figures": {f"{name}.svg" for name in FIGURES},
         "Tables": {"accuracy.csv", "baselines.csv", "causes.csv", "effective_robustness.csv"},
     }
-    for words in ("each measured by controlled comparisons", "the difference of effective robustness", "Clopper-Pearson",
-                  "175 mm", "85 mm", "A point is a trained model", "slopes, intercept", "and the distance to it"):  # fmt: skip
+    for words in (
+        "each measured by controlled comparisons", "the difference of effective robustness", "Clopper-Pearson",
+        "175 mm", "85 mm", "A point is a trained model", "slopes, intercept", "and the distance to it",
+    ):  # fmt: skip
         assert words in " ".join(page.replace("\\n", " ").split()), words
     drawn = (folder / "results" / "smoke" / "figures" / "causes.svg").read_bytes()
     assert base64.b64encode(drawn).decode() in page
