@@ -51,7 +51,8 @@ def fills(page, number=1):
 def test_every_chart_is_drawn(open_page, html):
     page = open_page(html)
     charts = page.locator("[data-spec]")
-    assert charts.count() >= 25
+    # What changed, causes, shifts twice, doses, frequencies, curves, classes, published models.
+    assert charts.count() == 3 + 3 + 2 + 2 + 3 + 3 + 2 + 6 + 1
     missing = "all => all.filter(c => c.offsetParent && !c.querySelector('.vega-embed svg .mark-group')).length"
     assert charts.evaluate_all(missing) == 0
     # Runs times shifts: every run's main head is a point, the other heads wait to be asked for.

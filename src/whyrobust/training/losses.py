@@ -20,7 +20,8 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float)
     Raises:
         ValueError: no anchor has a positive: show at least two views of each image.
     """
-    unit = nn.functional.normalize(features.float(), dim=-1)
+    # In 32 bits at least, whatever autocast made of the features.
+    unit = nn.functional.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
     scores = unit @ unit.T / temperature
     self_pair = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     positive = (labels[:, None] == labels[None, :]) & ~self_pair
