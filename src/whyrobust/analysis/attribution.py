@@ -94,24 +94,32 @@ class EffectSettings:
         return float(points_at(self.reference_accuracy, change, self.scale))
 
 
+def shifts_of_means(measured: Mapping[str, MeasuredShift]) -> dict[str, list[str]]:
+    """Return the shifts that each mean is over: those that take part in verdicts, apart if a source has their style.
+
+    ``mean`` is over shifts whose style no training source has, ``mean_seen`` over the others; one without a shift is
+    left out. Case studies and shifts that are not informative are in neither.
+    """
+    counted = {name: shift for name, shift in measured.items() if shift.role == SHIFT}
+    means = {
+        MEAN: [name for name, shift in counted.items() if not shift.seen_in],
+        MEAN_SEEN: [name for name, shift in counted.items() if shift.seen_in],
+    }
+    return {mean: names for mean, names in means.items() if names}
+
+
 def add_means(measured: Mapping[str, MeasuredShift]) -> dict[str, MeasuredShift]:
     """Return the means over shifts that take part in verdicts, before the shifts themselves, draws widened.
 
     Resampling u units gives draws of (u - 1) / u of the variance that other units would make, 5/6 with six teams; the
-    deviations of the draws of a shift are scaled for it.
-
-    ``mean`` is over shifts whose style no training source has, ``mean_seen`` over the others. Case studies and shifts
-    that are not informative are in neither. A mean has the role ``mean``.
+    deviations of the draws of a shift are scaled for it. Which shifts a mean is over says `shifts_of_means`; it has the
+    role ``mean``.
 
     Args:
         measured: by shift, with the same models and as many draws in all.
     """
     widened = {name: _widen_draws(shift) for name, shift in measured.items()}
-    counted = {name: shift for name, shift in widened.items() if shift.role == SHIFT}
-    groups = {
-        MEAN: [shift for shift in counted.values() if not shift.seen_in],
-        MEAN_SEEN: [shift for shift in counted.values() if shift.seen_in],
-    }
+    groups = {mean: [widened[name] for name in names] for mean, names in shifts_of_means(measured).items()}
     means = {
         name: MeasuredShift(
             residuals=np.mean([shift.residuals for shift in shifts], axis=0),
@@ -123,7 +131,6 @@ def add_means(measured: Mapping[str, MeasuredShift]) -> dict[str, MeasuredShift]
             units=sum(shift.units - 1 for shift in shifts) + 1,
         )
         for name, shifts in groups.items()
-        if shifts
     }
     return means | widened
 
@@ -239,7 +246,7 @@ def _effect_rows(
                 "raw_shift_points": under_shift[number].effect,
                 "raw_shift_low_points": low,
                 "raw_shift_high_points": high,
-                "extrapolated_pairs": int(((one.weights != 0) & values.extrapolated).any(axis=1).sum()),
+                "extrapolated_pairs": one.count_extrapolated(values.extrapolated),
                 "left_out_pairs": one.left_out,
             }
             found[number, shift] = row | {"shift": shift, "role": values.role}

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.attribution import add_means, shared_freedom
+from whyrobust.analysis.attribution import add_means, shared_freedom, shifts_of_means
 from whyrobust.analysis.effects import Contrasts, Effect, average_by_seed, measure_effects
 from whyrobust.analysis.hypothesis_tests import two_sided_p
-from whyrobust.analysis.measured import SHIFT
 from whyrobust.analysis.scales import POINTS_PER_UNIT, points_at, to_scale
 from whyrobust.study.comparisons import MATCHED_FIELDS
-from whyrobust.study.display_names import MEAN, MEAN_SEEN
 from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
@@ -94,11 +92,12 @@ def measure_doses(
     """
     import pandas as pd
 
+    with_means = add_means(measured)
     curves = [(one, curve) for one in series for curve in _curves(one, runs)]
     effects, trends = [], []
     for one, curve in curves:
         kept = _kept_by_shift(one, curve, runs, measured, scale)
-        for shift, values in add_means(measured).items():
+        for shift, values in with_means.items():
             shown = {"shift": shift, "role": values.role}
             found, trend = _measure_curve(curve, values)
             for number, ((mixture, share, contrasts), effect) in enumerate(zip(curve.doses, found, strict=True)):
@@ -110,7 +109,7 @@ def measure_doses(
                     {**curve.fields, "mixture": mixture, "share": share, **shown, "seeds": effect.seeds}
                     | _interval(effect, "effect", reference, scale, confidence)
                     | {"kept_share": kept[shift][number]}
-                    | {"extrapolated_pairs": int((contrasts.weights[:, values.extrapolated] != 0).any(axis=1).sum())}
+                    | {"extrapolated_pairs": contrasts.count_extrapolated(values.extrapolated)}
                     | {f"raw_{name}_points": points for name, points in raw.items()}
                 )
             if trend is not None:
@@ -205,14 +204,8 @@ def _kept_by_shift(
         )
         for shift, values in measured.items()
     }
-    counted = {name: values for name, values in measured.items() if values.role == SHIFT}
-    for mean, names in (
-        (MEAN, [name for name, values in counted.items() if not values.seen_in]),
-        (MEAN_SEEN, [name for name, values in counted.items() if values.seen_in]),
-    ):
-        if names:
-            kept[mean] = np.mean([kept[name] for name in names], axis=0)
-    return kept
+    means = shifts_of_means(measured).items()
+    return kept | {mean: np.mean([kept[name] for name in names], axis=0) for mean, names in means}
 
 
 def kept_share(x: FloatArray, standard: BoolArray, content: FloatArray, contrasts: Contrasts) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.arrays import FloatArray
+from whyrobust.analysis.arrays import BoolArray, FloatArray
 from whyrobust.analysis.intervals import check_confidence, moderate_variances
 from whyrobust.study.comparisons import Comparison, Pair, match_pairs
 
@@ -40,6 +40,10 @@ class Contrasts:
     weights: FloatArray
     seeds: tuple[Any, ...]
     left_out: int
+
+    def count_extrapolated(self, extrapolated: BoolArray) -> int:
+        """Return how many pairs have a model that is extrapolated, [models]."""
+        return int(((self.weights != 0) & extrapolated).any(axis=1).sum())
 
 
 @dataclass(frozen=True)

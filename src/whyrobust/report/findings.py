@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from whyrobust.analysis.measured import OF_MEAN
 from whyrobust.report.number_format import (
     count_noun,
     describe_evidence,
@@ -134,7 +135,7 @@ def headline(causes: pd.DataFrame, terms: EffectTerms, single_causes: pd.DataFra
 def _beyond_mean_of_test_sets(row: Mapping[str, Any], single_causes: pd.DataFrame) -> list[str]:
     """Say what a source does in step with its own test set, which the plane over all test sets takes away."""
     same = (single_causes["comparison"] == row["comparison"]) & (single_causes["cause"] == row["cause"])
-    of_mean = (single_causes["measurement"] == "mean") & (single_causes["shift"] == MEAN)
+    of_mean = (single_causes["measurement"] == OF_MEAN) & (single_causes["shift"] == MEAN)
     return [
         "What a source does for the shifts in step with its own test set is part of the prediction. With all test sets "
         f"weighed alike, so that it is not, {row['comparison']} gives {_name_effect(found)}; accuracies alone cannot "
