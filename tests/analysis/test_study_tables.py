@@ -12,7 +12,7 @@ from whyrobust.analysis.effective_robustness import MeasurementSettings, measure
 from whyrobust.analysis.measured import read_measured, read_measured_lines
 from whyrobust.analysis.scales import to_scale
 from whyrobust.analysis.shift_roles import count_answers, describe_test_sets, role_of_shift
-from whyrobust.analysis.study_tables import measure_study
+from whyrobust.analysis.study_tables import draw_accuracies, measure_study
 
 SETTINGS = MeasurementSettings(resamples=60, band_points=5, seed=3)
 IMAGES = {
@@ -320,3 +320,23 @@ def test_measured_shifts_are_read_back_from_the_files(study, three, tmp_path):
         read_measured(read[0], three.draws | {"r": three.draws["r"][:, 1:]}, *read[2:])
     with pytest.raises(ValueError, match="lacks accuracies"):
         read_measured(read[0], three.draws, read[2][read[2]["run"] != "web-0"], read[3])
+
+
+def test_draws_weigh_classes_as_accuracies_do(tmp_path):
+    label = np.array(["bell"] * 180 + ["sun"] * 20)
+    of_images = {"group": [f"drawing {i}" for i in range(200)], "unit": [f"team {i % 10}" for i in range(200)]}
+    key = {"run": "a", "head": "classifier", "prompts": "", "fitted_on": ""}
+    frame = pd.DataFrame(key | {"test_set": "t", **of_images, "label": label, "correct": label == "bell"})
+    frame.loc[:17, "correct"] = False
+    frame.to_parquet(tmp_path / "predictions.parquet")
+    draws = {
+        weights: draw_accuracies(
+            tmp_path / "predictions.parquet",
+            MeasurementSettings(resamples=400, class_weights=weights),
+            "t",
+            (("a", "classifier", "", ""),),
+        ).mean()
+        for weights in ("images", "equal")
+    }
+    # 162 of 180 bells and no sun: .81 over images, the mean of .9 and 0 over classes.
+    assert draws["images"] == pytest.approx(0.81, abs=0.01) and draws["equal"] == pytest.approx(0.45, abs=0.02)
