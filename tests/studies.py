@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -72,3 +73,25 @@ def digests(folder: Path) -> dict[str, str]:
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Return the paths that only one has, or that differ."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+
+
+def short_config(sources: dict[str, Any], test_folder: str) -> dict[str, Any]:
+    """Return the shortest config of a study of photographs: two sizes of the source ``mine``, two test sets."""
+    folder = {"kind": "image_folder", "folder": test_folder}
+    return {
+        "study": "own",
+        "data": {"classes": "classes.csv", "image_size": 64},
+        "sources": sources,
+        "test_sets": {
+            "same": folder | {"role": "in_distribution", "classes": "all"},
+            "other": folder | {"role": "shift", "classes": "own"},
+        },
+        "runs": [{"objective": "cross_entropy", "source": "mine", "train_images": [2, 4]}],
+        "training": {"samples_seen": 100},
+        "baseline": {"standard": {"objective": "cross_entropy"}},
+        "causes": {
+            "training_set_size": [
+                {"comparison": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
+            ]
+        },
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from tests.studies import short_config
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.setting_checks import ConfigError
@@ -220,24 +221,8 @@ def own_study(root, tmp_path):
         (tmp_path / name).write_text("x")
     (tmp_path / "classes.csv").write_text("class\ncat\n")
     (tmp_path / "resources").symlink_to(root / "resources")
-    given = {
-        "study": "own",
-        "data": {"classes": "classes.csv", "image_size": 64},
-        "sources": {"mine": {"kind": "image_table", "table": "t.csv", "image": "file", "title": "text"}},
-        "test_sets": {
-            "same": {"kind": "image_folder", "folder": "test", "role": "in_distribution", "classes": "all"},
-            "other": {"kind": "image_folder", "folder": "test", "role": "shift", "classes": "own"},
-        },
-        "runs": [{"objective": "cross_entropy", "source": "mine", "train_images": [2, 4]}],
-        "training": {"samples_seen": 100},
-        "baseline": {"standard": {"objective": "cross_entropy"}},
-        "causes": {
-            "training_set_size": [
-                {"comparison": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
-            ]
-        },
-    }
-    return given, tmp_path
+    mine = {"kind": "image_table", "table": "t.csv", "image": "file", "title": "text"}
+    return short_config({"mine": mine}, "test"), tmp_path
 
 
 def test_a_short_config_is_filled_with_defaults_and_valid(root, own_study):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.studies import short_config
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.setting_checks import ConfigError
@@ -68,24 +69,8 @@ def test_filters_of_icons_are_for_icons(root, tmp_path, settings):
     for name in ("train/cat", "train/dog"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "classes.csv").write_text("class\ncat\ndog\n")
-    folder = {"kind": "image_folder", "folder": "train"}
-    config = {
-        "study": "own",
-        "data": {"classes": "classes.csv", "image_size": 64},
-        "sources": {"mine": folder, "few": {"kind": "view", "of": "mine", **settings}},
-        "test_sets": {
-            "same": folder | {"role": "in_distribution", "classes": "all"},
-            "other": folder | {"role": "shift", "classes": "own"},
-        },
-        "runs": [{"objective": "cross_entropy", "source": "mine", "train_images": [2, 4]}],
-        "training": {"samples_seen": 100},
-        "baseline": {"standard": {"objective": "cross_entropy"}},
-        "causes": {
-            "training_set_size": [
-                {"comparison": "x", "from": {"train_images": 2}, "to": {"train_images": 4}, "holds_fixed": "y"}
-            ]
-        },
-    }
+    mine = {"kind": "image_folder", "folder": "train"}
+    config = short_config({"mine": mine, "few": {"kind": "view", "of": "mine", **settings}}, "train")
     (name,) = settings
     with pytest.raises(ConfigError, match=rf"sources\.few\.{name} is given, but 'mine' has no icons") as error:
         plan_study(load_config(config), tmp_path)
