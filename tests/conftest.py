@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "resources").symlink_to(ROOT / "resources")
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Leave the package's log as it was: a stage that a test runs here starts one, and the next test would hear it."""
+    log = logging.getLogger("whyrobust")
+    level, handlers = log.level, list(log.handlers)
+    yield
+    for handler in [handler for handler in log.handlers if handler not in handlers]:
+        log.removeHandler(handler)
+        handler.close()
+    log.setLevel(level)
 
 
 @pytest.fixture
