@@ -45,7 +45,7 @@ def built(stage, tmp_path):
               {key: merged[key] for key in ("records", "counts", "images", "fingerprints", "failures")},
               whole_size={"expected": facts.get("expected_images"), "allow_short": facts.get("allow_short", False)},
               keeps_first_of_repeats=kind.keeps_first_of_repeats,
-              allowed_failure_share=allowed_failure_share)  # fmt: skip
+              allowed_failure_share=allowed_failure_share, allowed_unknown_label_share=0.5)  # fmt: skip
         return merged
 
     return build

@@ -106,6 +106,7 @@ rule join_slices:
             lambda name: DATASETS.kind_of(name).keeps_first_of_repeats, "photo_dataset"
         ),
         allowed_failure_share=CONFIG.data.allowed_failure_share,
+        allowed_unknown_label_share=CONFIG.data.allowed_unknown_label_share,
         code=code_of("join_slices"),
     script:
         "../scripts/join_slices.py"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from whyrobust.data.archives import Pack
-from whyrobust.data.dataset_checks import write_presence
+from whyrobust.data.dataset_checks import write_dataset_counts
 from whyrobust.data.img2dataset import obtained_shards
 from whyrobust.data.readers.dispatch import load_reader
 from whyrobust.data.record_writer import check_labels
@@ -38,8 +38,10 @@ if __name__ == "__main__":
         allowed = read_covered_classes(snakemake.input.classes, column) if column else classes
         check_labels(records, part.dataset, allowed)
     records.require(settings.get("needs", []))
-    counts = Counter({"kept": len(records)}) + records.left_out
+    # Where a label is needed, those without one are counted among the images left out.
+    unlabelled = {} if "label" in settings.get("needs", []) else records.labels.reasons()
+    counts = Counter({"kept": len(records)}) + records.left_out + Counter(unlabelled)
     logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     records.write(part.dataset, snakemake.output.records, snakemake.output.locations)
-    write_presence(snakemake.output.presence, presence)
+    write_dataset_counts(snakemake.output.presence, presence, records.labels)
     write_table(snakemake.output.counts, pd.DataFrame({"what": list(counts), "images": list(counts.values())}))

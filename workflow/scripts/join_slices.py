@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.data.dataset_checks import Presence, check_count, check_failure_share, check_not_empty, read_presence
+from whyrobust.data.dataset_checks import (
+    LabelCounts,
+    Presence,
+    check_count,
+    check_failure_share,
+    check_not_empty,
+    read_dataset_counts,
+)
 from whyrobust.data.merge_slices import (
     check_repeats,
     find_repeats,
@@ -30,7 +37,9 @@ if __name__ == "__main__":
     given, made, params = snakemake.input, snakemake.output, snakemake.params
     dataset = snakemake.wildcards.photo_dataset
 
-    sum(map(read_presence, given.presence), Presence()).check(dataset, params.allowed_failure_share)
+    presence, labels = zip(*map(read_dataset_counts, given.presence), strict=True)
+    sum(presence, Presence()).check(dataset, params.allowed_failure_share)
+    sum(labels, LabelCounts()).check(dataset, params.allowed_unknown_label_share)
     repeats = find_repeats(given.records)
     if not params.keeps_first_of_repeats:
         check_repeats(repeats, dataset)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,15 +64,86 @@ class Presence:
             )
 
 
-def write_presence(path: Path | str, presence: Presence) -> None:
-    """Write how many images are there as JSON, whole or not at all."""
-    write_json(path, asdict(presence))
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many of the labels that a data set gives are classes of the study; nothing where it gives no labels.
+
+    Attributes:
+        known: labels that are.
+        unknown: labels that are not.
+        empty: images without a label.
+        first_unknown: image, label and the class that is spelt most like it ("" where none is), of the first unknown.
+    """
+
+    known: int = 0
+    unknown: int = 0
+    empty: int = 0
+    first_unknown: tuple[str, str, str] = ("", "", "")
+
+    def __add__(self, other: LabelCounts) -> LabelCounts:
+        """Return the counts of both, ``other`` after this one."""
+        first = self.first_unknown if self.unknown else other.first_unknown
+        sums = (self.known + other.known, self.unknown + other.unknown, self.empty + other.empty)
+        return LabelCounts(*sums, first)
+
+    def reasons(self) -> dict[str, int]:
+        """Return why images have no class, with their number."""
+        counts = {
+            "its label is no class of the study (kept without one)": self.unknown,
+            "its label is empty (kept without one)": self.empty,
+        }
+        return {reason: count for reason, count in counts.items() if count}
+
+    def check(self, dataset: str, allowed_share: float) -> None:
+        """Check that the labels are those of the study: not all empty, and few enough that are no class.
+
+        Args:
+            dataset: its name.
+            allowed_share: of the labels that are not empty, those that may be no class (0..1).
+
+        Raises:
+            DatasetError: more are, or every label is empty; the message has the first and the nearest class.
+        """
+        given = self.known + self.unknown
+        if self.empty and not given:
+            raise DatasetError(
+                f"data set '{dataset}' has no label in any of {self.empty:,} images: correct its key label, or leave "
+                "the key out"
+            )
+        if self.unknown > allowed_share * given:
+            image, label, nearest = self.first_unknown
+            raise DatasetError(
+                f"data set '{dataset}' has {self.unknown:,} of {given:,} labels that are no class of the study, "
+                f"{self.unknown / given:.1%} where {allowed_share:.1%} are allowed, the first '{label}' of '{image}'"
+                f"{f' (nearest class: {nearest!r})' if nearest else ''}: write labels as data.classes does, correct "
+                "the key label, or allow a larger share in data.allowed_unknown_label_share"
+            )
 
 
-def read_presence(path: Path | str) -> Presence:
-    """Read what `write_presence` wrote."""
+def nearest_class(name: str, classes: Collection[str]) -> str:
+    """Return the class that is spelt most like a name, upper and lower case aside; "" where none is alike."""
+    by_folded = {_folded(each): each for each in classes}
+    found = difflib.get_close_matches(_folded(name), list(by_folded), n=1)
+    return by_folded[found[0]] if found else ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def write_dataset_counts(path: Path | str, presence: Presence, labels: LabelCounts) -> None:
+    """Write how many images are there, and how many labels are classes, as JSON, whole or not at all."""
+    write_json(path, {"presence": asdict(presence), "labels": asdict(labels)})
+
+
+def read_dataset_counts(path: Path | str) -> tuple[Presence, LabelCounts]:
+    """Read what `write_dataset_counts` wrote."""
     given = json.loads(Path(path).read_text(encoding="utf-8"))
-    return Presence(given["found"], given["missing"], tuple(given["first_missing"]))
+    presence, labels = given["presence"], given["labels"]
+    return (
+        Presence(**presence | {"first_missing": tuple(presence["first_missing"])}),
+        LabelCounts(**labels | {"first_unknown": tuple(labels["first_unknown"])}),
+    )
 
 
 def check_not_empty(kept: int, left_out: Mapping[str, int], dataset: str) -> None:

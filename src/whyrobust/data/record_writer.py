@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whyrobust.data.archives import LOCATION_SCHEMA, Member
-from whyrobust.data.dataset_checks import DatasetError, Presence
+from whyrobust.data.dataset_checks import DatasetError, LabelCounts, Presence, nearest_class
 from whyrobust.data.records import LABEL_SEPARATOR, RECORD_SCHEMA
 from whyrobust.files import atomic_path
 from whyrobust.study.table_cells import is_missing
@@ -49,14 +50,14 @@ class RecordBuffer:
         left_out: reason -> how many images were left out.
         missing: reason -> how many of those are not where the data set says.
         first_missing: the first of them, and the reason.
-        no_class: uid and label of the first record whose label is no class of the study.
+        labels: how many labels are classes of the study, where the reader asks for it (`known_class`).
     """
 
     def __init__(self, rows_per_batch: int = ROWS_PER_BATCH) -> None:
         self.left_out: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
         self.first_missing = ("", "")
-        self.no_class = ("", "")
+        self.labels = LabelCounts()
         self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
@@ -95,12 +96,13 @@ class RecordBuffer:
         self.missing[reason] += 1
 
     def known_class(self, uid: str, given: object, classes: Collection[str]) -> str | None:
-        """Return a label where it is a class; else None, and remember the first such record in ``no_class``."""
+        """Return a label where it is a class, else None; counted in ``labels``."""
         label = label_text(given)
         if label in classes:
+            self.labels += LabelCounts(known=1)
             return label
-        if label and not self.no_class[0]:
-            self.no_class = (uid, label)
+        first = (uid, label, nearest_class(label, classes)) if label and not self.labels.unknown else ("", "", "")
+        self.labels += LabelCounts(unknown=1, first_unknown=first) if label else LabelCounts(empty=1)
         return None
 
     def _flush(self) -> None:
@@ -198,12 +200,12 @@ def _has_value(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:
 
 
 def label_text(value: object) -> str:
-    """Return a label as text: numbers as a table of classes writes them, "" for a missing value."""
+    """Return a label as text in NFC form: numbers as a table of classes writes them, "" for a missing value."""
     if is_missing(value):
         return ""
     if isinstance(value, float) and value.is_integer():  # a column of whole numbers with gaps holds floats
         value = int(value)
-    return str(value).strip()
+    return unicodedata.normalize("NFC", str(value).strip())
 
 
 def check_labels(records: RecordBuffer, dataset: str, classes: Sequence[str]) -> None:
@@ -225,7 +227,8 @@ def check_labels(records: RecordBuffer, dataset: str, classes: Sequence[str]) ->
     if not bad:
         return
     uid, label = bad[0]
-    given = label or (records.no_class[1] if records.no_class[0] == uid else "")
+    first, unknown, _ = records.labels.first_unknown
+    given = label or (unknown if first == uid else "")
     found = f"the label '{given}', which is no class that it may have" if given else "no label"
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     raise DatasetError(

@@ -97,6 +97,9 @@ class Data(Settings):
     copies only, null nothing."""
     allowed_failure_share: Share = 0.01
     """Share of images that may fail to draw or decode before the build stops."""
+    allowed_unknown_label_share: Share = 0.5
+    """Photographs: share of the labels of a training source that may be no class of the study before the build stops;
+    such images are kept without a label."""
     seed: Seed = 0
     """Determines held-out drawings, poses and shuffled captions."""
     text_match: TextMatch = TextMatch()

@@ -9,7 +9,7 @@ import pytest
 from tests.data.readers.record_buffers import CLASSES, records_of, rows_of, write_picture
 from tests.data.test_photo_store import encoded, picture
 from whyrobust.data.archives import read_bytes
-from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.dataset_checks import DatasetError, LabelCounts
 from whyrobust.data.label_matcher import read_classes
 from whyrobust.data.readers.folders import read_image_folder
 from whyrobust.data.readers.tables import TableColumns, read_image_table
@@ -82,7 +82,24 @@ def test_labels_of_a_table_may_be_numbers(tmp_path, pack, gap):
     frame.to_parquet(tmp_path / "t.parquet")
     buffer = read_image_table(tmp_path / "t.parquet", TableColumns("image", label="kind"), pack, ["0", "1"])
     assert records_of(buffer, "t")["label"].tolist() == ["0", None if gap else "1", None]
-    assert buffer.no_class == ("row_2", "7")
+    assert buffer.labels == LabelCounts(1 if gap else 2, 1, int(gap), ("row_2", "7", ""))
+
+
+def test_labels_of_a_table_that_are_no_class_are_counted_and_stop_the_build_above_a_share(tmp_path, pack):
+    labels = ["Cat", "cat", "dogs", "", "mug ", "horse"]
+    frame = pd.DataFrame({"image": [encoded(picture())] * 6, "kind": labels})
+    frame.to_parquet(tmp_path / "t.parquet")
+    buffer = read_image_table(tmp_path / "t.parquet", TableColumns("image", label="kind"), pack, CLASSES)
+    assert records_of(buffer, "t")["label"].tolist() == [None, "cat", None, None, "mug", None]
+    assert list(buffer.labels.reasons().values()) == [3, 1]
+    buffer.labels.check("t", 0.6)
+    with pytest.raises(DatasetError, match=r"'t' has 3 of 5 labels .* 60\.0% .* the first 'Cat' of 'row_0' .*'cat'"):
+        buffer.labels.check("t", 0.5)
+    # In slices it is the whole data set that counts.
+    (buffer.labels + LabelCounts(known=1)).check("t", 0.5)
+    with pytest.raises(DatasetError, match="'t' has no label in any of 2 images"):
+        LabelCounts(empty=2).check("t", 1.0)
+    LabelCounts().check("t", 0.0)
 
 
 def test_several_captions_of_one_picture_are_an_error_that_names_it(tmp_path, pack):
