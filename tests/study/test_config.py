@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -9,6 +11,7 @@ from tests.studies import short_config
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.study import Study
 
 
 def change(config, path, value):
@@ -190,6 +193,19 @@ PHOTO_MUTATIONS = [
     (lambda c: c.update(sources_table="gone.tsv"), "sources_table is 'gone.tsv': there is no such file"),
     (lambda c: c["test_sets"]["same"].update(kind="icons"), "test_sets.same.part is missing"),
     (lambda c: c.update(pretrained=[PUBLISHED, PUBLISHED]), r"pretrained\[1\].name is 'a', which comes twice"),
+    (
+        lambda c: c.update(pretrained=[PUBLISHED | {"model": "local-dir:photos"}]),
+        r"pretrained\[0\].model is 'local-dir:photos', which brings weights of its own",
+    ),
+    (lambda c: c.update(pretrained=[PUBLISHED | {"model": "gone.json"}]), r"pretrained\[0\].model .* no such file"),
+    (lambda c: c.update(pretrained=[PUBLISHED | {"model": "list.json"}]), r"pretrained\[0\].model .* lacks embed_dim"),
+    (lambda c: c.update(pretrained=[PUBLISHED | {"weights": "gone.pt"}]), r"weights is 'gone.pt': there is no such"),
+    (lambda c: c.update(pretrained=[PUBLISHED | {"weights": "x/gone"}]), r"weights is 'x/gone': there is no such file"),
+    (
+        lambda c: c.update(models={"m": "timm.json"}),
+        r"models.m .*vision_cfg.timm_model_pretrained is True: runs",
+    ),
+    (lambda c: c.update(models={"m": "hf.json"}), r"models.m .* text_cfg.hf_model_name is 'roberta': runs start"),
     (lambda c: c["sources"]["mine"].update(needs=["text"]), r"sources.mine.needs\[0\] is 'text'"),
     (
         lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),
@@ -220,6 +236,12 @@ def own_study(root, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "classes.csv").write_text("class\ncat\n")
+    described = json.loads((root / "resources" / "models" / "icon-cnn.json").read_text())
+    for name, section, setting in (("timm", "vision_cfg", {"timm_model_pretrained": True}),
+                                   ("hf", "text_cfg", {"hf_model_name": "roberta"})):  # fmt: skip
+        changed = described | {section: described[section] | setting}
+        (tmp_path / f"{name}.json").write_text(json.dumps(changed))
+    (tmp_path / "list.json").write_text("[]")
     (tmp_path / "resources").symlink_to(root / "resources")
     mine = {"kind": "image_table", "table": "t.csv", "image": "file", "title": "text"}
     return short_config({"mine": mine}, "test"), tmp_path
@@ -241,6 +263,19 @@ def test_a_wrong_config_of_photographs_is_one_line(root, own_study, mutate, mess
     with pytest.raises(ConfigError, match=message) as error:
         plan_study(load_config(config), folder)
     assert "\n" not in str(error.value)
+
+
+def test_files_of_published_models_are_inputs(own_study):
+    """What is overwritten after a study makes it again; a tag of open_clip's is no file."""
+    config, folder = own_study
+    (folder / "mine.pt").touch()
+    entries = [
+        PUBLISHED | {"name": "file", "weights": "mine.pt", "model": "timm.json"},
+        PUBLISHED | {"name": "tag", "train_images": 2},
+    ]
+    study = Study.load(config | {"pretrained": entries}, folder)
+    assert study.published_files_of("published-file") == ["mine.pt", "timm.json"]
+    assert study.published_files_of("published-tag") == []
 
 
 def test_a_file_that_can_be_downloaded_need_not_be_there(root, own_study):

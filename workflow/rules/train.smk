@@ -59,6 +59,8 @@ rule train_run:
 
 
 rule import_pretrained:
+    input:
+        files=value(STUDY.published_files_of, "published"),
     output:
         weights="<results>/runs/{published}/model.safetensors",
         open_clip="<results>/runs/{published}/open_clip_config.json",

@@ -18,8 +18,8 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     entry = snakemake.params.published
     published = read_published(entry["model"], entry["weights"])
-    metadata = {"open_clip_model": entry["model"], "preprocessing": published.preprocessing.as_dict(),
-             "images_used": entry["train_images"]}  # fmt: skip
+    metadata = {"open_clip_model": published.name, "description": published.open_clip_config["model_cfg"],
+             "preprocessing": published.preprocessing.as_dict(), "images_used": entry["train_images"]}  # fmt: skip
     save_weights(snakemake.output.weights, published.weights, metadata)
     write_json(snakemake.output.open_clip, published.open_clip_config)
     logger.info("%s with weights %s: %d tensors", entry["model"], entry["weights"], len(published.weights))

@@ -20,9 +20,9 @@ from whyrobust.training.weights import (
     load_image_encoder,
     load_two_towers,
     load_weights,
-    open_clip_model_name,
     read_metadata,
     read_weights,
+    register_model,
 )
 
 
@@ -60,7 +60,7 @@ def open_run(
 
     Args:
         weights: safetensors file with the run's metadata in its header.
-        description: model description of a run trained here; None for a published model, whose metadata names its own.
+        description: model description of a run trained here; None for a published model, whose metadata hold its own.
         with_text: whether the text tower is needed.
         threads: CPU threads.
         device: where the encoders are put.
@@ -72,7 +72,8 @@ def open_run(
     metadata = read_metadata(weights)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     if "open_clip_model" in metadata:
-        return _open_published(weights, metadata["open_clip_model"], preprocessing, device)
+        name = register_model(metadata["open_clip_model"], metadata["description"])
+        return _open_published(weights, name, preprocessing, device)
     if description is None:
         raise ModelError(f"{weights} is of a run trained here: pass its model description")
     config = read_model_config(description)
@@ -90,7 +91,6 @@ def open_run(
 def _open_published(weights: Path | str, name: str, preprocessing: Preprocessing, device: torch.device) -> Encoders:
     import open_clip
 
-    name = open_clip_model_name(name)
     model = open_clip.create_model(name, pretrained=None, load_weights=False, device=device)
     load_weights(model, read_weights(weights), f"{weights}")
     model.eval()

@@ -9,13 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from whyrobust.study.class_table import ClassTableError, covered_names, read_class_table
-from whyrobust.study.config import Config, Sentences
+from whyrobust.study.config import Config, Published, Sentences
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import Dataset
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
-from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError
+from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError, shown
 
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
@@ -165,7 +166,9 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
         if not (root / path).is_file():
             raise ConfigError(f"config key {key} is '{path}': there is no such file")
     for name, path in config.models.items():
-        _check_model(f"config key models.{name}", root / path)
+        _check_untrained(f"config key models.{name}", path, read_description(f"config key models.{name}", root / path))
+    for number, entry in enumerate(config.pretrained):
+        _check_published(f"config key pretrained[{number}]", entry, root, data_is_there)
     read_prompt_sets(config.prompts, root)
     known = downloadable_files(root / config.sources_table, config.downloads)
     if data_is_there:
@@ -184,14 +187,61 @@ def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Mapping[
                 )
 
 
-def _check_model(key: str, path: Path) -> None:
+def published_files(entry: Published, root: Path) -> list[str]:
+    """Return the files that a published model is read from: weights that are no tag of open_clip's, a description."""
+    weights = [entry.weights] if (root / entry.weights).is_file() else []
+    return [*weights, *([entry.model] if entry.model.endswith(".json") else [])]
+
+
+#: Endings of files of weights, which no tag of open_clip's has.
+WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz", ".npy")
+
+
+def _check_published(key: str, entry: Published, root: Path, data_is_there: bool) -> None:
+    """Check what can be known of a published model without open_clip."""
+    if entry.model.endswith(".json"):
+        if not (root / entry.model).is_file():
+            raise ConfigError(f"{key}.model is '{entry.model}': there is no such file")
+        read_description(f"{key}.model", root / entry.model)
+    elif ":" in entry.model:
+        raise ConfigError(
+            f"{key}.model is '{entry.model}', which brings weights of its own beside {key}.weights: give a name that "
+            "open_clip knows, or the path of a model description"
+        )
+    named_as_file = "/" in entry.weights or entry.weights.endswith(WEIGHT_ENDINGS)
+    if data_is_there and named_as_file and not (root / entry.weights).is_file():
+        raise ConfigError(f"{key}.weights is '{entry.weights}': there is no such file")
+
+
+def read_description(key: str, path: Path) -> dict[str, Any]:
+    """Return a model description in open_clip's format.
+
+    Raises:
+        ConfigError: it is no JSON, or lacks what open_clip needs.
+    """
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{key} is '{path}', which is no JSON ({error}): give an open_clip model description"
         ) from error
-    needed = ("embed_dim", "vision_cfg", "text_cfg")
-    missing = [name for name in needed if name not in described] if isinstance(described, dict) else needed[:1]
-    if missing:
-        raise ConfigError(f"{key} is '{path}', which lacks {missing[0]}: give an open_clip model description")
+    needed = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
+    for name, kind in needed.items():
+        if not isinstance(described, dict) or not isinstance(described.get(name), kind):
+            raise ConfigError(f"{key} is '{path}', which lacks {name}: give an open_clip model description")
+    return dict(described)
+
+
+def _check_untrained(key: str, path: str, description: Mapping[str, Any]) -> None:
+    """Check that a description of a model to be trained asks for no weights made elsewhere.
+
+    Raises:
+        ConfigError: it does.
+    """
+    for section in ("vision_cfg", "text_cfg"):
+        for name, value in description[section].items():
+            if ("pretrained" in name and value) or (name == "hf_model_name" and value):
+                raise ConfigError(
+                    f"{key} is '{path}', whose {section}.{name} is {shown(value)}: runs start from random weights, "
+                    "so nothing is fetched; remove it, or evaluate such a model with pretrained"
+                )

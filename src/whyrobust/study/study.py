@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from whyrobust.study.checks import plan_study, used_sources
-from whyrobust.study.config import Config, load_config
+from whyrobust.study.config import Config, Published, load_config
 from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
 from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
-from whyrobust.study.input_files import downloadable_files, missing_files, read_prompt_sets
+from whyrobust.study.input_files import downloadable_files, missing_files, published_files, read_prompt_sets
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
 from whyrobust.study.published_shifts import has_published_shifts
@@ -202,8 +202,15 @@ class Study:
 
     def published_settings_of(self, run: str) -> dict[str, Any]:
         """Return the settings of a published model by the name of its run."""
-        named = {f"published-{entry.name}": entry for entry in self.config.pretrained}
-        return plain_values(named[run])
+        return plain_values(self._published[run])
+
+    def published_files_of(self, run: str) -> list[str]:
+        """Return the files that a published model is read from: its weights and its description, where it has them."""
+        return published_files(self._published[run], self.root)
+
+    @cached_property
+    def _published(self) -> dict[str, Published]:
+        return {f"published-{entry.name}": entry for entry in self.config.pretrained}
 
     # Heads
 

@@ -7,8 +7,9 @@ form.
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from whyrobust.training.models import (
     build_image_encoder,
     build_two_towers,
     is_own_encoder,
+    read_model_config,
 )
 
 #: Prefixes of an image encoder's weights in a checkpoint: of `IMAGE_ENCODERS`, which open_clip wraps as a timm trunk,
@@ -202,63 +204,162 @@ def open_clip_config(
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A published model as it is stored: weights, preprocessing and the description that open_clip reads back."""
+    """A published model as it is stored: weights, preprocessing and the description that open_clip reads back.
 
+    Attributes:
+        name: of the architecture, or of the file that describes it; with the description what `register_model` takes.
+        weights: by the names of open_clip's class.
+        preprocessing: of its images.
+        open_clip_config: content of ``open_clip_config.json`` beside the weights.
+    """
+
+    name: str
     weights: Mapping[str, Tensor]
     preprocessing: Preprocessing
     open_clip_config: Mapping[str, Any]
 
 
-def open_clip_model_name(name: str) -> str:
-    """Return the name by which open_clip knows a model; a model description (.json) is registered with it first.
+#: Kinds of number that weights may be stored as; others (int8, float8) need a scale that the file does not say.
+NUMBERS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def register_model(name: str, config: Mapping[str, Any]) -> str:
+    """Return the name by which open_clip builds a model description.
+
+    That is ``name`` where open_clip knows the very same description by it, else a name that no other description has:
+    a file may be called like a model that open_clip brings. The name given is part of it, since open_clip chooses the
+    tokenizer of some models by their names.
+    """
+    import open_clip
+
+    if open_clip.get_model_config(name) == config:
+        return name
+    text = json.dumps(dict(config), sort_keys=True)
+    own = f"{name}-described-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if open_clip.get_model_config(own) is None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{own}.json"
+            path.write_text(text, encoding="utf-8")
+            open_clip.add_model_config(path)
+    return own
+
+
+def _published_description(model: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the description of a published model, which is named or described by a file (.json).
 
     Raises:
         ModelError: there is no such model.
     """
     import open_clip
 
-    path = Path(name)
+    path = Path(model)
     if path.suffix == ".json":
         if not path.is_file():
-            raise ModelError(f"there is no model description {name}")
-        if open_clip.get_model_config(path.stem) is None:
-            open_clip.add_model_config(path)
-        return path.stem
-    if open_clip.get_model_config(name) is None:
+            raise ModelError(f"there is no model description {model}")
+        return path.stem, read_model_config(path)
+    if ":" in model or open_clip.get_model_config(model) is None:
         raise ModelError(
-            f"open_clip knows no model '{name}': choose one of open_clip.list_models(), or give a description"
+            f"open_clip knows no model '{model}': choose one of open_clip.list_models(), or give a description"
         )
-    return name
+    return model, open_clip.get_model_config(model)
 
 
-def read_published(name: str, weights: str) -> PublishedModel:
+def read_published(model: str, weights: str) -> PublishedModel:
     """Read a published open_clip model.
 
     Args:
-        name: open_clip's name of the architecture, for example ``RN50``, or the path of a model description.
+        model: open_clip's name of the architecture, for example ``RN50``, or the path of a model description.
         weights: a file, or one of open_clip's tags, which it downloads.
 
     Raises:
-        ModelError: open_clip does not know the architecture or the tag, or the file does not fit. Pickled files are
-            read by torch's safe loader only, so a file that would run code is refused.
+        ModelError: open_clip does not know the architecture or the tag, the file does not fit, or its numbers are not
+            those of a model (see `_check_numbers`). Pickled files are read by torch's safe loader only, so a file that
+            would run code is refused.
     """
     import open_clip
 
-    name = open_clip_model_name(name)
-    if not Path(weights).is_file() and weights not in open_clip.list_pretrained_tags_by_model(name):
+    stem, description = _published_description(model)
+    name, path = register_model(stem, description), Path(weights)
+    if not path.is_file() and weights not in open_clip.list_pretrained_tags_by_model(name):
         known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise ModelError(
-            f"weights '{weights}' of '{name}' are no file and no tag that open_clip knows: its tags are {known}"
+            f"weights '{weights}' of '{model}' are no file and no tag that open_clip knows: its tags are {known}"
         )
+    # As an absolute path no file is taken for a tag.
+    origin = str(path.resolve()) if path.is_file() else weights
     try:
-        model = open_clip.create_model(name, pretrained=weights, weights_only=True)
+        built = open_clip.create_model(name, pretrained=origin, weights_only=True).eval()
+        stored = _stored_weights(built, path) if path.is_file() else {}
     except Exception as error:
-        raise ModelError(f"open_clip cannot load '{name}' with weights '{weights}': {error}") from error
-    given = model.visual.preprocess_cfg
+        raise ModelError(
+            f"open_clip cannot load '{model}' with weights '{weights}': {type(error).__name__}: {error}"
+        ) from error
+    given = built.visual.preprocess_cfg
     size = given["size"][0] if isinstance(given["size"], list | tuple) else given["size"]
     preprocessing = Preprocessing(
         size=int(size), mean=given["mean"], std=given["std"], interpolation=given["interpolation"],
         resize_mode=given["resize_mode"],
     )  # fmt: skip
-    config = {"model_cfg": copy.deepcopy(open_clip.get_model_config(name)), "preprocess_cfg": preprocessing.as_dict()}
-    return PublishedModel({key: value.clone() for key, value in model.state_dict().items()}, preprocessing, config)
+    _check_numbers(built.state_dict(), stored, f"weights '{weights}' of '{model}'")
+    _check_embeddings(built, preprocessing.size, f"weights '{weights}' of '{model}'")
+    config = {"model_cfg": description, "preprocess_cfg": preprocessing.as_dict()}
+    copied = {key: value.clone() for key, value in built.state_dict().items()}
+    return PublishedModel(stem, copied, preprocessing, config)
+
+
+def _stored_weights(model: Any, path: Path) -> dict[str, Tensor]:  # noqa: ANN401 - open_clip is untyped
+    """Return the weights of a file by the names of a model, in the kind of number that they are stored in."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.factory import load_state_dict
+
+    if path.suffix in (".npz", ".npy"):  # open_clip reads these array by array
+        return {}
+    stored: dict[str, Tensor] = convert_state_dict(model, load_state_dict(str(path), weights_only=True))
+    return stored
+
+
+def _check_numbers(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor], origin: str) -> None:
+    """Check that weights are numbers that training can have made: finite, and no matrix of one value alone.
+
+    Args:
+        weights: as a model holds them.
+        stored: the same as a file holds them, empty where that is not known.
+        origin: what they are, for messages.
+
+    Raises:
+        ModelError: the first weight that is another kind of number, is not finite, or is one value throughout.
+    """
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            continue
+        if name in stored and stored[name].dtype not in NUMBERS:
+            kind = str(stored[name].dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{origin}: '{name}' holds {kind} numbers: give the weights as float32, float16 or bfloat16"
+            )
+        if not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{origin}: '{name}' has {count:,} of {tensor.numel():,} numbers that are not finite: the file is "
+                "damaged, or its training diverged; give other weights"
+            )
+        if sum(side > 1 for side in tensor.shape) > 1 and bool(tensor.amin() == tensor.amax()):
+            raise ModelError(
+                f"{origin}: '{name}' is {tensor.flatten()[0].item()} throughout: these are no trained weights"
+            )
+
+
+def _check_embeddings(model: Any, size: int, origin: str) -> None:  # noqa: ANN401 - open_clip is untyped
+    """Check that a model tells pictures apart.
+
+    Raises:
+        ModelError: two pictures of noise have one embedding, or one that is not finite.
+    """
+    noise = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        # Of length 1, as cosine similarity takes them.
+        embeddings: Tensor = model.encode_image(noise, normalize=True)
+    if not torch.isfinite(embeddings).all():
+        raise ModelError(f"{origin} give an embedding that is not finite: give other weights")
+    if torch.equal(embeddings[0], embeddings[1]):
+        raise ModelError(f"{origin} give every picture the same embedding: these are no trained weights")
