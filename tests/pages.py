@@ -202,6 +202,10 @@ def make_study(runs, baseline=True):
         dose_response=make_doses(),
         concept_frequency=make_frequencies(),
         concept_fits=make_fits(),
+        dose_response_trends=make_trends(),
+        similarity_bands=make_bands(),
+        nearest_sources=make_nearest(),
+        architectures=make_architectures(),
     )
 
 
@@ -304,9 +308,58 @@ def make_doses():
         {"share": share, "source": "web", "shift": shift, "seeds": 2, "effect_logits": share / 3}
         | {"role": {"mean": "mean", "v2": "shift", "sketch": "case study"}[shift]}
         | {"effect_points": 9 * share, "low_points": 9 * share - 2, "high_points": 9 * share + 2}
+        | {"kept_share": 0.2 if shift == "v2" else -0.002}
         | {"raw_shift_points": 5 * share, "raw_studio_test_points": -6 * share, "raw_web_test_points": 3 * share}
         for share in (0.1, 0.5, 1.0)
         for shift in ("mean", *SHIFTS)
+    )
+
+
+def make_trends():
+    """Return the trends over the made-up doses."""
+    return pd.DataFrame(
+        {"source": "web", "shift": shift, "doses": 4, "seeds": 2, "trend_points": 9.1, "low_points": 7.0}
+        | {"high_points": 11.2, "p": 0.0001 if shift == "mean" else 0.04}
+        for shift in ("mean", *SHIFTS)
+    )
+
+
+def make_bands():
+    """Return made-up differences: web is better where it comes nearer, and where both are equally near it is not."""
+    edges = ((-2.0, -0.1, -9.0), (-0.1, -0.03, -3.0), (-0.03, 0.03, 0.5), (0.03, 0.1, 4.0), (0.1, 2.0, 12.0))
+    return pd.DataFrame(
+        {"comparison": "web instead of studio", "from": "studio", "to": "web", "objective": "cross_entropy"}
+        | {"test_set": test_set, "band_low": low, "band_high": high, "images": 80, "units": 7, "pairs": 2}
+        | {"difference_points": points, "low_points": points - 2, "high_points": points + 2}
+        for test_set in (*IN_DISTRIBUTION, *SHIFTS)
+        for low, high, points in edges
+        if (test_set, low) != ("sketch", -2.0)
+    )
+
+
+def make_nearest():
+    """Return how near the made-up sources come: web to 40 % of the images, studio to 10 %."""
+    return pd.DataFrame(
+        {
+            "test_set": test_set,
+            "source": source,
+            "images": TEST_IMAGES,
+            "median_similarity": near,
+            "nearest_share": share,
+        }
+        for test_set in (*IN_DISTRIBUTION, *SHIFTS)
+        for source, near, share in (("studio", 0.86, 0.1), ("web", 0.91, 0.4))
+    )
+
+
+def make_architectures():
+    """Return made-up differences between two architectures, in logits: none in the mean, one on v2."""
+    return pd.DataFrame(
+        {"cause": "training_distribution", "comparison": "web instead of studio", "shift": shift}
+        | {"model_a": "icon_cnn", "model_b": "icon_resnet", "seeds": 2, "effect_a_logits": -0.1, "p": 0.49}
+        | {"effect_b_logits": difference - 0.1, "difference_logits": difference, "low": difference - 0.2}
+        | {"high": difference + 0.2}
+        for shift, difference in (("mean", 0.1), ("v2", 0.4))
     )
 
 

@@ -116,6 +116,27 @@ def test_a_study_with_one_in_distribution_test_set_has_no_second_measurement(ope
     assert "accuracies (the same, with the line)" in page.locator("[data-controls=study] select").first.inner_text()
 
 
+def test_the_tables_beside_the_answer_stand_where_they_belong(html):
+    answer, robustness = (
+        html.partition(f'<section id="{name}"')[2].partition("</section>")[0] for name in ("answer", "robustness")
+    )
+    assert "Does the effect depend on the architecture?" in answer and "icon cnn, then icon resnet" in answer
+    assert "Trend: +9.1 points (+7.0 to +11.2; p &lt; .001; 2 seeds)." in robustness
+    assert "web nearer by .10 or more" in robustness and "Nearest to web" in robustness
+    linked = set(re.findall(r'href="([a-z_]+)\.csv"', answer + robustness))
+    assert linked == {
+        "architectures", "concept_frequency", "concept_frequency_fits", "dose_response", "dose_response_trends",
+        "nearest_sources", "similarity_bands",
+    }  # fmt: skip
+    lacking = make_study(make_runs())
+    for name in ("architectures", "dose_response_trends", "nearest_sources", "similarity_bands"):
+        lacking = replace(lacking, **{name: getattr(lacking, name).iloc[:0]})
+    page = make_page(study=lacking)
+    assert (
+        "Nearness of training images" not in page and "depend on the architecture" not in page and "Trend:" not in page
+    )
+
+
 def test_what_is_compared_is_said_with_pictures_and_sizes(open_page, html):
     page = open_page(html)
     cards = page.locator("#compared .card")

@@ -126,6 +126,15 @@ STUDY_TABLES = {
         "concept_frequency_fits",
     )
 } | {"bands": "<results>/baseline_bands.csv"}
+# What the page alone shows; not every study has similar sources, or compares them.
+PAGE_TABLES = {
+    "architectures": "<results>/architectures.csv",
+    "dose_response_trends": "<results>/dose_response_trends.csv",
+    "nearest_sources": "<results>/nearest_sources.csv" if STUDY.similar_sources else [],
+    "similarity_bands": (
+        "<results>/similarity_bands.csv" if STUDY.source_comparisons else []
+    ),
+}
 # In what terms effects are stated.
 EFFECT_TERMS = {
     "confidence": CONFIG.intervals.effect,
@@ -178,6 +187,7 @@ PUBLISHED_ANSWERS = (
 rule write_report:
     input:
         **STUDY_TABLES,
+        **PAGE_TABLES,
         figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),

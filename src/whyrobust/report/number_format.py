@@ -36,6 +36,12 @@ def format_p(p: float) -> str:
     return text if p >= 0.995 else text.removeprefix("0")
 
 
+def name_p(p: float) -> str:
+    """Write a probability with its name: ``p = .12``, ``p < .001``; nothing if there is none."""
+    text = format_p(p)
+    return f"p {text if text.startswith('<') else f'= {text}'}" if text else ""
+
+
 def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers, or what pandas has for missing ones
     """Say how much an effect rests on: ``6 pairs of runs, 3 seeds``."""
     parts = []

@@ -13,6 +13,7 @@ from whyrobust.report.charts.points import describe_points
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page_parts import Explorer, attempt, embed_json
 from whyrobust.report.sections.answer import answer_section
+from whyrobust.report.sections.architectures import architectures_section
 from whyrobust.report.sections.compared import compared_section
 from whyrobust.report.sections.data import data_section
 from whyrobust.report.sections.distribution import distribution_panels
@@ -22,6 +23,7 @@ from whyrobust.report.sections.papers import papers_section
 from whyrobust.report.sections.published import published_answers, published_section
 from whyrobust.report.sections.robustness import line_rows, robustness_section
 from whyrobust.report.sections.runs import run_details, runs_section
+from whyrobust.report.sections.similarity import similarity_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.report.templating import page_environment, page_scripts
 
@@ -95,6 +97,11 @@ def render_report(
             explorer=explorer,
             lines=attempt("The table beyond single test sets", lambda: line_rows(study)),
             what_in_it=attempt("The charts of doses and frequencies", lambda: distribution_panels(study)),
+            similarity=attempt("The tables of similarity", lambda: similarity_section(study)),
+            architectures=attempt(
+                "The table of architectures",
+                lambda: architectures_section(study.architectures, terms.reference_accuracy, settings.scale),
+            ),
             data=data_section(data, settings.similarity, settings.text_fields),
             runs=runs_section(study, details),
             published=published,

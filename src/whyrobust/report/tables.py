@@ -29,6 +29,10 @@ class StudyTables:
         dose_response: effects by the share of a source in a mixture; no row where a study has none.
         concept_frequency: accuracy by class and its images in the training set; no row where a study has none.
         concept_fits: the log-linear fit of each run; no row where a study has none.
+        dose_response_trends: the trend over the doses; no row where a study has none.
+        similarity_bands: two sources in bands of train-test similarity; no row where a study has none.
+        nearest_sources: how near each source comes to each test set; no row where a study has none.
+        architectures: main comparisons between two architectures; no row where a study has none.
     """
 
     accuracy: pd.DataFrame
@@ -44,6 +48,10 @@ class StudyTables:
     dose_response: pd.DataFrame = field(default_factory=pd.DataFrame)
     concept_frequency: pd.DataFrame = field(default_factory=pd.DataFrame)
     concept_fits: pd.DataFrame = field(default_factory=pd.DataFrame)
+    dose_response_trends: pd.DataFrame = field(default_factory=pd.DataFrame)
+    similarity_bands: pd.DataFrame = field(default_factory=pd.DataFrame)
+    nearest_sources: pd.DataFrame = field(default_factory=pd.DataFrame)
+    architectures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def in_distribution(self) -> list[str]:
@@ -74,17 +82,17 @@ class StudyTables:
         return len(self.in_distribution) > 1
 
 
-def read_study_tables(paths: Mapping[str, str]) -> StudyTables:
+def read_study_tables(paths: Mapping[str, Any]) -> StudyTables:
     """Read the tables of a study's results.
 
     Args:
         paths: file of each table, by the name of its file without ending; ``bands`` for the bands of the lines.
-            Those of doses and frequencies may be left out.
+            Those that may have no row may be left out, or be an empty list.
     """
     names = {"effective": "effective_robustness", "single_causes": "causes_single_line"}
     names["concept_fits"] = "concept_frequency_fits"
     wanted = {table.name: names.get(table.name, table.name) for table in fields(StudyTables)}
-    return StudyTables(**{table: pd.read_csv(paths[name]) for table, name in wanted.items() if name in paths})
+    return StudyTables(**{table: pd.read_csv(paths[name]) for table, name in wanted.items() if paths.get(name)})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from whyrobust.report.number_format import format_percent
+from whyrobust.report.number_format import format_p, format_percent
 from whyrobust.report.page_parts import Failure
 from whyrobust.study.display_names import capital, name_test_set, spaced, verdict_key
 
@@ -26,6 +26,7 @@ def page_environment() -> jinja2.Environment:
         "number": lambda value: f"{value:,.0f}" if value == value else "not known",
         "decimal": lambda value: f"{value:,.1f}" if value == value else "not known",
         "percent": format_percent,
+        "probability": format_p,
         "test_set": name_test_set,
         "spaced": spaced,
         "capital": capital,

@@ -101,7 +101,7 @@ STAGES: Final = (
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "match_text", "measure_published"),
+        ("draw_figures", "match_text", "measure_published", "similarity_bands"),
     ),
 )
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from whyrobust.report.charts.distribution import (
     PAGE_DRAWING,
+    SERIES_COLUMNS,
     dose_panel,
     frequency_panel,
     frequency_styles,
@@ -16,15 +17,18 @@ from whyrobust.report.charts.distribution import (
     shown_frequencies,
 )
 from whyrobust.report.findings import means_first
-from whyrobust.report.number_format import count_noun, format_points, join_words
+from whyrobust.report.number_format import count_noun, format_points, format_points_interval, join_words, name_p
 from whyrobust.report.page_parts import Panel, embed_spec, table_rows
 from whyrobust.report.render import page_spec, render_svg
 from whyrobust.report.tables import StudyTables
 from whyrobust.study.display_names import name_test_set, spaced
+from whyrobust.study.table_cells import is_missing
 
 _DOSES: Final = (
     "Models trained on mixtures, against those trained on the other source alone: what the share changes in accuracy "
-    "on a shift, and beyond all in-distribution test sets, with intervals."
+    "on a shift, and beyond all in-distribution test sets, with intervals. The trend is a line through the effects of "
+    "a seed, from none to all; its p is of no family. What the prediction leaves is the share of an effect in step "
+    "with the dose that this measurement could show: near 0 %, no trend is no evidence against such an effect."
 )
 _FREQUENCIES: Final = (
     "Accuracy of a class against its images in the training set (Udandarao et al. 2024): a point for each class, "
@@ -33,9 +37,9 @@ _FREQUENCIES: Final = (
 )
 
 
-def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Panel]]]:
-    """Return title, words and panels of each of the two, where a study has its table."""
-    parts: list[tuple[str, str, Sequence[Panel]]] = []
+def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Panel], Sequence[str]]]:
+    """Return title, words, panels and tables (names of their files) of each of the two, where a study has its table."""
+    parts: list[tuple[str, str, Sequence[Panel], Sequence[str]]] = []
     doses, frequencies = study.dose_response, study.concept_frequency
     if len(doses):
         shifts = list(dict.fromkeys(means_first(doses)["shift"]))
@@ -46,8 +50,9 @@ def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Pan
             told = "; ".join(f"{100 * row['share']:g} %: {format_points(row['effect_points'])}" for row in rows)
             words = f"Effect on {name_test_set(shift)} in points by share of {source}: {told}."
             spec = page_spec(dose_panel(doses, shift, PAGE_DRAWING))
-            panels.append(Panel(name_test_set(shift), embed_spec(spec), render_svg(spec, 360), words))
-        parts.append((f"Dose response: more {source}", _DOSES, panels))
+            notes = note_trend(study.dose_response_trends, doses, str(shift))
+            panels.append(Panel(name_test_set(shift), embed_spec(spec), render_svg(spec, 360), words, notes))
+        parts.append((f"Dose response: more {source}", _DOSES, panels, ("dose_response", "dose_response_trends")))
     if len(frequencies):
         drawn = shown_frequencies(frequencies, study.shifts)
         styles = frequency_styles(drawn)
@@ -58,8 +63,35 @@ def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Pan
             chart = frequency_panel(drawn, name, styles, PAGE_DRAWING)
             # Thousands of points: their drawing would be larger than the page, and is a figure for papers.
             panels.append(Panel(name_test_set(name), embed_spec(page_spec(chart)), "", words, notes))
-        parts.append(("Images of a class and its accuracy", _FREQUENCIES, panels))
+        files = ("concept_frequency", "concept_frequency_fits")
+        parts.append(("Images of a class and its accuracy", _FREQUENCIES, panels, files))
     return parts
+
+
+def note_trend(trends: pd.DataFrame, doses: pd.DataFrame, shift: str) -> list[str]:
+    """Say of each series of mixtures what its trend on a shift is, and how much of an effect could be seen.
+
+    Args:
+        trends: ``dose_response_trends.csv``.
+        doses: ``dose_response.csv``, with ``kept_share`` of each dose.
+        shift: the shift.
+    """
+    if trends.empty:
+        return []
+    fields = [name for name in SERIES_COLUMNS if name in trends and trends[name].nunique(dropna=False) > 1]
+    notes = []
+    for row in table_rows(trends[trends["shift"] == shift]):
+        whole = doses[(doses["shift"] == shift) & (doses["share"] == doses["share"].max())]
+        for name in fields:
+            whole = whole[whole[name] == row[name]]
+        series = f"{', '.join(spaced(str(row[name])) for name in fields)}: " if fields else ""
+        interval = format_points_interval(row["low_points"], row["high_points"])
+        numbers = "; ".join(filter(None, (interval, name_p(row["p"]), count_noun(int(row["seeds"]), "seed"))))
+        notes.append(f"Trend: {series}{format_points(row['trend_points'])} points ({numbers}).")
+        kept = [round(100 * share) for share in whole.get("kept_share", ()) if not is_missing(share)]
+        if kept:
+            notes.append(f"The prediction leaves {kept[0]} % of an effect in step with the dose to be seen.")
+    return notes
 
 
 def note_slopes(fits: pd.DataFrame, test_set: str, groups: Sequence[str]) -> list[str]:
