@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from whyrobust.data.archives import list_tar, read_bytes, write_locations
-from whyrobust.data.photo_store import PhotoStore, write_photographs
+from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
 
 
 def make_pictures(count: int) -> list[bytes]:
@@ -74,7 +74,8 @@ def main() -> None:
         def index_shards() -> int:
             rows = [(m.path.stem, m) for shard in sorted(folder.glob("*.tar")) for m in list_tar(shard)]
             write_locations(folder / "locations.parquet", rows)
-            write_photographs(folder / "index.arrow", pq.read_table(folder / "locations.parquet"), 0)
+            located = pq.read_table(folder / "locations.parquet")
+            write_photographs(folder / "index.arrow", index_of(located, range(len(located))), 0)
             return len(rows)
 
         def write_arrow() -> int:

@@ -71,7 +71,7 @@ def index_images(folder: Path, count: int, cores: int) -> float:
     import pyarrow.parquet as pq
 
     from whyrobust.data.archives import list_tar, read_bytes, write_locations
-    from whyrobust.data.photo_store import PhotoStore, write_photographs
+    from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
 
     if not (folder / "00000.tar").exists():
         for shard in range(0, count, 10_000):
@@ -84,7 +84,8 @@ def index_images(folder: Path, count: int, cores: int) -> float:
     began = time.perf_counter()
     rows = [(member.path.stem, member) for shard in sorted(folder.glob("*.tar")) for member in list_tar(shard)]
     write_locations(folder / "locations.parquet", rows)
-    write_photographs(folder / "index.arrow", pq.read_table(folder / "locations.parquet"), 0)
+    located = pq.read_table(folder / "locations.parquet")
+    write_photographs(folder / "index.arrow", index_of(located, range(len(located))), 0)
     store = PhotoStore.open(folder / "index.arrow")
     chosen = np.random.default_rng(0).permutation([f"{row:09d}" for row in range(count)])[: count // 10].tolist()
     for place in store.locate(store.rows_of(chosen)):

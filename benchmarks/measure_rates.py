@@ -35,7 +35,7 @@ from whyrobust.data.fingerprints import fingerprint_drawings, fingerprint_photog
 from whyrobust.data.label_matcher import LabelMatcher, read_classes
 from whyrobust.data.merge_slices import find_repeats, merge_records
 from whyrobust.data.near_duplicates import best_matches
-from whyrobust.data.photo_store import write_photographs
+from whyrobust.data.photo_store import index_of, write_photographs
 from whyrobust.data.preprocessing import study_preprocessing, training_crop
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import read_records
@@ -133,7 +133,8 @@ def measure_pairs(folder: Path, generator: np.random.Generator) -> dict[str, flo
 
     rates["records_joined"] = rate_of(PAIRS, join)
     rates["uids_drawn"] = rate_of(100_000, lambda: draw_subset(map(str, range(100_000)), 50_000, 0))
-    write_photographs(folder / "images.arrow", pq.read_table(places), 0)
+    located = pq.read_table(places)
+    write_photographs(folder / "images.arrow", index_of(located, range(len(located))), 0)
     rates["bytes_a_record"] = records.stat().st_size / PAIRS
     rates["bytes_a_location"] = places.stat().st_size / PAIRS
     rates["bytes_an_index_row"] = (folder / "images.arrow").stat().st_size / PAIRS

@@ -212,9 +212,9 @@ def store(tmp_path):
     rows = [(f"set/{member.name}", member) for member in list_tar(tar)]
     write_locations(tmp_path / "locations.parquet", rows)
     locations = pq.read_table(tmp_path / "locations.parquet")
-    decodes, failures = check_photographs(locations, 0, 1, tmp_path / "fingerprints.npy")
+    decoded, failures = check_photographs(locations, 0, 1, tmp_path / "fingerprints.npy")
     fingerprints = np.load(tmp_path / "fingerprints.npy")
-    write_photographs(tmp_path / "photos.arrow", locations.filter(decodes), 0)
+    write_photographs(tmp_path / "photos.arrow", decoded, 0)
     return tmp_path / "photos.arrow", dict(contents), fingerprints, failures
 
 
@@ -240,9 +240,10 @@ def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_pr
     wanted = np.stack([fingerprint_photograph(decode(c, at_least=64)) for n, c in enumerate(contents) if n != 20])
     for workers in (1, 2):
         path = tmp_path / f"{workers}.npy"
-        decodes, failures = check_photographs(pq.read_table(tmp_path / "l.parquet"), 0, workers, path)
+        decoded, failures = check_photographs(pq.read_table(tmp_path / "l.parquet"), 0, workers, path)
         assert (np.load(path) == wanted).all() and np.load(path).dtype == np.float32
-        assert np.flatnonzero(~decodes).tolist() == [20] and failures["uid"].tolist() == ["20.jpg"]
+        assert decoded["uid"].to_pylist() == [f"{n}.jpg" for n in range(50) if n != 20]
+        assert failures["uid"].tolist() == ["20.jpg"]
     plain = io.BytesIO()
     np.save(plain, wanted)
     assert path.read_bytes() == plain.getvalue()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from whyrobust.data.archives import LOCATION_SCHEMA, Member, write_locations
 from whyrobust.data.img2dataset import write_pairs
-from whyrobust.data.photo_store import write_photographs
+from whyrobust.data.photo_store import index_of, write_photographs
 from whyrobust.data.pixel_store import write_pixels
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import atomic_path, checksum, write_json, write_table
@@ -55,7 +55,7 @@ PAIR = {"downloadurl": "u", "photoid": "1", "description": "d", "usertags": "t"}
 #: Every way in which a stage writes.
 WRITERS = {
     "images.arrow": lambda path: write_pixels(path, WORDS[:40], RNG.integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)),
-    "photographs.arrow": lambda path: write_photographs(path, located(), 0),
+    "photographs.arrow": lambda path: write_photographs(path, index_of(located(), range(len(located()))), 0),
     "records.parquet": lambda path: write_records(path, records()),
     "drawings.parquet": lambda path: write_drawings(path, pd.DataFrame({"uid": WORDS, "svg": WORDS})),
     "locations.parquet": lambda path: write_locations(path, [(word, Member(word, word, 0, 1)) for word in WORDS]),

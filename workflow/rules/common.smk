@@ -3,6 +3,7 @@
 
 import os
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,6 +17,7 @@ from whyrobust.study.code_version import (
 )
 from whyrobust.study.config import check_keys_once
 from whyrobust.study.data_kinds import ICON_PARTS
+from whyrobust.study.input_versions import input_versions, listing_version
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.study import Study, remake_commands
@@ -109,9 +111,33 @@ def memory_of(base_mb, times):
 
 
 def code_of(script):
-    """Return the version of the code and of the packages that a script uses, so that a change reruns the stage."""
+    """Return a parameter: the versions of the code and packages that a script uses, and of the files that users give it.
+
+    A change of any of them reruns the stage, whatever the times of the files.
+    """
     path = workflow.source_path(f"../scripts/{script}.py")
-    return {"code": code_version(script_modules(path))} | environment_version(path)
+    code = {"code": code_version(script_modules(path))} | environment_version(path)
+    return lambda wildcards: code | versions_given(script, wildcards)
+
+
+def versions_given(rule, wildcards):
+    """Return the version of a job's inputs that no rule makes, nothing where there are none."""
+    paths = []
+    for item in workflow.get_rule(rule).input:
+        found = item(wildcards) if callable(item) else item
+        paths += [found] if isinstance(found, str) else found
+    version = input_versions(map(Path, filter(STUDY.is_given, paths)))
+    return {"inputs": version} if version else {}
+
+
+def pictures_of(photo_slice):
+    """Return the version of what a slice of photographs is read from, pictures that a table names among it."""
+    version = input_versions(map(Path, DATASETS.files_of_slice(photo_slice)))
+    reader, _, function = DATASETS.kind_of_slice(photo_slice).pictures.partition(":")
+    if not reader:
+        return version
+    named = getattr(import_module(reader), function)
+    return f"{version} {listing_version(named(DATASETS.slice_settings(photo_slice)))}"
 
 
 @cache

@@ -84,6 +84,7 @@ rule build_photo_records:
             lambda name: reader_code(DATASETS.kind_of_slice(name).reader_module),
             "photo_slice",
         ),
+        pictures=value(pictures_of, "photo_slice"),
         code=code_of("build_photo_records"),
     script:
         "../scripts/build_photo_records.py"

@@ -6,7 +6,6 @@ stop a run days later. The fingerprints that decontamination compares are made o
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.data.dataset_checks import log_failures
@@ -22,8 +21,8 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     locations = pq.read_table(snakemake.input.locations)
     border = snakemake.params.border_pixels
-    decodes, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints)
-    logger.info("%d of %d photographs decode", int(decodes.sum()), len(locations))
+    decoded, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints)
+    logger.info("%d of %d photographs decode", len(decoded), len(locations))
     write_table(snakemake.output.failures, failures)
     log_failures(failures)
-    write_photographs(snakemake.output.images, locations.filter(pa.array(decodes)), border)
+    write_photographs(snakemake.output.images, decoded, border)

@@ -59,12 +59,14 @@ class Member:
         file: the file on disk that holds its bytes.
         offset: first byte.
         length: number of bytes; -1 for a whole file on disk.
+        missing: why there is no content, though there is a name; empty where there is some.
     """
 
     name: str
     file: str
     offset: int
     length: int
+    missing: str = ""
 
     @property
     def path(self) -> PurePosixPath:
@@ -88,8 +90,14 @@ def storable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+#: Why a name in a folder has no content.
+DANGLING, NO_FILE = "it is a link to a file that is not there", "it is no file but a pipe, a socket or a device"
+
+
 def list_folder(folder: Path | str) -> Iterator[Member]:
     """Yield the files below a folder in the order of their names; links are followed, cycles are not.
+
+    What is no file and no folder is a member that is missing: links of half-fetched data sets lead nowhere.
 
     Raises:
         LocationError: there is no such folder, or a file name is not UTF-8.
@@ -101,19 +109,25 @@ def list_folder(folder: Path | str) -> Iterator[Member]:
         name = path.relative_to(root).as_posix()
         if storable(name) != name:
             raise LocationError(f"{root} has a file named '{storable(name)}', which is no UTF-8: rename it")
-        yield Member(name, path.as_posix(), 0, -1)
+        missing = "" if path.is_file() else DANGLING if path.is_symlink() and not path.exists() else NO_FILE
+        yield Member(name, path.as_posix(), 0, -1, missing)
 
 
 def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield the files below a folder; ``above`` are its parents, which a link may point back to."""
+    """Yield what is no folder below a folder; ``above`` are its parents, which a link may point back to."""
     here = folder.resolve()
     if here in above:
         return
     for path in folder.iterdir():
         if path.is_dir():
             yield from _files_below(path, above | {here})
-        elif path.is_file():
+        else:
             yield path
+
+
+def may_be_class_folder(member: Member) -> bool:
+    """Tell whether a member may be a link to a class folder that is not there: no picture of it would be counted."""
+    return bool(member.missing) and not member.path.suffix
 
 
 class _WholeTarInfo(tarfile.TarInfo):
@@ -301,7 +315,8 @@ def list_archive(
     """Yield the wanted files of a folder, a tar (in place) or a zip or compressed tar (copied into the pack)."""
     source = Path(path)
     if source.is_dir():
-        yield from (member for member in list_folder(source) if wanted(member.name))
+        found = list_folder(source)
+        yield from (member for member in found if wanted(member.name) or may_be_class_folder(member))
     elif zipfile.is_zipfile(source):
         yield from unpack_zip(source, pack, wanted, password)
     elif _is_plain_tar(source):

@@ -139,8 +139,9 @@ def merge_stores(slices: Sequence[Path | str], repeats: Repeats, path: Path | st
             for batch in store.table.to_batches(ROWS_PER_BATCH):
                 kept = batch.filter(_is_new(batch["uid"], repeated))
                 numbers = pc.index_in(kept["file"].dictionary_decode(), value_set=files)
-                columns = [kept["uid"], pa.DictionaryArray.from_arrays(numbers, files), kept["offset"], kept["length"]]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
+                columns = {name: kept[name] for name in schema.names}
+                columns["file"] = pa.DictionaryArray.from_arrays(numbers, files)
+                writer.write_batch(pa.record_batch(list(columns.values()), schema=schema))
                 count += len(kept)
     return count
 

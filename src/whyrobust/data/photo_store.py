@@ -5,6 +5,8 @@ Its counterpart for small images of one size is `whyrobust.data.pixel_store`.
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from whyrobust.data.archives import LocationError, read_bytes
+from whyrobust.data.archives import LOCATION_SCHEMA, LocationError, read_bytes
 from whyrobust.data.decoding import PhotographError, decode, read_picture
 from whyrobust.data.fingerprints import (
     FINGERPRINT_DECODE_PIXELS,
@@ -41,24 +43,29 @@ PHOTOGRAPHS_PER_TASK = 512
 #: CPU time and memory that decoding one image may take: far more than one of `decoding.MAXIMUM_PIXELS` takes.
 DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30
 
+INDEX_SCHEMA = LOCATION_SCHEMA.append(pa.field("content", pa.uint64(), nullable=False))
+"""Columns of an index: where each image lies, and a hash of its bytes, so that an index changes with its images."""
+
 #: Tells an index of photographs from a store of pixels, in the metadata of the file.
 STORE_KIND = b"photographs"
 
 
-def _fingerprint(location: Location) -> tuple[Fingerprints | None, str]:
-    """Decode an image in a worker process; return its fingerprint, or None and why it does not decode."""
+def _fingerprint(location: Location) -> tuple[Fingerprints, int] | str:
+    """Decode an image in a worker process; return its fingerprint and a hash of its bytes, or why it cannot be."""
     file, offset, length, border = location
     try:
+        content = read_bytes(file, offset, length)
         # All of it is decoded (a JPEG at a reduced size), so that an image that is cut off in the middle is found.
-        image = decode(read_bytes(file, offset, length), border, at_least=FINGERPRINT_DECODE_PIXELS)
+        image = decode(content, border, at_least=FINGERPRINT_DECODE_PIXELS)
     except (PhotographError, LocationError) as error:
-        return None, str(error)
-    return fingerprint_photograph(image), ""
+        return str(error)
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return fingerprint_photograph(image), int.from_bytes(digest, "little")
 
 
 def check_photographs(
     locations: pa.Table, border: int, workers: int, fingerprints: Path | str
-) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
+) -> tuple[pa.Table, pd.DataFrame]:
     """Decode every image once and write fingerprints of those that decode, with memory for a few batches.
 
     Args:
@@ -68,12 +75,12 @@ def check_photographs(
         fingerprints: the file to write, a NumPy array float32 ``[decoded, 16, 16]``; whole or not at all.
 
     Returns:
-        Which images decode, bool ``[n]``, and ``uid, reason`` of the others.
+        The images that decode (`INDEX_SCHEMA`), and ``uid, reason`` of the others.
     """
     import pandas as pd
     from tqdm import tqdm
 
-    decodes = np.zeros(len(locations), dtype=np.bool_)
+    decodes, contents = np.zeros(len(locations), dtype=np.bool_), array("Q")
     reasons: list[tuple[int, str]] = []
     tasks, row = _iterate_locations(locations, border), 0
     with (
@@ -85,18 +92,23 @@ def check_photographs(
         ):
             made: list[Fingerprints] = []
             for result in results:
-                fingerprint, reason = (None, result.reason) if isinstance(result, Death) else result
-                if fingerprint is None:
-                    reasons.append((row, reason))
+                if isinstance(result, Death | str):
+                    reasons.append((row, result.reason if isinstance(result, Death) else result))
                 else:
-                    made.append(fingerprint)
+                    made.append(result[0])
+                    contents.append(result[1])
                     decodes[row] = True
                 row += 1
             append(made)
             progress.update(len(results))
     uids = locations["uid"]
     failures = pd.DataFrame([(uids[row].as_py(), why) for row, why in reasons], columns=["uid", "reason"], dtype="str")
-    return decodes, failures
+    return index_of(locations.filter(pa.array(decodes)), contents), failures
+
+
+def index_of(locations: pa.Table, contents: Sequence[int]) -> pa.Table:
+    """Return locations (`archives.LOCATION_SCHEMA`) and a hash of each image's bytes as one table of `INDEX_SCHEMA`."""
+    return locations.append_column(INDEX_SCHEMA.field("content"), pa.array(contents, pa.uint64()))
 
 
 def _iterate_locations(locations: pa.Table, border: int) -> Iterator[Location]:
@@ -108,15 +120,15 @@ def _iterate_locations(locations: pa.Table, border: int) -> Iterator[Location]:
             yield file, offset, length, border
 
 
-def write_photographs(path: Path | str, locations: pa.Table, border: int) -> None:
+def write_photographs(path: Path | str, images: pa.Table, border: int) -> None:
     """Write the index of images that decode as one Arrow IPC file, whole or not at all.
 
     Args:
         path: the file to write.
-        locations: of `archives.LOCATION_SCHEMA`.
+        images: of `INDEX_SCHEMA`.
         border: pixels to crop off each side.
     """
-    table = locations.combine_chunks()
+    table = images.select(INDEX_SCHEMA.names).combine_chunks()
     schema = table.schema.with_metadata({b"kind": STORE_KIND, b"border": str(border).encode()})
     table = table.replace_schema_metadata(schema.metadata)
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
@@ -127,7 +139,7 @@ class PhotoStore:
     """Photographs by uid, through an index in a memory-mapped Arrow IPC file.
 
     Attributes:
-        table: ``uid, file, offset, length``.
+        table: of `INDEX_SCHEMA`.
         border: pixels that are cropped off each side.
     """
 

@@ -72,7 +72,10 @@ class RecordBuffer:
         self, uid: str, member: Member, label: str | None = None, title: str = "", description: str = "",
         tags: Sequence[str] = (), collection: str = "",
     ) -> None:  # fmt: skip
-        """Add one record."""
+        """Add one record; an image that is missing is counted as such."""
+        if member.missing:
+            self.leave_out_missing(uid, member.missing)
+            return
         values = {
             "uid": uid, "title": title, "description": description, "tags": list(tags), "label": label,
             "collection": collection, "file": member.file, "offset": member.offset, "length": member.length,

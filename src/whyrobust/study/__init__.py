@@ -14,5 +14,6 @@ order:
    large ones.
 7. `class_table`, `display_names`, `restricted_names`, `published_shifts`, `table_cells`: names of classes, of what
    figures show, of axes and of the shifts of published models; what an empty cell of a table is.
-8. `code_version`: checksums of code and versions of packages, so that a change reruns what depends on it.
+8. `code_version`, `input_versions`: checksums of code, versions of packages and of files that users give, so that a
+   change reruns what depends on it.
 """

@@ -264,6 +264,7 @@ class DataKind:
         settings: class of its settings.
         reader: ``module:function`` that reads it; empty for icons, which are drawn, and for what is made of other
             sources.
+        pictures: ``module:function`` that lists the files of pictures which its inputs only name, by its settings.
         source: whether a training source may be of this kind.
         test_set: whether a test set may be of this kind.
         derived: whether it is made of other sources.
@@ -280,6 +281,7 @@ class DataKind:
     label: str
     settings: type[DatasetSettings]
     reader: str = ""
+    pictures: str = ""
     source: bool = True
     test_set: bool = True
     derived: bool = False
@@ -340,6 +342,7 @@ DATA_KINDS: dict[str, DataKind] = {
             "a table of one's own with a row per image",
             ImageTable,
             "whyrobust.data.readers.tables:read_image_table_dataset",
+            "whyrobust.data.readers.tables:list_named_pictures",
             needed_in_test_sets=("label",),
         ),
         DataKind(

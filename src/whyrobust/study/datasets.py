@@ -173,8 +173,10 @@ class UsedDatasets:
     def files_of_slice(self, name: str) -> list[str]:
         """Return the files and folders of the config that a slice of photographs is read from."""
         part = self.photo_slices[name]
-        # Of a list of addresses, the metadata is read when its images are fetched.
+        # Of a list of addresses, the metadata is read when its images are fetched; of a folder that a table's pictures
+        # lie in, only those count.
         elsewhere = ["shards", *(["metadata"] if part.dataset in self.fetched else [])]
+        elsewhere += ["root"] if self.kind_of(part.dataset).pictures else []
         others = files_of(self.settings[part.dataset], self.root, leave_out=elsewhere)
         return [*others, *part.share_of(self._shards[part.dataset][0])]
 

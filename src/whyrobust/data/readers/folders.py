@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.archives import Member, Pack, list_folder
+from whyrobust.data.archives import Member, Pack, list_folder, may_be_class_folder
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.data.records import LABEL_SEPARATOR
@@ -71,6 +71,9 @@ def read_class_folders(members: Iterable[Member], label_of_folder: Callable[[str
     """
     records = RecordBuffer()
     for member in members:
+        if may_be_class_folder(member):
+            records.leave_out_missing(member.name, member.missing)
+            continue
         if not member.is_image:
             records.left_out["not a picture by its name"] += 1
             continue

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from whyrobust.data.archives import Member, Pack
 from whyrobust.data.dataset_checks import DatasetError
@@ -102,6 +105,30 @@ def read_image_table(
             tags=clean_web_tags(_plain_list(cells["tags"][number])) if "tags" in cells else (),
         )
     return records
+
+
+def list_named_pictures(settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the files that a table of kind ``image_table`` names, whether they are there or not.
+
+    Of a table that cannot be read there are none: reading it says why.
+    """
+    table, column = Path(settings["table"]), settings["image"]
+    folder = Path(settings["root"]) if "root" in settings else table.parent
+    with suppress(DatasetError, OSError):
+        for value in _names_of_pictures(table, column):
+            if isinstance(value, str) and value.strip():
+                yield folder / value
+
+
+def _names_of_pictures(table: Path, column: str) -> Iterable[object]:
+    """Return the cells of a column that may hold paths; nothing where the pictures are in the table itself."""
+    if table.suffix != ".parquet":
+        rows = read_table(table)
+        return rows.get(column, [])
+    with pq.ParquetFile(table) as file:
+        found = file.schema_arrow
+        is_text = column in found.names and pa.types.is_string(found.field(column).type)
+        return file.read([column])[column].to_pylist() if is_text else ()
 
 
 def _checked_cells(path: Path, rows: pd.DataFrame, columns: TableColumns) -> dict[str, list[Any]]:
