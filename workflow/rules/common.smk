@@ -121,9 +121,11 @@ def code_of(script):
 
 
 def versions_given(rule, wildcards):
-    """Return the version of a job's inputs that no rule makes, nothing where there are none."""
+    """Return the version of a job's inputs that no rule makes and that count, nothing where there are none."""
     paths = []
     for item in workflow.get_rule(rule).input:
+        if getattr(item, "flags", {}).get("ancient"):
+            continue
         found = item(wildcards) if callable(item) else item
         paths += [found] if isinstance(found, str) else found
     version = input_versions(map(Path, filter(STUDY.is_given, paths)))

@@ -121,14 +121,15 @@ class LabelCounts:
 
 
 def nearest_class(name: str, classes: Collection[str]) -> str:
-    """Return the class that is spelt most like a name, upper and lower case aside; "" where none is alike."""
-    by_folded = {_folded(each): each for each in classes}
-    found = difflib.get_close_matches(_folded(name), list(by_folded), n=1)
+    """Return the class that is spelt most like a name, see `folded_name`; "" where none is alike."""
+    by_folded = {folded_name(each): each for each in classes}
+    found = difflib.get_close_matches(folded_name(name), list(by_folded), n=1)
     return by_folded[found[0]] if found else ""
 
 
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
+def folded_name(name: str) -> str:
+    """Return a name without what people write in two ways: case, Unicode form, blanks, hyphens and underscores."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split()).replace("_", "").replace("-", "")
 
 
 def write_dataset_counts(path: Path | str, presence: Presence, labels: LabelCounts) -> None:

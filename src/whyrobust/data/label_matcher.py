@@ -10,6 +10,7 @@ class.
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from whyrobust.data.phrase_search import PhraseFinder
 from whyrobust.data.text_columns import Integers
+from whyrobust.study.class_table import class_table_text
 
 CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
@@ -126,7 +128,8 @@ def read_classes(path: Path | str, shared: SharedNames = "error") -> pd.DataFram
     Raises:
         ValueError: the column ``class`` is missing, a class is listed twice, or two classes share a name.
     """
-    frame = pd.read_csv(path, dtype=dict.fromkeys((*CLASS_COLUMNS, "name"), str), keep_default_na=False)
+    text = io.StringIO(class_table_text(path))
+    frame = pd.read_csv(text, dtype=dict.fromkeys((*CLASS_COLUMNS, "name"), str), keep_default_na=False)
     if "class" not in frame.columns:
         raise ValueError(f"{path}: column 'class' is missing; a table of classes has {list(CLASS_COLUMNS)}")
     for name in CLASS_COLUMNS:

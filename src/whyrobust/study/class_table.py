@@ -6,12 +6,25 @@ Nearly every stage reads it, so it depends on nothing else: a change elsewhere t
 from __future__ import annotations
 
 import csv
+import io
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
 class ClassTableError(ValueError):
     """A table of classes that cannot be read, or lacks what it is asked for."""
+
+
+def class_table_text(path: Path | str) -> str:
+    """Return the text of a table of classes, in the Unicode form in which names are compared (NFC).
+
+    Raises:
+        UnicodeDecodeError: it is no text in UTF-8.
+    """
+    # Spreadsheets put a mark before the first column's name.
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+        return unicodedata.normalize("NFC", handle.read())
 
 
 def read_class_table(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
@@ -21,10 +34,8 @@ def read_class_table(path: Path | str) -> tuple[list[str], list[dict[str, str]]]
         ClassTableError: it is no text in UTF-8, or a quote is never closed.
     """
     try:
-        # Spreadsheets put a mark before the first column's name.
-        with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            return list(reader.fieldnames or ()), list(reader)
+        reader = csv.DictReader(io.StringIO(class_table_text(path), newline=""), strict=True)
+        return list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ClassTableError(f"{path} cannot be read as a table in UTF-8 ({error}): give a table") from error
 

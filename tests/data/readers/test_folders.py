@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import unicodedata
 
 import pytest
 
-from tests.data.readers.record_buffers import CLASSES, records_of, rows_of, write_picture
+from tests.data.readers.record_buffers import CLASSES, read_dataset, records_of, rows_of, write_picture
 from whyrobust.data.archives import DANGLING, NO_FILE
 from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.label_matcher import read_classes
 from whyrobust.data.readers.folders import read_image_folder
 from whyrobust.data.readers.imagenet import read_wnid_folders
+from whyrobust.study.class_table import read_class_names
 
 
 def test_class_folders_with_and_without_a_table(tmp_path):
@@ -57,3 +60,62 @@ def test_what_is_no_file_in_a_class_folder_counts_as_missing(tmp_path):
         records.presence.check("t", 0.01)
     _, members = zip(*rows_of(read_wnid_folders(tmp_path / "set", CLASSES, None)), strict=True)
     assert len(members) == 1 and read_wnid_folders(tmp_path / "set", CLASSES, None).missing == {DANGLING: 3, NO_FILE: 2}
+
+
+@pytest.mark.parametrize(
+    "name, nearest",
+    [
+        ("dgo", "dog"),
+        ("Dog", "dog"),
+        ("DOG ", "dog"),
+        ("coffee-mug", "Coffee Mug"),
+        ("caf\u00e9s", "caf\u00e9"),
+        ("sofa", ""),
+    ],
+)
+def test_a_folder_of_a_test_set_that_is_no_class_is_an_error_with_the_nearest_class(tmp_path, name, nearest):
+    classes = ["cat", "dog", "Coffee Mug", "caf\u00e9"]
+    for folder in ("cat", name):
+        write_picture(tmp_path / "set" / folder / "1.jpg")
+    said = rf"1 picture lies in folder '{name}', which is none of the names in data\.classes"
+    with pytest.raises(DatasetError, match=said) as caught:
+        read_image_folder(tmp_path / "set", classes, is_test_set=True)
+    assert (f"(nearest: '{nearest}')" in str(caught.value)) == bool(nearest)
+    # Of a training source only a class in other spelling is an error: other folders may be of other classes.
+    if name in ("Dog", "DOG ", "coffee-mug"):
+        with pytest.raises(DatasetError, match="nearest"):
+            read_image_folder(tmp_path / "set", classes)
+    else:
+        assert len(read_image_folder(tmp_path / "set", classes)) == 1
+
+
+def test_the_rule_on_folders_reaches_test_sets_and_tables_of_folders(tmp_path):
+    for name in ("cat/1.jpg", "dog/1.jpg", "Coffee Mug/1.jpg"):
+        write_picture(tmp_path / "set" / name)
+    settings = {"kind": "image_folder", "folder": tmp_path / "set"}
+    with pytest.raises(DatasetError, match="'Coffee Mug'"):
+        read_dataset(settings | {"role": "shift"})
+    table = tmp_path / "folders.csv"
+    table.write_text("folder,class\ncat,cat\ncoffee mug,mug\n")
+    with pytest.raises(DatasetError, match=r"none of the names in class_table \(nearest: 'coffee mug'\)"):
+        read_dataset(settings | {"role": "shift", "class_table": table})
+    table.write_text("folder,class\ncat,cat\nCoffee Mug,mug\n")  # says that dog is to be left out
+    assert len(read_dataset(settings | {"role": "shift", "class_table": table})) == 2
+    write_picture(tmp_path / "set" / "2.jpg")
+    with pytest.raises(DatasetError, match="1 picture lies in no class folder"):
+        read_dataset(settings | {"role": "shift"}, classes=["cat", "dog", "Coffee Mug"])
+    (tmp_path / "set" / "2.jpg").unlink()
+    (tmp_path / "set" / "mug").mkdir()
+    with pytest.raises(DatasetError, match="class folder 'mug' holds no picture"):
+        read_dataset(settings | {"role": "shift"}, classes=["cat", "dog", "Coffee Mug", "mug"])
+
+
+@pytest.mark.parametrize("form_of_table", ["NFC", "NFD"])
+@pytest.mark.parametrize("form_of_folder", ["NFC", "NFD"])
+def test_names_are_compared_in_one_unicode_form(tmp_path, form_of_table, form_of_folder):
+    name = "Zoë Ångström"
+    (tmp_path / "classes.csv").write_text("class\n" + unicodedata.normalize(form_of_table, name), encoding="utf-8")
+    classes = read_class_names(tmp_path / "classes.csv")
+    write_picture(tmp_path / "set" / unicodedata.normalize(form_of_folder, name) / "1.jpg")
+    records = records_of(read_image_folder(tmp_path / "set", classes, is_test_set=True), "t")
+    assert records["label"].tolist() == classes == read_classes(tmp_path / "classes.csv")["class"].tolist()

@@ -3,36 +3,90 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from whyrobust.data.archives import Member, Pack, list_folder, may_be_class_folder
-from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.dataset_checks import DatasetError, folded_name, nearest_class
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.data.records import LABEL_SEPARATOR
 
 
 def read_image_folder_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
     """Read a data set of kind ``image_folder``."""
-    return read_image_folder(settings["folder"], classes, settings.get("class_table"))
+    return read_image_folder(settings["folder"], classes, settings.get("class_table"), is_test_set="role" in settings)
 
 
 def read_image_folder(
-    folder: Path | str, classes: Collection[str], class_table: Path | str | None = None
+    folder: Path | str, classes: Collection[str], class_table: Path | str | None = None, is_test_set: bool = False
 ) -> RecordBuffer:
-    """Read class folders: ``<folder>/<class>/<image>``.
+    """Read class folders: ``<folder>/<class>/<image>``; names are compared in one Unicode form.
 
     Args:
-        folder: holds the class folders; one that is no class of the study is left out.
+        folder: holds the class folders.
         classes: of the study.
-        class_table: see `read_class_table`; without it folders are named after classes.
+        class_table: see `read_class_table`; without it folders are named after classes. Folders that are not in it are
+            left out.
+        is_test_set: whether a folder that is no class is an error where there is no table; of a training source it is
+            left out.
 
     Returns:
         Records with labels and empty texts.
+
+    Raises:
+        DatasetError: a folder is a class in another spelling; of a test set, one is no class, or holds no picture.
     """
-    label_of_folder = read_class_table(class_table, classes) if class_table else {name: name for name in classes}
-    return read_class_folders(list_folder(folder), label_of_folder.get)
+    named = read_class_table(class_table, classes) if class_table else {name: name for name in classes}
+    label_of = {_one_form(name): label for name, label in named.items()}
+    pictures: Counter[str] = Counter()
+
+    def label_of_folder(name: str) -> str | None:
+        pictures[name] += 1
+        return label_of.get(_one_form(name))
+
+    records = read_class_folders(list_folder(folder), label_of_folder)
+    for name, count in pictures.items():
+        if _one_form(name) not in label_of:
+            _check_left_out(Path(folder), name, count, list(named), "class_table" if class_table else "data.classes",
+                            is_test_set and not class_table)  # fmt: skip
+    empty = [path.name for path in Path(folder).iterdir() if path.is_dir() and _one_form(path.name) in label_of]
+    for name in sorted(set(empty) - set(pictures)) if is_test_set else []:
+        raise DatasetError(
+            f"{folder}: class folder '{name}' holds no picture: fetch its pictures, or remove the folder"
+        )
+    return records
+
+
+def _one_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _check_left_out(folder: Path, name: str, count: int, known: Sequence[str], key: str, must_be_known: bool) -> None:
+    """Check that pictures are not left out by mistake.
+
+    Args:
+        folder: of the class folders.
+        name: the folder whose pictures are left out; empty where they lie in none.
+        count: how many.
+        known: names that folders may have.
+        key: of the config that has these names.
+        must_be_known: whether every folder must have one of them.
+
+    Raises:
+        DatasetError: the folder's name is nearly one of those, or must be one and is not.
+    """
+    nearest = nearest_class(name, known)
+    respelt = bool(nearest) and folded_name(nearest) == folded_name(name)
+    if respelt or must_be_known:
+        where = f"folder '{name}', which is none of the names in {key}" if name else "no class folder"
+        found = f" (nearest: '{nearest}')" if nearest else ""
+        raise DatasetError(
+            f"{folder}: {count:,} picture{'s lie' if count > 1 else ' lies'} in {where}{found}: rename the folder, add "
+            "its class to data.classes, or list the folders that count in a class_table"
+        )
 
 
 def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, str]:
@@ -50,7 +104,7 @@ def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, st
             raise DatasetError(
                 f"{path}, line {number}: it has no folder or no class; give the columns folder and class"
             )
-        members = [name.strip() for name in label.split(LABEL_SEPARATOR)]
+        members = [_one_form(name.strip()) for name in label.split(LABEL_SEPARATOR)]
         unknown = sorted(set(members) - set(classes))
         if unknown:
             raise DatasetError(
