@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import io
 import json
@@ -10,11 +11,13 @@ import threading
 import zipfile
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import whyrobust.data.downloads
 from tests.data.test_downloads import GOOD, Server, fetch, server, source, whole  # noqa: F401 - a fixture
-from whyrobust.data.downloads import DownloadError, check_signature, download
+from whyrobust.data.downloads import DownloadError, _Session, check_signature, download
 
 
 def zipped():
@@ -92,12 +95,77 @@ def test_another_part_than_the_one_asked_for_is_not_put_behind_what_is_there(ser
     fetch(tmp_path, source(server.address("/a"), file="a.bin", bytes=None))
 
 
+def no_such_range(total):
+    """Answer that there is no such range, with the size that the server has now."""
+    headers = {} if total is None else {"Content-Range": f"bytes */{total}"}
+    return lambda asked: (416, headers, b"", None) if asked.get("Range") else whole()(asked)
+
+
+def part_of(first, total, tag='"1"'):
+    """Answer a request for a range with the rest of a shorter file, or of another version."""
+    rest = {"ETag": tag, "Content-Range": f"bytes {first}-{total - 1}/{total}"}
+    return lambda asked: (206, rest, GOOD[first:total], None) if asked.get("Range") else whole()(asked)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [no_such_range(None), no_such_range(50_000), no_such_range(len(GOOD)), part_of(50_000, 60_000),
+     part_of(50_000, len(GOOD), '"2"')],
+)  # fmt: skip
+def test_with_nothing_pinned_a_cut_file_is_never_taken_for_the_whole(server, tmp_path, answer):  # noqa: F811
+    server.answers["/a"] = [whole(50_000), answer, answer]
+    fetch(tmp_path, source(server.address("/a"), file="a.bin", bytes=None, checksum=""))
+    assert len(server.asked) == 3
+
+
+def test_a_part_that_nobody_asked_for_is_refused(server, tmp_path):  # noqa: F811
+    server.answers["/a"] = [(206, {"Content-Range": "bytes 0-999/1000"}, GOOD[:1000], None)]
+    with pytest.raises(DownloadError, match="a part of the file, although the whole"):
+        fetch(tmp_path, source(server.address("/a"), file="a.bin", bytes=None, checksum=""))
+
+
+def test_what_is_longer_than_what_is_pinned_stops_at_once(server, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(whyrobust.data.downloads, "CHUNK_BYTES", 1000)
+    sizes = []
+    monkeypatch.setattr(whyrobust.data.downloads, "_forget", lambda part: sizes.append(part.stat().st_size))
+    server.answers["/a"] = [(200, {"Content-Length": None}, GOOD * 50, None)]
+    with pytest.raises(DownloadError, match="more bytes came than the 102,400"):
+        fetch(tmp_path, source(server.address("/a"), file="a.bin"))
+    assert len(GOOD) < sizes[0] <= len(GOOD) + 1000
+
+
+def test_what_is_secret_in_an_address_is_in_no_message_and_no_file(server, tmp_path, caplog):  # noqa: F811
+    host = server.address("/a").removeprefix("http://")
+    addresses = [f"http://me:pass-word@{host}?token=s3cret&x=1", "http://me:pass-word@nowhere.invalid/a?token=s3cret"]
+    server.answers["/a?token=s3cret&x=1"] = [whole(1000), (500, {}, b"", None)]
+    with pytest.raises(DownloadError, match=r"http://\*\*\*@127.*/a\?\*\*\*: the server answers 500") as error:
+        fetch(tmp_path, source(*addresses, file="a.bin"), attempts=2)
+    written = "".join(path.read_text() for path in tmp_path.glob("*.json"))
+    assert written
+    for text in (str(error.value), caplog.text, written):
+        assert "pass-word" not in text and "s3cret" not in text
+
+
+@pytest.mark.parametrize("target, refused", [("http://x.invalid/b", True), ("//x.invalid/b", False), ("/b", False)])
+def test_no_redirect_leads_from_https_to_http(target, refused):
+    answer = requests.Response()
+    answer.status_code, answer.url, answer.headers["Location"] = 302, "https://x.invalid/a", target
+    with _Session() as session:
+        if refused:
+            with pytest.raises(DownloadError, match="from https to http"):
+                session.get_redirect_target(answer)
+        else:
+            assert session.get_redirect_target(answer) == target
+
+
 def test_what_was_taken_up_and_is_wrong_is_fetched_anew(server, tmp_path):  # noqa: F811
     # An earlier, interrupted download left bytes that a disk has changed since.
     server.answers["/a"] = [whole()]
     address = server.address("/a")
     (tmp_path / "a.tar.part").write_bytes(b"x" * 1000)
-    (tmp_path / "a.tar.part.json").write_text(json.dumps({"address": address, "version": '"1"'}))
+    (tmp_path / "a.tar.part.json").write_text(
+        json.dumps({"address": hashlib.sha256(address.encode()).hexdigest(), "version": '"1"'})
+    )
     fetch(tmp_path, source(address, file="a.bin"))
     assert [span for _, span in server.asked] == ["bytes=1000-", None]
 

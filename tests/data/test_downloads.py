@@ -12,7 +12,7 @@ import time
 import pytest
 
 import whyrobust.data.downloads
-from whyrobust.data.downloads import DownloadError, download, npm_command, verify
+from whyrobust.data.downloads import DownloadError, download, npm_command, pack_npm, verify
 from whyrobust.study.pinned_sources import PinnedSource
 
 GOOD = bytes(range(256)) * 400
@@ -88,7 +88,7 @@ def fetch(tmp_path, pinned, **options):
     try:
         download(pinned, tmp_path / "a.tar", sleep=waits.append, **options)
         assert (tmp_path / "a.tar").read_bytes() == GOOD
-        assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".a.tar.lock", "a.tar"]
     except DownloadError:
         assert not (tmp_path / "a.tar").exists()
         raise
@@ -223,6 +223,45 @@ def test_a_file_that_is_there_can_be_verified(tmp_path):
     (tmp_path / "a.tar").write_bytes(GOOD[:-5])
     with pytest.raises(DownloadError, match="102,395 bytes"):
         verify(source(), tmp_path / "a.tar")
+
+
+def test_two_processes_bring_a_file_once(server, tmp_path):
+    """Two workflows with one folder for downloads: the second waits for the first and takes what it brought."""
+
+    def slowly(headers):
+        time.sleep(0.3)
+        return whole()(headers)
+
+    server.answers["/a"] = [slowly]
+    errors = []
+
+    def bring():
+        try:
+            download(source(server.address("/a")), tmp_path / "a.tar")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=bring) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and len(server.asked) == 1
+    assert (tmp_path / "a.tar").read_bytes() == GOOD
+
+
+def test_nothing_of_an_npm_package_is_run(tmp_path, monkeypatch):
+    """Npm gets no option, folder or git address as a package, runs no scripts, and reads no settings of a project."""
+    client = tmp_path / "npm"
+    client.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@" > "$(dirname "$0")/asked"\ntouch p.tgz\n')
+    client.chmod(0o755)
+    monkeypatch.setattr(whyrobust.data.downloads, "npm_command", lambda: [str(client)])
+    folder = tmp_path / "new"
+    folder.mkdir()
+    assert pack_npm("@x/y", "1.0.0", folder) == folder / "p.tgz"
+    where, command, *options, last_but_one, package = (tmp_path / "asked").read_text().splitlines()
+    assert (where, command, last_but_one, package) == (str(folder), "pack", "--", "@x/y@1.0.0")
+    assert "--ignore-scripts" in options
 
 
 def test_there_is_an_npm_client():

@@ -11,16 +11,20 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
+from filelock import FileLock
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.stop import stop_base
 from tqdm import tqdm
@@ -37,6 +41,12 @@ LONGEST_WAIT_SECONDS = 600.0
 
 NPM = "npm:"
 
+#: Seconds between two looks at whether another process has ended a download of the same file.
+LOCK_PAUSE_SECONDS = 0.5
+
+#: User and password of an address, and its query, which may hold a token or a signature.
+_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[^\s?]\?)[^\s'\">?)]+")
+
 #: Offset and first bytes of archives by ending: a check of files that have no checksum.
 SIGNATURES = {".zip": (0, b"PK"), ".tar": (257, b"ustar"), ".gz": (0, b"\x1f\x8b"), ".tgz": (0, b"\x1f\x8b"),
               ".bz2": (0, b"BZh"), ".xz": (0, b"\xfd7zXZ")}  # fmt: skip
@@ -52,6 +62,11 @@ class _TransientError(DownloadError):
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
+
+
+def mask_secrets(text: str) -> str:
+    """Return a message with ``***`` for the user, password and query of every address in it."""
+    return _SECRETS.sub("***", text)
 
 
 def check_integrity(path: Path, checksum: str) -> None:
@@ -106,10 +121,12 @@ def npm_command() -> list[str]:
 
 
 def pack_npm(package: str, version: str, folder: Path) -> Path:
-    """Fetch the archive of an npm package into ``folder`` and return its path."""
-    command = [*npm_command(), "pack", f"{package}@{version}", "--silent", "--pack-destination", str(folder)]
+    """Fetch the archive of an npm package into ``folder`` and return its path; nothing of the package is run."""
+    options = ["--ignore-scripts", "--silent", "--pack-destination", str(folder.resolve())]
+    command = [*npm_command(), "pack", *options, "--", f"{package}@{version}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        # In the new folder, where no file of a project's own sets options.
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, cwd=folder)
     except subprocess.TimeoutExpired as error:
         raise _TransientError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
     if done.returncode != 0:
@@ -122,6 +139,21 @@ def pack_npm(package: str, version: str, folder: Path) -> Path:
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+class _Session(requests.Session):
+    """Follows no redirect from an encrypted connection to a plain one."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return the address that an answer leads to, None where it leads nowhere.
+
+        Raises:
+            DownloadError: it leads from https to http.
+        """
+        target: str | None = super().get_redirect_target(resp)
+        if target and resp.url.startswith("https:") and urlsplit(urljoin(resp.url, target)).scheme == "http":
+            raise DownloadError("the server leads from https to http, where anyone on the way can change the file")
+        return target
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -148,16 +180,54 @@ def _forget(part: Path) -> None:
     _note_of(part).unlink(missing_ok=True)
 
 
-def _start_of(address: str, part: Path) -> tuple[int, dict[str, str]]:
-    """Return how many bytes of this version of the file are there already, and the headers that ask for the rest."""
+@dataclass(frozen=True)
+class _Begun:
+    """What is there of a file, and which version it is of.
+
+    Attributes:
+        have: bytes.
+        version: see `_version_of`.
+        total: bytes of the whole file, where the server said so.
+    """
+
+    have: int = 0
+    version: str = ""
+    total: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that ask for the rest."""
+        return {"Range": f"bytes={self.have}-", "If-Range": self.version} if self.have else {}
+
+
+def _begun(address: str, part: Path) -> _Begun:
+    """Return what is there of a file of this address, nothing where it cannot be taken up."""
     try:
         note = json.loads(_note_of(part).read_text(encoding="utf-8"))
         have = part.stat().st_size
     except (OSError, ValueError):
-        return 0, {}
-    if note.get("address") != address or not note.get("version") or have == 0:
-        return 0, {}
-    return have, {"Range": f"bytes={have}-", "If-Range": note["version"]}
+        return _Begun()
+    if note.get("address") != _digest(address) or not note.get("version") or have == 0:
+        return _Begun()
+    return _Begun(have, note["version"], note.get("total"))
+
+
+def _digest(address: str) -> str:
+    """Return what tells an address from others on the disk, without what is secret in it."""
+    return hashlib.sha256(address.encode()).hexdigest()
+
+
+def _span_of(response: requests.Response) -> tuple[int, int | None] | None:
+    """Return the first byte of the part that a server sends and the size of the whole file, None where it is unclear.
+
+    Of an answer that there is no such part, the first byte is the size.
+    """
+    given = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", response.headers.get("Content-Range", ""))
+    if given is None:
+        return None
+    total = None if given[2] == "*" else int(given[2])
+    first = int(given[1]) if given[1] else total
+    return None if first is None else (first, total)
 
 
 def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
@@ -172,39 +242,31 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
         DownloadError: the address cannot be used; the message gives the reason. Its subclass `_TransientError` if
             another attempt may succeed.
     """
-    have, resume = _start_of(address, part)
+    begun = _begun(address, part)
     try:
-        with requests.get(
-            address, stream=True, timeout=TIMEOUT_SECONDS, headers={"Accept-Encoding": "identity"} | resume
-        ) as response:
-            code = response.status_code
-            if code == 416 and have and (expected_bytes is None or have == expected_bytes):
+        with (
+            _Session() as session,
+            session.get(
+                address, stream=True, timeout=TIMEOUT_SECONDS, headers={"Accept-Encoding": "identity"} | begun.headers
+            ) as response,
+        ):
+            _check_status(response)
+            code, span = response.status_code, _span_of(response)
+            known = {total for total in (expected_bytes, begun.total, span[1] if span else None) if total is not None}
+            if code == 416 and known == {begun.have}:
                 return
-            if code == 416:
+            if code == 206 and not begun.have:
+                raise DownloadError("the server sends a part of the file, although the whole was asked for")
+            if code == 416 or (code == 206 and not _continues(begun, response, span)):
                 _forget(part)
-                raise _TransientError("the server has no such range: starting again")
-            if code in (408, 425, 429) or code >= 500:
-                wait = _retry_after(response)
-                if wait is not None and wait > LONGEST_WAIT_SECONDS:
-                    # Asking again sooner would be in vain.
-                    raise DownloadError(
-                        f"the server answers {code} {response.reason} and asks to wait {wait:,.0f} s: call again then"
-                    )
-                raise _TransientError(f"the server answers {code} {response.reason}", wait)
-            if code not in (200, 206):
-                raise DownloadError(f"the server answers {code} {response.reason}")
+                raise _TransientError("the server has another file, or another part of it, than before: starting again")
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             if kind == "text/html" and not address.endswith((".html", ".htm")):
                 raise DownloadError("a web page came instead of the file: a login or a portal stands before it")
             encoding = response.headers.get("Content-Encoding", "identity").lower()
             if encoding not in ("", "identity"):
                 raise DownloadError(f"the server compresses the file ({encoding}), although it was asked not to")
-            if code == 200:
-                have = 0
-            elif response.headers.get("Content-Range", f"bytes {have}-").partition("-")[0] != f"bytes {have}":
-                _forget(part)
-                raise _TransientError("the server sent another part of the file than the one asked for: starting again")
-            _receive(response, address, part, have, expected_bytes)
+            _receive(response, address, part, begun if code == 206 else _Begun(), expected_bytes)
     except requests.TooManyRedirects as error:
         raise DownloadError(f"it leads from one address to the next without end ({error})") from error
     except (
@@ -217,10 +279,35 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
         raise _TransientError(f"the connection broke ({type(error).__name__}: {error})") from error
 
 
-def _receive(response: requests.Response, address: str, part: Path, have: int, expected_bytes: int | None) -> None:
-    """Write the body of a response after the first ``have`` bytes of ``part`` and check its length."""
+def _check_status(response: requests.Response) -> None:
+    """Raise where an answer brings nothing of the file; one that the server has no such part (416) passes."""
+    code = response.status_code
+    if code in (408, 425, 429) or code >= 500:
+        wait = _retry_after(response)
+        if wait is not None and wait > LONGEST_WAIT_SECONDS:
+            # Asking again sooner would be in vain.
+            raise DownloadError(
+                f"the server answers {code} {response.reason} and asks to wait {wait:,.0f} s: call again then"
+            )
+        raise _TransientError(f"the server answers {code} {response.reason}", wait)
+    if code not in (200, 206, 416):
+        raise DownloadError(f"the server answers {code} {response.reason}")
+
+
+def _continues(begun: _Begun, response: requests.Response, span: tuple[int, int | None] | None) -> bool:
+    """Tell whether what a server sends follows what is there, in the same version of the file."""
+    if span is None or span[0] != begun.have or (begun.total is not None and span[1] not in (None, begun.total)):
+        return False
+    return _version_of(response) in ("", begun.version)
+
+
+def _receive(response: requests.Response, address: str, part: Path, begun: _Begun, expected_bytes: int | None) -> None:
+    """Write the body of a response after what is there in ``part`` and check its length."""
     length = response.headers.get("Content-Length")
-    total = have + int(length) if length and length.isdecimal() else None
+    span = _span_of(response) if begun.have else None
+    total = span[1] if span and span[1] is not None else begun.total
+    if total is None and length and length.isdecimal():
+        total = begun.have + int(length)
     if total is not None and expected_bytes is not None and total != expected_bytes:
         raise DownloadError(f"it has {total:,} bytes, the pinned file has {expected_bytes:,}")
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
@@ -228,28 +315,31 @@ def _receive(response: requests.Response, address: str, part: Path, have: int, e
         raise DownloadError(
             "the server does not say how long the file is, and no size is pinned: a cut would not be seen"
         )
-    _note_of(part).write_text(json.dumps({"address": address, "version": _version_of(response)}), encoding="utf-8")
+    wanted = expected_bytes if expected_bytes is not None else total
+    note = {"address": _digest(address), "version": _version_of(response) or begun.version, "total": total}
+    _note_of(part).write_text(json.dumps(note), encoding="utf-8")
     with (
-        part.open("r+b" if have else "wb") as handle,
+        part.open("r+b" if begun.have else "wb") as handle,
         tqdm(
-            total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not sys.stderr.isatty()
+            total=total, initial=begun.have, desc=part.stem, unit="B", unit_scale=True, disable=not sys.stderr.isatty()
         ) as bar,
     ):
-        handle.seek(have)
+        handle.seek(begun.have)
         handle.truncate()
         # Written as it arrives, without waiting for a whole chunk, so that a break loses nothing.
         while chunk := response.raw.read1(CHUNK_BYTES):
             handle.write(chunk)
             bar.update(len(chunk))
+            if wanted is not None and handle.tell() > wanted:
+                break
         handle.flush()
         os.fsync(handle.fileno())
         found = handle.tell()
-    wanted = expected_bytes if expected_bytes is not None else total
     if wanted is not None and found < wanted:
         raise _TransientError(f"the connection broke after {found:,} of {wanted:,} bytes")
     if wanted is not None and found > wanted:
         _forget(part)
-        raise DownloadError(f"{found:,} bytes came, {wanted:,} were expected")
+        raise DownloadError(f"more bytes came than the {wanted:,} that were expected")
 
 
 # --- Both ------------------------------------------------------------------------------------------------------------
@@ -316,6 +406,8 @@ def download(
 ) -> None:
     """Download a file with growing waits between attempts, and verify it before it gets its name.
 
+    Where another process downloads the same file, its end is waited for, and what it brought is taken.
+
     Args:
         source: what to fetch.
         destination: final path.
@@ -331,6 +423,25 @@ def download(
             f"then put it at {destination}"
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
+    before = _stamp(destination)
+    with FileLock(destination.with_name(f".{destination.name}.lock")).acquire(poll_interval=LOCK_PAUSE_SECONDS):
+        if _stamp(destination) not in (None, before):
+            verify(source, destination)
+            return
+        _download_alone(source, destination, attempts, sleep)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes where a file is replaced, None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _download_alone(source: PinnedSource, destination: Path, attempts: int, sleep: Callable[[float], None]) -> None:
+    """Download a file that no other process downloads; see `download`."""
     # Each address has its own partial file, so that trying another one loses nothing of the first.
     parts = {
         address: destination.with_name(f"{destination.name}{f'.{number}' if number > 1 else ''}.part")
@@ -349,8 +460,8 @@ def download(
                 with attempt:
                     _fetch(source, address, part)
         except DownloadError as error:
-            logger.warning("%s from %s: %s", source.file, address, error)
-            reasons.append(f"{address}: {error}")
+            reasons.append(f"{mask_secrets(address)}: {mask_secrets(str(error))}")
+            logger.warning("%s from %s", source.file, reasons[-1])
             continue
         part.replace(destination)
         for other in parts.values():
