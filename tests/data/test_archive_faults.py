@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import bz2
 import errno
+import gzip
 import io
+import lzma
+import subprocess
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -14,12 +18,22 @@ from hypothesis import strategies as st
 
 from tests.data.readers.record_buffers import records_of, rows_of
 from tests.data.test_photo_store import encoded, picture, write_tar
-from whyrobust.data.archives import LocationError, Pack, list_archive, list_folder, list_tar, read_bytes
+from whyrobust.data.archives import (
+    LINK,
+    NO_FILE,
+    LocationError,
+    Pack,
+    list_archive,
+    list_folder,
+    list_tar,
+    read_bytes,
+)
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.imagenet import read_caption_list, read_wnid_folders
 from whyrobust.data.readers.webdataset import read_webdataset
 from whyrobust.data.readers.yfcc import read_yfcc_ids
 from whyrobust.data.records import write_records
+from whyrobust.data.tar_headers import what_instead_of_tar
 from whyrobust.study.slices import ShardError
 
 CONTENT = bytes(range(256)) * 5
@@ -140,21 +154,144 @@ def test_names_that_lead_outside_write_nothing_outside(tmp_path, kind):
     assert sorted(tmp_path.rglob("*")) == sorted([*before, inside / "pack.bin"])
 
 
-def test_links_and_devices_are_passed_over_in_every_kind(tmp_path):
-    for mode in ("w", "w:gz"):
-        with tarfile.open(tmp_path / "x", mode) as archive:
-            for number, kind in enumerate(
-                (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
-            ):
-                info = tarfile.TarInfo(f"{number}.jpg")
-                info.type, info.linkname = kind, "/etc/passwd"
-                archive.addfile(info)
-        assert read_all(tmp_path / "x", tmp_path) == {}
-    with zipfile.ZipFile(tmp_path / "x", "w") as archive:
-        info = zipfile.ZipInfo("l.jpg")
-        info.external_attr = 0o120777 << 16
-        archive.writestr(info, "/etc/passwd")
-    assert read_all(tmp_path / "x", tmp_path) == {}
+@pytest.mark.parametrize("mode", ["w", "w:gz", "zip", "inner"])
+def test_links_in_archives_are_followed_or_missing_and_devices_are_missing(tmp_path, mode):
+    def add(archive, name, kind, linkname=""):
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, linkname
+        archive.addfile(info)
+
+    path = tmp_path / "x"
+    if mode == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            info = zipfile.ZipInfo("l.jpg")
+            info.external_attr = 0o120777 << 16
+            archive.writestr(info, "/etc/passwd")
+        wanted, missing = {}, {"l.jpg": LINK}
+    else:
+        with tarfile.open(
+            tmp_path / "n01.tar" if mode == "inner" else path, mode if mode != "inner" else "w"
+        ) as archive:
+            info = tarfile.TarInfo("a/1.jpg")
+            info.size = len(CONTENT)
+            archive.addfile(info, io.BytesIO(CONTENT))
+            add(archive, "b/hard.jpg", tarfile.LNKTYPE, "a/1.jpg")
+            add(archive, "b/soft.jpg", tarfile.SYMTYPE, "../a/1.jpg")
+            add(archive, "b/out.jpg", tarfile.SYMTYPE, "/etc/passwd")
+            add(archive, "b/gone.jpg", tarfile.LNKTYPE, "1.jpg")
+            add(archive, "b/pipe.jpg", tarfile.FIFOTYPE)
+            add(archive, "b", tarfile.DIRTYPE)
+        wanted = dict.fromkeys(("a/1.jpg", "b/hard.jpg", "b/soft.jpg"), CONTENT)
+        missing = {"b/out.jpg": LINK, "b/gone.jpg": LINK, "b/pipe.jpg": NO_FILE}
+    if mode == "inner":
+        path = write_tar(tmp_path / "outer.tar", [("n01.tar", (tmp_path / "n01.tar").read_bytes())])
+        wanted, missing = ({f"n01/{name}": value for name, value in each.items()} for each in (wanted, missing))
+    with (tmp_path / "pack").open("wb") as handle:
+        members = list(list_archive(path, Pack(handle, tmp_path / "pack"), everything, nested=mode == "inner"))
+    assert {m.name: m.missing for m in members if m.missing} == missing
+    assert {m.name: read_bytes(m.file, m.offset, m.length) for m in members if not m.missing} == wanted
+
+
+def gnu_tar(path, folder, *options):
+    """Pack a folder by the tar program of this machine."""
+    subprocess.run(["tar", "-cf", str(path), *options, "-C", str(folder), "."], check=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [["--format=gnu"], *(["--format=posix", f"--sparse-version={v}"] for v in ("0.0", "0.1", "1.0"))]
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_member_that_is_stored_with_holes_is_refused_by_name(tmp_path, options, compressed):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "1.jpg").write_bytes(CONTENT)
+    with (tmp_path / "set" / "2.jpg").open("wb") as handle:
+        handle.write(CONTENT)
+        handle.seek(2**20)
+        handle.write(CONTENT)
+    path = gnu_tar(tmp_path / "x.tar", tmp_path / "set", "--sparse", *options)
+    assert path.stat().st_size < 2**19  # there are holes
+    if compressed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(LocationError, match=r"x\.tar cannot be read .*member '\./2\.jpg' is stored with holes"):
+        read_all(path, tmp_path)
+
+
+def header(name, size=0, kind=tarfile.REGTYPE):
+    """Return the bytes of a header of one member."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
+    return bytes(block)
+
+
+def padded(content):
+    return content + bytes(-len(content) % 512)
+
+
+def pax(record, kind=tarfile.XHDTYPE):
+    return header("pax", len(record), kind) + padded(record)
+
+
+HOSTILE = {
+    "a negative size": header("2.jpg", -512),
+    "a negative size of a header": header("2.jpg", -1024, tarfile.XHDTYPE),
+    "a negative size in PAX": pax(b"13 size=-512\n") + header("2.jpg", 0),
+    "a PAX header of megabytes": pax(b"1" * 2**22) + header("2.jpg", 0),
+    "a global header of megabytes": pax(b"1" * 2**22, tarfile.XGLTYPE) + header("2.jpg", 0),
+    "a long name of megabytes": header("L", 2**22, tarfile.GNUTYPE_LONGNAME) + bytes(2**22) + header("2.jpg"),
+    "nested long names": (header("L", 2, tarfile.GNUTYPE_LONGNAME) + padded(b"x\0")) * 5000 + header("2.jpg"),
+    "nested long links": (header("K", 2, tarfile.GNUTYPE_LONGLINK) + padded(b"x\0")) * 5000 + header("2.jpg"),
+    "nested PAX headers": pax(b"11 path=ab\n") * 5000 + header("2.jpg"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("first", [True, False])
+def test_headers_made_to_hang_or_to_overflow_are_damage_in_one_line(tmp_path, what, first):
+    whole = b"" if first else header("1.jpg", len(CONTENT)) + padded(CONTENT)
+    began = time.monotonic()
+    for number, content in enumerate((whole + HOSTILE[what] + bytes(1024), gzip.compress(whole + HOSTILE[what]))):
+        path = tmp_path / f"{number}.tar"
+        path.write_bytes(content)
+        with pytest.raises(LocationError, match=r"cannot be read as a tar file.*: fetch it again") as caught:
+            read_all(path, tmp_path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (gzip.compress(bytes(2000)), r"is compressed by gzip, not a tar: gunzip -c '.*0\.tar' > '.*0-plain\.tar'"),
+        (bz2.compress(bytes(2000)), "compressed by bzip2.*bunzip2 -c"),
+        (lzma.compress(bytes(2000)), "compressed by xz.*unxz -c"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed by zstd.*zstd -dc"),
+        (b"PK\x03\x04" + bytes(600), "is a zip file.*unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of Git LFS.*git lfs pull"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"", "is empty: fetch it again"),
+    ],
+)
+def test_a_shard_that_is_no_tar_says_what_it_is_and_what_to_do(tmp_path, content, said):
+    (tmp_path / "0.tar").write_bytes(content)
+    with pytest.raises(LocationError, match=said):
+        read_webdataset([tmp_path / "0.tar"])
+    with pytest.raises(LocationError, match="is a folder"):
+        read_webdataset([tmp_path])
+
+
+def test_a_shard_named_as_what_it_is_unpacks_to_a_tar_name(tmp_path):
+    for name, wanted in (
+        ("0.tar.zst", "0.tar"),
+        ("0.tgz", "0.tar"),
+        ("a.b.tar.gz", "a.b.tar"),
+        ("0.tar", "0-plain.tar"),
+    ):
+        (tmp_path / name).write_bytes(b"\x28\xb5\x2f\xfd")
+        assert what_instead_of_tar(tmp_path / name).endswith(f"> '{tmp_path / wanted}'")
 
 
 @pytest.mark.parametrize("kind", ["w:gz", "w:xz", "zip"])

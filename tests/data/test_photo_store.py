@@ -101,7 +101,7 @@ def test_other_archives_and_folders_give_the_same_bytes(tmp_path, kind):
     }
 
 
-def test_what_an_archive_holds_besides_files_is_passed_over_and_names_are_never_paths(tmp_path):
+def test_what_an_archive_holds_besides_files_is_missing_and_names_are_never_paths(tmp_path):
     path = tmp_path / "evil.tar"
     content = encoded(picture())
     with tarfile.open(path, "w") as archive:
@@ -116,6 +116,8 @@ def test_what_an_archive_holds_besides_files_is_passed_over_and_names_are_never_
         archive.addfile(info, io.BytesIO(content))
     before = sorted(tmp_path.parent.rglob("*"))
     found = list(list_tar(path))
+    assert [bool(member.missing) for member in found] == [True, True, False]
+    found = found[2:]
     assert [member.name for member in found] == ["../../outside.jpg"]
     assert read_bytes(found[0].file, found[0].offset, found[0].length) == content
     assert sorted(tmp_path.parent.rglob("*")) == before

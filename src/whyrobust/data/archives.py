@@ -9,18 +9,20 @@ docs/performance.md compares image stores.
 from __future__ import annotations
 
 import lzma
+import posixpath
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import pyarrow as pa
 
+from whyrobust.data.tar_headers import StrictTarInfo, what_instead_of_tar
 from whyrobust.files import write_table
 
 LOCATION_SCHEMA = pa.schema(
@@ -90,8 +92,9 @@ def storable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-#: Why a name in a folder has no content.
+#: Why a name in a folder or an archive has no content.
 DANGLING, NO_FILE = "it is a link to a file that is not there", "it is no file but a pipe, a socket or a device"
+LINK = "it is a link that leads to no earlier file of the archive"
 
 
 def list_folder(folder: Path | str) -> Iterator[Member]:
@@ -130,29 +133,12 @@ def may_be_class_folder(member: Member) -> bool:
     return bool(member.missing) and not member.path.suffix
 
 
-class _WholeTarInfo(tarfile.TarInfo):
-    """Header of a tar member that raises an error where it is damaged.
-
-    tarfile silently takes a damaged header, or a file truncated between two members, for the end of the archive. The
-    end is a block of zeros and nothing else.
-    """
-
-    @classmethod
-    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(tarfile)
-        except _EndOfTarError:
-            raise
-        except _TarHeaderError as error:
-            raise _ReadError(f"its end is missing: {error}") from error
-
-
-_ReadError, _TarHeaderError = tarfile.ReadError, tarfile.HeaderError
-_EndOfTarError: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+def _unreadable(error: Exception, after: str = "") -> str:
+    return f"cannot be read as a tar file{after} ({error}): fetch it again, or pack it again"
 
 
 def _read_tar(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an open tar that are files; links, devices and folders are skipped.
+    """Yield the members of an open tar but its folders.
 
     Raises:
         LocationError: it is damaged; the message has the last member that could be read.
@@ -164,16 +150,38 @@ def _read_tar(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
             member = next(members, None)
         except DAMAGED as error:
             after = f" after member '{last}'" if last else ""
-            raise LocationError(f"{name} cannot be read as a tar file{after} ({error}): fetch it again") from error
+            raise LocationError(f"{name} {_unreadable(error, after)}") from error
         if member is None:
             return
         last = storable(member.name)
-        if member.isreg():
+        if not member.isdir():
             yield member
 
 
+class _Links:
+    """Where the members of one tar lie, for links to them: some archivers store equal files as links to the first."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+
+    def add(self, info: tarfile.TarInfo, member: Member) -> Member:
+        """Remember where a file lies, and return it."""
+        self._members[posixpath.normpath(info.name)] = member
+        return member
+
+    def resolve(self, info: tarfile.TarInfo, name: str) -> Member:
+        """Return a member that is no file: as the earlier one that it links to, or as missing."""
+        folder = posixpath.dirname(info.name) if info.issym() else ""
+        linked = posixpath.normpath(posixpath.join(folder, info.linkname))
+        found = self._members.get(linked) if info.issym() or info.islnk() else None
+        if found is not None:
+            return replace(found, name=name)
+        reason = LINK if info.issym() or info.islnk() else NO_FILE
+        return Member(name, "", 0, 0, reason)
+
+
 def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:
-    """Yield the files of an uncompressed tar with their offsets; links, devices and folders are skipped.
+    """Yield the files of an uncompressed tar with their offsets; a link is the member that it links to.
 
     Args:
         path: the archive.
@@ -183,31 +191,36 @@ def list_tar(path: Path | str, nested: bool = False) -> Iterator[Member]:
     Raises:
         LocationError: the archive is damaged or compressed.
     """
-    name = Path(path).as_posix()
+    name, links = Path(path).as_posix(), _Links()
     try:
-        with tarfile.open(path, "r:", tarinfo=_WholeTarInfo) as archive:
+        with tarfile.open(path, "r:", tarinfo=StrictTarInfo) as archive:
             for member in _read_tar(archive, name):
-                if nested and member.name.endswith(".tar"):
+                if nested and member.isreg() and member.name.endswith(".tar"):
                     yield from _list_inner(archive, member, name)
+                elif member.isreg():
+                    yield links.add(member, Member(storable(member.name), name, member.offset_data, member.size))
                 else:
-                    yield Member(storable(member.name), name, member.offset_data, member.size)
-    except (tarfile.TarError, EOFError) as error:
-        raise LocationError(f"{name} cannot be read as a tar file ({error}): fetch it again") from error
+                    yield links.resolve(member, storable(member.name))
+    except (tarfile.TarError, EOFError, IsADirectoryError) as error:
+        raise LocationError(f"{name} {what_instead_of_tar(path) or _unreadable(error)}") from error
 
 
 def _list_inner(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Iterator[Member]:
     inner_file = archive.extractfile(member)
     if inner_file is None:
         return
-    where = f"{name}, member '{storable(member.name)}',"
+    where, links = f"{name}, member '{storable(member.name)}',", _Links()
+    outer = PurePosixPath(storable(member.name)).stem
     try:
-        with tarfile.open(fileobj=inner_file, mode="r:", tarinfo=_WholeTarInfo) as inner:
+        with tarfile.open(fileobj=inner_file, mode="r:", tarinfo=StrictTarInfo) as inner:
             for file in _read_tar(inner, where):
-                outer = PurePosixPath(storable(member.name)).stem
-                start = member.offset_data + file.offset_data
-                yield Member(f"{outer}/{storable(file.name)}", name, start, file.size)
+                inside = f"{outer}/{storable(file.name)}"
+                if file.isreg():
+                    yield links.add(file, Member(inside, name, member.offset_data + file.offset_data, file.size))
+                else:
+                    yield links.resolve(file, inside)
     except (tarfile.TarError, EOFError) as error:
-        raise LocationError(f"{where} cannot be read as a tar file ({error}): fetch it again") from error
+        raise LocationError(f"{where} {_unreadable(error)}") from error
 
 
 class Pack:
@@ -253,15 +266,19 @@ def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> I
     Raises:
         LocationError: the archive is damaged, or unpacks to more than photographs can.
     """
-    limit = _UnpackLimit(path)
+    limit, links = _UnpackLimit(path), _Links()
     try:
-        archive = tarfile.open(path, "r|*", tarinfo=_WholeTarInfo)  # noqa: SIM115 - closed below
+        archive = tarfile.open(path, "r|*", tarinfo=StrictTarInfo)  # noqa: SIM115 - closed below
     except DAMAGED as error:
-        raise LocationError(f"{path} cannot be read as a tar file ({error}): fetch it again") from error
+        what = what_instead_of_tar(path, compressed_will_do=True) or _unreadable(error)
+        raise LocationError(f"{path} {what}") from error
     with archive:
         for member in _read_tar(archive, str(path)):
             name = storable(member.name)
             if not wanted(name):
+                continue
+            if not member.isreg():
+                yield links.resolve(member, name)
                 continue
             try:
                 stream = archive.extractfile(member)
@@ -271,7 +288,7 @@ def unpack_tar(path: Path | str, pack: Pack, wanted: Callable[[str], bool]) -> I
             except DAMAGED as error:
                 raise LocationError(f"{path}: member '{name}' cannot be read ({error}): fetch it again") from error
             # Outside the try block: a full disk is no fault of the archive.
-            yield pack.add(name, content)
+            yield links.add(member, pack.add(name, content))
 
 
 def unpack_zip(
@@ -291,8 +308,11 @@ def unpack_zip(
     with archive:
         for info in archive.infolist():
             name = storable(info.filename)
-            # The content of a link is its target; zipfile's is_dir fails on an empty name.
-            if not info.filename or info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not wanted(name):
+            # zipfile's is_dir fails on an empty name.
+            if not info.filename or info.is_dir() or not wanted(name):
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):  # its content is its target
+                yield Member(name, "", 0, 0, LINK)
                 continue
             try:
                 with archive.open(info, pwd=password.encode() if password else None) as stream:
@@ -322,14 +342,15 @@ def list_archive(
     elif _is_plain_tar(source):
         yield from (member for member in list_tar(source, nested) if wanted(member.name))
     elif nested:
-        raise LocationError(f"{source} is not an uncompressed tar: give the archive as it was published, or a folder")
+        what = what_instead_of_tar(source) or "is no uncompressed tar"
+        raise LocationError(f"{source} {what}; or give the archive as it was published, or a folder")
     else:
         yield from unpack_tar(source, pack, wanted)
 
 
 def _is_plain_tar(path: Path) -> bool:
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:", tarinfo=StrictTarInfo) as archive:
             archive.next()
     except (tarfile.TarError, EOFError):
         return False

@@ -16,6 +16,7 @@ from whyrobust.data.archives import Pack, is_image_name, list_archive
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.folders import read_class_folders, read_class_table
 from whyrobust.data.record_writer import RecordBuffer
+from whyrobust.data.tar_headers import StrictTarInfo
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
 
 #: Largest JSON list of captions that is read into memory (ImageNet-Captions has 0.4 GB).
@@ -123,7 +124,7 @@ def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
         found = {path.name: path.read_bytes() for path in sorted(devkit.rglob("*")) if path.name in wanted}
     else:
         try:
-            with tarfile.open(devkit, "r:*") as archive:
+            with tarfile.open(devkit, "r:*", tarinfo=StrictTarInfo) as archive:
                 for member in archive:
                     stream = archive.extractfile(member) if PurePosixPath(member.name).name in wanted else None
                     if stream is not None:

@@ -111,7 +111,7 @@ def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Me
 
 def _read_json(member: Member | None, records: RecordBuffer) -> dict[str, Any]:
     """Return the JSON object of a pair, empty if there is none; a damaged one is counted."""
-    if member is None:
+    if member is None or member.missing:
         return {}
     try:
         value = json.loads(read_bytes(member.file, member.offset, member.length))
@@ -122,6 +122,6 @@ def _read_json(member: Member | None, records: RecordBuffer) -> dict[str, Any]:
 
 
 def _read_text(member: Member | None) -> str:
-    if member is None:
+    if member is None or member.missing:
         return ""
     return read_bytes(member.file, member.offset, member.length).decode("utf-8", errors="replace")
