@@ -41,6 +41,7 @@ def _plus(seeds: int | list[int], number: int) -> int | list[int]:
 
 
 def main() -> None:
+    """Write the config to standard output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("number", type=int, help="added to every seed of a run")
