@@ -233,6 +233,8 @@ def check_labels(records: RecordBuffer, dataset: str, classes: Sequence[str]) ->
     first, unknown, _ = records.labels.first_unknown
     given = label or (unknown if first == uid else "")
     found = f"the label '{given}', which is no class that it may have" if given else "no label"
+    if given.isdecimal() and not all(name.isdecimal() for name in classes):
+        found += " (a number: class_names gives numbers names)"
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     raise DatasetError(
         f"test set '{dataset}' has {len(bad):,} of {len(records):,} images that cannot be scored, the first "

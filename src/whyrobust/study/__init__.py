@@ -8,8 +8,8 @@ order:
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them. `doses`: series of mixtures.
-5. `pinned_sources`, `input_files`, `roles`, `view_checks`, `checks`: files that can be downloaded, the files that a
-   config names, what test sets are for, what views filter by, and whether the whole can be carried out.
+5. `pinned_sources`, `file_patterns`, `input_files`, `roles`, `view_checks`, `checks`: files that can be downloaded, the
+   files that a config names, what test sets are for, what views filter by, and whether the whole can be carried out.
 6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on
    large ones.
 7. `class_table`, `display_names`, `restricted_names`, `published_shifts`, `table_cells`: names of classes, of what

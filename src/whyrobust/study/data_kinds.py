@@ -175,7 +175,7 @@ class WebDataset(DatasetSettings):
     """Tar shards of image-text pairs."""
 
     shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
-    """Tar files, as a pattern or a list."""
+    """Tar files: a pattern (``*``, braces), a folder of them, or a list."""
     image_endings: Listed[Text] = ("jpg", "jpeg", "png", "webp")
     """Endings of pictures; the first that a pair has is taken."""
     text_ending: Text = "txt"
@@ -184,6 +184,10 @@ class WebDataset(DatasetSettings):
     """Where in the JSON the texts are."""
     label: LeftOut[Text] = None
     """Key of the JSON that holds the class."""
+    label_ending: Text = "cls"
+    """Ending of the text that is the class, where ``label`` is left out."""
+    class_names: LeftOut[InputPath] = None
+    """Text with a class name per line, where labels are numbers from 0 (``classnames.txt`` of clip_benchmark)."""
     slices: Slices = 1
     """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
     number."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from whyrobust.study.data_kinds import DataKind, Icons
 from whyrobust.study.dataset_settings import Dataset, Source, TestSet
-from whyrobust.study.input_files import files_of, matching_files
+from whyrobust.study.file_patterns import FILES_IN_FOLDERS, matching_files
+from whyrobust.study.input_files import files_of
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.slices import ShardError, Slice, shard_names, slices_of
@@ -164,7 +165,7 @@ class UsedDatasets:
 
     def _shards_of(self, dataset: str) -> tuple[list[str], list[str]]:
         patterns = getattr(self.settings[dataset], "shards", None)
-        shards = matching_files(patterns, self.root) if patterns else []
+        shards = matching_files(patterns, self.root, FILES_IN_FOLDERS["shards"]) if patterns else []
         try:
             return shards, shard_names(shards)
         except ShardError as error:

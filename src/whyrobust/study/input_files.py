@@ -6,6 +6,7 @@ Every function says in one line which key names a file that is missing or wrong.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from whyrobust.study.class_table import ClassTableError, covered_names, read_cla
 from whyrobust.study.config import Config, Published, Sentences
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import Dataset
+from whyrobust.study.file_patterns import FILES_IN_FOLDERS, PatternError, matching_files, wrong_shard_number
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
 from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError, shown
 
@@ -65,20 +67,6 @@ def _read_classes(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
         raise ConfigError(f"config key data.classes is '{path}': {error}") from error
 
 
-def matching_files(patterns: Sequence[str], root: Path) -> list[str]:
-    """Return the files and folders of a list, in which patterns are replaced by what they match, sorted."""
-    found: list[str] = []
-    for text in patterns:
-        if any(mark in text for mark in "*?[") and not (root / text).exists():
-            base = Path(text)
-            start = Path(base.anchor) if base.is_absolute() else root
-            matched = sorted(start.glob(base.relative_to(base.anchor).as_posix()))
-            found += [path.as_posix() if base.is_absolute() else path.relative_to(root).as_posix() for path in matched]
-        else:
-            found.append(text)
-    return found
-
-
 def named_inputs(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     """Return the files and folders that a data set's settings name, as written, by key."""
     named = {key: getattr(dataset, key) for key in dataset.row.input_keys}
@@ -94,7 +82,8 @@ def files_of(dataset: Dataset, root: Path, leave_out: Sequence[str] = ()) -> lis
         leave_out: keys that are not asked for.
     """
     named = named_inputs(dataset)
-    return [path for key, texts in named.items() if key not in leave_out for path in matching_files(texts, root)]
+    asked = {key: texts for key, texts in named.items() if key not in leave_out}
+    return [path for key, texts in asked.items() for path in matching_files(texts, root, FILES_IN_FOLDERS.get(key, ()))]
 
 
 def downloadable_files(table: Path, folder: str) -> dict[str, PinnedSource]:
@@ -117,13 +106,17 @@ def read_prompts(path: Path, key: str) -> list[str]:
         ConfigError: there is none, or one has no place for the class.
     """
     try:
-        sentences = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ConfigError(f"{key} is '{path}', which is no text in UTF-8 ({error}): give a text file") from error
+    # Sets of the hub and of clip_benchmark call the class c.
+    sentences = [line.replace("{c}", "{class}") for line in lines]
     wrong = [sentence for sentence in sentences if "{class}" not in sentence]
     if wrong or not sentences:
         what = f"has the line {wrong[0][:SHOWN_CHARACTERS]!a}" if wrong else "has no line"
-        raise ConfigError(f"{key} is '{path}', which {what}: allowed are sentences with {{class}}, one per line")
+        raise ConfigError(
+            f"{key} is '{path}', which {what}: allowed are sentences with {{class}} or {{c}}, one per line"
+        )
     return sentences
 
 
@@ -180,11 +173,25 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
 def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Mapping[str, PinnedSource], table: str) -> None:
     for name, texts in named_inputs(dataset).items():
         for text in texts:
-            found = matching_files([text], root)
-            if not found or any(not (root / path).exists() and path not in known for path in found):
+            if re.match(r"[A-Za-z][\w+.-]+://|pipe:", text):
                 raise ConfigError(
-                    f"{key}.{name} is '{text}': there is no such file, and {table} does not say how to download it"
+                    f"{key}.{name} is '{text}', an address: allowed are files on this machine, so fetch them first, or "
+                    f"pin the address in {table}"
                 )
+            try:
+                found = matching_files([text], root, FILES_IN_FOLDERS.get(name, ()))
+            except PatternError as error:
+                raise ConfigError(f"{key}.{name}: {error}") from error
+            missing = [path for path in found if not (root / path).exists() and path not in known]
+            if missing or not found:
+                lacking = f" '{missing[0]}'" if missing and missing[0] != text else ""
+                raise ConfigError(
+                    f"{key}.{name} is '{text}': there is no such file{lacking}, and {table} does not say how to "
+                    "download it"
+                )
+            wrong = wrong_shard_number(found, root) if name == "shards" else ""
+            if wrong:
+                raise ConfigError(f"{key}.{name} is '{text}': {wrong}")
 
 
 def published_files(entry: Published, root: Path) -> list[str]:

@@ -7,6 +7,7 @@ that a job which only holds settings starts without it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -41,7 +42,12 @@ class Allowed:
     def __get_pydantic_core_schema__(self, source: type, handler: Callable[[type], dict[str, Any]]) -> dict[str, Any]:
         """Return pydantic's schema of the type with these limits, strict and without NaN and infinity."""
         finite = {"allow_inf_nan": False} if source is float else {}
-        return handler(source) | {"strict": True} | finite | self.limits
+        schema = handler(source) | {"strict": True} | finite | self.limits
+        if not self.is_input:
+            return schema
+        # A home folder, ~, is meant as in a shell.
+        expand = {"type": "no-info", "function": os.path.expanduser}
+        return {"type": "function-after", "function": expand, "schema": schema}
 
     def words(self) -> list[str]:
         """Return each limit in words."""

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from whyrobust.data.archives import Member, Pack, list_tar, read_bytes
+from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.record_writer import REPEATED, RecordBuffer
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
 from whyrobust.study.slices import shard_names
+
+#: Why a picture belongs to no pair.
+NOT_OF_KEY = "its ending, all after the first dot of its name, is none of image_endings"
 
 #: Given the JSON of a pair, returns its uid and, where it is left out, the reason.
 Identify = Callable[[Mapping[str, Any]], tuple[str, str]]
@@ -26,6 +30,8 @@ class PairLayout:
         text_ending: ending of the text that becomes the title; not read where ``fields`` names a title.
         fields: of ``title, description, tags`` to keys of the JSON beside the image.
         label: key of the JSON that holds a class.
+        label_ending: ending of the text that is the class, where ``label`` is None.
+        label_names: names of the classes where labels are numbers.
         percent_encoded: whether texts are (YFCC100M).
     """
 
@@ -33,13 +39,18 @@ class PairLayout:
     text_ending: str = "txt"
     fields: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
+    label_ending: str = "cls"
+    label_names: Sequence[str] = ()
     percent_encoded: bool = False
 
 
 def read_webdataset_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
     """Read a data set of kind ``webdataset``, or a slice of its shards."""
-    options = {key: settings[key] for key in ("image_endings", "text_ending", "fields", "label") if key in settings}
-    return read_webdataset(settings["shards"], PairLayout(**options), classes, names=settings.get("shard_names"))
+    keys = ("image_endings", "text_ending", "fields", "label", "label_ending")
+    options = {key: settings[key] for key in keys if key in settings}
+    names = read_label_names(settings["class_names"]) if "class_names" in settings else ()
+    layout = PairLayout(**options, label_names=names)
+    return read_webdataset(settings["shards"], layout, classes, names=settings.get("shard_names"))
 
 
 def read_webdataset(
@@ -50,6 +61,9 @@ def read_webdataset(
     identify: Identify | None = None,
 ) -> RecordBuffer:
     """Read image-text pairs from tar shards.
+
+    Files belong together that have one key, their path up to the first dot of the name, as in the webdataset library;
+    they need not lie side by side.
 
     Args:
         shards: tar files.
@@ -70,9 +84,15 @@ def read_webdataset(
         for key, files in _group_by_key(list_tar(shard)):
             uid = f"{shard_name}/{key}"
             image = next((files[ending] for ending in layout.image_endings if ending in files), None)
+            others = [member for member in files.values() if member.is_image and member is not image]
             if image is None:
-                records.leave_out_missing(uid, "it has no picture")
+                for member in others:
+                    records.leave_out_missing(f"{shard_name}/{member.name}", NOT_OF_KEY)
+                if not others:
+                    records.leave_out_missing(uid, "it has no picture")
                 continue
+            if others:
+                records.left_out["it is a further picture of its key"] += len(others)
             metadata = _read_json(files.get("json"), records)
             reason = REPEATED if key in seen else ""
             if identify is not None:
@@ -85,7 +105,7 @@ def read_webdataset(
             records.add(
                 uid,
                 image,
-                records.known_class(uid, metadata.get(layout.label), known) if layout.label is not None else None,
+                _label(uid, files, metadata, layout, known, records),
                 title=clean_web_field(title, layout.percent_encoded),
                 description=clean_web_field(metadata.get(description_key or ""), layout.percent_encoded),
                 tags=clean_web_tags(metadata.get(tags_key or ""), layout.percent_encoded),
@@ -93,20 +113,37 @@ def read_webdataset(
     return records
 
 
+def _label(
+    uid: str,
+    files: Mapping[str, Member],
+    metadata: Mapping[str, Any],
+    layout: PairLayout,
+    known: Collection[str],
+    records: RecordBuffer,
+) -> str | None:
+    """Return the class of a pair, None where it has none."""
+    if layout.label is not None:
+        return records.known_class(uid, named_label(metadata.get(layout.label), layout.label_names), known)
+    if layout.label_ending not in files:
+        return None
+    return records.known_class(uid, named_label(_read_text(files[layout.label_ending]), layout.label_names), known)
+
+
 def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
-    """Yield the files of each key, by ending; the files of one key follow each other (WebDataset's rule)."""
-    current, files = "", dict[str, Member]()
+    """Yield the files of each key of a shard, by ending, in the order in which keys come first."""
+    groups: list[tuple[str, dict[str, Member]]] = []
+    latest: dict[str, dict[str, Member]] = {}
     for member in members:
+        if member.path.name.startswith("._") or "__MACOSX" in member.path.parts:
+            continue  # macOS puts one beside each file
         base, _, ending = member.path.name.partition(".")
         key = str(member.path.parent / base) if member.path.parent.name else base
         # A name that comes twice begins another pair, which is counted as a repeat.
-        if files and (key != current or ending.lower() in files):
-            yield current, files
-            files = {}
-        current = key
-        files[ending.lower()] = member
-    if files:
-        yield current, files
+        if key not in latest or ending.lower() in latest[key]:
+            latest[key] = {}
+            groups.append((key, latest[key]))
+        latest[key][ending.lower()] = member
+    yield from groups
 
 
 def _read_json(member: Member | None, records: RecordBuffer) -> dict[str, Any]:
