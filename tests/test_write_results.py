@@ -66,6 +66,7 @@ def tables():
     ]
     return {
         "causes": pd.DataFrame(cause_rows()),
+        "causes_other_weights": pd.DataFrame(cause_rows(class_weights="images", verdict="lowers", effect_points=-2.3)),
         "causes_single_line": pd.DataFrame(lines),
         "shifts": pd.DataFrame(shifts, columns=[*columns, "median_accuracy", "r_squared"]).replace("", None),
         "dose_response": pd.DataFrame(doses),
@@ -93,7 +94,7 @@ def test_before_the_study_is_run_every_part_says_so(tmp_path):
 
 def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tables):
     answer = part("answer")(tables)
-    raw, beyond, paper, of_mean = answer.strip().split("\n\n")
+    raw, beyond, paper, of_mean, weights = answer.strip().split("\n\n")
     assert "under shift, the mean over `v2`, by +1.5 (+0.5 to +2.5) points" in raw
     assert "(`studio_test`, `web_test`) by \N{MINUS SIGN}2.5." in raw
     assert "What raises it: training distribution (web instead of studio: +6.0 (+2.0 to +10.0))." in beyond
@@ -104,6 +105,10 @@ def test_the_answer_states_raw_differences_then_all_test_sets_then_the_paper(tab
     )
     assert beyond.endswith("Of contrastive loss (supcon): no interval.")
     assert "+8.0 (+1.0 to +9.0) points beyond the line over `studio_test` (the paper's), \N{MINUS SIGN}7.0" in paper
+    assert weights.startswith(
+        "**Other weights of classes.** Sensitivity analysis: with accuracies over images instead, 4 of 5"
+    )
+    assert weights.endswith("with accuracies over images, had been read.")
     assert "`mean`" not in paper and of_mean.startswith("**Beyond the line over the mean") and "+3.0 (" in of_mean
 
 
@@ -111,6 +116,10 @@ def test_tables_have_a_row_for_each_main_comparison_and_dose(tables):
     main = part("main_effects")(tables).splitlines()
     assert len(main) == 2 + len(EFFECTS)
     assert "| +6.0 (+2.0 to +10.0) | 0.012 | raises | 3.2 | +8.0 (+1.0 to +9.0) |" in main[2]
+    assert "accuracies over images |" in main[0] and main[2].endswith("| \N{MINUS SIGN}2.3 (+2.0 to +10.0): lowers |")
+    weights = part("other_weights")(tables).splitlines()
+    assert weights[0].endswith("| accuracies of equal classes | accuracies over images |") and len(weights) == 2 + 15
+    assert weights[2].endswith("| +6.0 (+2.0 to +10.0): raises | \N{MINUS SIGN}2.3 (+2.0 to +10.0): lowers |")
     by_shift = part("by_shift")(tables)
     assert "| comparison | v2 | sketch\\* |" in by_shift and "| **+6.0 (+2.0 to +10.0)** |" in by_shift
     assert "All 5 comparisons" in by_shift and "**+0.4" not in by_shift and "**\N{MINUS SIGN}4.0" in by_shift

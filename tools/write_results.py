@@ -16,18 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from tools.write_docs import table
 from whyrobust.analysis.measured import MEAN_AXIS
+from whyrobust.analysis.other_weights import OTHER_WEIGHTS
 from whyrobust.files import atomic_path, write_text
+from whyrobust.report.findings import compare_weights
 from whyrobust.report.number_format import format_points
-from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, spaced
+from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, name_weighting, spaced
 from whyrobust.study.table_cells import is_missing
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "method.md")
 COMMITTED = ROOT / "docs" / "results"
-NAMES = ("causes", "causes_single_line", "shifts", "dose_response", "dose_response_trends")
+NAMES = ("causes", "causes_single_line", "causes_other_weights", "shifts", "dose_response", "dose_response_trends")
 MARKER = re.compile(r"(<!-- made by python -m tools\.write_results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: Config of each study that parts are of.
 STUDIES = {"icons": "config.yaml", "icons_why": "config/icons-why.yaml"}
@@ -105,6 +108,28 @@ def _primary(tables: Tables) -> list[Row]:
     return _rows(causes[causes["family"] == "primary"])
 
 
+def _of_mean(causes: pd.DataFrame) -> list[Row]:
+    return _rows(causes[causes["shift"] == "mean"])
+
+
+def _other_weights(tables: Tables) -> str:
+    others = {(row["cause"], row["shift"]): row for row in _rows(tables["causes_other_weights"])}
+    causes = tables["causes"]
+    rows = [
+        [str(row["comparison"]), spaced(str(row["shift"])), *(_with_verdict(one) for one in (row, other))]
+        for row in _rows(causes[causes["main"].astype(bool)])
+        if (other := others.get((row["cause"], row["shift"]))) is not None
+    ]
+    other_name = str(tables["causes_other_weights"]["class_weights"].iloc[0])
+    own, other_words = (f"accuracies {name_weighting(name)}" for name in (OTHER_WEIGHTS[other_name], other_name))
+    return table(["comparison", "test set", own, other_words], rows)
+
+
+def _with_verdict(row: Row) -> str:
+    verdict = row["role"] if is_missing(row["verdict"]) else row["verdict"]
+    return f"{_interval(row)}: {verdict}"
+
+
 def _lines(tables: Tables, row: Row) -> dict[str, Row]:
     """Return the same effect beyond each single line, by its in-distribution test set, the paper's first."""
     lines = tables["causes_single_line"]
@@ -147,7 +172,18 @@ def _answer(tables: Tables) -> str:
             "points. The plane over them predicts whatever is proportional to their difference, an effect of a source "
             "among it; this line weighs them equally, and takes a shift that is nearer to one source for an effect."
         )
+    sentences += [
+        f"**Other weights of classes.** {' '.join(told)}"
+        for told in [compare_weights(tables["causes"], tables["causes_other_weights"], _weights_note())]
+        if told
+    ]
     return "\n\n".join(sentences) + "\n"
+
+
+def _weights_note() -> str:
+    """Return what the config of the icons study says of the choice of its weights."""
+    config = yaml.safe_load((ROOT / STUDIES["icons"]).read_text(encoding="utf-8"))
+    return str(config["class_weights_note"])
 
 
 def _verdict_words(primary: list[Row]) -> str:
@@ -174,10 +210,12 @@ def _verdict_words(primary: list[Row]) -> str:
 
 
 def _main_effects(tables: Tables) -> str:
+    others = {str(row["cause"]): row for row in _of_mean(tables["causes_other_weights"])}
+    weighting = name_weighting(next((str(row["class_weights"]) for row in others.values()), ""))
     rows = []
     for row in _primary(tables):
         lines = _lines(tables, row)
-        paper = next(iter(lines.values()), None)
+        paper, other = next(iter(lines.values()), None), others.get(row["cause"])
         rows.append(
             [
                 name_cause(row["cause"]),
@@ -189,10 +227,12 @@ def _main_effects(tables: Tables) -> str:
                 str(row["verdict"]),
                 "-" if is_missing(row["detectable_points"]) else f"{abs(row['detectable_points']):.1f}",
                 "-" if paper is None else _interval(paper),
+                "-" if other is None else _with_verdict(other),
             ]
         )
     head = ["cause", "main comparison", "raw, in distribution", "raw, under shift", "beyond all test sets", "p (Holm)"]
-    return table([*head, "verdict", "detectable", "the paper's measurement"], rows)
+    last = f"beyond all test sets, accuracies {weighting}"
+    return table([*head, "verdict", "detectable", "the paper's measurement", last], rows)
 
 
 def _by_shift(tables: Tables) -> str:
@@ -291,6 +331,7 @@ PARTS: dict[str, tuple[str, Callable[[Tables], str]]] = {
     "by_shift": ("icons", _by_shift),
     "dose_response": ("icons", _dose_response),
     "shifts": ("icons", _shifts),
+    "other_weights": ("icons", _other_weights),
     "what_in_it": ("icons_why", _what_in_it),
 }
 

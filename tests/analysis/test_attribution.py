@@ -20,7 +20,7 @@ from whyrobust.analysis.attribution import (
     attribute_on_line,
     compare_architectures,
 )
-from whyrobust.analysis.cause_tables import make_cause_tables, summarise_causes
+from whyrobust.analysis.cause_tables import OtherWeights, make_cause_tables, summarise_causes
 from whyrobust.analysis.effects import contrast_pairs, match_comparisons, measure_effects
 from whyrobust.analysis.hypothesis_tests import detectable_effect
 from whyrobust.analysis.measured import CASE_STUDY, NOT_INFORMATIVE, SHIFT, MeasuredShift
@@ -299,8 +299,10 @@ def test_all_tables_of_a_study_are_made_together():
     effective = pd.concat(rows, ignore_index=True)
     table_of_runs = runs.drop(columns=["head", "prompts", "fitted_on", "main"]).drop_duplicates("run").fillna("")
     lines = {"studio_test": measured, "web_test": measured, "mean": measured}
-    tables = make_cause_tables(effective, measured, lines, table_of_runs, comparisons, SETTINGS)
     expected = attribute_causes(comparisons, runs, measured, SETTINGS)
+    turned = expected[expected["main"]].assign(class_weights="images", verdict="lowers")
+    other = OtherWeights(turned, "Chosen late.")
+    tables = make_cause_tables(effective, measured, lines, table_of_runs, comparisons, SETTINGS, other)
     pd.testing.assert_frame_equal(tables.causes[list(CAUSE_COLUMNS)], expected)
     assert {"share", "share_low", "gap_points", "most_robust", "note"} <= set(tables.causes)
     assert tables.single_lines.groupby("x_test_set")["measurement"].first().to_dict() == {
@@ -314,9 +316,12 @@ def test_all_tables_of_a_study_are_made_together():
     assert summary[first - 1] == "  training distribution: web"
     assert "detectable" in summary[first] and "p adjusted" in summary[first] and "6 pairs, 3 seeds" in summary[first]
     assert summary.index("All comparisons, p adjusted by Benjamini and Hochberg") > first
+    sensitivity = summary.index("Sensitivity analysis: the same with accuracies over images")
+    assert summary[sensitivity + 1] == "  Chosen late." and summary[sensitivity + 3].startswith("    lowers; ")
     assert sum("case study" in line for line in summary) == 3
     without = {name: measured[name] for name in ("sketch", "objects")}
     nothing = attribute_causes(comparisons, runs, without, SETTINGS)
-    assert "none: no shift takes part in verdicts" in summarise_causes(nothing, SETTINGS)
+    assert "none: no shift takes part in verdicts" in summarise_causes(nothing, SETTINGS, OtherWeights(turned.iloc[:0]))
+    dropped = effective.drop(index=len(runs))
     with pytest.raises(ValueError, match="other runs or heads on rendition"):
-        make_cause_tables(effective.drop(index=len(runs)), measured, lines, table_of_runs, comparisons, SETTINGS)
+        make_cause_tables(dropped, measured, lines, table_of_runs, comparisons, SETTINGS, other)

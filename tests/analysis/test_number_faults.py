@@ -17,7 +17,7 @@ from tests.training.test_loop import model_config, pictures, run  # noqa: F401 -
 from whyrobust.analysis.accuracies import ShiftAccuracies
 from whyrobust.analysis.attribution import EffectSettings, attribute_causes
 from whyrobust.analysis.bootstrap import resample_counts
-from whyrobust.analysis.cause_tables import summarise_causes
+from whyrobust.analysis.cause_tables import OtherWeights, summarise_causes
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness, measure_shift
 from whyrobust.analysis.measured import SHIFT, MeasuredShift
 from whyrobust.analysis.regression import regress_causes
@@ -96,7 +96,10 @@ def test_causes_of_any_accuracies_are_a_number_or_not_measured(rows):
         else:
             assert row["low_points"] <= row["effect_points"] <= row["high_points"]
             assert row["verdict"] in ("raises", "lowers", "within ±2", "undecided")
-    assert "nan" not in summarise_causes(causes, EffectSettings()).lower()
+    assert (
+        "nan"
+        not in summarise_causes(causes, EffectSettings(), OtherWeights(causes.assign(class_weights="equal"))).lower()
+    )
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.pages import make_cause_row, make_causes, make_single_causes
+from tests.pages import make_cause_row, make_causes, make_other_weights, make_single_causes
 from whyrobust.report.findings import (
     EffectTerms,
     answer_sentences,
+    compare_weights,
     effect_rows,
     evidence_rows,
     headline,
     means_first,
     read_verdict,
+    weights_rows,
 )
 from whyrobust.report.number_format import format_p, join_words
 
@@ -132,9 +134,10 @@ def test_all_effects_have_their_numbers():
 
 def test_the_main_comparisons_have_the_papers_measurement_and_its_mirror():
     causes = make_causes()
-    rows = evidence_rows(causes, make_single_causes(causes))
+    rows = evidence_rows(causes, make_single_causes(causes), make_other_weights(causes))
     assert [row["cause"] for row in rows] == ["Training set size", "Training distribution", "Language at training"]
     assert list(rows[1]["lines"]) == ["the paper's: studio test", "mirror: web test"]
+    assert rows[2]["other"]["effect"] == "+7.3" and rows[2]["other"]["verdict"] == "raises"
     assert rows[1]["effect"] == "+9.8" and rows[1]["lines"]["mirror: web test"]["effect"] == "+5.4"
 
 
@@ -164,3 +167,22 @@ def test_the_headline_says_what_the_plane_takes_away_of_a_source():
     # With one in-distribution test set there is no such line, and other causes are not concerned.
     assert "weighed alike" not in headline(RAISED, TERMS, single[single["measurement"] == "paper"])
     assert "weighed alike" not in headline(UNDECIDED, TERMS, single)
+
+
+def test_verdicts_that_hang_on_how_classes_are_weighted_are_named():
+    causes = make_causes()
+    other = make_other_weights(causes)
+    told, note = compare_weights(causes, other, "It was chosen late.")
+    assert note == "It was chosen late." and told.startswith(
+        "Sensitivity analysis: with accuracies over images instead, 1 of 3 verdicts would differ: language at "
+    )
+    assert "+7.3 points, +4.9 to +9.7; raises in place of undecided)" in told and "distribution" not in told
+    assert told in headline(causes, TERMS, None, other)
+    same = causes[causes["main"]].assign(class_weights="equal")
+    assert compare_weights(causes, same) == [
+        "Sensitivity analysis: with accuracies of equal classes instead, none of 3 verdicts would differ."
+    ]
+    assert compare_weights(causes, other.iloc[:0]) == compare_weights(causes.iloc[:0], other) == []
+    rows = weights_rows(causes, other)
+    assert len(rows) == 3 * 3 and [bool(row["comparison"]) for row in rows[:4]] == [True, False, False, True]
+    assert (rows[6]["own"]["effect"], rows[6]["other"]["effect"]) == ("\N{MINUS SIGN}1.2", "+7.3")

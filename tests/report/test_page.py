@@ -94,12 +94,13 @@ def test_accuracies_are_shown_by_choice_with_the_line_of_the_paper(open_page, ht
 def test_the_evidence_comes_in_order(open_page, html):
     page = open_page(html)
     heads = page.get_by_label("Main comparison of each cause").locator("thead th").all_inner_texts()
-    assert heads[2:7] == [
+    assert heads[2:8] == [
         "Accuracy in distribution", "Accuracy on the shifts", "Effective robustness beyond all",
-        "The paper's: studio test", "Mirror: web test",
+        "The same, accuracies over images", "The paper's: studio test", "Mirror: web test",
     ]  # fmt: skip
     changed = page.locator("[data-spec=changed-2]").inner_text()
     assert "+9.8 raises" in changed and "+9.8 case study" in changed and "In no verdict" in changed
+    assert "1 of 3 verdicts would differ" in page.locator("#answer").inner_text()
     assert page.locator("#headline").inner_text().startswith("Of 3 causes compared, 1 changes effective robustness:")
 
 

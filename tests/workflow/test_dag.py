@@ -13,7 +13,8 @@ from whyrobust.study.stages import stages_before
 
 SHARED_STAGES = {
     "download_source", "assemble_captions", "decontaminate", "match_text", "draw_subset", "train_run",
-    "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_causes", "measure_reference",
+    "embed_test_sets", "fit_heads", "score_heads", "measure_robustness", "attribute_other_weights",
+    "attribute_causes", "measure_reference",
     "describe_data", "describe_runs", "describe_training_sets", "measure_dose_response", "draw_figures",
     "write_report", "compare_images",
 }  # fmt: skip

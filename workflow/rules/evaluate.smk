@@ -182,6 +182,42 @@ rule similarity_bands:
         "../scripts/similarity_bands.py"
 
 
+# In what terms effects are measured and stated.
+EFFECT_SETTINGS = {
+    "scale": CONFIG.baseline.scale,
+    "confidence": CONFIG.intervals.effect,
+    "reference_accuracy": CONFIG.baseline.reference_accuracy,
+    "margin_points": CONFIG.intervals.equivalence_points,
+}
+
+
+rule attribute_other_weights:
+    input:
+        accuracy="<results>/accuracy.csv",
+        predictions="<results>/predictions.parquet",
+        shifts="<results>/shifts.csv",
+        runs="<results>/runs.csv",
+    output:
+        causes="<results>/causes_other_weights.csv",
+    log:
+        "<logs>/attribute_other_weights.log",
+    benchmark:
+        "<benchmarks>/attribute_other_weights.tsv"
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        comparisons=lambda wildcards: STUDY.comparison_rows,
+        class_weights=CONFIG.class_weights,
+        intervals=plain_values(CONFIG.intervals),
+        settings=EFFECT_SETTINGS,
+        code=code_of("attribute_other_weights"),
+    script:
+        "../scripts/attribute_other_weights.py"
+
+
 rule attribute_causes:
     input:
         accuracy="<results>/accuracy.csv",
@@ -191,6 +227,7 @@ rule attribute_causes:
         single_line_draws="<results>/single_line_draws.npz",
         shifts="<results>/shifts.csv",
         runs="<results>/runs.csv",
+        other_weights="<results>/causes_other_weights.csv",
     output:
         causes=report(
             "<results>/causes.csv",
@@ -211,12 +248,8 @@ rule attribute_causes:
         runtime=30,
     params:
         comparisons=lambda wildcards: STUDY.comparison_rows,
-        settings={
-            "scale": CONFIG.baseline.scale,
-            "confidence": CONFIG.intervals.effect,
-            "reference_accuracy": CONFIG.baseline.reference_accuracy,
-            "margin_points": CONFIG.intervals.equivalence_points,
-        },
+        settings=EFFECT_SETTINGS,
+        weights_note=CONFIG.class_weights_note,
         code=code_of("attribute_causes"),
     script:
         "../scripts/attribute_causes.py"

@@ -120,6 +120,7 @@ STUDY_TABLES = {
         "baselines",
         "causes",
         "causes_single_line",
+        "causes_other_weights",
         "regression",
         "dose_response",
         "concept_frequency",
@@ -140,6 +141,7 @@ EFFECT_TERMS = {
     "confidence": CONFIG.intervals.effect,
     "reference_accuracy": CONFIG.baseline.reference_accuracy,
     "margin_points": CONFIG.intervals.equivalence_points,
+    "weights_note": CONFIG.class_weights_note,
 }
 
 

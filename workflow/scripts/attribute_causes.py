@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from whyrobust.analysis.attribution import EffectSettings
-from whyrobust.analysis.cause_tables import make_cause_tables
+from whyrobust.analysis.cause_tables import OtherWeights, make_cause_tables
 from whyrobust.analysis.measured import read_measured, read_measured_lines
 from whyrobust.files import write_table, write_text
 from whyrobust.logs import start_log
@@ -32,6 +32,7 @@ if __name__ == "__main__":
         pd.read_csv(snakemake.input.runs, keep_default_na=False),
         [Comparison(**planned) for planned in snakemake.params.comparisons],
         EffectSettings(**snakemake.params.settings),
+        OtherWeights(pd.read_csv(snakemake.input.other_weights), snakemake.params.weights_note),
     )
     write_table(snakemake.output.causes, tables.causes)
     write_table(snakemake.output.single_lines, tables.single_lines)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from whyrobust.analysis.accuracies import KEYS
 from whyrobust.analysis.dose_response import measure_doses
-from whyrobust.analysis.measured import read_measured
+from whyrobust.analysis.measured import evaluated_runs, read_measured
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 from whyrobust.study.doses import DoseSeries
@@ -22,13 +21,9 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
     effective = pd.read_csv(files.effective_robustness, keep_default_na=False)
-    first = effective[effective["shift"] == effective["shift"].iloc[0]]
-    evaluated = first[[*KEYS, "main"]].merge(
-        pd.read_csv(files.runs, keep_default_na=False), on="run", validate="many_to_one"
-    )
     tables = measure_doses(
         [DoseSeries(**series) for series in params.series],
-        evaluated,
+        evaluated_runs(effective, pd.read_csv(files.runs, keep_default_na=False)),
         read_measured(
             effective,
             np.load(files.draws),

@@ -10,6 +10,7 @@ Read in this order:
 4. `effects`: paired differences and their variance. `hypothesis_tests`: families, equivalence, power. `verdicts`: what
    a test shows. `attribution`: the effects of all comparisons. `gap_shares`: which share of the gap an effect closes.
    `regression`: the second opinion. `cause_tables`: these as the tables of a study.
+   `other_weights`: the main comparisons again, with classes weighted the other way.
 5. `dose_response`: effects of mixtures by the share of a source. `concept_frequency`: accuracy on a class against the
    number of its training images. `similarity_bands`: accuracy on test images that one source is nearer to.
 6. Published models: `published_models` measures them as a study. `published_study` asks the same five questions of

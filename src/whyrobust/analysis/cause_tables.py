@@ -17,10 +17,10 @@ from whyrobust.analysis.attribution import (
     compare_architectures,
 )
 from whyrobust.analysis.gap_shares import gap_shares
-from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift
+from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift, evaluated_runs
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.study.comparisons import Comparison
-from whyrobust.study.display_names import name_cause, name_test_set
+from whyrobust.study.display_names import name_cause, name_test_set, name_weighting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,14 @@ class CauseTables:
     summary: str
 
 
+@dataclass(frozen=True)
+class OtherWeights:
+    """``causes_other_weights.csv``, and what the config says about the choice of a weighting, "" for nothing."""
+
+    causes: pd.DataFrame
+    note: str = ""
+
+
 def make_cause_tables(
     effective_robustness: pd.DataFrame,
     measured: Mapping[str, MeasuredShift],
@@ -44,6 +52,7 @@ def make_cause_tables(
     runs: pd.DataFrame,
     comparisons: Sequence[Comparison],
     settings: EffectSettings,
+    other_weights: OtherWeights,
 ) -> CauseTables:
     """Attribute effective robustness to its possible causes.
 
@@ -55,6 +64,7 @@ def make_cause_tables(
         runs: ``runs.csv``, empty text read as such.
         comparisons: the controlled comparisons.
         settings: in what terms effects are stated.
+        other_weights: the main comparisons with classes weighted the other way, for the summary.
 
     Raises:
         ValueError: as `attribute_causes`, `gap_shares` and `regress_causes`; where a shift has other rows than the
@@ -62,16 +72,7 @@ def make_cause_tables(
     """
     import pandas as pd
 
-    keys = effective_robustness.groupby("shift", sort=False)[[*KEYS, "main"]]
-    by_shift = {str(shift): rows.reset_index(drop=True) for shift, rows in keys}
-    first = next(iter(by_shift.values()))
-    for shift, rows in by_shift.items():
-        if not rows.equals(first):
-            raise ValueError(
-                f"effective_robustness.csv has other runs or heads on {shift} than on {next(iter(by_shift))}: "
-                "measure robustness again"
-            )
-    evaluated = first.merge(runs, on="run", validate="many_to_one")
+    evaluated = evaluated_runs(effective_robustness, runs)
     causes = attribute_causes(comparisons, evaluated, measured, settings)
     shares = gap_shares(causes, comparisons, evaluated, measured, settings)
     causes = causes.merge(shares, on=["cause", "comparison", "shift"], validate="one_to_one")
@@ -91,11 +92,11 @@ def make_cause_tables(
         single_lines=pd.concat(on_lines, ignore_index=True),
         architectures=compare_architectures(comparisons, evaluated, measured, settings),
         regression=regress_causes(points, settings),
-        summary=summarise_causes(causes, settings),
+        summary=summarise_causes(causes, settings, other_weights),
     )
 
 
-def summarise_causes(causes: pd.DataFrame, settings: EffectSettings) -> str:
+def summarise_causes(causes: pd.DataFrame, settings: EffectSettings, other_weights: OtherWeights) -> str:
     """Return the table of causes as plain text for the terminal: the primary family first, then all by comparison."""
     at = f"points at an accuracy of {settings.reference_accuracy:g}"
     lines = [
@@ -110,11 +111,25 @@ def summarise_causes(causes: pd.DataFrame, settings: EffectSettings) -> str:
         lines.append("  none: no shift takes part in verdicts")
     for row in primary.to_dict("records"):
         lines += [f"  {name_cause(str(row['cause']))}: {row['comparison']}", f"    {_describe(row)}"]
+    lines += _summarise_other_weights(other_weights)
     lines += ["", "All comparisons, p adjusted by Benjamini and Hochberg"]
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         lines += ["", f"{name_cause(str(cause))}: {comparison}"]
         lines += [f"  {name_test_set(str(row['shift'])):<18} {_describe(row)}" for row in rows.to_dict("records")]
     return "\n".join(lines) + "\n"
+
+
+def _summarise_other_weights(other: OtherWeights) -> list[str]:
+    """Say what the primary family shows with the other weighting of classes; nothing where there is none."""
+    primary = other.causes[other.causes["family"] == PRIMARY]
+    if primary.empty:
+        return []
+    weighting = name_weighting(str(primary["class_weights"].iloc[0]))
+    lines = ["", f"Sensitivity analysis: the same with accuracies {weighting}"]
+    lines += [f"  {other.note}"] if other.note else []
+    for row in primary.to_dict("records"):
+        lines += [f"  {name_cause(str(row['cause']))}: {row['comparison']}", f"    {_describe(row)}"]
+    return lines
 
 
 def _describe(row: Mapping[Any, Any]) -> str:

@@ -1,6 +1,7 @@
 """A measured shift, as the comparisons of causes need it: residuals of the evaluated runs, their draws, accuracies.
 
-`read_measured` makes it of the files of the main measurement, `read_measured_lines` of those of the single lines.
+`read_measured` makes it of the files of the main measurement, `read_measured_lines` of those of the single lines;
+`evaluated_runs` has what is known of the models.
 """
 
 from __future__ import annotations
@@ -105,6 +106,28 @@ def read_measured_lines(
         drawn = draws[line_key(str(x_test_set), str(shift))]
         measured.setdefault(test_set, {})[str(shift)] = _measured_shift(str(shift), rows, drawn, accuracy, shifts)
     return measured
+
+
+def evaluated_runs(effective_robustness: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the evaluated runs (a run with a head) with the fields of each run, in the order of what is measured.
+
+    Args:
+        effective_robustness: ``effective_robustness.csv``, empty text read as such.
+        runs: ``runs.csv``, read likewise.
+
+    Raises:
+        ValueError: a shift has other rows than the first.
+    """
+    keys = effective_robustness.groupby("shift", sort=False)[[*KEYS, "main"]]
+    by_shift = {str(shift): rows.reset_index(drop=True) for shift, rows in keys}
+    first = next(iter(by_shift.values()))
+    for shift, rows in by_shift.items():
+        if not rows.equals(first):
+            raise ValueError(
+                f"effective_robustness.csv has other runs or heads on {shift} than on {next(iter(by_shift))}: "
+                "measure robustness again"
+            )
+    return first.merge(runs, on="run", validate="many_to_one")
 
 
 def line_key(x_test_set: str, shift: str) -> str:

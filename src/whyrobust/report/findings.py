@@ -36,6 +36,7 @@ from whyrobust.study.display_names import (
     name_cause,
     name_margin,
     name_test_set,
+    name_weighting,
     spaced,
     verdict_key,
 )
@@ -50,11 +51,13 @@ class EffectTerms:
         confidence: of the intervals, from 0 to 1.
         reference_accuracy: accuracy under shift at which effects are spelt out in points, from 0 to 1.
         margin_points: smallest effect of interest, in percentage points.
+        weights_note: what must be known of the choice how classes are weighted; "" for nothing.
     """
 
     confidence: float = 0.95
     reference_accuracy: float = 0.5
     margin_points: float = 2.0
+    weights_note: str = ""
 
     @property
     def unit(self) -> str:
@@ -88,7 +91,12 @@ def read_verdict(row: Mapping[str, Any]) -> str:
     return str(role) if isinstance(role, str) and role not in ("", "shift", MEAN, MEAN_SEEN) else NO_INTERVAL
 
 
-def headline(causes: pd.DataFrame, terms: EffectTerms, single_causes: pd.DataFrame | None = None) -> str:
+def headline(
+    causes: pd.DataFrame,
+    terms: EffectTerms,
+    single_causes: pd.DataFrame | None = None,
+    other_weights: pd.DataFrame | None = None,
+) -> str:
     """Say what the primary family shows: which causes raise or lower it, which are small, and which are undecided.
 
     Args:
@@ -96,6 +104,7 @@ def headline(causes: pd.DataFrame, terms: EffectTerms, single_causes: pd.DataFra
         terms: what an effect is stated in.
         single_causes: ``causes_single_line.csv``. Where it has a line over the mean of several in-distribution test
             sets, the headline says what the main measurement cannot show of a training source.
+        other_weights: ``causes_other_weights.csv``.
     """
     main = main_comparisons(causes)
     found = dict.fromkeys(main["cause"])
@@ -129,7 +138,61 @@ def headline(causes: pd.DataFrame, terms: EffectTerms, single_causes: pd.DataFra
         sentences.append(f"Counted apart, on shifts whose style a compared source contains: {join_words(seen)}.")
     if single_causes is not None and "training_distribution" in rows:
         sentences += _beyond_mean_of_test_sets(rows["training_distribution"], single_causes)
+    if other_weights is not None:
+        sentences += compare_weights(causes, other_weights, terms.weights_note)
     return " ".join(sentences)
+
+
+def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str = "") -> list[str]:
+    """Say which verdicts of the primary family differ with classes weighted the other way, in sentences; none without.
+
+    Args:
+        causes: ``causes.csv``.
+        other_weights: ``causes_other_weights.csv``.
+        note: what must be known of the choice between the two.
+    """
+    own = {row["cause"]: read_verdict(row) for row in _primary(causes)}
+    others = [row for row in _primary(other_weights) if row["cause"] in own]
+    if not others:
+        return []
+    changed = [row for row in others if read_verdict(row) != own[row["cause"]]]
+    weighting = name_weighting(str(others[0]["class_weights"]))
+    found = [
+        f"{name_cause(str(row['cause']))} ({row['comparison']}: {_name_effect(row)}; {read_verdict(row)} in place of "
+        f"{own[row['cause']]})"
+        for row in changed
+    ]
+    count = f"{len(changed)} of {count_noun(len(others), 'verdict')} would differ"
+    told = (
+        f"{count}: {join_words(found)}." if changed else f"none of {count_noun(len(others), 'verdict')} would differ."
+    )
+    return [f"Sensitivity analysis: with accuracies {weighting} instead, {told}", *([note] if note else [])]
+
+
+def _primary(causes: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of the primary family: the main comparison of each cause on the mean over shifts."""
+    main = main_comparisons(causes) if len(causes) else causes
+    return table_rows(main[main["shift"] == MEAN]) if len(main) else []
+
+
+def weights_rows(causes: pd.DataFrame, other_weights: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the main comparisons with both weightings of classes, by test set, as text.
+
+    Returns:
+        ``comparison`` (in the first row of each), ``shift``, and ``own`` and ``other``, each with the texts of
+        `effect_cells`.
+    """
+    others = {(row["cause"], row["shift"]): row for row in table_rows(other_weights)}
+    rows, named = [], set()
+    for _, part in main_comparisons(causes).groupby(["cause", "comparison"], sort=False):
+        for row in table_rows(means_first(part)):
+            other = others.get((row["cause"], row["shift"]))
+            if other is not None:
+                cells = {"own": effect_cells(row), "other": effect_cells(other)}
+                first = str(row["comparison"]) if row["comparison"] not in named else ""
+                named.add(row["comparison"])
+                rows.append({"comparison": first, "shift": name_test_set(str(row["shift"]))} | cells)
+    return rows
 
 
 def _beyond_mean_of_test_sets(row: Mapping[str, Any], single_causes: pd.DataFrame) -> list[str]:
@@ -246,20 +309,24 @@ def effect_cells(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def evidence_rows(causes: pd.DataFrame, single: pd.DataFrame) -> list[dict[str, Any]]:
+def evidence_rows(
+    causes: pd.DataFrame, single: pd.DataFrame, other_weights: pd.DataFrame | None = None
+) -> list[dict[str, Any]]:
     """Return the main comparison of each cause in the order of evidence, one row per cause.
 
     Args:
         causes: ``causes.csv``.
         single: ``causes_single_line.csv``.
+        other_weights: ``causes_other_weights.csv``.
 
     Returns:
-        ``cause, comparison``, the texts of `effect_cells` of the mean over shifts, and ``lines``: effect, interval and
-        test set of each single line, the paper's first.
+        ``cause, comparison``, the texts of `effect_cells` of the mean over shifts, ``lines``: effect, interval and
+        test set of each single line, the paper's first, and ``other``: the texts of `effect_cells` with the other
+        weighting of classes, None where there are none.
     """
-    main = main_comparisons(causes)
+    others = {row["cause"]: row for row in _primary(other_weights)} if other_weights is not None else {}
     rows = []
-    for row in table_rows(main[main["shift"] == MEAN]):
+    for row in _primary(causes):
         lines = single[(single["cause"] == row["cause"]) & (single["comparison"] == row["comparison"])]
         lines = lines[lines["shift"] == MEAN].sort_values("measurement", key=lambda names: names != "paper")
         rows.append(
@@ -268,6 +335,7 @@ def evidence_rows(causes: pd.DataFrame, single: pd.DataFrame) -> list[dict[str, 
                 "comparison": row["comparison"],
                 "evidence": describe_evidence(row["pairs"], row["seeds"]),
                 "lines": {line_name(line): _line_cell(line) for line in table_rows(lines)},
+                "other": effect_cells(others[row["cause"]]) if row["cause"] in others else None,
             }
             | effect_cells(row)
         )

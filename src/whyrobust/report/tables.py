@@ -26,6 +26,7 @@ class StudyTables:
         single_lines: effective robustness beyond each single in-distribution test set.
         single_causes: effects by each single line.
         shifts: what each test set is, and whether it takes part in verdicts.
+        other_weights: effects of the main comparisons with classes weighted the other way.
         dose_response: effects by the share of a source in a mixture; no row where a study has none.
         concept_frequency: accuracy by class and its images in the training set; no row where a study has none.
         concept_fits: the log-linear fit of each run; no row where a study has none.
@@ -45,6 +46,7 @@ class StudyTables:
     single_lines: pd.DataFrame
     single_causes: pd.DataFrame
     shifts: pd.DataFrame
+    other_weights: pd.DataFrame
     dose_response: pd.DataFrame = field(default_factory=pd.DataFrame)
     concept_frequency: pd.DataFrame = field(default_factory=pd.DataFrame)
     concept_fits: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -90,6 +92,7 @@ def read_study_tables(paths: Mapping[str, Any]) -> StudyTables:
             Those that may have no row may be left out, or be an empty list.
     """
     names = {"effective": "effective_robustness", "single_causes": "causes_single_line"}
+    names["other_weights"] = "causes_other_weights"
     names["concept_fits"] = "concept_frequency_fits"
     wanted = {table.name: names.get(table.name, table.name) for table in fields(StudyTables)}
     return StudyTables(**{table: pd.read_csv(paths[name]) for table, name in wanted.items() if paths.get(name)})

@@ -376,7 +376,11 @@ class Config(Settings):
     """Test sets by name; one or several are in_distribution, the first of them that of the paper's measurement."""
     class_weights: Literal["images", "equal"] = "images"
     """What an accuracy is: images, the share of a test set's images that is right. equal: the mean over its classes of
-    that share, which compares test sets whose classes come in other proportions (ImageNet's come in equal ones)."""
+    that share, which compares test sets whose classes come in other proportions (ImageNet's come in equal ones). The
+    main comparisons are measured with the other weighting too, as a sensitivity analysis."""
+    class_weights_note: str = ""
+    """What a reader must know about the choice of class_weights, such as when it was made; shown beside the results of
+    the other weighting."""
     caption_template: Sentence = "a photo of a {class}"
     """Sentence of the caption variant template."""
     prompts: Annotated[dict[Name, Sentences | Text], Items()] = field(default_factory=_default_prompts)

@@ -148,6 +148,11 @@ def name_cause(cause: str) -> str:
     return spaced(cause)
 
 
+def name_weighting(class_weights: str) -> str:
+    """Return in words how accuracies weigh classes: ``over images``, ``of equal classes``."""
+    return "over images" if class_weights == "images" else f"of {spaced(class_weights)} classes"
+
+
 def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
     """Return a test set in words; ``x@y`` is test set x restricted to the classes of shift y."""
     given = names or {}

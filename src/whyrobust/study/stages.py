@@ -84,7 +84,14 @@ STAGES: Final = (
     ),
     Stage("measure_robustness", "baseline and effective robustness with intervals", ("score_heads",)),
     Stage(
-        "attribute_causes", "controlled comparisons, and one regression as a second opinion", ("measure_robustness",)
+        "attribute_other_weights",
+        "the main comparisons with classes weighted the other way",
+        ("measure_robustness",),
+    ),
+    Stage(
+        "attribute_causes",
+        "controlled comparisons, and one regression as a second opinion",
+        ("attribute_other_weights",),
     ),
     Stage(
         "measure_dose_response",

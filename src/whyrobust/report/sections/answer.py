@@ -13,17 +13,19 @@ from whyrobust.report.charts.what_changed import MEASURE_MARKS, MEASURE_WORDS, P
 from whyrobust.report.findings import (
     EffectTerms,
     answer_sentences,
+    compare_weights,
     effect_rows,
     evidence_rows,
     headline,
     main_comparisons,
     regression_rows,
+    weights_rows,
 )
 from whyrobust.report.page_parts import Panel, embed_spec
 from whyrobust.report.render import render_svg
 from whyrobust.report.tables import StudyTables
 from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS
-from whyrobust.study.display_names import WITHIN, capital, name_cause, name_margin, name_test_set
+from whyrobust.study.display_names import WITHIN, capital, name_cause, name_margin, name_test_set, name_weighting
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Changed:
 
 def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of the section: the headline, a panel per cause, and the same in sentences and numbers."""
-    evidence = evidence_rows(study.causes, study.single_causes)
+    evidence = evidence_rows(study.causes, study.single_causes, study.other_weights)
     margin = f"{name_margin(terms.margin_points)} points"
     return {
-        "headline": headline(study.causes, terms, study.single_causes),
+        "headline": headline(study.causes, terms, study.single_causes, study.other_weights),
         "terms": terms,
         "margin": margin,
         "changed": changed_panels(study, terms, colours),
@@ -51,6 +53,11 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
             if measure != PAPER or study.has_several_axes
         ],
         "evidence": evidence,
+        "weighting": name_weighting(str(study.other_weights["class_weights"].iloc[0]))
+        if len(study.other_weights)
+        else "",
+        "weights": weights_rows(study.causes, study.other_weights),
+        "weights_told": " ".join(compare_weights(study.causes, study.other_weights, terms.weights_note)),
         "lines": list(dict.fromkeys(name for row in evidence for name in row["lines"])),
         "cause_panels": cause_panels(study.causes, colours),
         "answers": answer_sentences(study.causes),

@@ -1,0 +1,41 @@
+"""Measure the main comparisons with classes weighted the other way: a sensitivity analysis that every study has.
+
+Stands alone because it decides nothing: the answer and its verdicts are those of the weighting that the config names.
+"""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from whyrobust.analysis.attribution import EffectSettings
+from whyrobust.analysis.effective_robustness import MeasurementSettings
+from whyrobust.analysis.other_weights import attribute_with_other_weights
+from whyrobust.files import write_table
+from whyrobust.logs import start_log
+from whyrobust.study.comparisons import Comparison
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    files, params = snakemake.input, snakemake.params
+    intervals = params.intervals
+    causes = attribute_with_other_weights(
+        files.predictions,
+        pd.read_csv(files.accuracy, keep_default_na=False),
+        pd.read_csv(files.runs, keep_default_na=False),
+        pd.read_csv(files.shifts, keep_default_na=False),
+        [Comparison(**planned) for planned in params.comparisons],
+        MeasurementSettings(
+            scale=params.settings["scale"],
+            confidence=intervals["effect"],
+            accuracy_confidence=intervals["accuracy"],
+            resamples=intervals["resamples"],
+            seed=intervals["seed"],
+            class_weights=params.class_weights,
+        ),
+        EffectSettings(**params.settings),
+    )
+    write_table(snakemake.output.causes, causes)
+    logger.info("%d main comparisons and shifts", len(causes))
