@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from whyrobust.files import atomic_folder, atomic_path, checksum, write_json, write_table
+from whyrobust.files import atomic_folder, atomic_path, checksum, read_csv, write_json, write_table
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -62,3 +62,24 @@ def test_tables_are_csv_or_parquet_by_the_ending_of_their_name(tmp_path):
     with pytest.raises(pa.ArrowInvalid):
         write_table(tmp_path / "t.parquet", pd.DataFrame({"a": [1, "x"]}))
     assert sorted(tmp_path.iterdir()) == before and len(pd.read_parquet(tmp_path / "t.parquet")) == 2
+
+
+@pytest.mark.parametrize("names", [["001", "01", "1", "1e2"], ["null", "NA", "n/a", "nan"], ["true", "false"], ["inf"]])
+def test_names_that_look_like_numbers_or_like_nothing_stay_names(tmp_path, names):
+    """Three classes called 001, 01 and 1 are three, and a test set or a source may be called null."""
+    table = pd.DataFrame(
+        {"class": names, "test_set": names, "source": names, "images": 3, "share": [None] * len(names)}
+    )
+    write_table(tmp_path / "t.csv", table)
+    for keep_empty in (False, True):
+        found = read_csv(tmp_path / "t.csv", keep_empty)
+        assert found["class"].tolist() == found["test_set"].tolist() == found["source"].tolist() == names
+        assert found["images"].dtype == int
+    assert read_csv(tmp_path / "t.csv")["share"].isna().all()
+    assert read_csv(tmp_path / "t.csv", keep_empty=True)["share"].eq("").all()
+
+
+def test_tables_of_a_study_are_read_by_one_function(root):
+    """Pandas alone would take some names of classes for numbers, and others for nothing."""
+    files = [*(root / "workflow" / "scripts").glob("*.py"), *(root / "src" / "whyrobust" / "report").rglob("*.py")]
+    assert not [path.name for path in files if "pd.read_csv" in path.read_text(encoding="utf-8")]

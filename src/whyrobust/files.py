@@ -104,6 +104,37 @@ def write_table(path: Path | str, table: pd.DataFrame | pa.Table, schema: pa.Sch
         parquet.write_table(table, temporary, compression="zstd")
 
 
+#: Columns of CSV tables that hold names that users give: text, whatever they look like.
+TEXT_COLUMNS = (
+    "class",
+    "label",
+    "prediction",
+    "uid",
+    "test_uid",
+    "dataset",
+    "source",
+    "test_set",
+    "shift",
+    "comparison",
+)
+
+
+def read_csv(path: Path | str, keep_empty: bool = False) -> pd.DataFrame:
+    """Return a CSV table that `write_table` wrote.
+
+    Names stay as they were written: the classes ``001``, ``01`` and ``1e2`` are no numbers, and a test set may be
+    called ``null``.
+
+    Args:
+        path: the table.
+        keep_empty: whether an empty cell is an empty text; else it is missing.
+    """
+    # Imported by name, so that it counts as a package of the stages that read tables only (`code_version`).
+    pandas, text = importlib.import_module("pandas"), dict.fromkeys(TEXT_COLUMNS, str)
+    table: pd.DataFrame = pandas.read_csv(path, dtype=text, keep_default_na=False, na_values=[] if keep_empty else [""])
+    return table
+
+
 def read_parquet(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
     """Return a Parquet table, or some of its columns, whole in memory.
 

@@ -7,12 +7,11 @@ regression is a second opinion that shares no assumption with the comparisons; t
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from whyrobust.analysis.attribution import EffectSettings
 from whyrobust.analysis.cause_tables import OtherWeights, make_cause_tables
 from whyrobust.analysis.measured import read_measured, read_measured_lines
-from whyrobust.files import write_table, write_text
+from whyrobust.files import read_csv, write_table, write_text
 from whyrobust.logs import start_log
 from whyrobust.study.comparisons import Comparison
 
@@ -21,18 +20,18 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    effective_robustness = pd.read_csv(snakemake.input.effective_robustness, keep_default_na=False)
-    accuracy = pd.read_csv(snakemake.input.accuracy, keep_default_na=False)
-    shifts = pd.read_csv(snakemake.input.shifts, keep_default_na=False)
-    lines = pd.read_csv(snakemake.input.single_lines, keep_default_na=False)
+    effective_robustness = read_csv(snakemake.input.effective_robustness, keep_empty=True)
+    accuracy = read_csv(snakemake.input.accuracy, keep_empty=True)
+    shifts = read_csv(snakemake.input.shifts, keep_empty=True)
+    lines = read_csv(snakemake.input.single_lines, keep_empty=True)
     tables = make_cause_tables(
         effective_robustness,
         read_measured(effective_robustness, np.load(snakemake.input.draws), accuracy, shifts),
         read_measured_lines(lines, np.load(snakemake.input.single_line_draws), accuracy, shifts),
-        pd.read_csv(snakemake.input.runs, keep_default_na=False),
+        read_csv(snakemake.input.runs, keep_empty=True),
         [Comparison(**planned) for planned in snakemake.params.comparisons],
         EffectSettings(**snakemake.params.settings),
-        OtherWeights(pd.read_csv(snakemake.input.other_weights), snakemake.params.weights_note),
+        OtherWeights(read_csv(snakemake.input.other_weights), snakemake.params.weights_note),
     )
     write_table(snakemake.output.causes, tables.causes)
     write_table(snakemake.output.single_lines, tables.single_lines)

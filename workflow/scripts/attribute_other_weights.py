@@ -5,12 +5,10 @@ Stands alone because it decides nothing: the answer and its verdicts are those o
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from whyrobust.analysis.attribution import EffectSettings
 from whyrobust.analysis.effective_robustness import MeasurementSettings
 from whyrobust.analysis.other_weights import attribute_with_other_weights
-from whyrobust.files import write_table
+from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.comparisons import Comparison
 
@@ -23,9 +21,9 @@ if __name__ == "__main__":
     intervals = params.intervals
     causes = attribute_with_other_weights(
         files.predictions,
-        pd.read_csv(files.accuracy, keep_default_na=False),
-        pd.read_csv(files.runs, keep_default_na=False),
-        pd.read_csv(files.shifts, keep_default_na=False),
+        read_csv(files.accuracy, keep_empty=True),
+        read_csv(files.runs, keep_empty=True),
+        read_csv(files.shifts, keep_empty=True),
         [Comparison(**planned) for planned in params.comparisons],
         MeasurementSettings(
             scale=params.settings["scale"],

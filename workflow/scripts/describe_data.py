@@ -6,10 +6,8 @@ makes it again. The page shows its tables.
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
-from whyrobust.files import write_table
+from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.report.data_summary import (
     PAIRS_PER_BAND,
@@ -42,12 +40,10 @@ if __name__ == "__main__":
     nouns = other_nouns(read_classes(files.nouns), classes) if files.nouns else None
     matcher = LabelMatcher(classes, nouns, shared=params.shared)
 
-    class_counts, filters, samples = describe_datasets(datasets, list(classes["class"]), pd.read_csv(files.sizes))
+    class_counts, filters, samples = describe_datasets(datasets, list(classes["class"]), read_csv(files.sizes))
     write_table(snakemake.output.classes, class_counts)
     write_table(snakemake.output.filters, filters)
     write_table(snakemake.output.captions, describe_all_captions(params.captions, params.kept, matcher))
-    shown_samples, shown_pairs = show_pictures(
-        datasets, samples, sample_pairs(pd.read_csv(files.pairs), PAIRS_PER_BAND)
-    )
+    shown_samples, shown_pairs = show_pictures(datasets, samples, sample_pairs(read_csv(files.pairs), PAIRS_PER_BAND))
     write_table(snakemake.output.samples, shown_samples)
     write_table(snakemake.output.pairs, shown_pairs)

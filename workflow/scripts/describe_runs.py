@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from whyrobust.files import write_table
+from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.report.run_summary import SAMPLE_PREDICTION_SCHEMA, PredictionFile, average_curves, describe_runs
 
@@ -21,7 +21,7 @@ if __name__ == "__main__":
     write_table(snakemake.output.curves, average_curves(snakemake.params.progress))
     samples = pd.read_parquet(files.samples, columns=["dataset", "uid"]).rename(columns={"dataset": "test_set"})
     samples = samples[samples["test_set"].isin(test_sets)]
-    accuracy = pd.read_csv(files.accuracy, keep_default_na=False)
+    accuracy = read_csv(files.accuracy, keep_empty=True)
     details = describe_runs(accuracy, PredictionFile(files.predictions), samples, test_sets)
     write_table(snakemake.output.class_accuracy, details.class_accuracy)
     write_table(snakemake.output.confusions, details.confusions)

@@ -6,12 +6,11 @@ Stands alone because it reads every subset, which nothing after training does.
 from functools import cache
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow.parquet as pq
 
 from whyrobust.analysis.concept_frequency import count_concepts, fit_concepts
 from whyrobust.data.records import LABEL_SEPARATOR
-from whyrobust.files import write_table
+from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     read = cache(lambda path: pq.read_table(path, columns=["label"])["label"].to_pylist())
     frequency = count_concepts(
-        pd.read_csv(snakemake.input.class_accuracy, keep_default_na=False),
-        pd.read_csv(snakemake.input.runs, keep_default_na=False),
+        read_csv(snakemake.input.class_accuracy, keep_empty=True),
+        read_csv(snakemake.input.runs, keep_empty=True),
         {run: read(path) for run, path in snakemake.params.subsets.items()},
         LABEL_SEPARATOR,
     )

@@ -5,9 +5,7 @@ Stands alone because a colour changes more often than a number: nothing before i
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from whyrobust.files import atomic_folder
+from whyrobust.files import atomic_folder, read_csv
 from whyrobust.logs import start_log
 from whyrobust.report.charts.distribution import shown_frequencies
 from whyrobust.report.charts.points import choose_published, describe_points
@@ -29,9 +27,9 @@ if __name__ == "__main__":
         RobustnessData(describe_points(table[table["main"]], study.runs), baselines, bands, params.scale)
         for table in (study.effective, study.paper)
     )
-    lines, of_lines = (pd.read_csv(path) for path in (files.reference_baselines, files.reference_bands))
+    lines, of_lines = (read_csv(path) for path in (files.reference_baselines, files.reference_bands))
     published = RobustnessData(
-        choose_published(pd.read_csv(files.reference), PRINTED_COLLECTIONS),
+        choose_published(read_csv(files.reference), PRINTED_COLLECTIONS),
         lines[lines["x_test_set"] == "imagenet"],
         of_lines[of_lines["x_test_set"] == "imagenet"],
         names=SHIFT_WORDS,

@@ -6,11 +6,10 @@ Stands alone because only a study with mixtures has doses, and another compariso
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from whyrobust.analysis.dose_response import measure_doses
 from whyrobust.analysis.measured import evaluated_runs, read_measured
-from whyrobust.files import write_table
+from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.doses import DoseSeries
 
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
-    effective = pd.read_csv(files.effective_robustness, keep_default_na=False)
+    effective = read_csv(files.effective_robustness, keep_empty=True)
     tables = measure_doses(
         [DoseSeries(**series) for series in params.series],
-        evaluated_runs(effective, pd.read_csv(files.runs, keep_default_na=False)),
+        evaluated_runs(effective, read_csv(files.runs, keep_empty=True)),
         read_measured(
             effective,
             np.load(files.draws),
-            pd.read_csv(files.accuracy, keep_default_na=False),
-            pd.read_csv(files.shifts, keep_default_na=False),
+            read_csv(files.accuracy, keep_empty=True),
+            read_csv(files.shifts, keep_empty=True),
         ),
         params.in_distribution,
         scale=params.scale,

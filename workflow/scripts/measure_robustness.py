@@ -7,12 +7,11 @@ of its own: the intervals need them refitted in every bootstrap draw, on the sam
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from whyrobust.analysis.effective_robustness import MeasurementSettings
 from whyrobust.analysis.shift_roles import count_answers, describe_test_sets
 from whyrobust.analysis.study_tables import measure_study
-from whyrobust.files import atomic_path, write_table
+from whyrobust.files import atomic_path, read_csv, write_table
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -22,9 +21,9 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     files, params = snakemake.input, snakemake.params
     intervals = params.intervals
-    runs = pd.read_csv(files.runs, keep_default_na=False)
+    runs = read_csv(files.runs, keep_empty=True)
     standard = runs[runs["standard"]]
-    accuracy = pd.read_csv(files.accuracy, keep_default_na=False)
+    accuracy = read_csv(files.accuracy, keep_empty=True)
     tables = measure_study(
         accuracy,
         files.predictions,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from whyrobust.analysis.accuracies import KEYS
 from whyrobust.analysis.similarity_bands import BandSettings, compare_in_bands
-from whyrobust.files import write_table
+from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.comparisons import Comparison
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     intervals = snakemake.params.intervals
-    accuracy = pd.read_csv(snakemake.input.accuracy, keep_default_na=False)
+    accuracy = read_csv(snakemake.input.accuracy, keep_empty=True)
     evaluated = accuracy.drop_duplicates(list(KEYS))
     rows = [{str(name): value for name, value in row.items()} for row in evaluated.to_dict("records")]
     bands = compare_in_bands(

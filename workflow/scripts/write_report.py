@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from whyrobust.data.text_labels import sum_matches
-from whyrobust.files import write_json, write_text
+from whyrobust.files import read_csv, write_json, write_text
 from whyrobust.logs import start_log
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
@@ -27,32 +27,32 @@ if __name__ == "__main__":
     config = params.config
     study = read_study_tables(dict(files.items()))
     # The row without a class is that of all classes.
-    matches = sum_matches(pd.read_csv(path, keep_default_na=False) for path in files.text_matches)
+    matches = sum_matches(read_csv(path, keep_empty=True) for path in files.text_matches)
     data = DataTables(
-        classes=pd.read_csv(files.class_counts, keep_default_na=False),
-        captions=pd.read_csv(files.captions),
-        filters=pd.read_csv(files.filters),
+        classes=read_csv(files.class_counts, keep_empty=True),
+        captions=read_csv(files.captions),
+        filters=read_csv(files.filters),
         samples=pd.read_parquet(files.samples),
         pairs=pd.read_parquet(files.pairs),
-        removed=pd.read_csv(files.removed),
+        removed=read_csv(files.removed),
         text_matches=matches[matches["class"] == ""],
     )
     details = RunTables(
         trained=pd.DataFrame(params.trained),
-        curves=pd.read_csv(files.curves),
-        confusions=pd.read_csv(files.confusions, keep_default_na=False),
+        curves=read_csv(files.curves),
+        confusions=read_csv(files.confusions, keep_empty=True),
         sample_predictions=pd.read_parquet(files.sample_predictions),
     )
     # Empty texts, such as the ground of a comparison, stay texts.
-    published = [pd.read_csv(path).fillna({"basis": "", "prediction": ""}) for path in files.published]
+    published = [read_csv(path).fillna({"basis": "", "prediction": ""}) for path in files.published]
     reference = ReferenceTables(
-        effective=pd.read_csv(files.reference),
-        baselines=pd.read_csv(files.reference_baselines),
-        bands=pd.read_csv(files.reference_bands),
+        effective=read_csv(files.reference),
+        baselines=read_csv(files.reference_baselines),
+        bands=read_csv(files.reference_bands),
         effects=published[0] if published else None,
         indirect=published[1] if published else None,
     )
-    sizes = pd.read_csv(files.sizes)
+    sizes = read_csv(files.sizes)
     pinned = read_pinned_sources(files.sources_table)
     used = [pinned[name] for name in params.downloads_used]
     provenance = record_study(
@@ -72,7 +72,7 @@ if __name__ == "__main__":
         provenance=provenance,
         stages=params.stages,
         images_by_stage=count_images(samples_seen, study.accuracy, list(params.test_sets), sizes, len(study.runs)),
-        licences=list_licences(used, pd.read_csv(files.sets, keep_default_na=False) if files.sets else None),
+        licences=list_licences(used, read_csv(files.sets, keep_empty=True) if files.sets else None),
         citations=[row.citation for row in used if row.citation],
         commands=params.commands,
         figures=[path.name for path in figures if path.suffix[1:] in FIGURE_ENDINGS],

@@ -23,7 +23,7 @@ from whyrobust.data.fingerprints import FINGERPRINT_SIZE
 from whyrobust.data.photo_store import STORE_KIND, PhotoStore
 from whyrobust.data.record_writer import REPEATED, ROWS_PER_BATCH, uid_hash
 from whyrobust.data.records import RECORD_SCHEMA
-from whyrobust.files import atomic_path
+from whyrobust.files import atomic_path, read_csv
 
 #: Files that hashes of uids are sorted into: of 400 million uids of 8 bytes each, 50 MB are then in memory at a time.
 BUCKETS = 64
@@ -92,14 +92,14 @@ def merge_counts(paths: Sequence[Path | str], repeated: int) -> Counter[str]:
     """
     counts: Counter[str] = Counter()
     for path in paths:
-        table = pd.read_csv(path)
+        table = read_csv(path)
         counts.update(dict(zip(table["what"], table["images"].tolist(), strict=True)))
     return counts + Counter({"kept": -repeated, REPEATED: repeated})
 
 
 def merge_failures(paths: Sequence[Path | str], repeats: Repeats) -> pd.DataFrame:
     """Return the images without repeats that do not decode, from a CSV per slice with ``uid`` and ``reason``."""
-    tables = (pd.read_csv(path, dtype=str) for path in paths)
+    tables = (read_csv(path) for path in paths)
     return pd.concat(
         table[~table["uid"].isin(repeated.to_pylist())] for table, repeated in zip(tables, repeats, strict=True)
     )

@@ -27,6 +27,7 @@ from whyrobust.data.pixel_store import Pixels
 from whyrobust.data.preprocessing import Preprocessing
 from whyrobust.data.records import LABEL_SEPARATOR, read_rows_of_uids, rows_of_uids
 from whyrobust.data.subsets import draw_subset
+from whyrobust.files import read_csv
 
 if TYPE_CHECKING:
     from whyrobust.data.label_matcher import LabelMatcher
@@ -127,11 +128,11 @@ def describe_datasets(
         kept = pq.read_table(dataset.kept, columns=["uid", "label"])
         images = {item["values"]: item["counts"] for item in kept["label"].drop_null().value_counts().to_pylist()}
         class_rows += [(dataset.name, dataset.role, *row) for row in count_classes(images, classes).items()]
-        addresses = pd.read_csv(dataset.fetched) if dataset.fetched else None
+        addresses = read_csv(dataset.fetched) if dataset.fetched else None
         steps = list_filters(
             dataset.name,
             recorded=pq.read_metadata(dataset.records).num_rows,
-            failures=len(pd.read_csv(dataset.failures)),
+            failures=len(read_csv(dataset.failures)),
             sizes=sizes_of[dataset.name],
             is_test_set=dataset.role != "training_source",
             fetched=None if addresses is None else (int(addresses["pairs"].sum()), int(addresses["obtained"].sum())),

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from whyrobust.files import read_csv
 from whyrobust.study.plan import HEAD_FIELDS
 
 #: Points of a training curve, and confusions listed of each test set.
@@ -58,7 +59,7 @@ def average_curves(progress: Mapping[str, Path | str]) -> pd.DataFrame:
         ``run, samples, loss, learning_rate``.
     """
     columns = ["run", "samples", "loss", "learning_rate"]
-    curves = [smooth_curve(pd.read_csv(path), CURVE_BINS).assign(run=run) for run, path in progress.items()]
+    curves = [smooth_curve(read_csv(path), CURVE_BINS).assign(run=run) for run, path in progress.items()]
     return (pd.concat(curves) if curves else pd.DataFrame(columns=columns))[columns]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from whyrobust.files import read_csv
 from whyrobust.study.restricted_names import split_restricted_name
 
 
@@ -95,7 +96,7 @@ def read_study_tables(paths: Mapping[str, Any]) -> StudyTables:
     names["other_weights"] = "causes_other_weights"
     names["concept_fits"] = "concept_frequency_fits"
     wanted = {table.name: names.get(table.name, table.name) for table in fields(StudyTables)}
-    return StudyTables(**{table: pd.read_csv(paths[name]) for table, name in wanted.items() if paths.get(name)})
+    return StudyTables(**{table: read_csv(paths[name]) for table, name in wanted.items() if paths.get(name)})
 
 
 @dataclass(frozen=True)
