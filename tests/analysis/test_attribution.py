@@ -24,6 +24,7 @@ from whyrobust.analysis.cause_tables import OtherWeights, make_cause_tables, sum
 from whyrobust.analysis.effects import contrast_pairs, match_comparisons, measure_effects
 from whyrobust.analysis.hypothesis_tests import detectable_effect
 from whyrobust.analysis.measured import CASE_STUDY, NOT_INFORMATIVE, SHIFT, MeasuredShift
+from whyrobust.analysis.scales import to_scale
 from whyrobust.study.comparisons import Comparison, Pair
 from whyrobust.study.display_names import MEAN, MEAN_SEEN
 
@@ -311,6 +312,21 @@ def test_all_tables_of_a_study_are_made_together():
         "mean": "mean",
     }
     assert set(tables.regression["shift"]) == set(measured)
+    # Only the comparison of two sources has a share that the plane leaves of an effect in step with the source.
+    source = (runs["source"] == "web").to_numpy(dtype=float)
+    standard = (
+        table_of_runs.set_index("run")["standard"].loc[runs["run"]].to_numpy(dtype=bool) & runs["main"].to_numpy()
+    )
+    for name in ("v2", "sketch"):
+        x = np.column_stack([np.ones(len(runs)), to_scale(measured[name].id_accuracies, "logit")])
+        left = source - x @ np.linalg.lstsq(x[standard], source[standard], rcond=None)[0]
+        pairs = match_comparisons(comparisons[:1], runs)[0]
+        by_seed = pd.Series([left[pair.end] - left[pair.starts[0]] for pair in pairs]).groupby(
+            [pair.seed for pair in pairs]
+        )
+        found = row_of(tables.causes, "web", name)["kept_share"]
+        assert found == pytest.approx(by_seed.mean().mean())
+    assert tables.causes.loc[tables.causes["comparison"] == "captions", "kept_share"].isna().all()
     summary = tables.summary.splitlines()
     first = summary.index("    " + next(line.strip() for line in summary if line.startswith("    raises")))
     assert summary[first - 1] == "  training distribution: web"
@@ -325,3 +341,21 @@ def test_all_tables_of_a_study_are_made_together():
     dropped = effective.drop(index=len(runs))
     with pytest.raises(ValueError, match="other runs or heads on rendition"):
         make_cause_tables(dropped, measured, lines, table_of_runs, comparisons, SETTINGS, other)
+
+
+def test_equivalence_and_raw_intervals_stand_in_the_table():
+    runs, measured, comparisons = make_study()
+    table = attribute_causes(comparisons, runs, measured, replace(SETTINGS, margin_points=9.0))
+    judged = table[table["role"].isin(["mean", "shift"])]
+    within = (judged["equivalence_low_points"] > -9) & (judged["equivalence_high_points"] < 9)
+    assert (within == (judged["p_equivalence"] < 0.05)).all() and 0 < within.sum() < len(judged)
+    assert judged["equivalence_power"].between(0, 1).all()
+    assert table.loc[~table.index.isin(judged.index), "p_equivalence"].isna().all()
+    ends = EffectSettings(reference_accuracy=0.3, margin_points=5).margin
+    assert expit(np.log(0.3 / 0.7) + np.array(ends)) == pytest.approx([0.25, 0.35])
+    row = row_of(table, "web", "v2")
+    points = 100 * measured["v2"].id_accuracies.mean(axis=1)
+    of_all = [contrast_pairs(pairs, np.zeros(len(runs))) for pairs in match_comparisons(comparisons, runs).values()]
+    low, high = measure_effects(of_all, points)[0].interval()
+    assert (row["raw_id_low_points"], row["raw_id_high_points"]) == pytest.approx((low, high))
+    assert low < row["raw_id_points"] < high

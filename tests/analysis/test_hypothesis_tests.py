@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.integrate import quad
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
@@ -15,6 +16,8 @@ from whyrobust.analysis.hypothesis_tests import (
     benjamini_hochberg,
     detectable_effect,
     equivalence,
+    equivalence_p,
+    equivalence_power,
     holm,
     two_sided_p,
 )
@@ -105,3 +108,31 @@ def test_a_detectable_effect_is_found_four_times_of_five():
     assert detectable_effect(1.0, np.inf, 0.05) == pytest.approx(1.9600 + 0.8416, abs=1e-4)
     assert detectable_effect(1.0, 9e3, 0.05) == pytest.approx(detectable_effect(1.0, np.inf, 0.05), rel=1e-3)
     assert np.isnan(detectable_effect(np.nan, 4, 0.05))
+
+
+def test_equivalence_has_a_p_that_agrees_with_its_interval():
+    """Two one-sided tests by scipy's own, on a sample; the interval of confidence 1 - 2 alpha ends where p is alpha."""
+    sample = np.random.default_rng(0).normal(0.1, 1.0, 30)
+    error, freedom = sample.std(ddof=1) / np.sqrt(30), 29
+    for margin in ((-0.5, 0.5), (-0.2, 0.9)):
+        above = stats.ttest_1samp(sample, margin[0], alternative="greater").pvalue
+        below = stats.ttest_1samp(sample, margin[1], alternative="less").pvalue
+        assert equivalence_p(sample.mean(), error, freedom, margin) == pytest.approx(max(above, below))
+    p = equivalence_p(0.3, 0.4, 7, (-1.0, 1.5))
+    low, high = equivalence(0.3, 0.4, 7, p)
+    assert low == pytest.approx(-1.0) or high == pytest.approx(1.5)
+    assert low >= -1.0 - 1e-9 and high <= 1.5 + 1e-9
+    assert equivalence_p(0.1, 0.0, np.nan, (-1, 1)) == 0 and equivalence_p(1.0, 0.0, np.nan, (-1, 1)) == 1
+    assert np.isnan(equivalence_p(0.1, np.nan, 3, (-1, 1)))
+
+
+def test_the_power_of_equivalence_is_that_of_simulated_estimates_around_zero():
+    rng, freedom, margin = np.random.default_rng(1), 8.0, (-0.9, 0.8)
+    for error in (0.2, 0.35):
+        shown = [
+            margin[0] < ends[0] and ends[1] < margin[1]
+            for ends in (equivalence(value, error, freedom, 0.05) for value in rng.normal(0, error, 4000))
+        ]
+        assert equivalence_power(error, freedom, 0.05, margin) == pytest.approx(np.mean(shown), abs=0.025)
+    assert equivalence_power(5.0, freedom, 0.05, margin) == 0 and equivalence_power(0.0, np.nan, 0.05, margin) == 1
+    assert np.isnan(equivalence_power(np.nan, 3, 0.05, margin))

@@ -250,6 +250,7 @@ rule attribute_causes:
         comparisons=lambda wildcards: STUDY.comparison_rows,
         settings=EFFECT_SETTINGS,
         weights_note=CONFIG.class_weights_note,
+        series=STUDY.dose_series,
         code=code_of("attribute_causes"),
     script:
         "../scripts/attribute_causes.py"

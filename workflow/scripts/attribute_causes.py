@@ -14,6 +14,7 @@ from whyrobust.analysis.measured import read_measured, read_measured_lines
 from whyrobust.files import read_csv, write_table, write_text
 from whyrobust.logs import start_log
 from whyrobust.study.comparisons import Comparison
+from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -32,6 +33,7 @@ if __name__ == "__main__":
         [Comparison(**planned) for planned in snakemake.params.comparisons],
         EffectSettings(**snakemake.params.settings),
         OtherWeights(read_csv(snakemake.input.other_weights), snakemake.params.weights_note),
+        [DoseSeries(**series) for series in snakemake.params.series],
     )
     write_table(snakemake.output.causes, tables.causes)
     write_table(snakemake.output.single_lines, tables.single_lines)

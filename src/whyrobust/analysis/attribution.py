@@ -17,6 +17,8 @@ from whyrobust.analysis.hypothesis_tests import (
     benjamini_hochberg,
     detectable_effect,
     equivalence,
+    equivalence_p,
+    equivalence_power,
     holm,
     two_sided_p,
 )
@@ -51,7 +53,13 @@ CAUSE_COLUMNS = (
     "p_adjusted",
     "family",
     "verdict",
+    "equivalence_low_points",
+    "equivalence_high_points",
+    "p_equivalence",
+    "equivalence_power",
     "raw_id_points",
+    "raw_id_low_points",
+    "raw_id_high_points",
     "raw_shift_points",
     "raw_shift_low_points",
     "raw_shift_high_points",
@@ -88,6 +96,13 @@ class EffectSettings:
     def alpha(self) -> float:
         """Level of the tests."""
         return 1.0 - self.confidence
+
+    @property
+    def margin(self) -> tuple[float, float]:
+        """Ends of what counts as no effect, on the scale: the margin below and above the reference accuracy."""
+        ends = self.reference_accuracy + np.array([-1.0, 1.0]) * self.margin_points / POINTS_PER_UNIT
+        low, high = to_scale(ends, self.scale) - to_scale(self.reference_accuracy, self.scale)
+        return float(low), float(high)
 
     def in_points(self, change: float) -> float:
         """Return what a change on the scale is at the reference accuracy, in percentage points."""
@@ -155,7 +170,7 @@ def attribute_causes(
     The family ``primary`` is the main comparison of each cause (the first) on the mean over shifts, adjusted by Holm.
     All other rows on means and on shifts that take part in verdicts are the family ``secondary``, with q values of
     Benjamini and Hochberg. Case studies and shifts that are not informative have an interval, and no p and no verdict.
-    A raw difference under shift has an interval over seeds alone, on these test images.
+    Raw differences have intervals over seeds alone, on these test images, their variances pooled over comparisons.
 
     Args:
         comparisons: the controlled comparisons.
@@ -241,8 +256,11 @@ def _effect_rows(
         )
         for number, (one, effect) in enumerate(zip(contrasts, effects, strict=True)):
             low, high = under_shift[number].interval(settings.confidence)
+            id_low, id_high = on_axes[number].interval(settings.confidence)
             row = _stated(effect, settings) | {
                 "raw_id_points": on_axes[number].effect,
+                "raw_id_low_points": id_low,
+                "raw_id_high_points": id_high,
                 "raw_shift_points": under_shift[number].effect,
                 "raw_shift_low_points": low,
                 "raw_shift_high_points": high,
@@ -293,11 +311,17 @@ def _stated(effect: Effect, settings: EffectSettings) -> dict[str, Any]:
 
 
 def _judge(row: dict[str, Any], p_adjusted: float, alpha: float, settings: EffectSettings) -> None:
-    """Add to a row what follows from its family: adjusted p, verdict, and what could be detected at ``alpha``."""
+    """Add to a row what follows from its family: adjusted p, equivalence, verdict, detectable effect at ``alpha``."""
     effect: Effect = row["estimate"]
     ends = equivalence(effect.effect, effect.error, effect.freedom, settings.alpha)
     low, high = (settings.in_points(end) for end in ends)
-    row["p_adjusted"] = p_adjusted
+    row |= {
+        "p_adjusted": p_adjusted,
+        "equivalence_low_points": low,
+        "equivalence_high_points": high,
+        "p_equivalence": equivalence_p(effect.effect, effect.error, effect.freedom, settings.margin),
+        "equivalence_power": equivalence_power(effect.error, effect.freedom, settings.alpha, settings.margin),
+    }
     row["verdict"] = judge_effect(
         row["effect_points"], p_adjusted, (low, high), alpha=settings.alpha, margin=settings.margin_points
     )

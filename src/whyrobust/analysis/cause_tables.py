@@ -15,12 +15,16 @@ from whyrobust.analysis.attribution import (
     attribute_causes,
     attribute_on_line,
     compare_architectures,
+    contrasts_of,
 )
+from whyrobust.analysis.dose_response import kept_by_shift
+from whyrobust.analysis.effects import match_comparisons
 from whyrobust.analysis.gap_shares import gap_shares
 from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift, evaluated_runs
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.study.comparisons import Comparison
 from whyrobust.study.display_names import name_cause, name_test_set, name_weighting
+from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +57,7 @@ def make_cause_tables(
     comparisons: Sequence[Comparison],
     settings: EffectSettings,
     other_weights: OtherWeights,
+    series: Sequence[DoseSeries] = (),
 ) -> CauseTables:
     """Attribute effective robustness to its possible causes.
 
@@ -65,6 +70,7 @@ def make_cause_tables(
         comparisons: the controlled comparisons.
         settings: in what terms effects are stated.
         other_weights: the main comparisons with classes weighted the other way, for the summary.
+        series: mixtures of the study's sources.
 
     Raises:
         ValueError: as `attribute_causes`, `gap_shares` and `regress_causes`; where a shift has other rows than the
@@ -76,6 +82,7 @@ def make_cause_tables(
     causes = attribute_causes(comparisons, evaluated, measured, settings)
     shares = gap_shares(causes, comparisons, evaluated, measured, settings)
     causes = causes.merge(shares, on=["cause", "comparison", "shift"], validate="one_to_one")
+    causes["kept_share"] = _kept_shares(causes, comparisons, evaluated, measured, settings.scale, series)
     on_lines = [
         attribute_on_line(comparisons, evaluated, of_line, settings).assign(
             x_test_set=test_set,
@@ -94,6 +101,37 @@ def make_cause_tables(
         regression=regress_causes(points, settings),
         summary=summarise_causes(causes, settings, other_weights),
     )
+
+
+def _kept_shares(
+    causes: pd.DataFrame,
+    comparisons: Sequence[Comparison],
+    evaluated: pd.DataFrame,
+    measured: Mapping[str, MeasuredShift],
+    scale: str,
+    series: Sequence[DoseSeries],
+) -> list[float]:
+    """Return for each row which share of an effect in step with a source's share the baseline leaves to be seen.
+
+    Only comparisons of two sources, equal in all else, have one (`whyrobust.analysis.dose_response.kept_share`).
+    """
+    pairs_of = match_comparisons(comparisons, evaluated)
+    first = next(iter(measured.values()))
+    found: dict[tuple[str, str, str], float] = {}
+    for number, comparison in enumerate(comparisons):
+        start, end = comparison.start.get("source"), comparison.end.get("source")
+        if comparison.changed != {"source"} or not (isinstance(start, str) and isinstance(end, str)):
+            continue
+        shares = {start: 0.0, end: 1.0}
+        for one in series:
+            if one.start == start and end in {**one.views, **one.shares}:
+                shares = {**one.views, **one.shares}
+        (contrasts,) = contrasts_of({0: pairs_of[number]}, first, scale)
+        if len(contrasts.seeds):
+            kept = kept_by_shift(shares, [contrasts], evaluated, measured, scale)
+            found |= {(comparison.cause, comparison.name, shift): float(one[0]) for shift, one in kept.items()}
+    keys = zip(causes["cause"], causes["comparison"], causes["shift"], strict=True)
+    return [found.get(key, np.nan) for key in keys]
 
 
 def summarise_causes(causes: pd.DataFrame, settings: EffectSettings, other_weights: OtherWeights) -> str:

@@ -96,7 +96,8 @@ def measure_doses(
     curves = [(one, curve) for one in series for curve in _curves(one, runs)]
     effects, trends = [], []
     for one, curve in curves:
-        kept = _kept_by_shift(one, curve, runs, measured, scale)
+        contrasts_of_doses = [contrast for _, _, contrast in curve.doses]
+        kept = kept_by_shift({**one.views, **one.shares}, contrasts_of_doses, runs, measured, scale)
         for shift, values in with_means.items():
             shown = {"shift": shift, "role": values.role}
             found, trend = _measure_curve(curve, values)
@@ -191,16 +192,28 @@ def _interval(effect: Effect, name: str, reference: float, scale: str, confidenc
     return on_scale | {f"{end}_points": float(points_at(reference, value, scale)) for end, value in ends.items()}
 
 
-def _kept_by_shift(
-    series: DoseSeries, curve: _Curve, runs: pd.DataFrame, measured: Mapping[str, MeasuredShift], scale: str
+def kept_by_shift(
+    shares: Mapping[str, float],
+    contrasts: Sequence[Contrasts],
+    runs: pd.DataFrame,
+    measured: Mapping[str, MeasuredShift],
+    scale: str,
 ) -> dict[str, FloatArray]:
-    """Return `kept_share` of each dose by shift, [doses]; of a mean over shifts, the mean of theirs."""
-    content = np.asarray(runs["source"].map({**series.views, **series.shares}), dtype=float)
+    """Return `kept_share` of comparisons by shift, [comparisons]; of a mean over shifts, the mean of theirs.
+
+    Args:
+        shares: share of a source in the training of each source, by its name.
+        contrasts: of the comparisons.
+        runs: as for `measure_doses`.
+        measured: the main measurement by shift, without means.
+        scale: of the accuracies that the baseline is over.
+    """
+    content = np.asarray(runs["source"].map(dict(shares)), dtype=float)
     # Standard models are measured by their classifier, and those of sources that are neither tell nothing here.
     standard = (runs["standard"] & runs["main"]).to_numpy(dtype=bool) & np.isfinite(content)
     kept = {
         shift: np.array(
-            [kept_share(to_scale(values.id_accuracies, scale), standard, content, one) for _, _, one in curve.doses]
+            [kept_share(to_scale(values.id_accuracies, scale), standard, content, one) for one in contrasts]
         )
         for shift, values in measured.items()
     }

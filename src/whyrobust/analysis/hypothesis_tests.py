@@ -92,6 +92,56 @@ def equivalence(effect: float, error: float, freedom: float, alpha: float) -> tu
     return effect - half, effect + half
 
 
+def equivalence_p(effect: float, error: float, freedom: float, margin: tuple[float, float]) -> float:
+    """Return the p value of equivalence: the larger one of the two one-sided tests (Schuirmann 1987).
+
+    Args:
+        effect: estimate.
+        error: its standard error, in the same unit.
+        freedom: degrees of freedom of the error; may be infinite.
+        margin: lower and upper end of what counts as no effect, in the same unit.
+
+    Returns:
+        The value, below a level exactly where the interval of `equivalence` at this level lies within the margin; NaN
+        without a standard error.
+    """
+    from scipy.stats import t as student
+
+    low, high = margin
+    if not (np.isfinite(effect) and np.isfinite(error)):
+        return np.nan
+    if error == 0:
+        return 0.0 if low < effect < high else 1.0
+    return float(max(student.sf((effect - low) / error, freedom), student.cdf((effect - high) / error, freedom)))
+
+
+def equivalence_power(error: float, freedom: float, alpha: float, margin: tuple[float, float]) -> float:
+    """Return the chance that equivalence is shown where the true effect is zero, the standard error taken as known.
+
+    Both tests reject where the estimate lies further inside of each end of the margin than the quantile times the
+    error. A chance that is low says that "undecided" was to be expected.
+
+    Args:
+        error: standard error of the effect.
+        freedom: its degrees of freedom, of the quantile; may be infinite.
+        alpha: level of each of the tests.
+        margin: lower and upper end of what counts as no effect, in the unit of ``error``.
+
+    Returns:
+        The chance; NaN without an error.
+    """
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
+    low, high = margin
+    if not np.isfinite(error):
+        return np.nan
+    if error == 0:
+        return float(low < 0 < high)
+    quantile = float(student.isf(alpha, freedom))
+    return max(0.0, float(norm.cdf(high / error - quantile) - norm.cdf(low / error + quantile)))
+
+
 def detectable_effect(error: float, freedom: float, alpha: float, power: float = POWER) -> float:
     """Return the size of an effect that a two-sided t test finds with the given power.
 
