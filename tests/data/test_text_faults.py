@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.data.readers.record_buffers import CLASSES, records_of, rows_of, write_picture
 from tests.data.test_photo_store import encoded, picture, write_tar
 from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.readers.tables import TableColumns, read_image_table
+from whyrobust.data.readers.tables import TableColumns, read_image_tables
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.records import RECORD_SCHEMA, read_records, to_table, write_records
 from whyrobust.data.text_cleaning import MAXIMUM_TEXT_CHARACTERS, clean_text, clean_web_text
@@ -88,7 +88,7 @@ def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles,
         writer = csv.writer(handle, delimiter="\t" if separator == ".tsv" else ",")
         writer.writerow(["title", "file"])
         writer.writerows([title, f"{number}.jpg"] for number, title in enumerate(titles))
-    buffer = read_image_table(table, TableColumns("file", "title"), pack)
+    buffer = read_image_tables([table], TableColumns("file", "title"), pack)
     assert [record["uid"] for record, _ in rows_of(buffer)] == [f"{number}.jpg" for number in range(len(titles))]
     assert [record["title"] for record, _ in rows_of(buffer)] == [clean_web_text(title) for title in titles]
     records = records_of(buffer, "mine")
@@ -111,14 +111,14 @@ def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles,
 def test_a_table_whose_cells_could_move_is_refused(tmp_path, pack, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
-        read_image_table(tmp_path / "t.csv", TableColumns("file", "title"), pack)
+        read_image_tables([tmp_path / "t.csv"], TableColumns("file", "title"), pack)
 
 
 def test_the_mark_of_a_spreadsheet_empty_lines_and_impossible_paths_are_no_reason_to_stop(tmp_path, pack):
     write_picture(tmp_path / "0.jpg")
     names = ["0.jpg", "", "x\0y.jpg", "n" * 5000 + ".jpg", "gone.jpg"]
     (tmp_path / "t.csv").write_text("\ufefffile,title\n\n" + "".join(f"{name},t\n" for name in names), encoding="utf-8")
-    buffer = read_image_table(tmp_path / "t.csv", TableColumns("file", "title"), pack)
+    buffer = read_image_tables([tmp_path / "t.csv"], TableColumns("file", "title"), pack)
     assert len(rows_of(buffer)) == 1
     assert buffer.left_out == {"its file is not there": 3, "it names no picture": 1}
     with pytest.raises(
@@ -134,10 +134,10 @@ def test_a_table_of_numbers_in_place_of_text_is_refused_not_emptied(tmp_path, pa
     frame.to_parquet(tmp_path / "t.parquet")
     for key in ("title", "label"):  # a label may be a number, but no list
         with pytest.raises(DatasetError, match=f"column '{key}'"):
-            read_image_table(tmp_path / "t.parquet", TableColumns("image", **{key: key}), pack, CLASSES)
+            read_image_tables([tmp_path / "t.parquet"], TableColumns("image", **{key: key}), pack, CLASSES)
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DatasetError, match="cannot be read as Parquet"):
-        read_image_table(tmp_path / "t.parquet", TableColumns("image"), pack)
+        read_image_tables([tmp_path / "t.parquet"], TableColumns("image"), pack)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"\xff\xfe", b"", b'"text"', b"NaN", b'{"title": 3}'])

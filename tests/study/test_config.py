@@ -212,7 +212,10 @@ PHOTO_MUTATIONS = [
         "sources.y.shorter_side is for photographs that are downloaded",
     ),
     (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
-    (lambda c: c["sources"]["mine"].update(slices=2), "sources.mine.slices is not known for kind 'image_table'"),
+    (
+        lambda c: c["test_sets"]["same"].update(slices=2),
+        "test_sets.same.slices is not known for kind 'image_folder'",
+    ),
     (
         lambda c: (
             c["sources"].update(w={"kind": "webdataset", "shards": "photos/a.jpg", "slices": 2}),

@@ -99,7 +99,7 @@ def write_table(folder, rows):
         if not name.startswith("gone"):
             (folder / name).write_bytes(encoded(picture()))
     pd.DataFrame(rows, columns=["file", "kind"]).to_csv(folder / "t.csv", index=False)
-    return {"kind": "image_table", "table": str(folder / "t.csv"), "image": "file", "label": "kind"}
+    return {"kind": "image_table", "table": [str(folder / "t.csv")], "image": "file", "label": "kind"}
 
 
 @pytest.mark.parametrize("label, words", [("", "'b.jpg' with no label"), ("horse", "'b.jpg' with the label 'horse'")])

@@ -142,8 +142,9 @@ class ImageFolder(DatasetSettings):
 class ImageTable(DatasetSettings):
     """A table with one row per image."""
 
-    table: InputPath
-    """CSV, TSV or Parquet file."""
+    table: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
+    """CSV, TSV, JSON lines (also compressed, .csv.gz) or Parquet: a file, a pattern, a folder of Parquet files, or a
+    list."""
     image: Text
     """Column with paths or image bytes."""
     root: LeftOut[InputPath] = None
@@ -156,6 +157,16 @@ class ImageTable(DatasetSettings):
     """Column with lists of tags, or text separated by commas."""
     label: LeftOut[Text] = None
     """Column with classes; a test set needs it."""
+    class_names: LeftOut[InputPath] = None
+    """Text with a class name per line, where labels are numbers from 0; the names that Parquet files of the hub bring
+    along if left out."""
+    columns: LeftOut[ListedOnce[Text]] = None
+    """CSV and TSV: names of all columns, where the first line does not have them."""
+    quoting: Literal["double", "none"] = "double"
+    """CSV and TSV: double, text that holds a separator stands in double quotes; none, a quote is a letter."""
+    slices: Slices = 1
+    """Jobs that prepare the data set, each with its share of the tables (docs/scaling.md); results are the same for any
+    number."""
 
 
 @dataclass(frozen=True, kw_only=True)

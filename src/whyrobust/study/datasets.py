@@ -146,7 +146,7 @@ class UsedDatasets:
         return grouped
 
     def slice_settings(self, name: str) -> dict[str, Any]:
-        """Return the settings that a slice of photographs is read by; of tar shards its own, and the name of each.
+        """Return the settings that a slice of photographs is read by; of shards or tables its own, and their names.
 
         Raises:
             ConfigError: two shards of a data set have one name.
@@ -155,31 +155,39 @@ class UsedDatasets:
         settings = plain_values(self.settings[part.dataset])
         for unread in ("slices", "says"):  # neither changes what is read
             settings.pop(unread, None)
-        shards, names = map(part.share_of, self._shards[part.dataset])
-        return settings | ({"shards": shards, "shard_names": names} if names else {})
+        key, shards, names = self._shards[part.dataset]
+        if not shards:
+            return settings
+        # The rows of a single table need no name of it.
+        named = {"shard_names": part.share_of(names)} if key == "shards" or len(names) > 1 else {}
+        return settings | {key: part.share_of(shards)} | named
 
     @cached_property
-    def _shards(self) -> dict[str, tuple[list[str], list[str]]]:
-        """For each data set of photographs its tar shards and their names: none where they are still to be fetched."""
+    def _shards(self) -> dict[str, tuple[str, list[str], list[str]]]:
+        """For each data set of photographs the setting that names tar shards or tables, those, and their names.
+
+        There are none where they are still to be fetched.
+        """
         return {name: self._shards_of(name) for name in self.photographs}
 
-    def _shards_of(self, dataset: str) -> tuple[list[str], list[str]]:
-        patterns = getattr(self.settings[dataset], "shards", None)
-        shards = matching_files(patterns, self.root, FILES_IN_FOLDERS["shards"]) if patterns else []
+    def _shards_of(self, dataset: str) -> tuple[str, list[str], list[str]]:
+        key = "table" if hasattr(self.settings[dataset], "table") else "shards"
+        patterns = getattr(self.settings[dataset], key, None)
+        shards = matching_files(patterns, self.root, FILES_IN_FOLDERS[key]) if patterns else []
         try:
-            return shards, shard_names(shards)
+            return key, shards, shard_names(shards)
         except ShardError as error:
-            raise ConfigError(f"config key shards of '{dataset}': {error}") from error
+            raise ConfigError(f"config key {key} of '{dataset}': {error}") from error
 
     def files_of_slice(self, name: str) -> list[str]:
         """Return the files and folders of the config that a slice of photographs is read from."""
         part = self.photo_slices[name]
         # Of a list of addresses, the metadata is read when its images are fetched; of a folder that a table's pictures
         # lie in, only those count.
-        elsewhere = ["shards", *(["metadata"] if part.dataset in self.fetched else [])]
+        elsewhere = ["shards", "table", *(["metadata"] if part.dataset in self.fetched else [])]
         elsewhere += ["root"] if self.kind_of(part.dataset).pictures else []
         others = files_of(self.settings[part.dataset], self.root, leave_out=elsewhere)
-        return [*others, *part.share_of(self._shards[part.dataset][0])]
+        return [*others, *part.share_of(self._shards[part.dataset][1])]
 
     def fetched_by_slice(self, name: str) -> list[str]:
         """Return the data set of a slice of photographs where its images are fetched from the web, else none."""

@@ -1,27 +1,21 @@
-"""Read a user's own CSV, TSV or Parquet table: a column of image paths or image bytes, and columns of text."""
+"""Read a user's own tables: a column of image paths or image bytes, and columns of text and labels."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
 from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from whyrobust.data.archives import Member, Pack
 from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.record_writer import RecordBuffer
+from whyrobust.data.readers.label_names import named_label, read_label_names
+from whyrobust.data.readers.table_files import USUAL_FORM, TableForm, holds_paths, names_of_numbers, read_rows
+from whyrobust.data.record_writer import RecordBuffer, label_text
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
 from whyrobust.study.table_cells import is_missing
-
-#: Longest cell of a CSV or TSV table.
-MAXIMUM_FIELD_CHARACTERS = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -42,128 +36,162 @@ class TableColumns:
     tags: str | None = None
     label: str | None = None
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that there are, by key."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {key: column for key, column in found.items() if column is not None}
+
+
+#: What a cell of each key must be, and in words; others are checked where they are used.
+_CELLS: dict[str, tuple[Any, str]] = {
+    "title": (str, "text"),
+    "description": (str, "text"),
+    "label": (str | int | float, "classes"),
+}
+
 
 def read_image_table_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
-    """Read a data set of kind ``image_table``."""
+    """Read a data set of kind ``image_table``, or a slice of its tables."""
     columns = TableColumns(settings["image"], *(settings.get(key) for key in ("title", "description", "tags", "label")))
-    return read_image_table(settings["table"], columns, pack, classes, settings.get("root"))
+    label_names = read_label_names(settings["class_names"]) if "class_names" in settings else ()
+    return read_image_tables(
+        settings["table"], columns, pack, classes, settings.get("root"), _form_of(settings), label_names,
+        settings.get("shard_names", ()),
+    )  # fmt: skip
 
 
-def read_image_table(
-    table: Path | str,
+def _form_of(settings: Mapping[str, Any]) -> TableForm:
+    return TableForm(settings.get("columns", ()), settings.get("quoting", "double"))
+
+
+def list_named_pictures(settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the files that tables of kind ``image_table`` name, whether they are there or not.
+
+    Of a table that cannot be read there are none: reading it says why.
+    """
+    for table in map(Path, settings["table"]):
+        folder = Path(settings.get("root", table.parent))
+        with suppress(DatasetError, OSError, ValueError):
+            if not holds_paths(table, settings["image"]):
+                continue
+            for row in read_rows(table, {"image": settings["image"]}, _form_of(settings)):
+                if isinstance(row["image"], str) and row["image"].strip():
+                    yield find_picture(folder, row["image"])
+
+
+def read_image_tables(
+    tables: Sequence[Path | str],
     columns: TableColumns,
     pack: Pack,
     classes: Collection[str] = (),
     root: Path | str | None = None,
+    form: TableForm = USUAL_FORM,
+    label_names: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> RecordBuffer:
-    """Read a table of images.
+    """Read tables of images, a few rows at a time.
 
     Args:
-        table: ``.csv``, ``.tsv`` or ``.parquet``.
+        tables: CSV, TSV, JSON lines or Parquet.
         columns: which column holds what.
-        pack: takes images whose bytes are in the table itself.
+        pack: takes images whose bytes are in a table itself.
         classes: of the study.
-        root: folder that paths are relative to; by default the folder of the table.
+        root: folder that paths are relative to; by default the folder of each table.
+        form: how CSV and TSV are written.
+        label_names: names of the classes where labels are numbers; by default those of the metadata of Parquet.
+        names: of the tables where the data set has several, so that rows of two have two uids.
 
     Raises:
-        DatasetError: a column is missing or holds values of another type, a path leads out of ``root``, or two rows
-            name one image.
+        DatasetError: a column is missing or holds values of another type, a path leads upwards, or two rows name one
+            image.
     """
-    path = Path(table)
-    rows = read_table(path)
-    cells = _checked_cells(path, rows, columns)
-    folder = Path(root) if root is not None else path.parent
     known, records = set(classes), RecordBuffer()
-    row_of_image: dict[str, int] = {}
-    for number in range(len(rows)):
-        value = cells["image"][number]
-        if isinstance(value, Mapping):  # how the datasets library stores images
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, bytes):
-            uid, member = f"row_{number}", pack.add(f"row {number}", value)
-        elif isinstance(value, str) and value.strip():
-            image = _image_path(value, folder, f"{path}, row {number + 1}")
-            if not _is_file(image):
-                records.leave_out_missing(value, "its file is not there")
+    row_of_image: dict[str, str] = {}
+    for table, name in zip(map(Path, tables), names or [""] * len(tables), strict=True):
+        folder = Path(root) if root is not None else table.parent
+        prefix = f"{name}/" if name else ""
+        numbered = label_names or names_of_numbers(table, columns.label or "")
+        for number, cells in enumerate(read_rows(table, columns.named, form)):
+            where = f"{table}, row {number + 1}"
+            _check_cells(table, cells, columns.named)
+            value = _image_of(cells["image"])
+            if value is None:
+                records.leave_out_missing(f"{prefix}row {number + 1}", "it names no picture")
                 continue
-            if value in row_of_image:
-                raise DatasetError(
-                    f"{path}, row {number + 1}: '{value}' is the picture of row {row_of_image[value] + 1} too: keep "
-                    "one row per picture, with one caption or with all of them joined"
-                )
-            row_of_image[value] = number
-            uid, member = value, Member(value, image.as_posix(), 0, -1)
-        else:
-            records.leave_out_missing(f"row {number + 1}", "it names no picture")
-            continue
-        records.add(
-            uid,
-            member,
-            records.known_class(uid, cells["label"][number], known) if "label" in cells else None,
-            title=clean_web_field(cells["title"][number]) if "title" in cells else "",
-            description=clean_web_field(cells["description"][number]) if "description" in cells else "",
-            tags=clean_web_tags(_plain_list(cells["tags"][number])) if "tags" in cells else (),
-        )
+            if isinstance(value, bytes):
+                uid, member = f"{prefix}row_{number}", pack.add(f"row {number}", value)
+            else:
+                _check_path(value, folder, where)
+                image = find_picture(folder, value)
+                if not _is_file(image):
+                    records.leave_out_missing(value, "its file is not there")
+                    continue
+                if value in row_of_image:
+                    raise DatasetError(
+                        f"{where}: '{value}' is the picture of {row_of_image[value]} too: keep one row per picture, "
+                        "with one caption or with all of them joined"
+                    )
+                row_of_image[value] = f"row {number + 1}" if len(tables) == 1 else where
+                uid, member = value, Member(value, image.as_posix(), 0, -1)
+            records.add(
+                uid,
+                member,
+                _label(uid, cells["label"], numbered, known, records) if "label" in cells else None,
+                title=clean_web_field(cells.get("title")),
+                description=clean_web_field(cells.get("description")),
+                tags=clean_web_tags(_plain_list(cells.get("tags", ()))),
+            )
     return records
 
 
-def list_named_pictures(settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the files that a table of kind ``image_table`` names, whether they are there or not.
-
-    Of a table that cannot be read there are none: reading it says why.
-    """
-    table, column = Path(settings["table"]), settings["image"]
-    folder = Path(settings["root"]) if "root" in settings else table.parent
-    with suppress(DatasetError, OSError):
-        for value in _names_of_pictures(table, column):
-            if isinstance(value, str) and value.strip():
-                yield folder / value
+def _image_of(cell: object) -> bytes | str | None:
+    """Return the bytes or the path of an image, None where a cell has neither."""
+    if isinstance(cell, Mapping):  # how the datasets library stores images
+        cell = cell.get("bytes") or cell.get("path")
+    if isinstance(cell, bytes):
+        return cell
+    return cell if isinstance(cell, str) and cell.strip() else None
 
 
-def _names_of_pictures(table: Path, column: str) -> Iterable[object]:
-    """Return the cells of a column that may hold paths; nothing where the pictures are in the table itself."""
-    if table.suffix != ".parquet":
-        rows = read_table(table)
-        return rows.get(column, [])
-    with pq.ParquetFile(table) as file:
-        found = file.schema_arrow
-        is_text = column in found.names and pa.types.is_string(found.field(column).type)
-        return file.read([column])[column].to_pylist() if is_text else ()
+def _label(uid: str, given: object, names: Sequence[str], known: Collection[str], records: RecordBuffer) -> str | None:
+    """Return the class of a row; a number is a class itself where the study's classes are numbers."""
+    named = named_label(given, names)
+    return records.known_class(uid, named if named in known else given if label_text(given) in known else named, known)
 
 
-def _checked_cells(path: Path, rows: pd.DataFrame, columns: TableColumns) -> dict[str, list[Any]]:
-    """Return the cells of the columns that are named, by key of `TableColumns`.
-
-    Raises:
-        DatasetError: a column is missing, or its first value is not of the type that it should hold.
-    """
-    named: dict[str, str | None] = asdict(columns)
-    for key, column in named.items():
-        if column is not None and column not in rows.columns:
+def _check_cells(table: Path, cells: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+    """Raise a DatasetError where a cell is not of the type that its column should hold."""
+    for key, (types, what) in _CELLS.items():
+        value = cells.get(key)
+        if not is_missing(value) and not isinstance(value, types):
             raise DatasetError(
-                f"{path} has no column '{column}' (key '{key}'): it has {', '.join(map(str, rows.columns))}"
+                f"{table}: column '{columns[key]}' (key '{key}') holds {value!r}: give a column of {what}"
             )
-    cells = {key: rows[column].tolist() for key, column in named.items() if column is not None}
-    for key, types, what in (("title", str, "text"), ("description", str, "text"), ("label", _LABEL_TYPES, "classes")):
-        first = next((value for value in cells.get(key, ()) if not is_missing(value)), "")
-        if not isinstance(first, types):
-            raise DatasetError(f"{path}: column '{named[key]}' (key '{key}') holds {first!r}: give a column of {what}")
-    return cells
 
 
-#: Types that a cell may have to hold a class.
-_LABEL_TYPES = str | int | float
-
-
-def _image_path(value: str, folder: Path, row: str) -> Path:
-    """Return the path of an image.
+def _check_path(value: str, folder: Path, where: str) -> None:
+    """Check that a path leads out of no folder by what it says; links are the user's own.
 
     Raises:
-        DatasetError: it leads out of the folder.
+        DatasetError: it goes upwards, or starts elsewhere.
     """
-    image = folder / value.replace("\0", "\ufffd")
-    if not image.resolve().is_relative_to(folder.resolve()):
-        raise DatasetError(f"{row}: '{value}' leads out of {folder}: keep pictures inside, or set root")
+    parts = PurePosixPath(value.replace("\\", "/")).parts
+    # What starts at the root of the disk must name the folder itself.
+    outside = Path(value).is_absolute() and not Path(value).is_relative_to(folder.absolute())
+    if ".." in parts or outside:
+        raise DatasetError(f"{where}: '{value}' leads out of {folder}: keep pictures inside, or set root")
+
+
+def find_picture(folder: Path, value: str) -> Path:
+    """Return the file that a path in a table means: as written, or in the other forms that other systems write."""
+    plain = value.replace("\0", "\ufffd")
+    image = folder / plain
+    if not _is_file(image):
+        slashed = plain.replace("\\", "/")
+        for other in (slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))):
+            if other != plain and _is_file(folder / other):
+                return folder / other
     return image
 
 
@@ -176,37 +204,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name that is too long
         return False
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table; every row of a CSV or TSV must have as many cells as the header, so that none shifts columns.
-
-    Raises:
-        DatasetError: it cannot be read; the message has the line.
-    """
-    if path.suffix == ".parquet":
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path} cannot be read as Parquet: {error}") from error
-    csv.field_size_limit(MAXIMUM_FIELD_CHARACTERS)
-    try:
-        # Spreadsheets put a byte order mark before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-            header = next(reader, [])
-            repeated = [name for name, count in Counter(header).items() if count > 1]
-            if repeated:
-                raise DatasetError(f"{path} has the column '{repeated[0]}' twice: rename one")
-            rows = []
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise DatasetError(
-                        f"{path}, line {reader.line_num}: {len(row)} cells, the header has {len(header)}: put text "
-                        "that holds a separator, a quote or a line break in double quotes"
-                    )
-                if row:
-                    rows.append(row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8 {path.suffix.lstrip('.')}: {error}") from error
-    return pd.DataFrame(rows, columns=header, dtype=str)
