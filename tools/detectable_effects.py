@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from tools.write_docs import table
 from whyrobust.analysis.accuracies import KEYS
@@ -29,6 +28,7 @@ from whyrobust.files import write_json
 from whyrobust.study.checks import plan_study
 from whyrobust.study.comparisons import Comparison, match_pairs
 from whyrobust.study.config import Config, load_config
+from whyrobust.study.config_file import read_config_file
 from whyrobust.study.display_names import MEAN, name_cause
 from whyrobust.study.plan import Plan, evaluated_rows
 
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--config", type=Path, default=ROOT / "config.yaml", help="of the study")
     given = parser.parse_args()
-    config = load_config(yaml.safe_load(given.config.read_text(encoding="utf-8")))
+    config = load_config(read_config_file(given.config))
     plan = plan_study(config, ROOT, data_is_there=False)
     runs, measured = _read(given.results)
     if MEAN not in measured:

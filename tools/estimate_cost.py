@@ -12,8 +12,6 @@ import argparse
 import json
 from pathlib import Path
 
-import yaml
-
 from tools.cost_model import (
     MEASURED_MODEL,
     Machine,
@@ -29,6 +27,7 @@ from tools.detectable_effects import describe as describe_detectable
 from tools.detectable_effects import read_deviations
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
+from whyrobust.study.config_file import read_config_file
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -43,7 +42,7 @@ def named_number(text: str) -> tuple[str, int]:
 
 def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: dict[str, int]) -> str:
     """Return the table of a study, and what it rests on, as Markdown."""
-    config = load_config(yaml.safe_load(config_path.read_text(encoding="utf-8")))
+    config = load_config(read_config_file(config_path))
     study = plan_study(config, ROOT, data_is_there=False)
     descriptions = {name: ROOT / path for name, path in config.models.items()}
     models = {name: measure_model(path) for name, path in descriptions.items()}

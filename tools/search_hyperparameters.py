@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,6 +39,7 @@ from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
 from whyrobust.files import write_table
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import Config, load_config
+from whyrobust.study.config_file import read_config_file
 from whyrobust.study.input_files import read_prompt_sets
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import ImagesInMemory
@@ -175,7 +175,7 @@ def draw(place: Place, classes: Sequence[str], side: int, seed: int) -> Drawn:
 
 def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
     """Train and score a trial; return its row of the table."""
-    config = load_config(yaml.safe_load(Path(place.config).read_text(encoding="utf-8")))
+    config = load_config(read_config_file(place.config))
     classes = read_class_names(config.data.classes)
     model_file = next(iter(config.models.values()))
     model = read_model_config(model_file)
@@ -264,7 +264,7 @@ def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output
         jobs: trials at a time.
         output: the table; trials that it has are not repeated.
     """
-    config = load_config(yaml.safe_load(Path(place.config).read_text(encoding="utf-8")))
+    config = load_config(read_config_file(place.config))
     rows: list[dict[str, Any]] = []
     if output.exists():
         rows = pd.read_csv(output).drop(columns=["at_edge", "chosen"]).to_dict("records")  # type: ignore[assignment]

@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workflow.test_dag import write_config
+from tools.check_config import check
 from whyrobust.study.checks import plan_study
-from whyrobust.study.config import check_keys_once, load_config
+from whyrobust.study.config import load_config
+from whyrobust.study.config_file import check_config_file, read_config_file
 from whyrobust.study.pinned_sources import COLUMNS
+from whyrobust.study.plan import LONGEST_NAME, plan_runs
 from whyrobust.study.setting_checks import ConfigError
 
 #: Sections, or entries of sections, whose keys are the user's own names: another name is no misspelt key.
@@ -181,14 +184,14 @@ def test_a_download_never_leaves_its_folder(smoke_config, root, tmp_path, file):
 
 def test_a_key_given_twice_is_named_with_its_lines(tmp_path, root):
     for name in ("config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/paper.yaml"):
-        check_keys_once(root / name)
+        check_config_file(root / name)
     path = tmp_path / "c.yaml"
     path.write_text("study: a\nruns:\n  - {source: web, seed: 1, source: studio}\n")
     with pytest.raises(ConfigError, match=r"runs\[0\]\.source comes twice .* lines 3 and 3"):
-        check_keys_once(path)
+        check_config_file(path)
     path.write_text("study: a\nseeds: [0]\nstudy: b\n")
     with pytest.raises(ConfigError, match=r"study comes twice .* lines 1 and 3"):
-        check_keys_once(path)
+        check_config_file(path)
 
 
 @pytest.mark.parametrize("text", ["study: [\n", "study: smoke\nstudy: smoke\n"])
@@ -204,3 +207,71 @@ def test_a_config_of_another_study_is_valid_after_the_round_trip(workspace, smok
     write_config(workspace, smoke_config)
     read = yaml.safe_load((workspace / "config.yaml").read_text(encoding="utf-8"))
     assert plan_study(load_config(read), root).runs
+
+
+#: Nine levels of ten anchors each: a thousand million values.
+LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "__use_yte__: true\n__definitions__:\n  - import os\n",
+            r"__use_yte__ .* line 1, lets .* run Python",
+        ),
+        ("study: a\n<<: {'__use_yte__': true}\n", "run Python"),
+        ('study: a\n"__use\\x5Fyte__": false\n', "run Python"),
+        ("runs: &r [*r]\n", r"runs\[0\] .* holds itself \(the anchor of line 1\)"),
+        ("data: &d {classes: {x: *d}}\n", r"data\.classes\.x .* holds itself"),
+        (LAUGHS, r"a\d .* holds more than 100,000 values"),
+        ("runs: " + "[" * 5000 + "]" * 5000 + "\n", "lists in lists without end"),
+        ("- study\n", "no config"),
+        ("", "no config"),
+        ("study: [\n", "no YAML"),
+        ("study: caf\u00e9\n".encode("latin-1"), "no text in UTF-8"),
+    ],
+)
+def test_a_file_that_runs_code_never_ends_or_is_no_config_is_one_line(tmp_path, text, words):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=words) as caught:
+        check(path, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_is_checked_without_snakemake(root):
+    assert "trains" in check(root / "config.yaml", root)
+    assert read_config_file(root / "config.yaml")["study"] == "icons"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(seeds=[2**32]), ["seeds[0]", "4294967295"]),
+        (lambda c: c["training"].update(samples_seen=10**400), ["training.samples_seen", "hexadecimal digits"]),
+        (lambda c: c["training"]["clip"].update(batch_size=-(2**60)), ["training.clip.batch_size"]),
+        (lambda c: c.update(study="reference"), ["study", "'reference'"]),
+        (lambda c: c.update(study="published"), ["study", "'published'"]),
+        (lambda c: c.update(study="a" * 101), ["study", "at most 100 characters"]),
+        (lambda c: c["sources"].update({"a" * 101: c["sources"]["web"]}), ["sources", "at most 100 characters"]),
+        (lambda c: c["data"].update(classes="{x}.csv"), ["data.classes", "without braces"]),
+        (lambda c: c.update(downloads="x/{a}"), ["downloads", "without braces"]),
+        (lambda c: c["models"].update(icon_cnn="{x}.json"), ["models.icon_cnn", "without braces"]),
+    ],
+)
+def test_what_no_file_or_table_could_hold_is_one_line(smoke_config, root, change, words):
+    altered = copy.deepcopy(smoke_config)
+    change(altered)
+    with pytest.raises(ConfigError) as caught:
+        plan_study(load_config(altered), root)
+    message = str(caught.value)
+    assert "\n" not in message and all(word in message for word in words), message
+
+
+def test_runs_of_long_names_have_short_ones_that_differ():
+    long = "x" * 100
+    grid = {"objective": "cross_entropy", "source": long, "train_images": [1, 2], "model": "y" * 100}
+    runs = plan_runs([grid], [0, 1], "m", 10, {})
+    assert len({run.run for run in runs}) == 4 and all(len(run.run) <= LONGEST_NAME for run in runs)
+    assert all(run.source == long for run in runs)

@@ -15,7 +15,7 @@ from whyrobust.study.code_version import (
     module_file,
     script_modules,
 )
-from whyrobust.study.config import check_keys_once
+from whyrobust.study.config_file import check_config_file
 from whyrobust.study.data_kinds import ICON_PARTS
 from whyrobust.study.input_versions import input_versions, listing_version
 from whyrobust.study.setting_checks import ConfigError
@@ -27,7 +27,7 @@ def load_study():
     """Return the study that the config asks for; stop with one line where it is not valid."""
     try:
         for path in workflow.configfiles:
-            check_keys_once(path)
+            check_config_file(path)
         return Study.load(config, Path.cwd())
     except ConfigError as error:
         raise WorkflowError(str(error)) from error

@@ -3,8 +3,9 @@
 Everything here is light, since every start of the workflow and every job imports it: no torch, no pandas. Read in this
 order:
 
-1. `config`: the keys of a config file as types, and `load_config`. The keys of a data set and of an objective come from
-   `data_kinds` and `objectives_table`; `dataset_settings` makes the sources and test sets of a config from the former.
+1. `config_file`: a config file as text. `config`: its keys as types, and `load_config`. The keys of a data set and of
+   an objective come from `data_kinds` and `objectives_table`; `dataset_settings` makes the sources and test sets of a
+   config from the former.
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them. `doses`: series of mixtures.

@@ -33,6 +33,17 @@ from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import Settings, chosen_values
 from whyrobust.study.view_checks import check_views
 
+#: Folders under ``results`` that all studies share.
+SHARED_RESULTS = ("reference", "published")
+
+
+def check_study_name(name: str) -> None:
+    """Check that the folder of a study's results is its own."""
+    if name in SHARED_RESULTS:
+        raise ConfigError(
+            f"config key study is '{name}', the name of a folder that all studies share: allowed is any other name"
+        )
+
 
 def check_test_sets(test_sets: Mapping[str, TestSet]) -> None:
     """Check what test sets of a kind need besides the settings of the kind."""
@@ -279,6 +290,7 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
     Raises:
         ConfigError: the first problem, as one line that names key, value and what is allowed.
     """
+    check_study_name(config.study)
     components = components_of(config.sources)
     check_roles(config.test_sets, config.sources)
     check_test_sets(config.test_sets)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
@@ -364,7 +363,7 @@ def _default_prompts() -> dict[str, tuple[str, ...] | str]:
 class Config(Settings):
     """A study, as its config file says."""
 
-    study: Annotated[str, Allowed(pattern="^[a-z0-9][a-z0-9_-]*$")]
+    study: Annotated[str, Allowed(pattern="^[a-z0-9][a-z0-9_-]*$", max_length=100)]
     """Name of the study; results go to results/<study>/."""
     downloads: Text = "downloads"
     """Folder for downloaded archives."""
@@ -461,33 +460,3 @@ def load_config(given: Mapping[str, Any]) -> Config:
     """
     check_moved_keys(given)
     return read_settings(_config_class(tuple(OBJECTIVES), tuple(CAPTION_VARIANTS), tuple(HEADS)), given)
-
-
-def check_keys_once(path: Path | str) -> None:
-    """Check that no key of a config file comes twice: YAML would keep the last and drop the others without a word.
-
-    Raises:
-        ConfigError: the first such key, with its lines.
-    """
-    import yaml
-
-    waiting: list[tuple[tuple[str | int, ...], yaml.Node]] = []
-    with Path(path).open(encoding="utf-8") as handle:
-        whole = yaml.compose(handle, Loader=yaml.SafeLoader)
-    if whole is not None:
-        waiting.append(((), whole))
-    while waiting:
-        above, node = waiting.pop(0)
-        if isinstance(node, yaml.MappingNode):
-            lines: dict[str, int] = {}
-            for name, value in node.value:
-                key, line = str(name.value), name.start_mark.line + 1
-                if key in lines:
-                    raise ConfigError(
-                        f"config key {spell_key([*above, key])} comes twice in {path}, in lines {lines[key]} and "
-                        f"{line}: keep one"
-                    )
-                lines[key] = line
-                waiting.append(((*above, key), value))
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += [((*above, number), value) for number, value in enumerate(node.value)]

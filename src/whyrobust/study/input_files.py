@@ -155,6 +155,10 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
     named |= {f"models.{name}": path for name, path in config.models.items()}
     named |= {f"prompts.{name}": path for name, path in config.prompts.items() if isinstance(path, str)}
     named["sources_table"] = config.sources_table
+    for key, path in {**named, "downloads": config.downloads}.items():
+        if "{" in path or "}" in path:
+            # Snakemake takes braces in a path for a wildcard.
+            raise ConfigError(f"config key {key} is '{path}': allowed are paths without braces; rename it")
     for key, path in named.items():
         if not (root / path).is_file():
             raise ConfigError(f"config key {key} is '{path}': there is no such file")

@@ -6,6 +6,7 @@ never parsed back out of its name. `whyrobust.study.comparisons` pairs the plann
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,6 +101,18 @@ class Head:
     main: bool
 
 
+#: Longest name of a run: file names, with what is put around them while they are written, have 255 characters at most.
+LONGEST_NAME = 200
+
+
+def shorten_name(name: str) -> str:
+    """Return a name that is too long as its beginning with a checksum of the whole; others as they are."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
+
+
 def name_pattern(names: Iterable[str]) -> str:
     """Return a regular expression that matches these names and nothing else; an empty one for no names.
 
@@ -164,7 +177,7 @@ def _make_run(values: Mapping[str, Any], key: str, pretrained: Run | None = None
         parts += ["after", pretrained.objective, pretrained.caption or pretrained.labels or pretrained.supervision]
         parts += [pretrained.source, f"{pretrained.train_images}_images", f"{pretrained.samples_seen}_samples"]
     return Run(
-        run="-".join([*parts, f"seed_{complete['seed']}"]),
+        run=shorten_name("-".join([*parts, f"seed_{complete['seed']}"])),
         supervision=supervision,
         pretrained_by=pretrained.objective if pretrained else "",
         pretrained_run=pretrained.run if pretrained else "",

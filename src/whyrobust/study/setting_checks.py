@@ -22,6 +22,8 @@ Path = tuple[str | int, ...]
 
 #: Longest part of a value that a message shows.
 SHOWN_CHARACTERS = 80
+#: Largest whole number that every program which reads a table keeps as it is.
+LARGEST_NUMBER = 2**53
 WORDS_OF_TYPE = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null",
                  dict: "a mapping", tuple: "a list"}  # fmt: skip
 
@@ -161,7 +163,7 @@ def read_settings(settings: type[S], given: Mapping[str, Any]) -> S:
     """
     from pydantic import ValidationError
 
-    check_texts(given)
+    check_values(given)
     whole: Any = settings
     try:
         read: S = adapter_of(whole).validate_python(dict(given))
@@ -214,29 +216,35 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
-def _texts(node: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield every text in a config, keys included, with its path."""
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, Mapping):
+def _values(node: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
+    """Yield every value in a config, keys included, with its path."""
+    if isinstance(node, Mapping):
         for name, value in node.items():
-            if isinstance(name, str):
-                yield path, name
-            yield from _texts(value, (*path, name))
+            yield path, name
+            yield from _values(value, (*path, name))
     elif isinstance(node, list):
         for number, value in enumerate(node):
-            yield from _texts(value, (*path, number))
+            yield from _values(value, (*path, number))
+    else:
+        yield path, node
 
 
-def check_texts(config: Mapping[str, Any]) -> None:
-    """Check that no text of a config has line breaks or control characters, which no name or path can hold.
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check that a config can be stored: text without line breaks and control characters, numbers of a usual size.
 
     Raises:
-        ConfigError: the first that has, as one line.
+        ConfigError: the first value that cannot be, as one line.
     """
-    for path, text in _texts(config):
-        if not text.isprintable() and any(unicodedata.category(mark) in ("Cc", "Cs", "Zl", "Zp") for mark in text):
+    for path, value in _values(config):
+        key = f"config key {ascii(spell_key(path))[1:-1]}"
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             raise ConfigError(
-                f"config key {ascii(spell_key(path))[1:-1]} has {text[:SHOWN_CHARACTERS]!a}: allowed is text without "
-                "line breaks and control characters"
+                f"{key} is a number of {len(f'{abs(value):x}')} hexadecimal digits: allowed are numbers "
+                f"up to {LARGEST_NUMBER}"
+            )
+        if not isinstance(value, str) or value.isprintable():
+            continue
+        if any(unicodedata.category(mark) in ("Cc", "Cs", "Zl", "Zp") for mark in value):
+            raise ConfigError(
+                f"{key} has {value[:SHOWN_CHARACTERS]!a}: allowed is text without line breaks and control characters"
             )

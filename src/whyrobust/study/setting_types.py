@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 #: Limits of a value in words.
 LIMIT_WORDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}", "pattern": "matching {}",
-               "min_length": "not empty"}  # fmt: skip
+               "min_length": "not empty", "max_length": "at most {} characters"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Allowed:
     Args:
         is_input: whether it names a file or folder that the study reads.
         limits: of pydantic: ``ge`` (at least), ``gt`` (above), ``le`` (at most), ``lt`` (below), ``pattern`` (a regular
-            expression that a text matches), ``min_length`` (characters of a text).
+            expression that a text matches), ``min_length`` and ``max_length`` (characters of a text).
     """
 
     def __init__(self, is_input: bool = False, **limits: Any) -> None:  # noqa: ANN401 - numbers and a text
@@ -165,7 +165,7 @@ NAME_PATTERN = "^[a-z][a-z0-9_]*$"
 Flag = Annotated[bool, Allowed()]
 Text = Annotated[str, Allowed(min_length=1)]
 #: A name that the user gives; it becomes part of file names.
-Name = Annotated[str, Allowed(pattern=NAME_PATTERN)]
+Name = Annotated[str, Allowed(pattern=NAME_PATTERN, max_length=100)]
 NameOrNone = Annotated[str, Allowed(pattern=f"^({NAME_PATTERN.strip('^$')})?$")]
 #: A sentence with {class} where the class name goes.
 Sentence = Annotated[str, Allowed(pattern=r"\{class\}")]
@@ -173,7 +173,7 @@ Sentence = Annotated[str, Allowed(pattern=r"\{class\}")]
 InputPath = Annotated[str, Allowed(min_length=1, is_input=True)]
 
 Count = Annotated[int, Allowed(ge=1)]
-Seed = Annotated[int, Allowed(ge=0)]
+Seed = Annotated[int, Allowed(ge=0, le=2**32 - 1)]
 #: A share of something, from none to all of it.
 Share = Annotated[float, Allowed(ge=0, le=1)]
 PositiveShare = Annotated[float, Allowed(gt=0, le=1)]
