@@ -165,6 +165,7 @@ rule draw_figures:
         "<benchmarks>/draw_figures.tsv"
     conda:
         "../../envs/whyrobust-cpu.yaml"
+    threads: 2
     resources:
         mem_mb=3000,
         runtime=30,

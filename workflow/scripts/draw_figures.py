@@ -38,6 +38,6 @@ if __name__ == "__main__":
     tables = FigureTables(main, paper, published, study.causes, study.dose_response, shown)
     terms = EffectTerms(**params.terms)
     with atomic_folder(snakemake.output.figures) as folder:
-        draw_figures(folder, tables, terms.reference_accuracy, params.colours)
+        draw_figures(folder, tables, terms.reference_accuracy, params.colours, snakemake.threads)
         write_latex_tables(folder, params.study, tables, study.single_causes, terms)
     logger.info("figures and tables in %s", snakemake.output.figures)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import starmap
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+import altair as alt
 import pandas as pd
 
 from whyrobust.files import write_text
@@ -65,7 +70,9 @@ class FigureTables:
     frequencies: pd.DataFrame
 
 
-def draw_figures(folder: Path, tables: FigureTables, reference_accuracy: float, colours: Mapping[str, str]) -> None:
+def draw_figures(
+    folder: Path, tables: FigureTables, reference_accuracy: float, colours: Mapping[str, str], processes: int = 1
+) -> None:
     """Draw all figures of a study at all `FIGURE_SIZES`.
 
     Args:
@@ -73,37 +80,67 @@ def draw_figures(folder: Path, tables: FigureTables, reference_accuracy: float, 
         tables: what they show.
         reference_accuracy: accuracy under shift at which residuals are spelt out in points.
         colours: colours that replace the default ones, by kind of training or verdict.
+        processes: how many draw at one time; the figures are the same for any number.
     """
+    names = ["effective_robustness", "residuals", "published_models"]
+    shown = {"causes": tables.causes, "dose_response": tables.doses, "concept_frequency": tables.frequencies}
+    names += [name for name, table in shown.items() if not table.empty]
     if tables.causes.empty:
         logger.info("nothing was compared: no figure and no table of causes")
-    for size in FIGURE_SIZES:
-        total = size.total_points
-        paper, main = tables.paper, tables.main
-        chart = robustness_chart(paper, colours, total=total, columns=size.shifts_across)
-        save_figure(chart, folder, f"effective_robustness{size.suffix}", paper.points)
+    draw = partial(_draw_figure, folder, tables, reference_accuracy, colours)
+    figures = [(name, size) for size in FIGURE_SIZES for name in names]
+    if processes == 1:
+        notes = list(starmap(draw, figures))
+    else:
+        # spawn: forking a process that already runs threads can hang.
+        with ProcessPoolExecutor(min(processes, len(figures)), mp_context=get_context("spawn")) as executor:
+            notes = list(executor.map(draw, *zip(*figures, strict=True)))
+    for note in filter(None, notes):
+        logger.info(note)
+
+
+def _draw_figure(
+    folder: Path,
+    tables: FigureTables,
+    reference_accuracy: float,
+    colours: Mapping[str, str],
+    name: str,
+    size: FigureSize,
+) -> str:
+    """Draw one figure at one width, and return what the log should say of it."""
+    total, paper, main = size.total_points, tables.paper, tables.main
+    chart: alt.TopLevelMixin
+    note = ""
+    if name == "effective_robustness":
+        chart, data = robustness_chart(paper, colours, total=total, columns=size.shifts_across), paper.points
+    elif name == "residuals":
         chart = residual_chart(main, reference_accuracy, colours, total=total, columns=size.shifts_across)
-        save_figure(chart, folder, f"residuals{size.suffix}", main.points)
+        data = main.points
+    elif name == "published_models":
         chart = published_chart(tables.published, total=total, columns=size.published_across)
-        save_figure(chart, folder, f"published_models{size.suffix}", tables.published.points)
-        if not tables.causes.empty:
-            draw_causes(folder, tables.causes, colours, size)
-        if not tables.doses.empty:
-            chart = dose_chart(tables.doses, total=total, columns=size.shifts_across)
-            save_figure(chart, folder, f"dose_response{size.suffix}", tables.doses)
-        if not tables.frequencies.empty:
-            chart = frequency_chart(tables.frequencies, total=total, columns=size.shifts_across)
-            save_figure(chart, folder, f"concept_frequency{size.suffix}", tables.frequencies)
+        data = tables.published.points
+    elif name == "causes":
+        chart, data, note = _draw_causes(tables.causes, colours, size)
+    elif name == "dose_response":
+        chart, data = dose_chart(tables.doses, total=total, columns=size.shifts_across), tables.doses
+    else:
+        data = tables.frequencies
+        chart = frequency_chart(data, total=total, columns=size.shifts_across)
+    save_figure(chart, folder, f"{name}{size.suffix}", data)
+    return note
 
 
-def draw_causes(folder: Path, causes: pd.DataFrame, colours: Mapping[str, str], size: FigureSize) -> None:
+def _draw_causes(
+    causes: pd.DataFrame, colours: Mapping[str, str], size: FigureSize
+) -> tuple[alt.HConcatChart, pd.DataFrame, str]:
     """Draw the effects of all comparisons, or of the main ones alone where all would be higher than a page."""
-    name, total, columns = f"causes{size.suffix}", size.total_points, size.causes_across
+    total, columns = size.total_points, size.causes_across
     chart = causes_chart(causes, colours, total=total, columns=columns)
-    if measure_chart(chart)[1] > PAGE_HEIGHT_POINTS:
-        causes = main_comparisons(causes)
-        chart = causes_chart(causes, colours, total=total, columns=columns)
-        logger.info("%s: all comparisons are higher than a page: the first of each cause alone", name)
-    save_figure(chart, folder, name, causes)
+    if measure_chart(chart)[1] <= PAGE_HEIGHT_POINTS:
+        return chart, causes, ""
+    causes = main_comparisons(causes)
+    note = f"causes{size.suffix}: all comparisons are higher than a page: the first of each cause alone"
+    return causes_chart(causes, colours, total=total, columns=columns), causes, note
 
 
 def draw_published(folder: Path, effects: pd.DataFrame) -> None:

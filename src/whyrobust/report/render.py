@@ -107,12 +107,12 @@ def save_figure(
     spec = chart.to_dict()
     base = Path(folder)
     svg, pdf, png, json_path, csv = paths = [base / f"{name}.{ending}" for ending in FIGURE_ENDINGS]
-    write_text(svg, _in_points(render_svg(spec)))
+    drawing = render_svg(spec)
+    write_text(svg, _in_points(drawing))
     with atomic_path(pdf) as temporary:
-        temporary.write_bytes(vl_convert.vegalite_to_pdf(spec, vl_version=vega_lite_version()))
+        temporary.write_bytes(vl_convert.svg_to_pdf(drawing))
     with atomic_path(png) as temporary:
-        drawn = vl_convert.vegalite_to_png(spec, vl_version=vega_lite_version(), ppi=PNG_PIXELS_PER_INCH)
-        temporary.write_bytes(drawn)
+        temporary.write_bytes(vl_convert.svg_to_png(drawing, ppi=PNG_PIXELS_PER_INCH))
     write_json(json_path, spec)
     if data is None:
         sets = spec.get("datasets", {}).values()

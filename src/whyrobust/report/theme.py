@@ -138,7 +138,7 @@ def lookup_labels(labels: Mapping[str, str | list[str]], key: str = "datum.label
     return f"({json.dumps(labels)})[{key}]"
 
 
-AnyChart = TypeVar("AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart)
+AnyChart = TypeVar("AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart, alt.VConcatChart)
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
@@ -167,56 +167,66 @@ def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None
 def configure_print(chart: AnyChart, spare: float = 0.0) -> AnyChart:
     """Set fonts and background of a whole chart in print, with little padding, since the page has margins of its own.
 
+    Like `configure_page` and `share_legend` it changes the chart itself: each of Altair's methods for this would copy
+    the whole chart several times.
+
     Args:
         chart: the chart.
         spare: padding on the right, in points, that brings it to the width it is asked to have.
     """
     size, ink = PRINT_FONT_POINTS, FILE_THEME["ink"]
-    padding = {"left": 2, "top": 2, "right": 2 + spare, "bottom": 2}
-    configured = chart.configure(font=PRINT_FONT, background=FILE_THEME["background"], padding=padding)
-    configured = configured.configure_view(stroke=None).configure_axis(
-        labelFontSize=size, titleFontSize=size, titleFontWeight="normal"
+    chart.config = alt.Config(
+        font=PRINT_FONT,
+        background=FILE_THEME["background"],
+        padding={"left": 2, "top": 2, "right": 2 + spare, "bottom": 2},
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(labelFontSize=size, titleFontSize=size, titleFontWeight="normal"),
+        legend=alt.LegendConfig(
+            labelColor=ink,
+            titleColor=ink,
+            labelFontSize=size,
+            titleFontSize=size,
+            labelLimit=0,
+            symbolSize=36,
+            symbolOpacity=1,
+            rowPadding=2,
+            columnPadding=12,
+            offset=8,
+        ),
+        title=alt.TitleConfig(
+            color=ink,
+            subtitleColor=FILE_THEME["muted"],
+            anchor="start",
+            fontSize=size,
+            subtitleFontSize=size,
+            offset=6,
+            subtitlePadding=2,
+            limit=0,
+        ),
     )
-    configured = configured.configure_legend(
-        labelColor=ink,
-        titleColor=ink,
-        labelFontSize=size,
-        titleFontSize=size,
-        labelLimit=0,
-        symbolSize=36,
-        symbolOpacity=1,
-        rowPadding=2,
-        columnPadding=12,
-        offset=8,
-    )
-    return configured.configure_title(
-        color=ink,
-        subtitleColor=FILE_THEME["muted"],
-        anchor="start",
-        fontSize=size,
-        subtitleFontSize=size,
-        offset=6,
-        subtitlePadding=2,
-        limit=0,
-    )
+    return chart
 
 
 def configure_page(chart: AnyChart, theme: Mapping[str, str]) -> AnyChart:
     """Set fonts and background of a whole chart on the page."""
-    configured = chart.configure(font=FONT, background=theme["background"])
-    configured = configured.configure_view(stroke=None).configure_axis(
-        labelFontSize=11, titleFontSize=12, titleFontWeight="normal"
+    chart.config = alt.Config(
+        font=FONT,
+        background=theme["background"],
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=12, titleFontWeight="normal"),
+        legend=alt.LegendConfig(
+            labelColor=theme["ink"],
+            titleColor=theme["ink"],
+            labelFontSize=12,
+            labelLimit=420,
+            symbolSize=90,
+            symbolOpacity=1,
+        ),
+        title=alt.TitleConfig(
+            color=theme["ink"], subtitleColor=theme["muted"], anchor="start", fontSize=14, subtitleFontSize=11
+        ),
     )
-    return configured.configure_legend(
-        labelColor=theme["ink"],
-        titleColor=theme["ink"],
-        labelFontSize=12,
-        labelLimit=420,
-        symbolSize=90,
-        symbolOpacity=1,
-    ).configure_title(
-        color=theme["ink"], subtitleColor=theme["muted"], anchor="start", fontSize=14, subtitleFontSize=11
-    )
+    return chart
 
 
 _LEGEND_INDENT_POINTS: Final = 46
@@ -242,6 +252,7 @@ def print_legend(entries: Sequence[str], width: float, columns: int, font: float
     )
 
 
-def share_legend(chart: Any) -> Any:  # noqa: ANN401 - any concatenation
-    """Let the panels of a chart share one legend."""
-    return chart.resolve_scale(color="shared", shape="shared", fill="shared")
+def share_legend(chart: AnyChart, channels: Sequence[str] = ("color", "shape", "fill")) -> AnyChart:
+    """Let the panels of a chart, any concatenation, share one legend."""
+    chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(**dict.fromkeys(channels, "shared")))
+    return chart

@@ -293,8 +293,7 @@ def causes_chart(
 
 
 def _stack(panels: Sequence[alt.LayerChart]) -> alt.VConcatChart:
-    chart: alt.VConcatChart = share_legend(alt.vconcat(*panels, spacing=10))
-    return chart
+    return share_legend(alt.vconcat(*panels, spacing=10))
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from whyrobust.report.theme import (
     choose_styles,
     configure_print,
     print_legend,
+    share_legend,
     text_width,
     wrap_text,
 )
@@ -382,8 +383,8 @@ def draw_panels(
             legend_width=total, legend_columns=2 if total > SINGLE_COLUMN_POINTS else 1,
         )  # fmt: skip
         panels = [draw_panel(shown, shift, styles, sized) for shift in data.shifts]
-        chart = alt.concat(*panels, columns=across, spacing=12).resolve_scale(color="shared", shape="shared")
-        return configure_print(chart, spare)
+        chart = alt.concat(*panels, columns=across, spacing=12)
+        return configure_print(share_legend(chart, ("color", "shape")), spare)
 
     # Hundreds of models take seconds to draw, and the outermost ones alone give the same axes.
     outermost = replace(data, points=_outermost(data.points))
