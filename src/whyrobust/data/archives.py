@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from whyrobust.data.tar_headers import StrictTarInfo, what_instead_of_tar
 from whyrobust.files import write_table
+from whyrobust.study.picture_formats import PICTURE_ENDINGS
 
 LOCATION_SCHEMA = pa.schema(
     [
@@ -34,8 +35,6 @@ LOCATION_SCHEMA = pa.schema(
     ]
 )
 """One row per photograph; a ``length`` of -1 means the whole file."""
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 #: A member larger than this is no photograph but, for example, a decompression bomb.
 MAXIMUM_BYTES = 256 * 2**20
@@ -81,10 +80,15 @@ class Member:
         return is_image_name(self.name)
 
 
+def ending_of(name: str) -> str:
+    """Return the ending of a name in small letters, without the dot."""
+    return PurePosixPath(name).suffix.lower().removeprefix(".")
+
+
 def is_image_name(name: str) -> bool:
     """Tell whether a name ends like an image's, and is no file that macOS adds to archives."""
     path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
+    return ending_of(name) in PICTURE_ENDINGS and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def storable(name: str) -> str:

@@ -10,13 +10,10 @@ import numpy as np
 from PIL import Image
 
 from whyrobust.data.archives import read_bytes
+from whyrobust.study.picture_formats import PICTURE_FORMATS
 
 #: Images of more pixels are refused: a small file may otherwise decode to any amount of memory.
 MAXIMUM_PIXELS = 120_000_000
-
-#: Formats that are decoded. Pillow reads more: EPS would run an untrusted program in Ghostscript, and decoders that
-#: hardly anyone uses are the least tested.
-PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 
 class PhotographError(ValueError):
@@ -36,7 +33,7 @@ def decode(content: bytes, border: int = 0, at_least: int | None = None) -> Imag
     measured so.
 
     Args:
-        content: the file's bytes, in one of `PICTURE_FORMATS`; its name does not matter.
+        content: the file's bytes, in one of the formats of `whyrobust.study.picture_formats`; its name does not matter.
         border: pixels to cut off each side first (ObjectNet has a red border of 2).
         at_least: sides of this many pixels are enough: a JPEG may then be decoded smaller, which is much faster.
 

@@ -14,7 +14,8 @@ order:
 6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on
    large ones.
 7. `class_table`, `display_names`, `restricted_names`, `published_shifts`, `table_cells`: names of classes, of what
-   figures show, of axes and of the shifts of published models; what an empty cell of a table is.
+   figures show, of axes and of the shifts of published models; what an empty cell of a table is. `picture_formats`: the
+   formats of pictures that are read.
 8. `code_version`, `input_versions`: checksums of code, versions of packages and of files that users give, so that a
    change reruns what depends on it.
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
+from whyrobust.study.picture_formats import PICTURE_ENDINGS
 from whyrobust.study.setting_types import (
     Allowed,
     Count,
@@ -187,7 +188,7 @@ class WebDataset(DatasetSettings):
 
     shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
     """Tar files: a pattern (``*``, braces), a folder of them, or a list."""
-    image_endings: Listed[Text] = ("jpg", "jpeg", "png", "webp")
+    image_endings: Listed[Text] = PICTURE_ENDINGS
     """Endings of pictures; the first that a pair has is taken."""
     text_ending: Text = "txt"
     """Ending of the text that becomes the title."""

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.archives import Member, Pack, list_folder, may_be_class_folder
+from whyrobust.data.archives import Member, Pack, ending_of, list_folder, may_be_class_folder
 from whyrobust.data.dataset_checks import DatasetError, folded_name, nearest_class
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.data.records import LABEL_SEPARATOR
+from whyrobust.study.picture_formats import UNREAD_ENDINGS
 
 
 def read_image_folder_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
@@ -129,7 +130,9 @@ def read_class_folders(members: Iterable[Member], label_of_folder: Callable[[str
             records.leave_out_missing(member.name, member.missing)
             continue
         if not member.is_image:
-            records.left_out["not a picture by its name"] += 1
+            ending = ending_of(member.name)
+            unread = f"a picture in a format that is not read (.{ending})" if ending in UNREAD_ENDINGS else ""
+            records.left_out[unread or "not a picture by its name"] += 1
             continue
         folder = member.path.parent.name
         label = label_of_folder(folder)

@@ -12,6 +12,7 @@ from whyrobust.data.archives import Member, Pack, list_tar, read_bytes
 from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.record_writer import REPEATED, RecordBuffer
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
+from whyrobust.study.picture_formats import PICTURE_ENDINGS
 from whyrobust.study.slices import shard_names
 
 #: Why a picture belongs to no pair.
@@ -35,7 +36,7 @@ class PairLayout:
         percent_encoded: whether texts are (YFCC100M).
     """
 
-    image_endings: Sequence[str] = ("jpg", "jpeg", "png", "webp")
+    image_endings: Sequence[str] = PICTURE_ENDINGS
     text_ending: str = "txt"
     fields: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
