@@ -22,8 +22,17 @@ from tools.write_docs import table
 from whyrobust.analysis.measured import MEAN_AXIS
 from whyrobust.analysis.other_weights import OTHER_WEIGHTS
 from whyrobust.files import atomic_path, write_text
-from whyrobust.report.findings import compare_weights
-from whyrobust.report.number_format import format_points
+from whyrobust.report.findings import (
+    EffectTerms,
+    compare_weights,
+    describe_equivalence,
+    describe_power,
+    hidden_sentence,
+    is_hidden,
+    opposite_shifts,
+    secondary_findings,
+)
+from whyrobust.report.number_format import format_p, format_points, format_points_interval
 from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, name_weighting, spaced
 from whyrobust.study.table_cells import is_missing
 
@@ -96,7 +105,7 @@ def _interval(row: Row, name: str = "effect", low: str = "low", high: str = "hig
     if is_missing(value):
         return "not measured"
     shown = format_points(value)
-    return shown if any(is_missing(end) for end in ends) else f"{shown} ({' to '.join(format_points(e) for e in ends)})"
+    return shown if any(is_missing(end) for end in ends) else f"{shown} ({format_points_interval(*ends)})"
 
 
 def _raw_interval(row: Row) -> str:
@@ -123,6 +132,15 @@ def _other_weights(tables: Tables) -> str:
     other_name = str(tables["causes_other_weights"]["class_weights"].iloc[0])
     own, other_words = (f"accuracies {name_weighting(name)}" for name in (OTHER_WEIGHTS[other_name], other_name))
     return table(["comparison", "test set", own, other_words], rows)
+
+
+def _equivalence(row: Row) -> str:
+    interval = format_points_interval(row["equivalence_low_points"], row["equivalence_high_points"])
+    return f"{interval}; {format_p(row['p_equivalence'])}" if interval else "-"
+
+
+def _percent(share: float) -> str:
+    return "-" if is_missing(share) else f"{100 * share:.0f} %"
 
 
 def _with_verdict(row: Row) -> str:
@@ -157,8 +175,8 @@ def _answer(tables: Tables) -> str:
     sentences = [
         f"**Raw accuracy.** {first['comparison'].capitalize()} changes accuracy under shift, the mean over "
         f"{_code(shifts)}, by {_raw_interval(first)} points, and accuracy on the test sets of the sources "
-        f"({_code(in_distribution)}) by {format_points(first['raw_id_points'])}.",
-        f"**Effective robustness beyond all of these test sets.** {_verdict_words(primary)}",
+        f"({_code(in_distribution)}) by {_interval(first, 'raw_id', 'raw_id_low', 'raw_id_high')} points.",
+        f"**Effective robustness beyond all of these test sets.** {_verdict_words(tables['causes'], primary)}",
         "**The paper's measurement**, beyond a single test set: the same comparison of sources gives "
         + ", ".join(
             f"{_interval(line)} points beyond the line over `{name}`" + ("" if number else " (the paper's)")
@@ -168,9 +186,8 @@ def _answer(tables: Tables) -> str:
     ]
     if of_mean is not None:
         sentences.append(
-            f"**Beyond the line over the mean of these test sets**, the same comparison gives {_interval(of_mean)} "
-            "points. The plane over them predicts whatever is proportional to their difference, an effect of a source "
-            "among it; this line weighs them equally, and takes a shift that is nearer to one source for an effect."
+            f"**Not tested: beyond the line over the mean of these test sets**, the same comparison gives "
+            f"{_interval(of_mean)} points. This may be an effect of the source, or that the shifts are nearer to it."
         )
     sentences += [
         f"**Other weights of classes.** {' '.join(told)}"
@@ -186,27 +203,34 @@ def _weights_note() -> str:
     return str(config["class_weights_note"])
 
 
-def _verdict_words(primary: list[Row]) -> str:
-    """Group the main comparisons by their verdict, with numbers; those that are undecided with what could be found."""
+def _verdict_words(causes: pd.DataFrame, primary: list[Row]) -> str:
+    """Group the main comparisons by their verdict, with what each rests on; then what the mean and the plane hide."""
     parts = []
     groups = ((RAISES, "raises it"), (LOWERS, "lowers it"), (WITHIN, None), (UNDECIDED, "is undecided"))
+    hidden = [row for row in primary if is_hidden(row)]
     for verdict, words in groups:
-        members = [row for row in primary if str(row["verdict"]).startswith(verdict)]
-        named = [
-            f"{name_cause(row['cause'])} ({row['comparison']}: {_interval(row)}"
-            + (
-                f", where {abs(row['detectable_points']):.1f} had a chance of 80 % to be found)"
-                if verdict == UNDECIDED and not is_missing(row["detectable_points"])
-                else ")"
-            )
-            for row in members
-        ]
+        members = [row for row in primary if str(row["verdict"]).startswith(verdict) and row not in hidden]
+        named = [f"{name_cause(row['cause'])} ({row['comparison']}: {_rests_on(row, len(primary))})" for row in members]
         if members:
             parts.append(f"{words or 'is ' + str(members[0]['verdict']) + ' points'}: {'; '.join(named)}")
     others = [row for row in primary if not str(row["verdict"]).startswith((RAISES, LOWERS, WITHIN, UNDECIDED))]
     told = [f"What {part}." for part in parts]
+    told += [
+        f"The {name_cause(row['cause'])} ({row['comparison']}: {_rests_on(row, len(primary))}) is {row['verdict']}. "
+        f"**{hidden_sentence(row)}**"
+        for row in hidden
+    ]
     told += [f"Of {name_cause(row['cause'])} ({row['comparison']}): {row['verdict']}." for row in others]
-    return " ".join(told)
+    told += [sentence for row in primary for sentence in opposite_shifts(causes, row)]
+    return " ".join([*told, *secondary_findings(causes)])
+
+
+def _rests_on(row: Row, tests: int) -> str:
+    """Return an effect with its interval, the test of equivalence where that decides, and what could be shown."""
+    parts = [_interval(row)]
+    if str(row["verdict"]).startswith((WITHIN, UNDECIDED)):
+        parts += [describe_equivalence(row, EffectTerms()), *describe_power(row, EffectTerms(), tests)]
+    return "; ".join(part for part in parts if part)
 
 
 def _main_effects(tables: Tables) -> str:
@@ -220,11 +244,14 @@ def _main_effects(tables: Tables) -> str:
             [
                 name_cause(row["cause"]),
                 row["comparison"],
-                format_points(row["raw_id_points"]),
+                _interval(row, "raw_id", "raw_id_low", "raw_id_high"),
                 _raw_interval(row),
                 _interval(row),
                 f"{row['p_adjusted']:.3f}" if not is_missing(row["p_adjusted"]) else "-",
                 str(row["verdict"]),
+                _equivalence(row),
+                _percent(row["equivalence_power"]),
+                _percent(row["kept_share"]),
                 "-" if is_missing(row["detectable_points"]) else f"{abs(row['detectable_points']):.1f}",
                 "-" if paper is None else _interval(paper),
                 "-" if other is None else _with_verdict(other),
@@ -232,7 +259,8 @@ def _main_effects(tables: Tables) -> str:
         )
     head = ["cause", "main comparison", "raw, in distribution", "raw, under shift", "beyond all test sets", "p (Holm)"]
     last = f"beyond all test sets, accuracies {weighting}"
-    return table([*head, "verdict", "detectable", "the paper's measurement", last], rows)
+    head += ["verdict", "90 % interval; p of equivalence", "shown at a true zero", "left of an effect in step"]
+    return table([*head, "detectable", "the paper's measurement", last], rows)
 
 
 def _by_shift(tables: Tables) -> str:
@@ -268,16 +296,13 @@ def _dose_response(tables: Tables) -> str:
     for share in sorted(set(doses["share"].tolist())):
         by_shift = {str(row["shift"]): row for row in _rows(doses[doses["share"] == share])}
         cells = [f"{format_points(by_shift[name]['raw_shift_points'])}; {_interval(by_shift[name])}" for name in shifts]
-        rows.append([f"{100 * share:.0f} %", *cells])
+        rows.append([f"{100 * share:.0f} %", *cells, _percent(by_shift[shifts[0]]["kept_share"])])
     by_shift = {str(row["shift"]): row for row in _rows(trends)}
     p = ["-" if is_missing(by_shift[name]["p"]) else f"p = {by_shift[name]['p']:.3f}" for name in shifts]
     rows.append(
-        ["trend", *(f"{_interval(by_shift[name], 'trend')}; {value}" for name, value in zip(shifts, p, strict=True))]
+        ["trend", *(f"{_interval(by_shift[name], 'trend')}; {q}" for name, q in zip(shifts, p, strict=True)), "-"]
     )
-    whole = {str(row["shift"]): row for row in _rows(doses[doses["share"] == 1])}
-    kept = [whole[name]["kept_share"] if name in whole else float("nan") for name in shifts]
-    rows.append(["left by the plane", *("-" if is_missing(share) else f"{100 * share:.0f} %" for share in kept)])
-    return table(["share of web", *(spaced(name) for name in shifts)], rows)
+    return table(["share of web", *(spaced(name) for name in shifts), "left by the plane"], rows)
 
 
 def _shifts(tables: Tables) -> str:

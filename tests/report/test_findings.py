@@ -15,10 +15,12 @@ from whyrobust.report.findings import (
     evidence_rows,
     headline,
     means_first,
+    opposite_shifts,
     read_verdict,
+    secondary_findings,
     weights_rows,
 )
-from whyrobust.report.number_format import format_p, join_words
+from whyrobust.report.number_format import format_p, format_points_interval, join_words
 
 TERMS = EffectTerms()
 
@@ -43,9 +45,16 @@ def test_the_headline_names_what_is_found_with_its_numbers():
         "Of 3 causes compared, 1 changes effective robustness: the training distribution raises it (more "
         "training_distribution: +5.6 points, +3.6 to +7.6; adjusted p .004)."
     )
-    assert "Within ±2 points: language at test (more language_at_test: +0.3 points, −0.7 to +1.3)." in text
-    assert "Undecided: training set size" in text and "an effect of 4.3 points could have been detected" in text
-    assert "means over 2 shifts, in points at 50 % accuracy, with 95 % intervals." in text
+    assert (
+        "Within ±2 points: language at test (more language_at_test: +0.3 points, −0.7 to +1.3; 90 % interval −0.5 to "
+        "+1.1, p of equivalence .03)." in text
+    )
+    assert (
+        "Undecided: training set size (more training_set_size: +1.0 points, −2.0 to +4.0; 90 % interval −1.4 to +3.4, "
+        "p of equivalence .31; an effect of 4.3 points is found in 80 % of studies at level .017; one of zero is shown "
+        "to be within the margin in 25 %)." in text
+    )
+    assert "means over 2 shifts, in points at 50 % accuracy, with 95 % intervals; intervals and tests of equi" in text
 
 
 def test_the_headline_follows_verdicts_and_not_numbers():
@@ -61,7 +70,45 @@ def test_the_headline_follows_the_main_comparisons_on_the_mean_alone():
     other = cause("training_distribution", 50.0, "raises").assign(comparison="a side issue", main=False)
     on_a_shift = UNDECIDED.assign(verdict=["undecided", "raises", "raises"])
     text = headline(pd.concat([on_a_shift, other]), TERMS)
-    assert "a side issue" not in text and "raises it" not in text
+    first = text.partition("Secondary findings")[0]
+    assert "a side issue" not in first and "raises it" not in first
+
+
+def test_secondary_findings_are_named_and_none_is_said():
+    found = cause("training_distribution", 5.6, "raises", p_adjusted=0.0334).assign(main=False, comparison="doses")
+    found.loc[2, "verdict"] = "undecided"
+    assert secondary_findings(pd.concat([UNDECIDED, found])) == [
+        "Secondary findings (false-discovery q): doses raises it on v2 (+5.6 points, +3.6 to +7.6; q .03)."
+    ]
+    assert secondary_findings(UNDECIDED) == ["Secondary findings (false-discovery q): none."]
+    assert secondary_findings(UNDECIDED.iloc[:1]) == []
+
+
+def test_a_verdict_that_the_plane_would_give_anyhow_is_no_evidence():
+    hidden = cause("training_distribution", 0.0, "within ±2", width=1.0, kept_share=0.126)
+    text = headline(pd.concat([hidden, SMALL]), TERMS)
+    within, _, rest = text.partition("Within ±2 points: ")[2].partition(". ")
+    assert "language at test" in within and "distribution" not in within
+    assert rest.startswith("Training distribution (more training_distribution: 0.0 points") and "is within ±2. " in rest
+    assert "would leave 13 % to be seen, so that it is no evidence against such an effect" in rest
+    kept = cause("training_distribution", 0.0, "within ±2", width=1.0, kept_share=0.9)
+    assert "no evidence" not in headline(kept, TERMS) and "no evidence" not in headline(
+        RAISED.assign(kept_share=0), TERMS
+    )
+
+
+def test_a_mean_of_opposite_shifts_is_called_so():
+    rows = cause("training_set_size", -0.5, "within ±2", width=1.0, shifts=("v2", "rendition", "symbols", "sketch"))
+    ends = {"v2": (-1.0, 1.0), "rendition": (0.1, 8.1), "symbols": (-6.3, -0.3), "sketch": (-9.0, -8.0)}
+    for shift, (low, high) in ends.items():
+        rows.loc[rows["shift"] == shift, ["low_points", "high_points", "effect_points"]] = [low, high, (low + high) / 2]
+    rows.loc[rows["shift"] == "sketch", "role"] = "case study"
+    (told,) = opposite_shifts(rows, rows.iloc[0])
+    assert told.endswith("up on rendition +4.1 points, +0.1 to +8.1; down on symbols −3.3 points, −6.3 to −0.3.")
+    assert told in headline(rows, TERMS)
+    assert opposite_shifts(rows, dict(rows.iloc[0]) | {"verdict": "raises"}) == []
+    rows.loc[rows["shift"] == "rendition", "low_points"] = -0.1
+    assert opposite_shifts(rows, rows.iloc[0]) == []
 
 
 def test_one_cause_and_one_shift_are_told_in_the_singular():
@@ -147,6 +194,9 @@ def test_means_come_first_and_what_is_in_no_verdict_last():
 
 
 def test_probabilities_and_lists_as_text():
+    near = [format_p(p) for p in (0.0496, 0.05003, 0.0452, 0.0549, 0.05)]
+    assert near == [".0496", ".05003", ".045", ".055", ".050"]
+    assert format_points_interval(0.04, -0.004) == "+0.04 to −0.004" and format_points_interval(0, 2) == "0.0 to +2.0"
     assert [format_p(p) for p in (0.0001, 0.0042, 0.0123, 0.5, 1.0, np.nan)] == [
         "< .001",
         ".004",
@@ -163,10 +213,14 @@ def test_the_headline_says_what_the_plane_takes_away_of_a_source():
     single = pd.DataFrame([line | {"measurement": kind, "effect_points": 2.8 if kind == "mean" else 8.1} for kind in
                            ("paper", "mirror", "mean")])  # fmt: skip
     text = headline(pd.concat([RAISED, UNDECIDED]), TERMS, single)
-    assert "more training_distribution gives +2.8 points, +0.5 to +5.1" in text and "8.1" not in text
+    assert "Not tested: beyond the line over the mean of all test sets, more training_distribution gives +2.8" in text
+    assert (
+        "+2.8 points, +0.5 to +5.1; this may be an effect of the source, or that the shifts are nearer" in text
+        and "8.1" not in text
+    )
     # With one in-distribution test set there is no such line, and other causes are not concerned.
-    assert "weighed alike" not in headline(RAISED, TERMS, single[single["measurement"] == "paper"])
-    assert "weighed alike" not in headline(UNDECIDED, TERMS, single)
+    assert "Not tested" not in headline(RAISED, TERMS, single[single["measurement"] == "paper"])
+    assert "Not tested" not in headline(UNDECIDED, TERMS, single)
 
 
 def test_verdicts_that_hang_on_how_classes_are_weighted_are_named():

@@ -42,6 +42,9 @@ from whyrobust.study.display_names import (
 )
 from whyrobust.study.table_cells import is_missing
 
+LEAST_KEPT = 0.5
+"""Where the baseline leaves less than this share of an effect in step with a source, a verdict says so."""
+
 
 @dataclass(frozen=True)
 class EffectTerms:
@@ -110,29 +113,25 @@ def headline(
     found = dict.fromkeys(main["cause"])
     if main.empty or main["effect_points"].isna().all():
         return "No cause was measured: no comparison has a pair of runs with effective robustness."
-    rows = {row["cause"]: row for row in table_rows(main[main["shift"] == MEAN])}
+    rows = {row["cause"]: row for row in _primary(causes)}
     groups: dict[str, list[str]] = {}
     for cause in found:
         row = rows.get(cause)
         verdict = NOT_MEASURED if row is None else read_verdict(row)
-        words = name_cause(str(cause)) if row is None else _name_finding(row, verdict)
-        groups.setdefault(verdict_key(verdict) if verdict not in (NOT_MEASURED, NO_INTERVAL) else verdict, []).append(
-            words
-        )
+        words = name_cause(str(cause)) if row is None else _name_finding(row, verdict, terms, len(rows))
+        group = verdict_key(verdict) if verdict not in (NOT_MEASURED, NO_INTERVAL) else verdict
+        groups.setdefault(_HIDDEN if row is not None and is_hidden(row) else group, []).append(words)
     clear = [*groups.get(RAISES, []), *groups.get(LOWERS, [])]
-    sentences = [_count_found(len(found), clear)]
-    margin = capital(name_margin(terms.margin_points))
-    endings = (
-        (WITHIN, f"{margin} points"),
-        (UNDECIDED, "Undecided"),
-        (NO_INTERVAL, "Not judged, since an interval takes two seeds"),
-        (NOT_MEASURED, "Not measured on a shift that takes part in verdicts"),
-    )
-    sentences += [f"{start}: {join_words(groups[group])}." for group, start in endings if group in groups]
+    sentences = [_count_found(len(found), clear), *_sentences_of(groups, terms)]
+    sentences += [told for row in rows.values() for told in opposite_shifts(causes, row)]
+    sentences += secondary_findings(causes)
     if len(rows):
         count = main.loc[~main["shift"].isin([MEAN, MEAN_SEEN]) & (main["role"] == "shift"), "shift"].nunique()
         over = f"means over {count_noun(count, 'shift')}" if count > 1 else "on one shift"
-        sentences.append(f"Effects are {over}, in {terms.unit}, with {terms.interval}s.")
+        sentences.append(
+            f"Effects are {over}, in {terms.unit}, with {terms.interval}s; intervals and tests of equivalence are not "
+            "adjusted for several tests, the verdicts raises and lowers are."
+        )
     seen = [f"{_name_effect(row)} for the {name_cause(row['cause'])}" for row in _means_of_seen(main)]
     if seen:
         sentences.append(f"Counted apart, on shifts whose style a compared source contains: {join_words(seen)}.")
@@ -141,6 +140,87 @@ def headline(
     if other_weights is not None:
         sentences += compare_weights(causes, other_weights, terms.weights_note)
     return " ".join(sentences)
+
+
+_HIDDEN = "hidden"
+"""Group of findings on sources that say little, see `is_hidden`."""
+
+
+def is_hidden(row: Mapping[str, Any]) -> bool:
+    """Tell whether an effect is not shown where the baseline would hide most of one in step with a source."""
+    hidden = not is_missing(row["kept_share"]) and row["kept_share"] < LEAST_KEPT
+    return hidden and verdict_key(read_verdict(row)) in (WITHIN, UNDECIDED)
+
+
+def hidden_sentence(row: Mapping[str, Any]) -> str:
+    """Say what a verdict on a source is about where `is_hidden`."""
+    return (
+        f"This says only that the source does no more for the shifts than for its own test set: of an effect in step "
+        f"with its share in training the main measurement would leave {100 * row['kept_share']:.0f} % to be seen, so "
+        "that it is no evidence against such an effect."
+    )
+
+
+def _sentences_of(groups: Mapping[str, Sequence[str]], terms: EffectTerms) -> list[str]:
+    """Say which causes are within the margin, undecided, or not judged."""
+    margin = capital(name_margin(terms.margin_points))
+    endings = (
+        (WITHIN, f"{margin} points"),
+        (UNDECIDED, "Undecided"),
+        (NO_INTERVAL, "Not judged, since an interval takes two seeds"),
+        (NOT_MEASURED, "Not measured on a shift that takes part in verdicts"),
+    )
+    told = [f"{start}: {join_words(groups[group])}." for group, start in endings if group in groups]
+    return told + list(groups.get(_HIDDEN, ()))
+
+
+def opposite_shifts(causes: pd.DataFrame, row: Mapping[str, Any]) -> list[str]:
+    """Say where a mean that is not clear of zero is of shifts that change in opposite directions; nothing elsewhere.
+
+    Args:
+        causes: ``causes.csv``.
+        row: of it, a mean over shifts.
+    """
+    if verdict_key(read_verdict(row)) not in (WITHIN, UNDECIDED):
+        return []
+    same = (causes["comparison"] == row["comparison"]) & (causes["cause"] == row["cause"]) & (causes["role"] == "shift")
+    shifts = table_rows(causes[same])
+    rising, falling = ([one for one in shifts if beyond(one)] for beyond in (_is_above, _is_below))
+    if not (rising and falling):
+        return []
+    up, down = (
+        ", ".join(f"{name_test_set(str(one['shift']))} {_name_effect(one)}" for one in part)
+        for part in (rising, falling)
+    )
+    return [
+        f"The mean of {row['comparison']} is of opposite changes, by intervals that are not adjusted: up on {up}; down "
+        f"on {down}."
+    ]
+
+
+def _is_above(row: Mapping[str, Any]) -> bool:
+    return not is_missing(row["low_points"]) and row["low_points"] > 0
+
+
+def _is_below(row: Mapping[str, Any]) -> bool:
+    return not is_missing(row["high_points"]) and row["high_points"] < 0
+
+
+def secondary_findings(causes: pd.DataFrame) -> list[str]:
+    """Name the findings of the secondary family in a sentence; nothing where nothing else was tested.
+
+    Means over shifts whose style a source contains are left out: the headline counts them apart.
+    """
+    secondary = table_rows(causes[causes["family"] == "secondary"])
+    if not secondary:
+        return []
+    found = [
+        f"{row['comparison']} {row['verdict']} it on {name_test_set(str(row['shift']))} ({_name_effect(row)}; q "
+        f"{format_p(row['p_adjusted'])})"
+        for row in secondary
+        if row["verdict"] in (RAISES, LOWERS) and row["shift"] != MEAN_SEEN
+    ]
+    return [f"Secondary findings (false-discovery q): {'; '.join(found) or 'none'}."]
 
 
 def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str = "") -> list[str]:
@@ -200,9 +280,8 @@ def _beyond_mean_of_test_sets(row: Mapping[str, Any], single_causes: pd.DataFram
     same = (single_causes["comparison"] == row["comparison"]) & (single_causes["cause"] == row["cause"])
     of_mean = (single_causes["measurement"] == OF_MEAN) & (single_causes["shift"] == MEAN)
     return [
-        "What a source does for the shifts in step with its own test set is part of the prediction. With all test sets "
-        f"weighed alike, so that it is not, {row['comparison']} gives {_name_effect(found)}; accuracies alone cannot "
-        "tell such an effect from shifts that are nearer to one source."
+        f"Not tested: beyond the line over the mean of all test sets, {row['comparison']} gives {_name_effect(found)}; "
+        "this may be an effect of the source, or that the shifts are nearer to it."
         for found in table_rows(single_causes[same & of_mean])
     ]
 
@@ -222,16 +301,46 @@ def _count_found(causes: int, clear: Sequence[str]) -> str:
     return f"Of {causes} causes compared, {len(clear)} {verb} effective robustness: {join_words(clear)}."
 
 
-def _name_finding(row: Mapping[str, Any], verdict: str) -> str:
+def _name_finding(row: Mapping[str, Any], verdict: str, terms: EffectTerms, tests: int) -> str:
     """Name a cause with its main comparison and numbers; a clear one with what it does, as a clause."""
     cause, effect = name_cause(str(row["cause"])), _name_effect(row)
+    if is_hidden(row):
+        equivalence = f"{effect}; {describe_equivalence(row, terms)}"
+        return f"{capital(cause)} ({row['comparison']}: {equivalence}) is {verdict}. {hidden_sentence(row)}"
     if verdict in (RAISES, LOWERS):
         p = f"; adjusted p {format_p(row['p_adjusted'])}" if not is_missing(row["p_adjusted"]) else ""
         return f"the {cause} {verdict} it ({row['comparison']}: {effect}{p})"
-    if verdict == UNDECIDED and not is_missing(row["detectable_points"]):
-        detectable = f"{row['detectable_points']:.1f} points"
-        return f"{cause} ({row['comparison']}: {effect}; an effect of {detectable} could have been detected)"
+    if verdict_key(verdict) in (WITHIN, UNDECIDED):
+        told = [effect, describe_equivalence(row, terms), *describe_power(row, terms, tests)]
+        return f"{cause} ({row['comparison']}: {'; '.join(part for part in told if part)})"
     return cause if verdict == NOT_MEASURED else f"{cause} ({row['comparison']}: {effect})"
+
+
+def describe_equivalence(row: Mapping[str, Any], terms: EffectTerms) -> str:
+    """Say what a verdict of equivalence rests on: ``90 % interval -1.9 to +0.8, p of equivalence .04``."""
+    interval = format_points_interval(row["equivalence_low_points"], row["equivalence_high_points"])
+    if not interval:
+        return ""
+    return (
+        f"{100 * (2 * terms.confidence - 1):g} % interval {interval}, p of equivalence {format_p(row['p_equivalence'])}"
+    )
+
+
+def describe_power(row: Mapping[str, Any], terms: EffectTerms, tests: int) -> list[str]:
+    """Say what an undecided main comparison could have shown, in clauses; nothing for another verdict.
+
+    Args:
+        row: of ``causes.csv``.
+        terms: what an effect is stated in.
+        tests: number of tests of the primary family.
+    """
+    if read_verdict(row) != UNDECIDED or is_missing(row["detectable_points"]):
+        return []
+    level = f"{(1 - terms.confidence) / max(tests, 1):.2g}".removeprefix("0")
+    told = [f"an effect of {abs(row['detectable_points']):.1f} points is found in 80 % of studies at level {level}"]
+    if not is_missing(row["equivalence_power"]):
+        told.append(f"one of zero is shown to be within the margin in {100 * row['equivalence_power']:.0f} %")
+    return told
 
 
 def _name_effect(row: Mapping[str, Any]) -> str:
@@ -302,7 +411,12 @@ def effect_cells(row: Mapping[str, Any]) -> dict[str, str]:
         "detectable": "" if is_missing(row["detectable_points"]) else f"{row['detectable_points']:.1f}",
         "p": format_p(row["p"]),
         "adjusted": format_p(row["p_adjusted"]),
+        "equivalence": format_points_interval(row["equivalence_low_points"], row["equivalence_high_points"]),
+        "p_equivalence": format_p(row["p_equivalence"]),
+        "power": "" if is_missing(row["equivalence_power"]) else f"{100 * row['equivalence_power']:.0f} %",
+        "kept": "" if is_missing(row.get("kept_share")) else f"{100 * row['kept_share']:.0f} %",
         "raw_id": format_points(row["raw_id_points"]),
+        "raw_id_interval": format_points_interval(row["raw_id_low_points"], row["raw_id_high_points"]),
         "raw_shift": format_points(row["raw_shift_points"]),
         "raw_interval": format_points_interval(row["raw_shift_low_points"], row["raw_shift_high_points"]),
         "extrapolated": "" if is_missing(beyond) or is_missing(pairs) else f"{int(beyond)} of {int(pairs)}",

@@ -23,16 +23,28 @@ def format_points(points: float) -> str:
 
 def format_points_interval(low: float, high: float) -> str:
     """Write the interval of an effect: ``+1.8 to +9.5``; nothing if an end is missing."""
-    return "" if is_missing(low) or is_missing(high) else f"{format_points(low)} to {format_points(high)}"
+    return "" if is_missing(low) or is_missing(high) else f"{_format_end(low)} to {_format_end(high)}"
+
+
+def _format_end(points: float) -> str:
+    """Write an end of an interval with one decimal, with more where it would look like zero: its sign matters."""
+    digits = next((digits for digits in (1, 2, 3, 4) if round(points, digits)), 0)
+    return f"{points:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if digits > 1 else format_points(points)
 
 
 def format_p(p: float) -> str:
-    """Write a probability with two digits, three below .01: ``.12``, ``.004``, ``< .001``; nothing if there is none."""
+    """Write a probability: ``.12``, ``.004``, ``< .001``, ``.0496``; nothing if there is none.
+
+    It has two digits, three below .01, and near .05 as many as it takes to see on which side it lies.
+    """
     if is_missing(p):
         return ""
     if p < 0.0005:
         return "< .001"
-    text = f"{p:.3f}" if p < 0.00995 else f"{p:.2f}"
+    digits = 3 if p < 0.00995 or 0.045 <= p < 0.055 else 2
+    if digits == 3 and p != 0.05 and f"{p:.3f}" == "0.050":
+        digits = next((more for more in (4, 5, 6) if float(f"{p:.{more}f}") != 0.05), 6)
+    text = f"{p:.{digits}f}"
     return text if p >= 0.995 else text.removeprefix("0")
 
 

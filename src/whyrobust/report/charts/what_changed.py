@@ -32,6 +32,11 @@ MEASURE_WORDS: Final = {
 }
 #: Characters of the legend beside the charts, by measure.
 MEASURE_MARKS: Final = {RAW_ID: "○", RAW_SHIFT: "●", EFFECT: "▬", PAPER: "◇"}
+#: Raw differences and effects of effective robustness stand on one axis, in units of their own.
+AXIS_TITLE: Final = (
+    "accuracy: difference in percentage points;",
+    "effective robustness: points at the reference accuracy",
+)
 APART: Final = "In no verdict:"
 _LANE_PIXELS: Final = 11
 _FONT: Final = 12
@@ -63,7 +68,7 @@ def what_changed_spec(
     layout = _position(effects, paper)
     low, high = _domain(layout.marks, margin)
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
-    x_axis = alt.Axis(labelExpr=signed, title="difference in percentage points", tickCount=6, **axis_style(theme))
+    x_axis = alt.Axis(labelExpr=signed, title=list(AXIS_TITLE), tickCount=6, **axis_style(theme))
     x_channel = {"scale": alt.Scale(domain=[low, high], nice=False, zero=False), "axis": x_axis}
     y_scale = alt.Scale(domain=[layout.height, 0], nice=False, zero=False)
     y = alt.Y("lane:Q", scale=y_scale, axis=None)
