@@ -261,6 +261,18 @@ def test_a_run_is_shown_closely(open_page, html):
     assert "12 of 40" in shown.inner_text() and "30 %" in shown.inner_text()
 
 
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "no-such-run", "%"])
+def test_an_address_may_name_anything(html, browser, tmp_path, name):
+    """It opens with the run that is shown where an address names none, and nothing stops."""
+    path = tmp_path / "page.html"
+    path.write_text(html, encoding="utf-8")
+    window, errors = browser.new_page(), []
+    window.on("pageerror", errors.append)
+    window.goto(f"{path.as_uri()}#run={name}")
+    assert "shown as an example" in window.locator("#chosen").inner_text() and not errors
+    window.close()
+
+
 def test_the_address_of_a_run_opens_with_it(open_page, html, browser, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")

@@ -19,6 +19,23 @@ def test_code_version_follows_imports(tmp_path, monkeypatch):
     assert before["a"] != after["a"] and before["b"] != after["b"] and before["c"] == after["c"]
 
 
+def test_a_changed_template_changes_the_version_of_what_reads_it(tmp_path, monkeypatch):
+    for name, text in {"page": "from whyrobust.report import templating\n", "report/templating": "", "b": ""}.items():
+        (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+    style = tmp_path / "report" / "templates" / "vendor" / "report.css"
+    style.parent.mkdir(parents=True)
+    monkeypatch.setattr(code_version, "PACKAGE_FOLDER", tmp_path)
+    versions = []
+    for text in ("a {}", "b {}"):
+        style.write_text(text)
+        code_version.imported_modules.cache_clear()
+        versions.append([code_version.code_version([name]) for name in ("page", "b")])
+    code_version.imported_modules.cache_clear()
+    (page, other), (page_after, other_after) = versions
+    assert page != page_after and other == other_after
+
+
 def test_scripts_name_their_modules_and_training_needs_no_report(root):
     scripts = root / "workflow" / "scripts"
     assert "training.job" in code_version.script_modules(scripts / "train_run.py")

@@ -374,3 +374,12 @@ def test_the_defaults_are_the_best_trials_of_the_search(root):
             assert int(row["batch_size"]) == OBJECTIVES[name].settings().batch_size, name
             assert row["optimizer"] == OBJECTIVES[name].settings().optimizer, name
         assert float(row["plain_share"]) == Augmentation().plain_share, name
+
+
+def test_a_batch_above_the_images_of_a_run_is_a_warning(load):
+    """Its images come twice in a batch, and a contrastive loss pushes the two apart."""
+    assert load(lambda config: None).warnings == []
+    size = 10**6
+    (warning,) = load(lambda config: config["training"]["clip"].update(batch_size=size)).warnings[:1]
+    assert "training.clip.batch_size is 1000000" in warning
+    assert load(lambda config: config["training"]["cross_entropy"].update(batch_size=size)).warnings == []

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+import whyrobust.training.job
 from whyrobust.training.batches import ImageOrder
 from whyrobust.training.false_negatives import false_negative_share, number_labels
 
@@ -33,3 +37,14 @@ def test_images_without_a_label_are_like_none():
     numbers = number_labels(["cat", None, "dog", "cat", None])
     assert numbers[0] == numbers[3]
     assert len(set(numbers.tolist())) == 4
+
+
+@pytest.mark.parametrize(("captions", "level"), [(8, logging.INFO), (2, logging.WARNING)])
+def test_many_false_negatives_are_a_warning(caplog, monkeypatch, captions, level):
+    monkeypatch.setattr(whyrobust.training.job, "image_order", lambda *_: ImageOrder(8, 4, 2, seed=0))
+    job = SimpleNamespace(run={"supervision": "captions"})
+    settings = SimpleNamespace(objective="clip")
+    with caplog.at_level(logging.INFO, "whyrobust"):
+        share = whyrobust.training.job.count_false_negatives(job, None, torch.arange(8) % captions, settings)
+    assert (share > 0) == (captions < 8)
+    assert [record.levelno for record in caplog.records] == [level]

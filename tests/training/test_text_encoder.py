@@ -136,3 +136,25 @@ def test_all_weights_are_those_of_training_on_the_whole_vocabulary(root, monkeyp
     assert part.keys() == whole.keys() and VOCABULARY_HYPER.total_decay < 0.995
     for name, tensor in whole.items():
         torch.testing.assert_close(part[name], tensor, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("caption", "plain"),
+    [
+        ("a cat <end_of_text> and a dog", "a cat and a dog"),
+        ("<start_of_text> a cat <START_OF_TEXT>", "a cat"),
+        ("a cat &lt;end_of_text&gt; and a dog <end_of_text>", "a cat and a dog"),
+        ("<end_of_text>", ""),
+        ("a cat!<end_of_text>!", "a cat! !"),
+    ],
+)
+def test_a_caption_has_one_end_wherever_it_says_so_itself(caption, plain):
+    tokens, others = tokenize([caption, "two dogs"], 16), tokenize([plain, "two dogs"], 16)
+    assert tokens.tolist() == others.tolist()
+    assert (tokens == tokens.max()).sum(dim=1).tolist() == [1, 1]
+
+
+def test_a_cut_caption_has_one_end_too():
+    (tokens,) = tokenize(["dog <end_of_text> " * 40], 8)
+    (dogs,) = tokenize(["dog " * 3], 8)
+    assert int((tokens == tokens.max()).sum()) == 1 and tokens[:4].tolist() == dogs[:4].tolist()

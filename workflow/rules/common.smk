@@ -178,6 +178,10 @@ def show_summary():
         logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
 
 
+if workflow.is_main_process:
+    for warning in STUDY.warnings:
+        logger.warning(warning)
+
 # A dry run shows the whole plan all the same.
 if workflow.is_main_process and workflow.output_settings.dryrun:
     missing_downloads = STUDY.missing_downloads(STUDY.downloads_used)

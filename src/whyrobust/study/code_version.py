@@ -86,6 +86,17 @@ def imported_modules(module: str) -> frozenset[str]:
     return frozenset(name for node in import_statements(module_file(module)) for name in _modules_named(node))
 
 
+#: Folders of files that modules read as they run, which no import names.
+FOLDER_OF_MODULE = {"report.templating": "report/templates"}
+
+
+def _files_of(module: str) -> list[Path]:
+    """Return the files that a module is made of: its source, and those that it reads as it runs."""
+    folder = FOLDER_OF_MODULE.get(module)
+    read = sorted(path for path in (PACKAGE_FOLDER / folder).rglob("*") if path.is_file()) if folder else []
+    return [module_file(module), *read]
+
+
 def all_modules(modules: Iterable[str]) -> list[str]:
     """Return these modules and all that they import from this package, by name."""
     waiting, seen = list(modules), set()
@@ -98,10 +109,12 @@ def all_modules(modules: Iterable[str]) -> list[str]:
 
 
 def code_version(modules: Iterable[str]) -> str:
-    """Return a checksum of these modules and of all that they import from this package."""
+    """Return a checksum of these modules, of all that they import from this package, and of the files they read."""
     digest = hashlib.sha256()
     for module in all_modules(modules):
-        digest.update(module.encode() + b"\x00" + module_file(module).read_bytes())
+        digest.update(module.encode())
+        for path in _files_of(module):
+            digest.update(b"\x00" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -20,6 +20,7 @@ from whyrobust.study.datasets import UsedDatasets
 from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import downloadable_files, missing_files, published_files, read_prompt_sets
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
 from whyrobust.study.published_shifts import has_published_shifts
@@ -169,6 +170,21 @@ class Study:
         planned = self.runs[run]
         chosen = self.config.training.hyperparameters_of(planned.objective, bool(planned.pretrained_run))
         return chosen | {"samples_seen": planned.samples_seen}
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What is allowed and rarely meant, one line each: batches of a contrastive loss that hold an image twice."""
+        found: dict[str, None] = {}
+        for name in self.trained:
+            run = self.runs[name]
+            if not OBJECTIVES[run.objective].contrastive or run.supervision == "labels":
+                continue
+            size = self.hyperparameters_of(name).get("batch_size", 0)
+            if size > run.train_images:
+                key = f"config key training.{run.objective}.batch_size is {size}"
+                why = "their batches hold images twice, and the loss pushes an image from itself"
+                found[f"{key}, more than the {run.train_images} images of some runs: {why}"] = None
+        return list(found)
 
     def prompts_of(self, run: str) -> dict[str, Sequence[str]]:
         """Return the prompt sets that a run is embedded with: none where it has no text tower."""

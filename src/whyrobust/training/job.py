@@ -49,6 +49,9 @@ from whyrobust.training.weights import open_clip_config, read_weights, save_weig
 
 logger = logging.getLogger("whyrobust")
 
+#: Share of the pairs of a batch from which false negatives are a warning.
+MANY_FALSE_NEGATIVES = 0.01
+
 #: Option of prctl (Linux): signal this process when its parent dies.
 PR_SET_PDEATHSIG = 1
 
@@ -236,7 +239,16 @@ def count_false_negatives(
             said = number_labels(read_parquet(job.files.subset, ["label"])["label"].to_pylist())
         share = false_negative_share(image_order(images, settings).batches(), said)
     what = {"captions": "the same caption", "images": "the same label", "labels": "false negatives"}[supervision]
-    logger.info("%.4f of the pairs of samples in a batch have %s and are pushed apart", share, what)
+    many = share > MANY_FALSE_NEGATIVES
+    logger.log(
+        logging.WARNING if many else logging.INFO,
+        "%.4f of the pairs of samples in a batch have %s and are pushed apart%s",
+        share,
+        what,
+        ": a comparison with this run is one of false negatives too; choose smaller batches or captions that say more"
+        if many
+        else "",
+    )
     return share
 
 

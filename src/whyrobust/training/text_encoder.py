@@ -36,12 +36,36 @@ def tokenize(captions: Sequence[str], context_length: int, chunk: int = 10_000) 
     million captions of 77 tokens take 2.5 GB. Only the first 32 characters per token of a caption are read: byte-pair
     merging takes time quadratic in the length of a word, hours for a word of a million letters.
     """
-    tokenizer = _tokenizer()
+    tokenizer: Any = _tokenizer()
     tokens = torch.empty((len(captions), context_length), dtype=torch.int32)
     for start in range(0, len(captions), chunk):
         part = [caption[: 32 * context_length] for caption in captions[start : start + chunk]]
-        tokens[start : start + len(part)] = tokenizer(part, context_length)
+        tokens[start : start + len(part)] = one_text(
+            tokenizer(part, context_length), tokenizer.sot_token_id, tokenizer.eot_token_id
+        )
     return tokens
+
+
+def one_text(tokens: Tensor, start: int, end: int) -> Tensor:
+    """Return tokens ``[n, context_length]`` with the marks of start and end only at the start and the end of each text.
+
+    A text may say ``<end_of_text>`` itself, and the tower reads nothing after that token.
+
+    Args:
+        tokens: start, a text, end, then zeros, per row.
+        start: the token before a text.
+        end: the token after it.
+    """
+    several = ((tokens == start).sum(dim=1) > 1) | ((tokens == end).sum(dim=1) > 1)
+    if not several.any():
+        return tokens
+    marked = tokens.clone()
+    for row in several.nonzero().flatten().tolist():
+        last = int((tokens[row] == end).nonzero().max())
+        text = [token for token in tokens[row, 1:last].tolist() if token not in (start, end)]
+        marked[row] = 0
+        marked[row, : len(text) + 2] = torch.tensor([start, *text, end], dtype=tokens.dtype)
+    return marked
 
 
 @cache

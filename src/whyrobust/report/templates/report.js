@@ -1,6 +1,8 @@
 (function () {
   "use strict";
-  const page = JSON.parse(document.getElementById("page-data").textContent);
+  // Objects without a prototype: a run may be asked for by any name in an address, "constructor" among them.
+  const plain = (key, value) => value && typeof value === "object" && !Array.isArray(value) ? Object.assign(Object.create(null), value) : value;
+  const page = JSON.parse(document.getElementById("page-data").textContent, plain);
   const views = []; // { view, explorer }
   const states = {}; // explorer -> { by, hidden, behind }
   let chosen = "";
