@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.files import write_text
+from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 CLASSES = Path("resources/imagenet/classes.csv")
 OBJECTNET = Path("resources/imagenet/objectnet_folders.csv")

@@ -12,6 +12,7 @@ import yaml
 
 from whyrobust.study.config import Augmentation, FineTuning, load_config
 from whyrobust.study.display_names import name_runs
+from whyrobust.study.input_files import classes_of_one_name
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
@@ -383,3 +384,11 @@ def test_a_batch_above_the_images_of_a_run_is_a_warning(load):
     (warning,) = load(lambda config: config["training"]["clip"].update(batch_size=size)).warnings[:1]
     assert "training.clip.batch_size is 1000000" in warning
     assert load(lambda config: config["training"]["cross_entropy"].update(batch_size=size)).warnings == []
+
+
+def test_classes_that_are_called_alike_are_said(root, tmp_path):
+    """Of two classes of one name a model that reads names always takes the first."""
+    (tmp_path / "c.csv").write_text("class,name\na,crane\nb,Crane\nc,dog\n", encoding="utf-8")
+    assert classes_of_one_name(tmp_path / "c.csv") == [("a", "b")]
+    warnings = Study.load(read(root, "config/paper.yaml"), root).warnings
+    assert [line for line in warnings if "called alike: heads that read names take each of their images for" in line]

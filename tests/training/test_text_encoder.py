@@ -145,7 +145,7 @@ def test_all_weights_are_those_of_training_on_the_whole_vocabulary(root, monkeyp
         ("<start_of_text> a cat <START_OF_TEXT>", "a cat"),
         ("a cat &lt;end_of_text&gt; and a dog <end_of_text>", "a cat and a dog"),
         ("<end_of_text>", ""),
-        ("a cat!<end_of_text>!", "a cat! !"),
+        ("a cat ! <end_of_text> ! a dog", "a cat ! ! a dog"),
     ],
 )
 def test_a_caption_has_one_end_wherever_it_says_so_itself(caption, plain):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from whyrobust.analysis.concept_frequency import count_concepts, fit_concepts
-from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
+from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.archives import LOCATION_SCHEMA, Member
 from whyrobust.data.dataset_checks import DatasetError, LabelCounts, Presence, nearest_class
-from whyrobust.data.records import LABEL_SEPARATOR, RECORD_SCHEMA
+from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path
-from whyrobust.study.table_cells import is_missing
+from whyrobust.study.table_cells import LABEL_SEPARATOR, is_missing
 
 #: Rows held in memory: about 100 MB with texts as long as Flickr's.
 ROWS_PER_BATCH = 50_000

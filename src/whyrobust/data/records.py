@@ -27,9 +27,6 @@ Uids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 #: Rows of a table that are looked up at a time: the result of one look-up takes 8 MB.
 MINIMUM_ROWS_LOOKED_UP = 1_000_000
 
-LABEL_SEPARATOR = ";"
-"""Between the classes of a label that names several, any of which is right (ObjectNet)."""
-
 RECORD_SCHEMA = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),

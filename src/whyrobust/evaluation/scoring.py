@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.evaluation.embed import EvaluationError, Floats
 from whyrobust.evaluation.heads import score_classifier, score_nearest_mean
 from whyrobust.evaluation.zero_shot import score_zero_shot
 from whyrobust.study.plan import Head
+from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd

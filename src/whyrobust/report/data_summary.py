@@ -25,9 +25,10 @@ from PIL import Image
 from whyrobust.data.image_stores import holds_photographs, read_images
 from whyrobust.data.pixel_store import Pixels
 from whyrobust.data.preprocessing import Preprocessing
-from whyrobust.data.records import LABEL_SEPARATOR, read_rows_of_uids, rows_of_uids
+from whyrobust.data.records import read_rows_of_uids, rows_of_uids
 from whyrobust.data.subsets import draw_subset
 from whyrobust.files import read_csv
+from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from whyrobust.data.label_matcher import LabelMatcher

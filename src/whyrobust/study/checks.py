@@ -16,7 +16,7 @@ from whyrobust.study.config import Config
 from whyrobust.study.data_kinds import ICON_PARTS, Icons, Mixture, View
 from whyrobust.study.dataset_settings import Source, TestSet
 from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
-from whyrobust.study.input_files import check_files, count_covered_classes, read_class_counts
+from whyrobust.study.input_files import check_class_names, check_files, count_covered_classes, read_class_counts
 from whyrobust.study.plan import (
     OWN,
     Head,
@@ -311,7 +311,9 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
         raise ConfigError(str(error)) from error
     check_caption_slices(config, runs, components)
     table = root / config.data.classes
-    check_data(config, read_class_counts(table), runs, components, count_covered_classes(table))
+    counts = read_class_counts(table)
+    check_class_names(table, config.data.shared_names)
+    check_data(config, counts, runs, components, count_covered_classes(table))
     runs += published
     check_colours(config.figures.colours, runs)
     fitted = [chosen_values(head) for head in config.heads]

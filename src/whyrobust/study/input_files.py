@@ -19,6 +19,7 @@ from whyrobust.study.dataset_settings import Dataset
 from whyrobust.study.file_patterns import FILES_IN_FOLDERS, PatternError, matching_files, wrong_shard_number
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
 from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError, shown
+from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
@@ -42,6 +43,7 @@ def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ConfigError(f"{found}, where class '{twice[0]}' comes twice: allowed is each class once")
+    _check_class_cells(found, columns, rows)
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
         for column in columns:
@@ -51,6 +53,48 @@ def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
                     raise ConfigError(f"{found}, where {column} of '{row['class']}' is '{value}': give a whole number")
                 counts.setdefault(column.removesuffix("_images"), {})[row["class"]] = int(value)
     return counts
+
+
+def _check_class_cells(found: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Check that classes can be written as labels are, and that no cell belongs to no column."""
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"{found}, which has the column '{repeated[0]}' twice: keep one")
+    for row in rows:
+        name = row["class"]
+        if name != " ".join(name.split()):
+            raise ConfigError(f"{found}, where class {name!r} has a blank too many: remove it")
+        if LABEL_SEPARATOR in name:
+            raise ConfigError(
+                f"{found}, where class '{name}' has a '{LABEL_SEPARATOR}', which separates the classes of a picture of "
+                "several: call the class otherwise, and put what it is called into the column name"
+            )
+        if None in row:
+            raise ConfigError(f"{found}, where the row of class '{name}' has more cells than the header: quote commas")
+
+
+def classes_of_one_name(path: Path | str) -> list[tuple[str, ...]]:
+    """Return the classes that are called alike in prompts and captions, upper and lower case and blanks aside."""
+    _, rows = _read_classes(path)
+    called: dict[str, list[str]] = {}
+    for row in rows:
+        spoken = " ".join((row.get("name") or row["class"]).split()).casefold()
+        called.setdefault(spoken, []).append(row["class"])
+    return [tuple(classes) for classes in called.values() if len(classes) > 1]
+
+
+def check_class_names(path: Path | str, shared_names: str) -> None:
+    """Check that no two classes are called alike, unless the config says that some are.
+
+    Raises:
+        ConfigError: two are; a model that reads names cannot tell them apart.
+    """
+    alike = classes_of_one_name(path)
+    if alike and shared_names == "error":
+        raise ConfigError(
+            f"config key data.classes is '{path}', where the classes '{alike[0][0]}' and '{alike[0][1]}' are called "
+            "alike: give them names that differ, or set data.shared_names to ambiguous"
+        )
 
 
 def count_covered_classes(path: Path | str) -> dict[str, int]:

@@ -19,7 +19,13 @@ from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
 from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
-from whyrobust.study.input_files import downloadable_files, missing_files, published_files, read_prompt_sets
+from whyrobust.study.input_files import (
+    classes_of_one_name,
+    downloadable_files,
+    missing_files,
+    published_files,
+    read_prompt_sets,
+)
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
@@ -173,8 +179,11 @@ class Study:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """What is allowed and rarely meant, one line each: batches of a contrastive loss that hold an image twice."""
+        """What is allowed and rarely meant: contrastive batches that hold an image twice, classes called alike."""
         found: dict[str, None] = {}
+        for alike in classes_of_one_name(self.root / self.config.data.classes):
+            named = f"config key data.classes has the classes {', '.join(alike)}, which are called alike"
+            found[f"{named}: heads that read names take each of their images for '{alike[0]}'"] = None
         for name in self.trained:
             run = self.runs[name]
             if not OBJECTIVES[run.objective].contrastive or run.supervision == "labels":

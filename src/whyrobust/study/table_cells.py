@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from numbers import Real
 
+#: Between the classes of a label that names several, any of which is right (ObjectNet).
+LABEL_SEPARATOR = ";"
+
 
 def is_missing(value: object) -> bool:
     """Tell whether a cell holds no value: None, NaN, or pandas' NA and NaT."""

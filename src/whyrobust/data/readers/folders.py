@@ -12,8 +12,8 @@ from typing import Any
 from whyrobust.data.archives import Member, Pack, ending_of, list_folder, may_be_class_folder
 from whyrobust.data.dataset_checks import DatasetError, folded_name, nearest_class
 from whyrobust.data.record_writer import RecordBuffer
-from whyrobust.data.records import LABEL_SEPARATOR
 from whyrobust.study.picture_formats import UNREAD_ENDINGS
+from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 
 def read_image_folder_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
