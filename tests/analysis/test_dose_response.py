@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
+from whyrobust.analysis.attribution import EffectSettings, attribute_causes
 from whyrobust.analysis.dose_response import measure_doses
 from whyrobust.analysis.measured import MeasuredShift
+from whyrobust.study.comparisons import Comparison
 from whyrobust.study.doses import DoseSeries
 
 SHARES = {"studio": 0.0, "tenth": 0.1, "half": 0.5, "web": 1.0}
@@ -185,3 +187,34 @@ def test_a_study_without_mixtures_has_empty_tables():
     tables = measure(runs, make_shift(runs))
     assert tables.effects.empty and tables.trends.empty and "raw_b_points" in tables.effects.columns
     assert measure_doses([], runs, {}, [], scale="logit", reference=0.5, confidence=0.95).effects.empty
+
+
+def test_a_dose_that_a_comparison_has_too_has_its_interval():
+    """One estimate has one interval: that of causes.csv, whose variance is moderated over all comparisons."""
+    rng = np.random.default_rng(5)
+    runs = make_runs()
+    runs = runs.assign(**dict.fromkeys(("head", "prompts", "fitted_on"), ""))
+    shift = make_shift(runs, slope=0.5, rng=rng, draws=rng.normal(0, 0.1, (40, len(runs))), role="shift")
+    comparisons = [
+        Comparison("training_distribution", f"{end} after {start}", {"source": start}, {"source": end}, {}, "all else")
+        for start, end in (("studio", "half"), ("studio", "web"), ("tenth", "half"), ("half", "web"))
+    ]
+    measured = {"v2": replace(shift, units=9)}
+    alone, shared = (
+        measure_doses([SERIES], runs, measured, ["a", "b"], of, scale="logit", reference=0.5, confidence=0.95)
+        for of in ((), comparisons)
+    )
+    causes = attribute_causes(comparisons, runs, measured, EffectSettings()).set_index(["comparison", "shift"])
+    ends = ["effect_points", "low_points", "high_points"]
+    by_dose = shared.effects.set_index(["mixture", "shift"])
+    for name in ("half", "web"):
+        for test_set in ("mean", "v2"):
+            np.testing.assert_allclose(
+                by_dose.loc[(name, test_set), ends].astype(float),
+                causes.loc[(f"{name} after studio", test_set), ends].astype(float),
+            )
+    before = alone.effects.set_index(["mixture", "shift"])
+    pd.testing.assert_series_equal(before["effect_points"], by_dose["effect_points"])
+    pd.testing.assert_series_equal(before.loc["tenth", "low_points"], by_dose.loc["tenth", "low_points"])
+    assert (before.loc["web", "low_points"] != by_dose.loc["web", "low_points"]).all()
+    pd.testing.assert_frame_equal(alone.trends, shared.trends)

@@ -275,6 +275,7 @@ rule measure_dose_response:
         runtime=30,
     params:
         series=STUDY.dose_series,
+        comparisons=lambda wildcards: STUDY.comparison_rows,
         in_distribution=STUDY.in_distribution,
         scale=CONFIG.baseline.scale,
         reference=CONFIG.baseline.reference_accuracy,

@@ -11,6 +11,7 @@ from whyrobust.analysis.dose_response import measure_doses
 from whyrobust.analysis.measured import evaluated_runs, read_measured
 from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
+from whyrobust.study.comparisons import Comparison
 from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if __name__ == "__main__":
             read_csv(files.shifts, keep_empty=True),
         ),
         params.in_distribution,
+        [Comparison(**planned) for planned in params.comparisons],
         scale=params.scale,
         reference=params.reference,
         confidence=params.confidence,

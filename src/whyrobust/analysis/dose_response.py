@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.attribution import add_means, shared_freedom, shifts_of_means
-from whyrobust.analysis.effects import Contrasts, Effect, average_by_seed, measure_effects
+from whyrobust.analysis.attribution import add_means, contrasts_of, shared_freedom, shifts_of_means
+from whyrobust.analysis.effects import Contrasts, Effect, average_by_seed, match_comparisons, measure_effects
 from whyrobust.analysis.hypothesis_tests import two_sided_p
 from whyrobust.analysis.scales import POINTS_PER_UNIT, points_at, to_scale
-from whyrobust.study.comparisons import MATCHED_FIELDS
+from whyrobust.study.comparisons import MATCHED_FIELDS, Comparison, Pair
 from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def measure_doses(
     runs: pd.DataFrame,
     measured: Mapping[str, MeasuredShift],
     test_sets: Sequence[str],
+    comparisons: Sequence[Comparison] = (),
     *,
     scale: str,
     reference: float,
@@ -86,6 +87,8 @@ def measure_doses(
             measured.
         measured: the main measurement by shift.
         test_sets: in-distribution test sets, in the order of ``MeasuredShift.id_accuracies``.
+        comparisons: of the study. A dose that one of them compares too has its interval, whose variance is moderated
+            over all of them: one estimate has one interval.
         scale: ``logit``, ``probit`` or ``linear``, of the residuals.
         reference: accuracy under shift at which effects are spelt out in points.
         confidence: of the intervals.
@@ -93,6 +96,8 @@ def measure_doses(
     import pandas as pd
 
     with_means = add_means(measured)
+    pairs_of = match_comparisons(comparisons, runs)
+    of_causes = {shift: _effects_of_causes(pairs_of, values, scale) for shift, values in with_means.items()}
     curves = [(one, curve) for one in series for curve in _curves(one, runs)]
     effects, trends = [], []
     for one, curve in curves:
@@ -101,6 +106,7 @@ def measure_doses(
         for shift, values in with_means.items():
             shown = {"shift": shift, "role": values.role}
             found, trend = _measure_curve(curve, values)
+            found = [of_causes[shift].get(_key(one), own) for (_, _, one), own in zip(curve.doses, found, strict=True)]
             for number, ((mixture, share, contrasts), effect) in enumerate(zip(curve.doses, found, strict=True)):
                 raw = {"shift": _raw_points(contrasts, values.shift_accuracy)} | {
                     name: _raw_points(contrasts, values.id_accuracies[:, column])
@@ -182,6 +188,20 @@ def _measure_curve(curve: _Curve, values: MeasuredShift) -> tuple[list[Effect], 
     return found, Effect(
         scaled.effect * length, scaled.error * length, scaled.freedom, pairs=scaled.pairs, seeds=scaled.seeds
     )
+
+
+def _effects_of_causes(
+    pairs_of: Mapping[int, list[Pair]], values: MeasuredShift, scale: str
+) -> dict[tuple[bytes, ...], Effect]:
+    """Return the effects of all comparisons of a study on a shift, by the models that they compare."""
+    contrasts = contrasts_of(pairs_of, values, scale)
+    effects = measure_effects(contrasts, values.residuals, values.draws, shared_freedom(values))
+    return {_key(one): effect for one, effect in zip(contrasts, effects, strict=True)}
+
+
+def _key(contrasts: Contrasts) -> tuple[bytes, ...]:
+    """Return what tells which models are compared, whatever the order of pairs."""
+    return tuple(sorted(row.tobytes() for row in contrasts.weights))
 
 
 def _interval(effect: Effect, name: str, reference: float, scale: str, confidence: float) -> dict[str, float]:
