@@ -267,7 +267,7 @@ def test_an_address_may_name_anything(html, browser, tmp_path, name):
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")
     window, errors = browser.new_page(), []
-    window.on("pageerror", errors.append)
+    window.on("pageerror", lambda error: errors.append(error))
     window.goto(f"{path.as_uri()}#run={name}")
     assert "shown as an example" in window.locator("#chosen").inner_text() and not errors
     window.close()
