@@ -419,6 +419,11 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         wall = max(_hours(flops, gpu_flops), decoding / study.loader_threads) + startup
         return decoding + wall, wall, wall / gpus
 
+    def together(of_runs: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+        """Return the hours of one job that does what several would do, and starts once."""
+        cpu, gpu, wall = (sum(hours) - startup * (len(of_runs) - 1) for hours in zip(*of_runs, strict=True))
+        return cpu, max(gpu, 0.0), wall
+
     jobs: dict[str, list[tuple[float, float, float]]] = {"train_run": [], "embed_test_sets": [], "fit_heads": []}
     disk = dict.fromkeys(jobs, 0.0)
     for run in trained:
@@ -427,6 +432,8 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         on_cpu = _hours(training_flops(run, size) / as_measured, rates[f"samples_trained_{run.objective}"])
         jobs["train_run"].append(job(training_flops(run, size), on_cpu, run.samples_seen, study.gpus_per_run))
         disk["train_run"] += FLOAT_BYTES * (size.parameters if run.has_text_tower else size.image_parameters)
+    # Runs that differ in their seed alone are embedded, and their heads fitted, by one job.
+    of_groups: dict[str, dict[str, list[tuple[float, float, float]]]] = {"embed_test_sets": {}, "fit_heads": {}}
     for run in evaluated:
         size = study.models[run.model]
         fitted_on = {head.fitted_on for head in study.heads[run.run] if head.head in FITTED_HEADS}
@@ -434,14 +441,16 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         prompts = study.classes * study.prompts * (size.text_flops if run.has_text_tower else 0.0)
         flops = (tests + fitting) * size.image_flops + prompts
         on_cpu = _hours(flops / measured.image_flops, rates["images_embedded"])
-        jobs["embed_test_sets"].append(job(flops, on_cpu, tests + fitting))
+        of_groups["embed_test_sets"].setdefault(run.group, []).append(job(flops, on_cpu, tests + fitting))
         disk["embed_test_sets"] += FLOAT_BYTES * size.embed_dim * (tests + fitting)
         probes = sum(head.head == "linear_probe" for head in study.heads[run.run])
         if fitted_on:
             products = probes * run.train_images * size.embed_dim * study.classes
             hours = _hours(products, rates["probe_products"])
             # A probe's steps are matrix products: 100 passes of both directions for each penalty, on a GPU.
-            jobs["fit_heads"].append(job(products * 2 * 3 * 5 * 100, hours, 0))
+            of_groups["fit_heads"].setdefault(run.group, []).append(job(products * 2 * 3 * 5 * 100, hours, 0))
+    for stage, groups in of_groups.items():
+        jobs[stage] = [together(of_runs) for of_runs in groups.values()]
     largest_run = max((run.train_images for run in trained), default=0)
     memory = BASE_MEMORY_GB["training"] + TRAINING_ROW_BYTES * largest_run / GIGABYTE
     costs = [

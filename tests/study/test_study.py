@@ -27,6 +27,7 @@ AFTER_SIMCLR = (
     "-seed_0"
 )
 PUBLISHED = "published-openai_rn50"
+STUDIO_GROUP, CLIP_GROUP = STUDIO.removesuffix("-seed_1"), CLIP.removesuffix("-seed_0")
 
 
 def read(root: Path, name: str):
@@ -125,6 +126,29 @@ def test_runs_are_trained_evaluated_or_published(icons, paper):
     assert paper.published_settings_of(PUBLISHED) == read(Path(paper.root), "config/paper.yaml")["pretrained"][0]
 
 
+def test_scored_runs_that_differ_in_their_seed_alone_are_a_group(icons, paper):
+    for study in (icons, paper):
+        assert sorted(run for runs in study.groups.values() for run in runs) == sorted(study.evaluated)
+        alike = [
+            {str({**study.row_of(run), "run": "", "pretrained_run": "", "seed": 0}) for run in runs}
+            for runs in study.groups.values()
+        ]
+        assert all(len(kinds) == 1 for kinds in alike) and len(set.union(*alike)) == len(study.groups)
+    assert icons.runs_of(STUDIO_GROUP) == [f"{STUDIO_GROUP}-seed_{seed}" for seed in range(5)]
+    assert paper.runs_of(PUBLISHED) == [PUBLISHED]
+    wanted = icons.wildcard_patterns["group"]
+    assert re.fullmatch(wanted, STUDIO_GROUP) and not re.fullmatch(wanted, STUDIO)
+
+
+def test_a_head_for_one_seed_is_fitted_for_its_run_alone(load):
+    study = load(lambda config: config["heads"].append(
+        {"head": "nearest_mean", "fitted_on": "own", "where": {"source": "studio", "train_images": 5000, "seed": 1}}
+    ))  # fmt: skip
+    assert study.with_fitted_heads[STUDIO_GROUP] == [STUDIO] == list(study.fitted_head_rows_of(STUDIO_GROUP))
+    assert study.fitted_on(STUDIO_GROUP) == {run: ["own"] * (run == STUDIO) for run in study.runs_of(STUDIO_GROUP)}
+    assert study.fitting_subsets_of(STUDIO_GROUP) == [study.subset_of(STUDIO)]
+
+
 def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
     chosen = icons.hyperparameters_of(STUDIO)
     assert chosen == {
@@ -141,9 +165,11 @@ def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):
     assert icons.matched_label_slices_of(AFTER_SIMCLR) == ["web"] and icons.matched_label_slices_of(CLIP) == []
     assert icons.pretrained_runs_of(CLIP) == []
     assert icons.pretrained_runs_of(AFTER_SIMCLR) == ["simclr-images-web-5000_images-icon_cnn-15000_samples-seed_0"]
-    assert list(icons.prompts_of(CLIP)) == ["ensemble", "name", "photo"] and icons.prompts_of(STUDIO) == {}
+    assert list(icons.prompts_of(CLIP_GROUP)) == ["ensemble", "name", "photo"]
+    assert icons.prompts_of(STUDIO_GROUP) == {}
     assert icons.model_file_of(CLIP) == "resources/models/icon-cnn.json"
-    assert icons.model_files_of(CLIP) == ["resources/models/icon-cnn.json"] and paper.model_files_of(PUBLISHED) == []
+    assert icons.model_files_of(CLIP_GROUP) == ["resources/models/icon-cnn.json"]
+    assert paper.model_files_of(PUBLISHED) == []
 
 
 def test_a_run_on_slices_learns_from_all_of_their_captions(paper):
@@ -153,13 +179,19 @@ def test_a_run_on_slices_learns_from_all_of_their_captions(paper):
 
 def test_fitted_heads_have_subsets_of_their_own_size_and_seed(icons):
     assert [head.head for head in icons.fitted_heads_of(CLIP)] == ["linear_probe", "linear_probe", "nearest_mean"]
-    assert [head["fitted_on"] for head in icons.fitted_head_rows_of(CLIP)] == ["own", "studio", "own"]
+    rows = icons.fitted_head_rows_of(CLIP_GROUP)
+    assert list(rows) == icons.runs_of(CLIP_GROUP)
+    assert all([head["fitted_on"] for head in heads] == ["own", "studio", "own"] for heads in rows.values())
     assert icons.fitting_sources_of(CLIP) == {"own": "web", "studio": "studio"}
-    assert icons.fitted_on(CLIP) == ["own", "studio"]
-    assert icons.fitting_components_of(CLIP) == ["web", "studio"]
+    assert icons.fitted_on(CLIP_GROUP) == {run: ["own", "studio"] for run in icons.runs_of(CLIP_GROUP)}
+    assert icons.fitting_components_of(CLIP_GROUP) == ["web", "studio"]
     assert icons.subset_of(CLIP) == {"source": "web", "train_images": 5000, "seed": 0}
-    assert icons.fitting_subsets_of(CLIP) == [icons.subset_of(CLIP), icons.subset_of(CLIP) | {"source": "studio"}]
-    assert icons.fitting_subsets_of(STUDIO) == [] and STUDIO not in icons.with_fitted_heads
+    own = [icons.subset_of(run) for run in icons.runs_of(CLIP_GROUP)]
+    assert icons.fitting_subsets_of(CLIP_GROUP) == [
+        row for subset in own for row in (subset, subset | {"source": "studio"})
+    ]
+    assert icons.fitting_subsets_of(STUDIO_GROUP) == [] and STUDIO_GROUP not in icons.with_fitted_heads
+    assert icons.with_fitted_heads[CLIP_GROUP] == icons.runs_of(CLIP_GROUP)
     heads = icons.heads_of([CLIP])[CLIP]
     assert heads[0] == {"head": "zero_shot", "prompts": "ensemble", "fitted_on": "", "main": True} and len(heads) == 6
 

@@ -18,6 +18,7 @@ from whyrobust.study.code_version import (
 from whyrobust.study.config_file import check_config_file
 from whyrobust.study.data_kinds import ICON_PARTS
 from whyrobust.study.input_versions import input_versions, listing_version
+from whyrobust.study.plan import files_of_runs
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.study import Study, remake_commands
@@ -70,9 +71,11 @@ def files(pattern, of, by="run"):
     ]
 
 
-def subsets(of):
-    """Return an input: the subsets whose source, size and seed a function returns for the run of a job."""
-    return lambda wildcards: [SUBSET.format(**subset) for subset in of(wildcards.run)]
+def fitting_subsets(wildcards):
+    """Return an input: the subsets that the heads of the runs of a group are fitted on."""
+    return [
+        SUBSET.format(**subset) for subset in STUDY.fitting_subsets_of(wildcards.group)
+    ]
 
 
 def matched_with(wildcards):
@@ -179,14 +182,11 @@ def show_summary():
 
 
 if workflow.is_main_process:
-    for warning in STUDY.warnings:
+    # A dry run shows the whole plan all the same.
+    dry_run = workflow.output_settings.dryrun
+    missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""
+    for warning in filter(None, [*STUDY.warnings, missing]):
         logger.warning(warning)
-
-# A dry run shows the whole plan all the same.
-if workflow.is_main_process and workflow.output_settings.dryrun:
-    missing_downloads = STUDY.missing_downloads(STUDY.downloads_used)
-    if missing_downloads:
-        logger.warning(missing_downloads)
 
 
 onstart:

@@ -1,23 +1,26 @@
-# From embeddings to accuracies, effective robustness and its causes.
+# From embeddings to accuracies, effective robustness and its causes. A job embeds, or fits, the runs of a group, which
+# differ in their seed alone, one after the other: starting Python and torch takes longer than a small model's passes.
 
 
 rule embed_test_sets:
     input:
-        weights="<results>/runs/{run}/model.safetensors",
-        model=value(STUDY.model_files_of),
+        weights=files("<results>/runs/{}/model.safetensors", STUDY.runs_of, "group"),
+        model=value(STUDY.model_files_of, "group"),
         classes=CONFIG.data.classes,
         images=expand("<results>/images/{test_set}.arrow", test_set=STUDY.test_sets),
         kept=expand(
             "<results>/decontaminated/{test_set}.parquet", test_set=STUDY.test_sets
         ),
-        fitting_subsets=subsets(STUDY.fitting_subsets_of),
-        fitting_images=files("<results>/images/{}.arrow", STUDY.fitting_components_of),
+        fitting_subsets=fitting_subsets,
+        fitting_images=files(
+            "<results>/images/{}.arrow", STUDY.fitting_components_of, "group"
+        ),
     output:
-        embeddings="<results>/embeddings/{run}.safetensors",
+        embeddings=directory("<results>/embeddings/{group}"),
     log:
-        "<logs>/embed_test_sets/{run}.log",
+        "<logs>/embed_test_sets/{group}.log",
     benchmark:
-        "<benchmarks>/embed_test_sets/{run}.tsv"
+        "<benchmarks>/embed_test_sets/{group}.tsv"
     conda:
         GPU_ENVIRONMENT
     threads: CONFIG.training.threads
@@ -28,8 +31,8 @@ rule embed_test_sets:
         loader_threads=1,
     params:
         test_sets=STUDY.test_sets,
-        prompts=value(STUDY.prompts_of),
-        fitted_on=value(STUDY.fitted_on),
+        prompts=value(STUDY.prompts_of, "group"),
+        fitted_on=value(STUDY.fitted_on, "group"),
         device=CONFIG.training.device,
         code=code_of("embed_test_sets"),
     script:
@@ -38,16 +41,15 @@ rule embed_test_sets:
 
 rule fit_heads:
     input:
-        embeddings="<results>/embeddings/{run}.safetensors",
-        subsets=subsets(STUDY.fitting_subsets_of),
+        embeddings="<results>/embeddings/{group}",
+        subsets=fitting_subsets,
         classes=CONFIG.data.classes,
     output:
-        heads="<results>/heads/{run}.safetensors",
-        choices="<results>/heads/{run}.csv",
+        heads=directory("<results>/heads/{group}"),
     log:
-        "<logs>/fit_heads/{run}.log",
+        "<logs>/fit_heads/{group}.log",
     benchmark:
-        "<benchmarks>/fit_heads/{run}.tsv"
+        "<benchmarks>/fit_heads/{group}.tsv"
     conda:
         GPU_ENVIRONMENT
     threads: CONFIG.training.threads
@@ -56,9 +58,11 @@ rule fit_heads:
         runtime=60,
         gpu=GPUS,
     params:
-        heads=value(STUDY.fitted_head_rows_of),
-        fitted_on=value(STUDY.fitted_on),
-        seed=value(STUDY.seed_of),
+        heads=value(STUDY.fitted_head_rows_of, "group"),
+        fitted_on=value(STUDY.fitted_on, "group"),
+        seeds=lambda wildcards: {
+            run: STUDY.seed_of(run) for run in STUDY.runs_of(wildcards.group)
+        },
         device=CONFIG.training.device,
         code=code_of("fit_heads"),
     script:
@@ -67,14 +71,8 @@ rule fit_heads:
 
 rule score_heads:
     input:
-        embeddings=expand(
-            "<results>/embeddings/{run}.safetensors",
-            run=STUDY.evaluated,
-        ),
-        fitted=expand(
-            "<results>/heads/{run}.safetensors",
-            run=STUDY.with_fitted_heads,
-        ),
+        embeddings=expand("<results>/embeddings/{group}", group=STUDY.groups),
+        fitted=expand("<results>/heads/{group}", group=STUDY.with_fitted_heads),
         kept=expand(
             "<results>/decontaminated/{test_set}.parquet", test_set=STUDY.test_sets
         ),
@@ -99,7 +97,12 @@ rule score_heads:
         mem_mb=4000,
         runtime=60,
     params:
-        fitted=STUDY.with_fitted_heads,
+        embeddings=lambda wildcards, input: files_of_runs(
+            STUDY.groups, input.embeddings
+        ),
+        fitted=lambda wildcards, input: files_of_runs(
+            STUDY.with_fitted_heads, input.fitted
+        ),
         runs=lambda wildcards: STUDY.rows_of(STUDY.evaluated),
         heads=lambda wildcards: STUDY.heads_of(STUDY.evaluated),
         test_sets=DATASETS.class_coverage,
@@ -249,7 +252,7 @@ rule attribute_causes:
     params:
         comparisons=lambda wildcards: STUDY.comparison_rows,
         settings=EFFECT_SETTINGS,
-        weights_note=CONFIG.class_weights_note,
+        weights_note=CONFIG.class_weights_note or "",
         series=STUDY.dose_series,
         code=code_of("attribute_causes"),
     script:

@@ -141,7 +141,7 @@ EFFECT_TERMS = {
     "confidence": CONFIG.intervals.effect,
     "reference_accuracy": CONFIG.baseline.reference_accuracy,
     "margin_points": CONFIG.intervals.equivalence_points,
-    "weights_note": CONFIG.class_weights_note,
+    "weights_note": CONFIG.class_weights_note or "",
 }
 
 

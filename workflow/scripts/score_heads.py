@@ -42,14 +42,14 @@ if __name__ == "__main__":
         test_sets.append(ScoredSet.read(name, path, classes, settings["classes"] == "own", covered, unit, teams))
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
     heads = {run: [Head(**head) for head in of_run] for run, of_run in snakemake.params.heads.items()}
-    fitted = dict(zip(snakemake.params.fitted, snakemake.input.fitted, strict=True))
+    embeddings, fitted = snakemake.params.embeddings, snakemake.params.fitted
     counts, facts = [], {}
     with (
         atomic_path(snakemake.output.predictions) as temporary,
         pq.ParquetWriter(temporary, PREDICTION_SCHEMA, compression="zstd") as writer,
     ):
-        for run, path in zip(runs["run"], snakemake.input.embeddings, strict=True):
-            arrays, facts[run] = read_embeddings(path)
+        for run in runs["run"]:
+            arrays, facts[run] = read_embeddings(embeddings[run])
             if run in fitted:
                 arrays |= load_file(fitted[run])
             predictions = score_run(run, heads[run], arrays, views, classes)

@@ -377,7 +377,7 @@ class Config(Settings):
     """What an accuracy is: images, the share of a test set's images that is right. equal: the mean over its classes of
     that share, which compares test sets whose classes come in other proportions (ImageNet's come in equal ones). The
     main comparisons are measured with the other weighting too, as a sensitivity analysis."""
-    class_weights_note: str = ""
+    class_weights_note: LeftOut[Text] = None
     """What a reader must know about the choice of class_weights, such as when it was made; shown beside the results of
     the other weighting."""
     caption_template: Sentence = "a photo of a {class}"

@@ -18,8 +18,8 @@ from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import Dataset
 from whyrobust.study.file_patterns import FILES_IN_FOLDERS, PatternError, matching_files, wrong_shard_number
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
-from whyrobust.study.setting_checks import SHOWN_CHARACTERS, ConfigError, shown
-from whyrobust.study.table_cells import LABEL_SEPARATOR
+from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.table_cells import LABEL_SEPARATOR, SHOWN_CHARACTERS, shown
 
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:

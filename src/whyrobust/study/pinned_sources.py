@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from whyrobust.study.setting_checks import shown
+from whyrobust.study.table_cells import shown
 
 COLUMNS = (
     "name", "version", "file", "addresses", "how_to_get", "bytes", "checksum", "licence", "images", "citation",

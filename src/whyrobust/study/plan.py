@@ -76,9 +76,22 @@ class Run:
         """Whether class names can be read by this run."""
         return self.supervision == "captions"
 
+    @property
+    def group(self) -> str:
+        """Name of the group of runs that differ from this one in their seed alone.
+
+        A published model is its own group, and so is a run whose name was shortened.
+        """
+        return self.run if self.published else self.run.removesuffix(_seed_ending(self.seed))
+
     def as_row(self) -> dict[str, str | int | bool]:
         """Return the run as one row of ``runs.csv``; its fields are plain values, so nothing is copied deeply."""
         return dict(vars(self))
+
+
+def _seed_ending(seed: int) -> str:
+    """Return how the name of a trained run ends; what is before it is the name of its group."""
+    return f"-seed_{seed}"
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
@@ -177,7 +190,7 @@ def _make_run(values: Mapping[str, Any], key: str, pretrained: Run | None = None
         parts += ["after", pretrained.objective, pretrained.caption or pretrained.labels or pretrained.supervision]
         parts += [pretrained.source, f"{pretrained.train_images}_images", f"{pretrained.samples_seen}_samples"]
     return Run(
-        run=shorten_name("-".join([*parts, f"seed_{complete['seed']}"])),
+        run=shorten_name("-".join(parts) + _seed_ending(complete["seed"])),
         supervision=supervision,
         pretrained_by=pretrained.objective if pretrained else "",
         pretrained_run=pretrained.run if pretrained else "",
@@ -306,3 +319,12 @@ def evaluated_rows(runs: Sequence[Run], heads: Mapping[str, Sequence[Head]]) -> 
         heads: heads of each run, by its name.
     """
     return [row | vars(head) for run in runs for row in [run.as_row()] for head in heads[run.run]]
+
+
+def files_of_runs(groups: Mapping[str, Sequence[str]], folders: Sequence[str]) -> dict[str, str]:
+    """Return the safetensors file of each run, by run, from the folder of each group, in the order of the groups."""
+    return {
+        run: f"{folder}/{run}.safetensors"
+        for runs, folder in zip(groups.values(), folders, strict=True)
+        for run in runs
+    }

@@ -13,6 +13,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from whyrobust.study.setting_types import Allowed, Built, Items, NotNull, OfKind, OneOrMore, adapter_of
+from whyrobust.study.table_cells import SHOWN_CHARACTERS, shown
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 Path = tuple[str | int, ...]
 
-#: Longest part of a value that a message shows.
-SHOWN_CHARACTERS = 80
 #: Largest whole number that every program which reads a table keeps as it is.
 LARGEST_NUMBER = 2**53
 WORDS_OF_TYPE = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null",
@@ -208,12 +207,6 @@ def _explain(path: Path, error: ErrorDetails, settings: type[Any], given: Mappin
 
 def _give(hint: Any) -> str:  # noqa: ANN401 - a type
     return f"give {allowed_words(hint)}"
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
 def _values(node: object, path: Path = ()) -> Iterator[tuple[Path, object]]:

@@ -20,19 +20,18 @@ from whyrobust.study.datasets import UsedDatasets
 from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import (
-    classes_of_one_name,
     downloadable_files,
     missing_files,
     published_files,
     read_prompt_sets,
 )
-from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
 from whyrobust.study.published_shifts import has_published_shifts
 from whyrobust.study.roles import in_distribution_test_sets, sources_without_test_set
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.stages import STAGES
+from whyrobust.study.unlikely_settings import unlikely_settings
 
 #: The archive of all icons, in the folder for downloads.
 ICON_ARCHIVE = "iconify.tgz"
@@ -155,9 +154,22 @@ class Study:
         return [name for name, run in self.runs.items() if run.evaluated]
 
     @cached_property
-    def with_fitted_heads(self) -> list[str]:
-        """The names of the scored runs that have heads fitted on embeddings."""
-        return [name for name in self.evaluated if self.fitted_heads_of(name)]
+    def groups(self) -> dict[str, list[str]]:
+        """The scored runs by group: those that differ in their seed alone are embedded and fitted by one job."""
+        found: dict[str, list[str]] = {}
+        for name in self.evaluated:
+            found.setdefault(self.runs[name].group, []).append(name)
+        return found
+
+    def runs_of(self, group: str) -> list[str]:
+        """Return the scored runs of a group."""
+        return self.groups[group]
+
+    @cached_property
+    def with_fitted_heads(self) -> dict[str, list[str]]:
+        """The scored runs that have heads fitted on embeddings, by group."""
+        fitted = {group: [name for name in runs if self.fitted_heads_of(name)] for group, runs in self.groups.items()}
+        return {group: runs for group, runs in fitted.items() if runs}
 
     def rows_of(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """Return runs as rows of ``runs.csv``."""
@@ -180,24 +192,12 @@ class Study:
     @cached_property
     def warnings(self) -> list[str]:
         """What is allowed and rarely meant: contrastive batches that hold an image twice, classes called alike."""
-        found: dict[str, None] = {}
-        for alike in classes_of_one_name(self.root / self.config.data.classes):
-            named = f"config key data.classes has the classes {', '.join(alike)}, which are called alike"
-            found[f"{named}: heads that read names take each of their images for '{alike[0]}'"] = None
-        for name in self.trained:
-            run = self.runs[name]
-            if not OBJECTIVES[run.objective].contrastive or run.supervision == "labels":
-                continue
-            size = self.hyperparameters_of(name).get("batch_size", 0)
-            if size > run.train_images:
-                key = f"config key training.{run.objective}.batch_size is {size}"
-                why = "their batches hold images twice, and the loss pushes an image from itself"
-                found[f"{key}, more than the {run.train_images} images of some runs: {why}"] = None
-        return list(found)
+        batches = {name: self.hyperparameters_of(name).get("batch_size", 0) for name in self.trained}
+        return unlikely_settings(self.root / self.config.data.classes, [self.runs[run] for run in batches], batches)
 
-    def prompts_of(self, run: str) -> dict[str, Sequence[str]]:
-        """Return the prompt sets that a run is embedded with: none where it has no text tower."""
-        return dict(self.prompts) if self.runs[run].has_text_tower else {}
+    def prompts_of(self, group: str) -> dict[str, Sequence[str]]:
+        """Return the prompt sets that the runs of a group are embedded with: none where they have no text tower."""
+        return dict(self.prompts) if self.runs[self.groups[group][0]].has_text_tower else {}
 
     def components_of(self, run: str) -> tuple[str, ...]:
         """Return the sources, made of no other, that the images of a run come from."""
@@ -221,8 +221,9 @@ class Study:
         """Return the file that describes the model of a run that is trained here."""
         return self.config.models[self.runs[run].model]
 
-    def model_files_of(self, run: str) -> list[str]:
-        """Return the file that describes the model of a run, none for a published model, which brings its own."""
+    def model_files_of(self, group: str) -> list[str]:
+        """Return the file that describes the model of a group, none for a published model, which brings its own."""
+        run = self.groups[group][0]
         return [] if self.runs[run].published else [self.model_file_of(run)]
 
     def published_settings_of(self, run: str) -> dict[str, Any]:
@@ -247,22 +248,22 @@ class Study:
         """Return the heads of a run that are fitted on embeddings of training images."""
         return [head for head in self.plan.heads[run] if head.head in FITTED_HEADS]
 
-    def fitted_head_rows_of(self, run: str) -> list[dict[str, Any]]:
-        """Return the fitted heads of a run as plain values."""
-        return [asdict(head) for head in self.fitted_heads_of(run)]
+    def fitted_head_rows_of(self, group: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the fitted heads of the runs of a group that have some, as plain values, by run."""
+        return {run: [asdict(head) for head in self.fitted_heads_of(run)] for run in self.with_fitted_heads[group]}
 
     def fitting_sources_of(self, run: str) -> dict[str, str]:
         """Return the sources that the fitted heads of a run are fitted on, by the name that the heads have for them."""
         named = dict.fromkeys(head.fitted_on for head in self.fitted_heads_of(run))
         return {name: self.runs[run].source if name == OWN else name for name in named}
 
-    def fitted_on(self, run: str) -> list[str]:
-        """Return the names that the fitted heads of a run have for what they are fitted on."""
-        return list(self.fitting_sources_of(run))
+    def fitted_on(self, group: str) -> dict[str, list[str]]:
+        """Return the names that the fitted heads of each run of a group have for what they are fitted on, by run."""
+        return {run: list(self.fitting_sources_of(run)) for run in self.groups[group]}
 
-    def fitting_components_of(self, run: str) -> list[str]:
-        """Return the sources, made of no other, that the fitted heads of a run need images of."""
-        needed = self.fitting_sources_of(run).values()
+    def fitting_components_of(self, group: str) -> list[str]:
+        """Return the sources, made of no other, that the fitted heads of a group need images of."""
+        needed = [name for run in self.groups[group] for name in self.fitting_sources_of(run).values()]
         return list(dict.fromkeys(part for name in needed for part in self.plan.components[name]))
 
     @cached_property
@@ -276,9 +277,11 @@ class Study:
         """Return source, size and seed of the subset that a run is trained on."""
         return self._subset(self.runs[run].source, run)
 
-    def fitting_subsets_of(self, run: str) -> list[dict[str, str | int]]:
-        """Return source, size and seed of the subsets that the fitted heads of a run are fitted on."""
-        return [self._subset(source, run) for source in self.fitting_sources_of(run).values()]
+    def fitting_subsets_of(self, group: str) -> list[dict[str, str | int]]:
+        """Return source, size and seed of the subsets that heads are fitted on, for each run of a group in turn."""
+        return [
+            self._subset(source, run) for run in self.groups[group] for source in self.fitting_sources_of(run).values()
+        ]
 
     def _subset(self, source: str, run: str) -> dict[str, str | int]:
         planned = self.runs[run]
@@ -464,6 +467,7 @@ class Study:
         files = [Path(path).relative_to(self.config.downloads).as_posix() for path in self.downloads]
         return {
             "run": name_pattern(self.runs),
+            "group": name_pattern(self.groups),
             "published": name_pattern(set(self.runs) - set(self.trained)) or NO_NAME,
             "downloaded": _alternatives(files),
             "source": _alternatives(self.sources),

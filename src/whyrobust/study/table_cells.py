@@ -1,4 +1,4 @@
-"""Cells of tables: which hold nothing, and a cell as text. Light, so that planning needs no pandas for it."""
+"""Cells of tables: which hold nothing, a cell as text, and as messages show it. Light: planning needs no pandas."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from numbers import Real
 
 #: Between the classes of a label that names several, any of which is right (ObjectNet).
 LABEL_SEPARATOR = ";"
+#: Longest part of a value that a message shows.
+SHOWN_CHARACTERS = 80
 
 
 def is_missing(value: object) -> bool:
@@ -24,3 +26,9 @@ def is_empty(value: object) -> bool:
 def cell_text(value: object) -> str:
     """Return a cell as text, "" if it is missing."""
     return "" if is_missing(value) else str(value)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
