@@ -50,6 +50,8 @@ settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 
+ALL_DRAWN = "[...document.querySelectorAll('[data-spec]')].every(c => !c.offsetParent || c.dataset.drawn === 'done')"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of `LONG_FILES` first; the others stay in their order."""
@@ -156,10 +158,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Open HTML in a new window, wait until its charts are drawn, and fail on any complaint of the browser."""
+    """Open HTML in a new window, wait until its charts are drawn, and fail on any complaint of the browser.
+
+    Charts are drawn as they come near, and all of them for print: unless ``all_charts`` is false, it is asked for.
+    """
     complaints, windows = [], []
 
-    def opened(html: str, width: int = 1280, scheme: str = "light") -> Page:
+    def opened(html: str, width: int = 1280, scheme: str = "light", all_charts: bool = True) -> Page:
         path = tmp_path / f"page {len(windows)}.html"
         path.write_text(html, encoding="utf-8")
         window = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
@@ -169,6 +174,9 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]
         window.on("request", lambda request: complaints.append(request.url) if loads(request.url, path) else None)
         window.goto(path.as_uri())
         window.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+        if all_charts:
+            window.evaluate("['beforeprint', 'afterprint'].forEach(name => dispatchEvent(new Event(name)))")
+            window.wait_for_function(ALL_DRAWN, timeout=60_000)
         return window
 
     yield opened

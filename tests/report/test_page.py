@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
+import json
 import re
 from dataclasses import replace
 from html import unescape
@@ -14,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pages import SETTINGS, emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
-from whyrobust.report.page_parts import embed_json, pack_rows
+from whyrobust.report.page_parts import ChartData, Panel
 from whyrobust.study.stages import STAGES
 
 WIDTHS = (390, 1280, 2560)
@@ -36,6 +39,7 @@ def accuracy_panel(page, number=1):
 
 def show_accuracies(page):
     page.locator("[data-controls=study] select").first.select_option("accuracies")
+    page.locator("[data-view=accuracies]").scroll_into_view_if_needed()
     page.wait_for_function("document.querySelectorAll('[data-spec^=accuracy] svg.marks').length === 2")
 
 
@@ -51,8 +55,8 @@ def fills(page, number=1):
 def test_every_chart_is_drawn(open_page, html):
     page = open_page(html)
     charts = page.locator("[data-spec]")
-    # What changed, causes, shifts twice, doses, frequencies, curves, classes, published models.
-    assert charts.count() == 3 + 3 + 2 + 2 + 3 + 3 + 2 + 6 + 1
+    # What changed, causes, shifts twice, doses, frequencies, curves, classes.
+    assert charts.count() == 3 + 3 + 2 + 2 + 3 + 3 + 2 + 6
     missing = "all => all.filter(c => c.offsetParent && !c.querySelector('.vega-embed svg .mark-group')).length"
     assert charts.evaluate_all(missing) == 0
     # Runs times shifts: every run's main head is a point, the other heads wait to be asked for.
@@ -63,6 +67,42 @@ def test_every_chart_is_drawn(open_page, html):
     # The line, its band, and where both axes are equal.
     assert accuracy_panel(page).locator(".mark-line path").count() >= 2
     assert accuracy_panel(page).locator(".mark-area path").count() >= 1
+
+
+def test_charts_are_drawn_when_they_come_near_and_all_of_them_for_print(open_page, html):
+    page = open_page(html, all_charts=False)
+    drawn = "[...document.querySelectorAll('[data-spec]:has(svg.marks)')].map(c => c.dataset.spec)"
+    assert not set(page.evaluate(drawn)) & {"curves-1", "classes-1", "shift-1"}
+    place = page.locator("[data-spec=curves-1]")
+    room = place.bounding_box()["height"]
+    place.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('[data-spec=curves-1] svg.marks')")
+    assert "shift-1" not in page.evaluate(drawn)
+    # The page keeps the room, so that nothing jumps.
+    assert abs(place.bounding_box()["height"] - room) < 60
+    pages = page.pdf()
+    assert set(page.evaluate(drawn)) >= {"curves-1", "classes-1", "shift-1", "cause-3", "distribution-2-1"}
+    assert pages.startswith(b"%PDF")
+
+
+def test_without_scripts_every_chart_is_told_in_words(browser, html, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(html, encoding="utf-8")
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(path.as_uri())
+        words = page.locator("main").inner_text()
+    assert "Effect on v2 in points by share of web" in words and "Effective robustness on sketch beyond all" in words
+    assert "The same as a table: causes.csv" in words
+
+
+def test_what_is_folded_is_filled_when_it_is_opened(open_page, html):
+    page = open_page(html, all_charts=False)
+    table = page.get_by_label("Effects of the causes").locator("tbody tr")
+    assert table.count() == 0
+    page.locator("summary", has_text="The same as a table").click()
+    table.first.wait_for()
+    assert table.count() == 4 * 3
 
 
 def test_the_accessible_name_of_every_chart_is_its_description(open_page, html):
@@ -126,8 +166,8 @@ def test_the_tables_beside_the_answer_stand_where_they_belong(html):
     assert "web nearer by .10 or more" in robustness and "Nearest to web" in robustness
     linked = set(re.findall(r'href="([a-z_]+)\.csv"', answer + robustness))
     assert linked == {
-        "architectures", "concept_frequency", "concept_frequency_fits", "dose_response", "dose_response_trends",
-        "nearest_sources", "similarity_bands",
+        "architectures", "causes", "causes_single_line", "concept_frequency", "concept_frequency_fits", "dose_response",
+        "dose_response_trends", "nearest_sources", "similarity_bands",
     }  # fmt: skip
     lacking = make_study(make_runs())
     for name in ("architectures", "dose_response_trends", "nearest_sources", "similarity_bands"):
@@ -320,6 +360,7 @@ def test_on_paper_every_run_is_there_and_no_control(open_page, html):
 
 def test_published_models_lie_behind_runs_on_the_same_test_sets(open_page, html):
     page = open_page(make_page(test_kinds={"v2": "imagenet_v2"}))
+    assert count(page, "[data-explorer=published] svg.marks") == 1
     show_accuracies(page)
     assert accuracy_panel(page, 1).locator(POINTS).count() == 12 + 12
     assert accuracy_panel(page, 2).locator(POINTS).count() == 12
@@ -354,7 +395,7 @@ def test_a_study_without_a_baseline_opens(open_page):
 def test_a_page_says_what_is_missing(open_page):
     study, data = make_study(make_runs()), make_data()
     details = emptied(make_details(study, data))
-    page = open_page(make_page(reference=None, data=emptied(data), details=details))
+    page = open_page(make_page(reference=None, data=emptied(data), details=details, test_kinds={"v2": "imagenet_v2"}))
     assert "published models" in words_of(page, "published")
     for part in ("No sample", "No filter", "captions", "No text", "No training image"):
         assert part in words_of(page, "data")
@@ -366,10 +407,10 @@ def test_a_page_says_what_is_missing(open_page):
 def test_a_part_that_fails_leaves_the_others(open_page):
     study, data = make_study(make_runs()), make_data()
     broken = make_reference()
-    broken = replace(broken, effective=broken.effective.drop(columns="id_accuracy"))
+    broken = replace(broken, baselines=broken.baselines.drop(columns="x_test_set"))
     details = make_details(study, data)
     details = replace(details, curves=details.curves.drop(columns="samples"))
-    page = open_page(make_page(reference=broken, details=details))
+    page = open_page(make_page(reference=broken, details=details, test_kinds={"v2": "imagenet_v2"}))
     assert "KeyError" in words_of(page, "published") and "could not be made" in words_of(page, "runs")
     assert panel(page).locator(POINTS).count() == 12 and "12 models" in page.locator("#runs").inner_text()
 
@@ -390,20 +431,35 @@ def test_the_scripts_it_brings_are_those_on_record():
     assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in scripts} == recorded
 
 
+def unpacked(text):
+    return gzip.decompress(base64.b64decode(text)).decode()
+
+
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | st.sampled_from(["x", "y"]))))
 def test_packed_rows_are_the_rows(rows):
-    packed = pack_rows(rows)
+    charts = ChartData()
+    charts.add("first", Panel("", {"height": 1, "datasets": {"points": [{"a": "y"}]}}, ""))
+    charts.add("second", Panel("", {"height": 1, "datasets": {"points": rows}}, ""))
+    page = json.loads(unpacked(charts.embed({"more": 1})))
+    packed = page["specs"]["second"]["datasets"]["points"]
     columns = {
-        name: values if isinstance(values, list) else [values["texts"][code] for code in values["codes"]]
+        name: values if isinstance(values, list) else [page["texts"][code] for code in values["codes"]]
         for name, values in packed["columns"].items()
     }
-    unpacked = [{name: values[row] for name, values in columns.items()} for row in range(packed["rows"])]
     names = {name for row in rows for name in row}
-    assert unpacked == [{name: row.get(name) for name in names} for row in rows]
+    assert [{name: columns[name][row] for name in columns} for row in range(packed["rows"])] == [
+        {name: row.get(name) for name in names} for row in rows
+    ]
+    assert len(page["texts"]) == len(set(page["texts"])) and page["more"] == 1
 
 
-def test_embedded_json_ends_no_script():
-    text = embed_json({"</script>": "<!--\u2028"})
-    assert "<" not in text and "\u2028" not in text
+def test_embedded_data_ends_no_script_and_holds_no_other_chart():
+    charts = ChartData()
+    charts.add("one", Panel("", {"height": 1}, ""))
+    text = charts.embed({"</script>": "<!--\u2028"})
+    assert re.fullmatch("[A-Za-z0-9+/=]+", text) and json.loads(unpacked(text))["</script>"] == "<!--\u2028"
+    assert charts.embed({"a": 1}) == charts.embed({"a": 1})  # no time of day in it
     with pytest.raises(ValueError, match="not JSON compliant"):
-        embed_json(float("nan"))
+        charts.embed({"a": float("nan")})
+    with pytest.raises(ValueError, match="'one'"):
+        charts.add("one", Panel("", {"height": 1}, ""))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.findings import EffectTerms
-from whyrobust.report.page_parts import Explorer, attempt, embed_json
+from whyrobust.report.page_parts import Explorer, attempt
 from whyrobust.report.sections.answer import answer_section
 from whyrobust.report.sections.architectures import architectures_section
 from whyrobust.report.sections.compared import compared_section
@@ -25,7 +25,8 @@ from whyrobust.report.sections.robustness import line_rows, robustness_section
 from whyrobust.report.sections.runs import run_details, runs_section
 from whyrobust.report.sections.similarity import similarity_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
-from whyrobust.report.templating import page_environment, page_scripts
+from whyrobust.report.templating import page_environment
+from whyrobust.study.published_shifts import has_published_shifts
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def render_report(
     explorer = robustness_section(
         study, reference, settings.test_kinds, settings.scale, terms.reference_accuracy, colours
     )
-    published = attempt("The chart of published models", lambda: published_section(reference, colours))
+    on_imagenet = has_published_shifts(settings.test_kinds.values())
+    published = attempt(
+        "The chart of published models", lambda: published_section(reference if on_imagenet else None, colours)
+    )
     explorers = {part.name: explorer_settings(part) for part in (explorer, published) if isinstance(part, Explorer)}
     shown_runs = run_details(points[points["main"]], details, data.samples)
     html: str = (
@@ -105,13 +109,13 @@ def render_report(
             data=data_section(data, settings.similarity, settings.text_fields),
             runs=runs_section(study, details),
             published=published,
+            on_imagenet=on_imagenet,
             published_answers=attempt("The answers of published models", lambda: published_answers(reference)),
             made=made_section(making),
             papers=papers_section(making.figures, making.latex),
-            page_data=embed_json(shown_runs | {"explorers": explorers}),
+            page_data=shown_runs | {"explorers": explorers},
             standard=list(dict.fromkeys(points.loc[points["standard"], "kind"])),
             accuracy_percent=f"{100 * settings.accuracy_confidence:g}",
-            scripts=page_scripts(),
         )
     )
     return html

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from whyrobust.report.charts.explorer import Choice
+
+_AXIS_PIXELS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -20,17 +23,20 @@ class Panel:
 
     Attributes:
         title: heading.
-        spec: Vega-Lite spec as JSON that is safe inside a script element.
-        svg: drawing for readers without scripts and for print, or nothing where a table says the same.
-        description: what it shows, in words.
+        spec: Vega-Lite spec.
+        description: what it shows, in words: its accessible name, and all that readers without scripts get.
         notes: what to know about single points.
     """
 
     title: str
-    spec: str
-    svg: str
+    spec: Mapping[str, Any]
     description: str
     notes: Sequence[str] = ()
+
+    @property
+    def height(self) -> int:
+        """About how high it is when it is drawn, in pixels, axes included; so much room is kept until then."""
+        return int(self.spec["height"]) + _AXIS_PIXELS
 
 
 @dataclass(frozen=True)
@@ -72,34 +78,54 @@ def attempt(name: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatev
         return Failure(f"{name} could not be made ({type(error).__name__}: {error}).")
 
 
-def embed_json(value: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
-    """Return JSON that is safe inside a script element, whatever names it contains; NaN is an error, as in JSON."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+def compress_text(text: str) -> str:
+    """Return a text as gzip in base64, which the page's script unpacks: nothing in it can end a script element."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def pack_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return rows by column, and a column of few texts as codes: a third of the size, since names do not repeat.
+class ChartData:
+    """What the page's script reads: the charts of a page, by their keys, and whatever else it is given.
 
-    Returns:
-        ``{"rows": number, "columns": {name: values or {"texts": [...], "codes": [...]}}}``; None where a row lacks a
-        column.
+    Names repeat from chart to chart, so all charts share one list of texts.
     """
-    columns: dict[str, Any] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        texts = {value: code for code, value in enumerate(dict.fromkeys(v for v in values if isinstance(v, str)))}
-        if all(isinstance(value, str) for value in values) and 2 * len(texts) < len(values):
-            columns[name] = {"texts": list(texts), "codes": [texts[str(value)] for value in values]}
-        else:
-            columns[name] = values
-    return {"rows": len(rows), "columns": columns}
 
+    def __init__(self) -> None:
+        """Start without a chart."""
+        self._specs: dict[str, Mapping[str, Any]] = {}
+        self._codes: dict[str, int] = {}
 
-def embed_spec(spec: Mapping[str, Any]) -> str:
-    """Return a Vega-Lite spec as `embed_json` does, its data sets packed; the page's script unpacks them."""
-    packed = {name: pack_rows(rows) for name, rows in spec.get("datasets", {}).items()}
-    return embed_json(dict(spec) | {"datasets": packed})
+    def add(self, key: str, panel: Panel) -> str:
+        """Keep the spec of a panel, its data sets packed (see `pack_rows`); returns the key.
+
+        Raises:
+            ValueError: another chart of the page has this key.
+        """
+        if key in self._specs:
+            raise ValueError(f"two charts of the page have the key {key!r}: give each its own in the template")
+        packed = {name: self.pack_rows(rows) for name, rows in panel.spec.get("datasets", {}).items()}
+        self._specs[key] = dict(panel.spec) | {"datasets": packed}
+        return key
+
+    def pack_rows(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return rows by column, and a column of texts as codes.
+
+        Returns:
+            ``{"rows": number, "columns": {name: values or {"codes": [...]}}}``; None where a row lacks a column. Codes
+            are places in the list of texts.
+        """
+        columns: dict[str, Any] = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = [row.get(name) for row in rows]
+            if all(isinstance(value, str) for value in values):
+                columns[name] = {"codes": [self._codes.setdefault(str(text), len(self._codes)) for text in values]}
+            else:
+                columns[name] = values
+        return {"rows": len(rows), "columns": columns}
+
+    def embed(self, others: Mapping[str, Any]) -> str:
+        """Return everything as compressed JSON: ``specs``, ``texts`` and ``others``; NaN is an error, as in JSON."""
+        whole = {"specs": self._specs, "texts": list(self._codes), **others}
+        return compress_text(json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 def picture_uri(data: bytes) -> str:

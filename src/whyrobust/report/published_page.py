@@ -25,7 +25,7 @@ from whyrobust.report.charts.published import (
     model_points,
 )
 from whyrobust.report.number_format import format_points
-from whyrobust.report.page_parts import Explorer, Panel, embed_json, embed_spec, table_rows
+from whyrobust.report.page_parts import Explorer, Panel, table_rows
 from whyrobust.report.published_findings import (
     MAIN_ARCHITECTURES,
     QUESTIONS,
@@ -46,9 +46,8 @@ from whyrobust.report.published_rows import (
     sources_table,
     undocumented_table,
 )
-from whyrobust.report.render import render_svg
 from whyrobust.report.sections.explorers import explorer_settings
-from whyrobust.report.templating import page_environment, page_scripts
+from whyrobust.report.templating import page_environment
 from whyrobust.study.display_names import MEAN, SHIFT_WORDS
 
 #: Shifts in the order of the panels.
@@ -106,14 +105,11 @@ def render_published(tables: Mapping[str, pd.DataFrame], pretraining: pd.DataFra
             },
             mean=MEAN,
             shifts={MEAN: "Mean", **{shift: SHIFT_WORDS[shift].removeprefix("ImageNet-") for shift in MAIN_SHIFTS}},
-            page_data=embed_json(
-                {
-                    "runs": {},
-                    "explorers": {explorer.name: explorer_settings(explorer)},
-                    "pairs": {"head": _PAIR_HEAD, "rows": pair_rows(tables["pairs"])},
-                }
-            ),
-            scripts=page_scripts(),
+            page_data={
+                "runs": {},
+                "explorers": {explorer.name: explorer_settings(explorer)},
+                "pairs": {"head": _PAIR_HEAD, "rows": pair_rows(tables["pairs"])},
+            },
         )
     )
     return html
@@ -144,7 +140,7 @@ def effect_panels(effects: pd.DataFrame) -> dict[str, Panel]:
             for row in rows.to_dict("records")
         )
         description = f"{asked}: effects on effective robustness in points with their intervals. {told}."
-        panels[question] = Panel(asked, embed_spec(spec), render_svg(spec, 420), description)
+        panels[question] = Panel(asked, spec, description)
     return panels
 
 
@@ -167,7 +163,7 @@ def published_explorer(points: pd.DataFrame, lines: pd.DataFrame) -> Explorer:
             notes.append("timm publishes no accuracy here, so that the testbed's line is the only one.")
         if shift == "imagenet-a":
             notes.append("Its images were chosen because a ResNet-50 gets them wrong: in no mean on this page.")
-        panels.append(Panel(SHIFT_WORDS[shift], embed_spec(spec), "", describe_panel(points, shift), notes))
+        panels.append(Panel(SHIFT_WORDS[shift], spec, describe_panel(points, shift), notes))
     return Explorer("models", panels, choices, {}, False, LINE_WORDS, "models")
 
 

@@ -34,19 +34,11 @@ def with_parameters(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str
     return spec | {"params": [*spec.get("params", []), *({"name": name, "value": values[name]} for name in values)]}
 
 
-def render_svg(spec: Mapping[str, Any], width: int | None = None) -> str:
-    """Render a Vega-Lite spec to SVG without a browser and without a network.
-
-    Args:
-        spec: The spec.
-        width: Pixels to use where the spec takes its width from the page.
-    """
+def render_svg(spec: Mapping[str, Any]) -> str:
+    """Render a Vega-Lite spec to SVG without a browser and without a network."""
     import vl_convert
 
-    fixed = dict(spec)
-    if width is not None:
-        fixed["width"] = width
-    svg: str = vl_convert.vegalite_to_svg(fixed, vl_version=vega_lite_version())
+    svg: str = vl_convert.vegalite_to_svg(dict(spec), vl_version=vega_lite_version())
     return svg
 
 

@@ -1,4 +1,4 @@
-"""What every page is made with: the templates, with their filters, and the scripts."""
+"""What every page is made with: the templates, with their filters, its charts and the scripts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import jinja2
 
 from whyrobust.report.number_format import format_p, format_percent
-from whyrobust.report.page_parts import Failure
+from whyrobust.report.page_parts import ChartData, Failure, compress_text
 from whyrobust.study.display_names import capital, name_test_set, spaced, verdict_key
 
 
 def page_environment() -> jinja2.Environment:
-    """Return the environment of the templates, with the filters that turn numbers and names into text."""
+    """Return the environment of one page: filters that turn numbers and names into text, its charts, the scripts."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("whyrobust.report", "templates"),
         autoescape=True,
@@ -33,16 +33,23 @@ def page_environment() -> jinja2.Environment:
         "verdict_class": lambda verdict: verdict_key(verdict).replace(" ", "-"),
     }
     environment.filters.update(filters)
+    environment.globals.update(charts=ChartData(), vendor_scripts=vendor_scripts, own_script=own_script)
     environment.tests["failure"] = lambda part: isinstance(part, Failure)
     return environment
 
 
 @cache
-def page_scripts() -> list[str]:
-    """Return the scripts of a page: DataTables, Vega-Embed with Vega and Vega-Lite, and the page's own."""
+def vendor_scripts() -> str:
+    """Return the scripts that a page brings along, as `compress_text` does: DataTables, and Vega-Embed with Vega."""
     import vl_convert
 
     folder = resources.files("whyrobust.report") / "templates"
-    own = [(folder / name).read_text(encoding="utf-8") for name in ("vendor/dataTables.min.js", "report.js")]
+    tables = (folder / "vendor" / "dataTables.min.js").read_text(encoding="utf-8")
     vega: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return [script.replace("</script", "<\\/script") for script in (own[0], vega, own[1])]
+    return compress_text(f"{tables}\n{vega}")
+
+
+def own_script() -> str:
+    """Return the script of every page, as it stands in a script element."""
+    script = resources.files("whyrobust.report") / "templates" / "report.js"
+    return script.read_text(encoding="utf-8").replace("</script", "<\\/script")

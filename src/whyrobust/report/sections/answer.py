@@ -21,8 +21,7 @@ from whyrobust.report.findings import (
     regression_rows,
     weights_rows,
 )
-from whyrobust.report.page_parts import Panel, embed_spec
-from whyrobust.report.render import render_svg
+from whyrobust.report.page_parts import Panel
 from whyrobust.report.tables import StudyTables
 from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS
 from whyrobust.study.display_names import WITHIN, capital, name_cause, name_margin, name_test_set, name_weighting
@@ -83,7 +82,7 @@ def changed_panels(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
         of_paper = paper[(paper["cause"] == cause) & (paper["comparison"] == comparison)]
         spec = what_changed_spec(rows, of_paper, terms.margin_points, colours)
         ((name, sentences),) = answer_sentences(rows).items()
-        panel = Panel(name, embed_spec(spec), render_svg(spec, 480), " ".join(sentences))
+        panel = Panel(name, spec, " ".join(sentences))
         panels.append(Changed(name, str(comparison), str(rows["holds_fixed"].iloc[0]), panel))
     return panels
 
@@ -96,7 +95,7 @@ def cause_panels(causes: pd.DataFrame, colours: Mapping[str, str]) -> list[tuple
         spec = causes_spec(causes, cause, colours)
         description = " ".join(text for sentences in answer_sentences(rows).values() for text in sentences)
         fixed = list(dict.fromkeys(zip(rows["comparison"], rows["holds_fixed"], strict=True)))
-        panels.append((Panel(capital(name_cause(cause)), embed_spec(spec), render_svg(spec, 420), description), fixed))
+        panels.append((Panel(capital(name_cause(cause)), spec, description), fixed))
     return panels
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from whyrobust.report.charts.histogram import by_falling_size, histogram_panel
 from whyrobust.report.number_format import count_noun
-from whyrobust.report.page_parts import Panel, embed_spec, picture_uri, table_rows
+from whyrobust.report.page_parts import Panel, picture_uri, table_rows
 from whyrobust.report.tables import DataTables
 from whyrobust.report.theme import PALETTE
 from whyrobust.study.display_names import spaced
@@ -50,7 +50,7 @@ def _describe_dataset(name: str, role: str, samples: pd.DataFrame, classes: pd.D
     panel = None
     if len(counts):
         spec = histogram_panel(counts, PALETTE[0] if role == "training_source" else PALETTE[1])
-        panel = Panel(name, embed_spec(spec), "", describe_counts(counts))
+        panel = Panel(name, spec, describe_counts(counts))
     tiles = [
         {"picture": picture_uri(row["picture"]), "label": cell_text(row["label"]), "caption": _record_text(row)}
         for row in table_rows(samples)

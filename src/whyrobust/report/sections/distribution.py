@@ -18,8 +18,8 @@ from whyrobust.report.charts.distribution import (
 )
 from whyrobust.report.findings import means_first
 from whyrobust.report.number_format import count_noun, format_points, format_points_interval, join_words, name_p
-from whyrobust.report.page_parts import Panel, embed_spec, table_rows
-from whyrobust.report.render import page_spec, render_svg
+from whyrobust.report.page_parts import Panel, table_rows
+from whyrobust.report.render import page_spec
 from whyrobust.report.tables import StudyTables
 from whyrobust.study.display_names import name_test_set, spaced
 from whyrobust.study.table_cells import is_missing
@@ -51,7 +51,7 @@ def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Pan
             words = f"Effect on {name_test_set(shift)} in points by share of {source}: {told}."
             spec = page_spec(dose_panel(doses, shift, PAGE_DRAWING))
             notes = note_trend(study.dose_response_trends, doses, str(shift))
-            panels.append(Panel(name_test_set(shift), embed_spec(spec), render_svg(spec, 360), words, notes))
+            panels.append(Panel(name_test_set(shift), spec, words, notes))
         parts.append((f"Dose response: more {source}", _DOSES, panels, ("dose_response", "dose_response_trends")))
     if len(frequencies):
         drawn = shown_frequencies(frequencies, study.shifts)
@@ -61,8 +61,7 @@ def distribution_panels(study: StudyTables) -> list[tuple[str, str, Sequence[Pan
             notes = note_slopes(study.concept_fits, str(name), list(styles))
             words = f"Accuracy by class on {name_test_set(name)} against its training images. {' '.join(notes)}".strip()
             chart = frequency_panel(drawn, name, styles, PAGE_DRAWING)
-            # Thousands of points: their drawing would be larger than the page, and is a figure for papers.
-            panels.append(Panel(name_test_set(name), embed_spec(page_spec(chart)), "", words, notes))
+            panels.append(Panel(name_test_set(name), page_spec(chart), words, notes))
         files = ("concept_frequency", "concept_frequency_fits")
         parts.append(("Images of a class and its accuracy", _FREQUENCIES, panels, files))
     return parts

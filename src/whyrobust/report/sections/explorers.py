@@ -13,22 +13,16 @@ from whyrobust.report.charts.points import note_points
 from whyrobust.report.charts.residuals import residual_points
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.number_format import count_noun, format_points
-from whyrobust.report.page_parts import Explorer, Panel, embed_spec
-from whyrobust.report.render import render_svg
+from whyrobust.report.page_parts import Explorer, Panel
 from whyrobust.report.theme import MARKS
 from whyrobust.study.display_names import capital, name_test_set
 
 #: Below either, or with a falling line, the page warns of a baseline: a rule of thumb of our own; nothing is left out.
 FEWEST_MODELS, LEAST_R_SQUARED = 5, 0.5
-#: Points above which a panel has no drawing for readers without scripts, who get a sentence: it would be too large.
-MOST_DRAWN = 500
 
 
-def explorer_panels(data: RobustnessData, options: ExplorerOptions, with_drawing: bool = True) -> list[Panel]:
-    """Make one panel per shift, in the order of the points, with a description and notes.
-
-    Without ``with_drawing`` there is none for readers without scripts, as where the panels are a second view.
-    """
+def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Panel]:
+    """Make one panel per shift, in the order of the points, with a description and notes."""
     first = data.points
     for name, values in options.hidden.items():
         first = first[~first[name].isin(values)]
@@ -43,9 +37,7 @@ def explorer_panels(data: RobustnessData, options: ExplorerOptions, with_drawing
             "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
         )
         notes = note_baseline(data.baselines, shift) + note_points(shown[~shown["layer"]], shift, data.scale)
-        few = (data.points["shift"] == shift).sum() <= MOST_DRAWN
-        svg = render_svg(spec, 360) if few and with_drawing else ""
-        panels.append(Panel(title, embed_spec(spec), svg, description, notes))
+        panels.append(Panel(title, spec, description, notes))
     return panels
 
 
@@ -71,8 +63,7 @@ def residual_panels(data: RobustnessData, options: ExplorerOptions, roles: Mappi
         lost = here["words"].nunique() - shown["words"].nunique()
         notes = [roles[shift]] if roles.get(shift) else []
         notes += [f"Not drawn: {count_noun(lost, 'model')} without effective robustness."] if lost else []
-        svg = render_svg(spec, 360) if len(shown) <= MOST_DRAWN else ""
-        panels.append(Panel(title, embed_spec(spec), svg, description, notes))
+        panels.append(Panel(title, spec, description, notes))
     return panels
 
 

@@ -60,7 +60,7 @@ def robustness_section(
     residuals = RobustnessData(points, baselines, bands, scale)
     accuracies = RobustnessData(pd.concat([layer, of_paper], ignore_index=True), baselines, bands, scale)
     baseline = bool(points["residual"].notna().any())
-    others = explorer_panels(accuracies, options, with_drawing=not baseline)
+    others = explorer_panels(accuracies, options)
     if not baseline:  # accuracies are all there is
         return Explorer("study", others, choices, hidden, bool(len(layer)))
     panels = residual_panels(residuals, options, shift_notes(study.shifts))

@@ -8,8 +8,7 @@ import pandas as pd
 
 from whyrobust.report.charts.curves import curves_panel
 from whyrobust.report.number_format import count_noun, format_percent, format_points
-from whyrobust.report.page_parts import Panel, attempt, embed_spec, table_rows
-from whyrobust.report.render import render_svg
+from whyrobust.report.page_parts import Panel, attempt, table_rows
 from whyrobust.report.tables import RunTables, StudyTables
 from whyrobust.report.theme import PALETTE
 from whyrobust.study.display_names import (
@@ -94,7 +93,7 @@ def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
             f"Training loss of {count_noun(part['run'].nunique(), 'run')} by {title}: last values from "
             f"{last.min():.3g} to {last.max():.3g}."
         )
-        panels.append(Panel(title, embed_spec(spec), render_svg(spec, 360), description))
+        panels.append(Panel(title, spec, description))
     return panels
 
 

@@ -1,8 +1,21 @@
-(function () {
+(async function () {
   "use strict";
   // Objects without a prototype: a run may be asked for by any name in an address, "constructor" among them.
   const plain = (key, value) => value && typeof value === "object" && !Array.isArray(value) ? Object.assign(Object.create(null), value) : value;
-  const page = JSON.parse(document.getElementById("page-data").textContent, plain);
+
+  // What the page brings along is gzip in base64.
+  async function unpacked(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  if (!window.DecompressionStream) {
+    document.querySelector("header").append(element("p", { class: "missing", text: "This browser is too old to draw the charts (it lacks DecompressionStream, of 2023). They are in figures/, beside this page." }));
+    return;
+  }
+  const [vendor, data] = await Promise.all([unpacked("vendor"), unpacked("page-data")]);
+  document.head.append(element("script", { text: vendor }));
+  const page = JSON.parse(data, plain);
   const views = []; // { view, explorer }
   const states = {}; // explorer -> { by, hidden, behind }
   let chosen = "";
@@ -22,21 +35,20 @@
 
   function unpack(packed) {
     const columns = Object.entries(packed.columns).map(([name, values]) =>
-      [name, Array.isArray(values) ? values : values.codes.map((code) => values.texts[code])]);
+      [name, Array.isArray(values) ? values : values.codes.map((code) => page.texts[code])]);
     return Array.from({ length: packed.rows }, (_, row) => Object.fromEntries(columns.map(([name, values]) => [name, values[row]])));
   }
 
   function readSpec(key) {
-    const spec = JSON.parse(document.getElementById(key).textContent);
-    for (const [name, packed] of Object.entries(spec.datasets)) spec.datasets[name] = unpack(packed);
-    return spec;
+    const { datasets, ...spec } = page.specs[key];
+    const unpackedSets = Object.entries(datasets).map(([name, packed]) => [name, unpack(packed)]);
+    return { ...structuredClone(spec), datasets: Object.fromEntries(unpackedSets) };
   }
 
   async function draw(place) {
     if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
     place.dataset.drawn = "yes";
     const spec = readSpec(place.dataset.spec);
-    const drawing = place.innerHTML;
     const description = place.getAttribute("aria-label");
     spec.description = description;
     try {
@@ -52,13 +64,15 @@
         });
       }
       await steer(entry);
+      place.style.minHeight = "";
       // The place itself is described in words; what embedding puts into it, and its thousand marks, are not read out.
       place.setAttribute("role", "img");
       place.setAttribute("aria-label", description);
       place.removeAttribute("aria-roledescription");
       [...place.children].forEach((child) => child.setAttribute("aria-hidden", "true"));
+      place.dataset.drawn = "done";
     } catch (error) {
-      place.innerHTML = drawing; // the drawing that was there is still right
+      place.replaceChildren(element("p", { text: description })); // what it shows, in words
       console.error("chart " + place.dataset.spec + " could not be drawn", error);
     }
   }
@@ -139,8 +153,7 @@
       ...Object.entries(settings.views).map(([name, label]) => element("option", { value: name, text: label })));
     const show = () => {
       const grids = [...place.parentElement.querySelectorAll("[data-view]")];
-      grids.forEach((grid) => { grid.hidden = grid.dataset.view !== state.view; });
-      return Promise.all([...place.parentElement.querySelectorAll("[data-view]:not([hidden]) [data-spec]")].map(draw));
+      grids.forEach((grid) => { grid.hidden = grid.dataset.view !== state.view; }); // what is shown is drawn as it comes near
     };
     if (Object.keys(settings.views).length > 1) row.append(element("label", {}, "Show", view));
     row.append(element("label", {}, "Colour and shape by", select));
@@ -212,6 +225,14 @@
     const table = simpleTable(`Pairs: ${row.cells[0].textContent}`, head, rows[button.dataset.pairs], 2);
     row.after(element("tr", { class: "pairs-row" }, element("td", { colspan: row.cells.length }, table)));
   }));
+
+  // Long tables that are folded away become elements when they are opened.
+  function fill(details) {
+    const later = details.querySelector(":scope > template");
+    if (later) later.replaceWith(later.content);
+  }
+
+  document.querySelectorAll("details:has(> template)").forEach((details) => details.addEventListener("toggle", () => fill(details)));
 
   // ------------------------------------------------------------ one run, closely
 
@@ -335,11 +356,44 @@
   if (asked && page.runs[asked]) choose(asked);
   else describe("");
 
-  (async () => {
-    for (const place of document.querySelectorAll("[data-spec]")) {
+  // Charts are drawn when they come near, one after the other, so that the page answers in between.
+  const waiting = new Set();
+  let drawing = false;
+
+  async function drawWaiting() {
+    if (drawing) return;
+    drawing = true;
+    document.documentElement.dataset.charts = "waiting";
+    for (let [place] = waiting; place; [place] = waiting) {
+      waiting.delete(place);
       await draw(place);
-      await new Promise((resolve) => setTimeout(resolve)); // the page answers in between
+      await new Promise((resolve) => setTimeout(resolve));
     }
+    drawing = false;
     document.documentElement.dataset.charts = "drawn";
-  })();
+  }
+
+  const near = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting && !target.dataset.drawn) waiting.add(target);
+      else waiting.delete(target); // it was scrolled past
+    }
+    drawWaiting();
+  }, { rootMargin: "600px 0px" });
+  const places = [...document.querySelectorAll("[data-spec]")];
+  places.forEach((place) => near.observe(place));
+  if (!places.length) drawWaiting(); // there is nothing to wait for
+  // On paper all charts are there, and all that is folded or comes later.
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details:not([open])").forEach((details) => {
+      fill(details);
+      details.open = true;
+      details.dataset.opened = "print";
+    });
+    places.forEach(draw); // nothing in it waits for a timer, so the browser prints after it
+  });
+  window.addEventListener("afterprint", () => document.querySelectorAll("details[data-opened]").forEach((details) => {
+    details.open = false;
+    delete details.dataset.opened;
+  }));
 })();
