@@ -324,7 +324,7 @@ def test_the_address_of_a_run_opens_with_it(open_page, html, browser, tmp_path):
 
 def test_the_table_sorts_and_searches(open_page, html):
     page = open_page(html)
-    column = "table#runs-table tbody tr td:nth-child(3)"
+    column = "table#runs-table tbody tr td:nth-last-child(3)"
     heading = page.locator("#runs-table thead th", has_text="Images")
     heading.click()
     page.locator("#runs-table th[aria-sort=ascending]", has_text="Images").wait_for()
@@ -336,6 +336,22 @@ def test_the_table_sorts_and_searches(open_page, html):
     page.get_by_label("Show only rows with").fill("CLIP web")
     page.wait_for_function("document.querySelectorAll('#runs-table tbody tr').length === 4")
     assert all("CLIP on web" in text for text in page.locator("#runs-table tbody tr").all_inner_texts())
+
+
+def test_the_table_of_runs_has_accuracy_with_effective_robustness_in_sight_on_a_phone(open_page, html):
+    page = open_page(html, 390, all_charts=False)
+    row = page.locator("#runs-table tbody tr").first
+    first = row.locator("td.n").first
+    row.scroll_into_view_if_needed()
+    # On the phone's screen without scrolling aside; the name of the run stays where the table is scrolled.
+    assert first.bounding_box()["x"] + first.bounding_box()["width"] <= 390
+    shift = row.locator("td.n").nth(2)
+    number = r"[+−]?\d+\.\d"
+    assert re.fullmatch(rf"\d+\.\d %\s+{number} \({number} to {number}\)", shift.inner_text().strip())
+    assert row.locator("td.n").first.locator("small").count() == 0  # in distribution nothing is beyond a prediction
+    page.locator(".dt-layout-table").evaluate("place => { place.scrollLeft = 600; }")
+    name = row.locator("th").bounding_box()
+    assert 0 <= name["x"] <= 40 and "studio labels" in row.locator("th").inner_text()
 
 
 def test_a_run_can_be_chosen_by_keyboard(open_page, html):

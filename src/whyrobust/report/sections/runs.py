@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from whyrobust.report.charts.curves import curves_panel
-from whyrobust.report.number_format import count_noun, format_percent, format_points
+from whyrobust.report.number_format import count_noun, format_percent, format_points, format_points_interval
 from whyrobust.report.page_parts import Panel, attempt, table_rows
 from whyrobust.report.tables import RunTables, StudyTables
 from whyrobust.report.theme import PALETTE
@@ -21,22 +22,34 @@ from whyrobust.study.display_names import (
     spaced,
 )
 from whyrobust.study.plan import HEAD_FIELDS
-from whyrobust.study.table_cells import cell_text
+from whyrobust.study.table_cells import cell_text, is_missing
 
 
 def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
     """Return the values of the section: the table of accuracies and the training curves."""
     return {
         "test_sets": list(dict.fromkeys(study.accuracy["test_set"])),
-        "rows": run_rows(study.accuracy),
+        "rows": run_rows(study.accuracy, study.effective),
         "count": study.runs["run"].nunique(),
         "curves": attempt("The training curves", lambda: curve_panels(details.curves, details.trained)),
         "has_details": bool(len(details.confusions) or len(details.sample_predictions)),
     }
 
 
-def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of the table of runs, one per run and head, with a cell per test set."""
+def run_rows(accuracy: pd.DataFrame, effective: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of the table of runs, one per run and head, with a cell per test set.
+
+    Args:
+        accuracy: ``accuracy.csv``.
+        effective: ``effective_robustness.csv``; what a run has beyond its prediction stands below its accuracy.
+    """
+    keys = ["run", *HEAD_FIELDS]
+    filled = effective.fillna(dict.fromkeys(HEAD_FIELDS, ""))
+    beyond = {
+        (*(str(row[name]) for name in keys), str(row["shift"])): _name_beyond(row)
+        for row in table_rows(filled)
+        if not is_missing(row["effective_robustness_points"])
+    }
     rows = []
     models, samples = (accuracy[name].nunique() > 1 for name in ("model", "samples_seen"))
     texts = ("prompts", "fitted_on", "caption", "labels", "pretrained_by")
@@ -50,6 +63,7 @@ def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
                 "value": f"{row['accuracy']:.4f}",
                 "text": format_percent(row["accuracy"]),
                 "interval": f"{format_percent(row['low'])} to {format_percent(row['high'])}, {row['images']:,} images",
+                "beyond": beyond.get((str(run), str(head), str(prompts), str(fitted_on), str(row["test_set"])), ""),
             }
             for row in of_test_sets
         }
@@ -68,6 +82,12 @@ def run_rows(accuracy: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _name_beyond(row: Mapping[str, Any]) -> str:
+    """Return effective robustness with its interval: ``+2.1 (+0.3 to +4.5)``."""
+    interval = format_points_interval(row["low_points"], row["high_points"])
+    return format_points(row["effective_robustness_points"]) + (f" ({interval})" if interval else "")
 
 
 def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
