@@ -166,8 +166,8 @@ def test_the_tables_beside_the_answer_stand_where_they_belong(html):
     assert "web nearer by .10 or more" in robustness and "Nearest to web" in robustness
     linked = set(re.findall(r'href="([a-z_]+)\.csv"', answer + robustness))
     assert linked == {
-        "architectures", "causes", "causes_single_line", "concept_frequency", "concept_frequency_fits", "dose_response",
-        "dose_response_trends", "nearest_sources", "similarity_bands",
+        "architectures", "causes", "causes_other_weights", "causes_single_line", "concept_frequency",
+        "concept_frequency_fits", "dose_response", "dose_response_trends", "nearest_sources", "similarity_bands",
     }  # fmt: skip
     lacking = make_study(make_runs())
     for name in ("architectures", "dose_response_trends", "nearest_sources", "similarity_bands"):
