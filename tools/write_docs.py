@@ -12,7 +12,7 @@ import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -21,7 +21,7 @@ import yaml
 
 from whyrobust.files import write_text
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-from whyrobust.study.config import Condition, Config, RunCondition
+from whyrobust.study.config import Augmentation, Condition, Config, FineTuning, RunCondition
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import IconTestSet, PhotoSource, PhotoTestSet, TestSet
 from whyrobust.study.heads_table import HEADS
@@ -201,10 +201,26 @@ def hyperparameters_table() -> str:
     sources = [name for name in rows[0] if name.startswith("held_out_") and name != "held_out_accuracy"]
     columns = ["learning_rate", "batch_size", "optimizer", "plain_share", *sources, "held_out_accuracy", "at_edge"]
     cells = [
-        (f"`{row['objective']}`", *(f"**{row[name]}**" if row["chosen"] == "True" else row[name] for name in columns))
+        (
+            f"`{row['objective']}`",
+            *(f"**{row[name]}**" if row["chosen"] == "True" else row[name] for name in columns),
+            "yes" if is_in_use(row) else "no",
+        )
         for row in rows
     ]
-    return table(["objective", *(name.replace("_", " ") for name in columns)], cells)
+    return table(["objective", *(name.replace("_", " ") for name in columns), "in use"], cells)
+
+
+def is_in_use(trial: Mapping[str, str]) -> bool:
+    """Tell whether a trial of the search has the settings that its objective is trained with by default."""
+    name, plain_share = trial["objective"], Augmentation().plain_share
+    if name == "fine_tuning":
+        same = float(trial["learning_rate"]) == FineTuning().learning_rate
+    else:
+        settings = OBJECTIVES[name].settings()
+        found = (float(trial["learning_rate"]), int(trial["batch_size"]), trial["optimizer"])
+        same = found == (settings.learning_rate, settings.batch_size, settings.optimizer)
+    return same and float(trial["plain_share"]) == plain_share
 
 
 TABLES: dict[str, Callable[[], str]] = {
