@@ -23,10 +23,6 @@ from whyrobust.analysis.measured import MEAN_AXIS
 from whyrobust.analysis.other_weights import OTHER_WEIGHTS
 from whyrobust.files import atomic_path, write_text
 from whyrobust.report.findings import (
-    EffectTerms,
-    compare_weights,
-    describe_equivalence,
-    describe_power,
     hidden_sentence,
     is_hidden,
     opposite_shifts,
@@ -37,12 +33,16 @@ from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, nam
 from whyrobust.study.table_cells import is_missing
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "method.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "method.md", ROOT / "docs" / "prespecification.md")
 COMMITTED = ROOT / "docs" / "results"
 NAMES = ("causes", "causes_single_line", "causes_other_weights", "shifts", "dose_response", "dose_response_trends")
 MARKER = re.compile(r"(<!-- made by python -m tools\.write_results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: Config of each study that parts are of.
-STUDIES = {"icons": "config.yaml", "icons_why": "config/icons-why.yaml"}
+STUDIES = {
+    "icons": "config.yaml",
+    "icons_seeds_5": "icons-seeds-5.yaml",
+    "icons_why": "config/icons-why.yaml",
+}
 NOT_YET = (
     "\n*Not run yet in this form. What is compared, how it is tested and what would change our mind is fixed in "
     "`docs/prespecification.md`; after a run of `{config}`, `python -m tools.write_results --study results/{study}` "
@@ -87,10 +87,12 @@ def fill(text: str, of_studies: Mapping[str, Tables | None]) -> str:
     """
 
     def part(match: re.Match[str]) -> str:
-        study, make = PARTS[match[2]]
-        tables = of_studies[study]
-        told = NOT_YET.format(study=study, config=STUDIES[study]) if tables is None else "\n" + make(tables) + "\n"
-        return match[1] + told + match[3]
+        studies, make = PARTS[match[2]]
+        tables = [found for study in studies if (found := of_studies[study]) is not None]
+        if len(tables) == len(studies):
+            return match[1] + "\n" + make(*tables) + "\n" + match[3]
+        missing = next(study for study in studies if of_studies[study] is None)
+        return match[1] + NOT_YET.format(study=missing, config=STUDIES[missing]) + match[3]
 
     return MARKER.sub(part, text)
 
@@ -189,48 +191,74 @@ def _answer(tables: Tables) -> str:
             f"**Not tested: beyond the line over the mean of these test sets**, the same comparison gives "
             f"{_interval(of_mean)} points. This may be an effect of the source, or that the shifts are nearer to it."
         )
-    sentences += [
-        f"**Other weights of classes.** {' '.join(told)}"
-        for told in [compare_weights(tables["causes"], tables["causes_other_weights"], _weights_note())]
-        if told
+    return "\n\n".join([*sentences, *_weights_words(tables, primary)]) + "\n"
+
+
+def _weights_words(tables: Tables, primary: list[Row]) -> list[str]:
+    """Say how many verdicts are others with classes weighted the other way, and when the weighting was chosen."""
+    others = {row["cause"]: row for row in _of_mean(tables["causes_other_weights"])}
+    pairs = [(row["verdict"], others[row["cause"]]) for row in primary if row["cause"] in others]
+    if not pairs:
+        return []
+    changed = [name_cause(other["cause"]) for own, other in pairs if other["verdict"] != own]
+    found = [other for _, other in pairs if str(other["verdict"]).startswith((RAISES, LOWERS))]
+    note = yaml.safe_load((ROOT / STUDIES["icons"]).read_text(encoding="utf-8"))["class_weights_note"]
+    return [
+        f"**Other weights of classes.** With accuracies {name_weighting(str(pairs[0][1]['class_weights']))} instead, "
+        f"{len(changed)} of {len(pairs)} verdicts would be others, and {len(found)} would be findings (last column of "
+        f"the table). {note}"
     ]
-    return "\n\n".join(sentences) + "\n"
 
 
-def _weights_note() -> str:
-    """Return what the config of the icons study says of the choice of its weights."""
-    config = yaml.safe_load((ROOT / STUDIES["icons"]).read_text(encoding="utf-8"))
-    return str(config["class_weights_note"])
+def _repeated(tables: Tables, repeated: Tables) -> str:
+    """Say which verdicts of the primary family a repetition with other seeds gives too."""
+    again = {row["cause"]: row for row in _primary(repeated)}
+    other = [row for row in _primary(tables) if again[row["cause"]]["verdict"] != row["verdict"]]
+    named = [
+        f"{name_cause(row['cause'])} is {same['verdict']} ({_interval(same)}) in place of {row['verdict']}"
+        for row in other
+        if (same := again[row["cause"]])
+    ]
+    kept = f"{len(again) - len(other)} of {len(again)} verdicts are the same"
+    told = f"{kept}; {' and '.join(named)}, so that no verdict is claimed for these." if other else f"{kept}."
+    found, found_again = _secondary(tables), _secondary(repeated)
+    secondary = f"Of {len(found)} secondary findings {len(found & found_again)} are found again."
+    return f"**Repeated with seeds 5 to 9**, {told} {secondary}\n"
+
+
+def _secondary(tables: Tables) -> set[tuple[str, str, str]]:
+    """Return comparison, shift and verdict of the secondary findings."""
+    rows = _rows(tables["causes"])
+    rows = [row for row in rows if row["family"] == "secondary" and str(row["verdict"]).startswith((RAISES, LOWERS))]
+    return {(str(row["comparison"]), str(row["shift"]), str(row["verdict"])) for row in rows}
+
+
+def _other_seeds(tables: Tables, repeated: Tables) -> str:
+    again = {row["cause"]: row for row in _primary(repeated)}
+    rows = [[row["comparison"], _with_verdict(row), _with_verdict(again[row["cause"]])] for row in _primary(tables)]
+    return table(["main comparison", "seeds 0 to 4", "seeds 5 to 9"], rows)
 
 
 def _verdict_words(causes: pd.DataFrame, primary: list[Row]) -> str:
-    """Group the main comparisons by their verdict, with what each rests on; then what the mean and the plane hide."""
+    """Group the main comparisons by their verdict; then what the mean and the plane hide."""
     parts = []
     groups = ((RAISES, "raises it"), (LOWERS, "lowers it"), (WITHIN, None), (UNDECIDED, "is undecided"))
     hidden = [row for row in primary if is_hidden(row)]
     for verdict, words in groups:
         members = [row for row in primary if str(row["verdict"]).startswith(verdict) and row not in hidden]
-        named = [f"{name_cause(row['cause'])} ({row['comparison']}: {_rests_on(row, len(primary))})" for row in members]
+        named = [f"{name_cause(row['cause'])} ({row['comparison']}: {_interval(row)})" for row in members]
         if members:
             parts.append(f"{words or 'is ' + str(members[0]['verdict']) + ' points'}: {'; '.join(named)}")
     others = [row for row in primary if not str(row["verdict"]).startswith((RAISES, LOWERS, WITHIN, UNDECIDED))]
     told = [f"What {part}." for part in parts]
     told += [
-        f"The {name_cause(row['cause'])} ({row['comparison']}: {_rests_on(row, len(primary))}) is {row['verdict']}. "
+        f"The {name_cause(row['cause'])} ({row['comparison']}: {_interval(row)}) is {row['verdict']}. "
         f"**{hidden_sentence(row)}**"
         for row in hidden
     ]
     told += [f"Of {name_cause(row['cause'])} ({row['comparison']}): {row['verdict']}." for row in others]
     told += [sentence for row in primary for sentence in opposite_shifts(causes, row)]
     return " ".join([*told, *secondary_findings(causes)])
-
-
-def _rests_on(row: Row, tests: int) -> str:
-    """Return an effect with its interval, the test of equivalence where that decides, and what could be shown."""
-    parts = [_interval(row)]
-    if str(row["verdict"]).startswith((WITHIN, UNDECIDED)):
-        parts += [describe_equivalence(row, EffectTerms()), *describe_power(row, EffectTerms(), tests)]
-    return "; ".join(part for part in parts if part)
 
 
 def _main_effects(tables: Tables) -> str:
@@ -349,15 +377,17 @@ def _what_in_it(tables: Tables) -> str:
     return table(head, rows)
 
 
-#: Name of a part: the study that it is of, and what makes it.
-PARTS: dict[str, tuple[str, Callable[[Tables], str]]] = {
-    "answer": ("icons", _answer),
-    "main_effects": ("icons", _main_effects),
-    "by_shift": ("icons", _by_shift),
-    "dose_response": ("icons", _dose_response),
-    "shifts": ("icons", _shifts),
-    "other_weights": ("icons", _other_weights),
-    "what_in_it": ("icons_why", _what_in_it),
+#: Name of a part: the studies that it is of, and what makes it of their tables.
+PARTS: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
+    "answer": (("icons",), _answer),
+    "main_effects": (("icons",), _main_effects),
+    "by_shift": (("icons",), _by_shift),
+    "dose_response": (("icons",), _dose_response),
+    "shifts": (("icons",), _shifts),
+    "other_weights": (("icons",), _other_weights),
+    "repeated": (("icons", "icons_seeds_5"), _repeated),
+    "other_seeds": (("icons", "icons_seeds_5"), _other_seeds),
+    "what_in_it": (("icons_why",), _what_in_it),
 }
 
 
