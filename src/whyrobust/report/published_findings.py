@@ -111,7 +111,7 @@ def verdict_words(verdict: str) -> str:
     return {
         RAISES: "raises effective robustness",
         LOWERS: "lowers effective robustness",
-        name_margin(MARGIN_POINTS): f"changes it by less than {MARGIN_POINTS:g} points, if at all",
+        name_margin(MARGIN_POINTS): f"changes it by less than {MARGIN_POINTS:g} points",
         UNDECIDED: "undecided",
         NO_INTERVAL: "one architecture says nothing about others",
     }[verdict]
