@@ -24,6 +24,13 @@ if __name__ == "__main__":
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(named.report.resolve().as_uri())
+        # A chart is drawn when it comes near.
+        height = page.evaluate("document.documentElement.scrollHeight")
+        for top in range(0, height, 600):
+            page.evaluate(f"scrollTo(0, {top})")
+            page.wait_for_timeout(100)
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_timeout(1000)
         page.wait_for_selector("html[data-charts=drawn]", timeout=120_000)
         start, end = (
             page.locator(part).first.evaluate(f"part => part.getBoundingClientRect().{side} + scrollY")
