@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from tests.pages import make_cause_row, make_causes, make_other_weights, make_single_causes
+from whyrobust.report import findings
 from whyrobust.report.findings import (
     EffectTerms,
     answer_sentences,
     compare_weights,
     effect_rows,
     evidence_rows,
-    headline,
     means_first,
     opposite_shifts,
     read_verdict,
@@ -23,6 +23,11 @@ from whyrobust.report.findings import (
 from whyrobust.report.number_format import format_p, format_points_interval, join_words
 
 TERMS = EffectTerms()
+
+
+def headline(*tables):
+    """Return the sentences of the headline as one text."""
+    return " ".join(findings.headline(*tables))
 
 
 def cause(name, effect, verdict, width=2.0, shifts=("v2", "sketch"), **changes):

@@ -99,8 +99,10 @@ def headline(
     terms: EffectTerms,
     single_causes: pd.DataFrame | None = None,
     other_weights: pd.DataFrame | None = None,
-) -> str:
+) -> list[str]:
     """Say what the primary family shows: which causes raise or lower it, which are small, and which are undecided.
+
+    The first sentence is the answer; what it rests on, and what else a reader must know of it, follows.
 
     Args:
         causes: ``causes.csv``.
@@ -112,7 +114,7 @@ def headline(
     main = main_comparisons(causes)
     found = dict.fromkeys(main["cause"])
     if main.empty or main["effect_points"].isna().all():
-        return "No cause was measured: no comparison has a pair of runs with effective robustness."
+        return ["No cause was measured: no comparison has a pair of runs with effective robustness."]
     rows = {row["cause"]: row for row in _primary(causes)}
     groups: dict[str, list[str]] = {}
     for cause in found:
@@ -139,7 +141,7 @@ def headline(
         sentences += _beyond_mean_of_test_sets(rows["training_distribution"], single_causes)
     if other_weights is not None:
         sentences += compare_weights(causes, other_weights, terms.weights_note)
-    return " ".join(sentences)
+    return sentences
 
 
 _HIDDEN = "hidden"
