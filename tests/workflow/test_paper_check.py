@@ -43,6 +43,11 @@ def check(root, tmp_path_factory, snakemake):
         yield folder, folder / "results" / "paper-check", yaml.safe_load((root / CONFIG).read_text(encoding="utf-8"))
 
 
+def test_files_that_were_downloaded_for_the_study_are_no_change_of_it(check, root, snakemake):
+    done = snakemake(check[0], "--dry-run", "--configfile", str(root / CONFIG))
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+
 def test_the_study_reaches_its_report_with_every_cause(check):
     _, results, config = check
     assert (results / "report.html").stat().st_size > 100_000
@@ -57,8 +62,9 @@ def test_the_study_reaches_its_report_with_every_cause(check):
 def test_labels_are_those_of_the_drawn_pictures(check):
     """A model that learnt on half of them could not be right on labels that are shifted or sorted wrongly."""
     accuracy = pd.read_csv(check[1] / "accuracy.csv", keep_default_na=False)
-    best = accuracy[accuracy["objective"] == "cross_entropy"].groupby("test_set")["accuracy"].max()
-    # Chance is 1/12; with 96 images the best model is right on about half, a few more or less by machine.
+    # Not YFCC: which of its images are fetched follows from their addresses, and so from the server's port.
+    of_imagenet = accuracy[(accuracy["objective"] == "cross_entropy") & (accuracy["source"] == "imagenet")]
+    best = of_imagenet.groupby("test_set")["accuracy"].max()  # .47, .40 and .64 in every run; chance is 1/12
     assert best["imagenet_val"] > 0.35 and best["imagenet_v2"] > 0.35 and best["objectnet"] > 0.35
 
 

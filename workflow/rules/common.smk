@@ -18,7 +18,6 @@ from whyrobust.study.code_version import (
 from whyrobust.study.config_file import check_config_file
 from whyrobust.study.data_kinds import ICON_PARTS
 from whyrobust.study.input_versions import input_versions, listing_version
-from whyrobust.study.plan import files_of_runs
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.study import Study, remake_commands
@@ -135,14 +134,16 @@ def versions_given(rule, wildcards):
     return {"inputs": version} if version else {}
 
 
+@cache
 def pictures_of(photo_slice):
-    """Return the version of what a slice of photographs is read from, pictures that a table names among it."""
-    version = input_versions(map(Path, DATASETS.files_of_slice(photo_slice)))
+    """Return the version of what a user gives of a slice of photographs, pictures that a table names among it."""
+    given = filter(STUDY.is_given, DATASETS.files_of_slice(photo_slice))
+    version = input_versions(map(Path, given))
     reader, _, function = DATASETS.kind_of_slice(photo_slice).pictures.partition(":")
-    if not reader:
-        return version
-    named = getattr(import_module(reader), function)
-    return f"{version} {listing_version(named(DATASETS.slice_settings(photo_slice)))}"
+    if reader:
+        named = getattr(import_module(reader), function)
+        version += f" {listing_version(named(DATASETS.slice_settings(photo_slice)))}"
+    return version
 
 
 @cache

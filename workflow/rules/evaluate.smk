@@ -1,6 +1,8 @@
 # From embeddings to accuracies, effective robustness and its causes. A job embeds, or fits, the runs of a group, which
 # differ in their seed alone, one after the other: starting Python and torch takes longer than a small model's passes.
 
+from whyrobust.study.plan import files_of_runs
+
 
 rule embed_test_sets:
     input:
