@@ -35,3 +35,18 @@ def test_a_study_with_other_seeds_differs_in_nothing_else(name):
     assert repeated.comparison_rows == study.comparison_rows
     assert (repeated.config.data, repeated.config.intervals) == (study.config.data, study.config.intervals)
     assert repeated.name != study.name
+
+
+def test_seeds_are_raised_wherever_runs_are_chosen_by_them_and_nowhere_else():
+    given = {
+        "study": "s", "data": {"seed": 3}, "intervals": {"seed": 4}, "seeds": [0, 1],
+        "runs": [{"seed": 1}, {"seed": [0, 2]}],
+        "heads": [{"where": {"seed": 1}}], "baseline": {"standard": {"seed": [0, 1]}},
+        "causes": {"size": [{"from": {"seed": 0}, "where": {"seed": [1, 2]}}]},
+    }  # fmt: skip
+    assert raise_seeds(given, 5) == {
+        "study": "s_seeds_5", "data": {"seed": 3}, "intervals": {"seed": 4}, "seeds": [5, 6],
+        "runs": [{"seed": 6}, {"seed": [5, 7]}],
+        "heads": [{"where": {"seed": 6}}], "baseline": {"standard": {"seed": [5, 6]}},
+        "causes": {"size": [{"from": {"seed": 5}, "where": {"seed": [6, 7]}}]},
+    }  # fmt: skip

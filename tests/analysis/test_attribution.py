@@ -27,6 +27,7 @@ from whyrobust.analysis.measured import CASE_STUDY, NOT_INFORMATIVE, SHIFT, Meas
 from whyrobust.analysis.scales import to_scale
 from whyrobust.study.comparisons import Comparison, Pair
 from whyrobust.study.display_names import MEAN, MEAN_SEEN
+from whyrobust.study.doses import DoseSeries
 
 SETTINGS = EffectSettings()
 
@@ -343,6 +344,49 @@ def test_all_tables_of_a_study_are_made_together():
         make_cause_tables(dropped, measured, lines, table_of_runs, comparisons, SETTINGS, other)
 
 
+def test_a_kept_share_counts_mixtures_by_their_share_and_is_of_comparisons_of_sources_alone():
+    """With and without a series that says what is in a mixture, against a plain fit of the dose itself."""
+    runs, measured, comparisons = make_study()
+    mixed = np.flatnonzero((runs["source"] == "web").to_numpy())
+    rows = np.r_[np.arange(len(runs)), mixed]
+    added = runs.iloc[mixed].assign(source="half", run=runs["run"].iloc[mixed] + "-half")
+    runs = pd.concat([runs, added], ignore_index=True)
+    runs["standard"] = (runs["head"] == "classifier").to_numpy()
+    arrays = ("residuals", "extrapolated", "shift_accuracy")
+    jitter = np.random.default_rng(0).uniform(0.9, 1.1, (len(rows), 2))
+    measured = {
+        name: replace(
+            one, **{key: getattr(one, key)[rows] for key in arrays},
+            id_accuracies=one.id_accuracies[rows] * jitter, draws=one.draws[:, rows],
+        )
+        for name, one in measured.items()
+    }  # fmt: skip
+    both = replace(comparisons[2], name="both", start=comparisons[2].start | {"source": "studio"},
+                   end=comparisons[2].end | {"source": "web"})  # fmt: skip
+    series = DoseSeries("studio", "web", {"studio": 0.0, "half": 0.5, "web": 1.0}, {})
+    names = ["run", "head", "prompts", "fitted_on", "main", "standard"]
+    effective = pd.concat([
+        runs[names].assign(shift=name, mean_id_accuracy=one.id_accuracies.mean(axis=1), shift_accuracy=0.5)
+        for name, one in measured.items()
+    ], ignore_index=True)  # fmt: skip
+    table_of_runs = runs.drop(columns=["head", "prompts", "fitted_on", "main"]).drop_duplicates("run").fillna("")
+    none = OtherWeights(attribute_causes(comparisons, runs, measured, SETTINGS).iloc[:0].assign(class_weights=""), "")
+    of_web = match_comparisons(comparisons[:1], runs)[0]
+    for given, content in (([series], {"studio": 0.0, "half": 0.5, "web": 1.0}), ([], {"studio": 0.0, "web": 1.0})):
+        tables = make_cause_tables(
+            effective, measured, {"web_test": measured}, table_of_runs, [comparisons[0], both], SETTINGS, none, given
+        )
+        dose = runs["source"].map(content).to_numpy(dtype=float)
+        known = (runs["standard"] & runs["main"]).to_numpy(dtype=bool) & np.isfinite(dose)
+        x = np.column_stack([np.ones(len(runs)), to_scale(measured["v2"].id_accuracies, "logit")])
+        left = dose - x @ np.linalg.lstsq(x[known], dose[known], rcond=None)[0]
+        by_seed = pd.Series([left[pair.end] - left[pair.starts[0]] for pair in of_web])
+        expected = by_seed.groupby([pair.seed for pair in of_web]).mean().mean()
+        assert row_of(tables.causes, "web", "v2")["kept_share"] == pytest.approx(expected)
+        of_both = tables.causes[tables.causes["comparison"] == "both"]
+        assert (of_both["pairs"] > 0).all() and of_both["kept_share"].isna().all()
+
+
 def test_equivalence_and_raw_intervals_stand_in_the_table():
     runs, measured, comparisons = make_study()
     table = attribute_causes(comparisons, runs, measured, replace(SETTINGS, margin_points=9.0))
@@ -351,6 +395,12 @@ def test_equivalence_and_raw_intervals_stand_in_the_table():
     assert (within == (judged["p_equivalence"] < 0.05)).all() and 0 < within.sum() < len(judged)
     assert judged["equivalence_power"].between(0, 1).all()
     assert table.loc[~table.index.isin(judged.index), "p_equivalence"].isna().all()
+    # A wide margin is surely kept where there is no effect, a narrow one never; more spread, less power.
+    narrow = attribute_causes(comparisons, runs, measured, replace(SETTINGS, margin_points=1e-3))
+    power, none = (each["equivalence_power"].loc[judged.index] for each in (table, narrow))
+    assert (none < 1e-6).all() and (power > none).all()
+    spread = (judged["high_logits"] - judged["low_logits"]).rank()
+    assert power.rank().corr(spread) < -0.9
     ends = EffectSettings(reference_accuracy=0.3, margin_points=5).margin
     assert expit(np.log(0.3 / 0.7) + np.array(ends)) == pytest.approx([0.25, 0.35])
     row = row_of(table, "web", "v2")

@@ -63,6 +63,7 @@ def shards_of(workspace, monkeypatch):
         ("s/{0,2}.tar::{odd}/0.tar", ["s/0.tar", "s/2.tar", "{odd}/0.tar"]),
         ("{odd}/0.tar", ["{odd}/0.tar"]),
         ("~/x/*.tar", ["W/home/x/0.tar"]),
+        ("s/0.tar::~/x/*.tar", ["s/0.tar", "W/home/x/0.tar"]),
         (["s/0.tar", "~/x"], ["s/0.tar", "W/home/x/0.tar"]),
     ],
 )
