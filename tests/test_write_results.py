@@ -166,13 +166,16 @@ def test_a_repetition_says_which_verdicts_it_gives_too(tables):
     """A verdict that other seeds do not give is claimed for neither."""
     same = part("repeated")(tables, tables)
     assert "5 of 5 verdicts are the same." in same and "claimed" not in same
-    assert "Of 4 secondary findings 4 are found again." in same
+    assert "Of 4 secondary findings 4 are found again." in same and "others there" not in same and "New" not in same
     causes = tables["causes"].replace("undecided", "raises").assign(effect_points=9.0)
     other = part("repeated")(tables, tables | {"causes": causes})
     assert "4 of 5 verdicts are the same; language at training is raises (+9.0 (" in other
     assert "in place of undecided, so that no verdict is claimed for these." in other
     lost = tables["causes"].replace("lowers", "undecided")
-    assert "Of 4 secondary findings 2 are found again." in part("repeated")(tables, tables | {"causes": lost})
+    fewer = part("repeated")(tables, tables | {"causes": lost})
+    assert "Of 4 secondary findings 2 are found again. The others there: names on v2 \N{MINUS SIGN}4.0 (" in fewer
+    assert "; names on sketch" in fewer and "web instead" not in fewer and "New" not in fewer
+    assert "New: names on v2" in part("repeated")(tables | {"causes": lost}, tables)
     rows = part("other_seeds")(tables, tables | {"causes": causes}).splitlines()
     assert len(rows) == 2 + len(EFFECTS)
     assert rows[4].endswith(": undecided | +9.0 (\N{MINUS SIGN}5.0 to +3.0): raises |")

@@ -28,7 +28,8 @@ from whyrobust.report.findings import (
     opposite_shifts,
     secondary_findings,
 )
-from whyrobust.report.number_format import format_p, format_points, format_points_interval
+from whyrobust.report.number_format import format_p, format_points, format_points_interval, format_whole_percent
+from whyrobust.report.page_parts import table_rows
 from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, name_weighting, spaced
 from whyrobust.study.table_cells import is_missing
 
@@ -49,7 +50,7 @@ NOT_YET = (
     "fills this in.*\n\n"
 )
 Tables = Mapping[str, pd.DataFrame]
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 def copy_tables(study: Path, folder: Path) -> None:
@@ -97,10 +98,6 @@ def fill(text: str, of_studies: Mapping[str, Tables | None]) -> str:
     return MARKER.sub(part, text)
 
 
-def _rows(rows: pd.DataFrame) -> list[Row]:
-    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
-
-
 def _interval(row: Row, name: str = "effect", low: str = "low", high: str = "high") -> str:
     """Write an effect in points with its interval: ``+1.0 (-0.5 to +2.5)``; without one where there is none."""
     value, ends = row[f"{name}_points"], (row[f"{low}_points"], row[f"{high}_points"])
@@ -116,19 +113,19 @@ def _raw_interval(row: Row) -> str:
 
 def _primary(tables: Tables) -> list[Row]:
     causes = tables["causes"]
-    return _rows(causes[causes["family"] == "primary"])
+    return table_rows(causes[causes["family"] == "primary"])
 
 
 def _of_mean(causes: pd.DataFrame) -> list[Row]:
-    return _rows(causes[causes["shift"] == "mean"])
+    return table_rows(causes[causes["shift"] == "mean"])
 
 
 def _other_weights(tables: Tables) -> str:
-    others = {(row["cause"], row["shift"]): row for row in _rows(tables["causes_other_weights"])}
+    others = {(row["cause"], row["shift"]): row for row in table_rows(tables["causes_other_weights"])}
     causes = tables["causes"]
     rows = [
         [str(row["comparison"]), spaced(str(row["shift"])), *(_with_verdict(one) for one in (row, other))]
-        for row in _rows(causes[causes["main"].astype(bool)])
+        for row in table_rows(causes[causes["main"].astype(bool)])
         if (other := others.get((row["cause"], row["shift"]))) is not None
     ]
     other_name = str(tables["causes_other_weights"]["class_weights"].iloc[0])
@@ -141,10 +138,6 @@ def _equivalence(row: Row) -> str:
     return f"{interval}; {format_p(row['p_equivalence'])}" if interval else "-"
 
 
-def _percent(share: float) -> str:
-    return "-" if is_missing(share) else f"{100 * share:.0f} %"
-
-
 def _with_verdict(row: Row) -> str:
     verdict = row["role"] if is_missing(row["verdict"]) else row["verdict"]
     return f"{_interval(row)}: {verdict}"
@@ -154,7 +147,7 @@ def _lines(tables: Tables, row: Row) -> dict[str, Row]:
     """Return the same effect beyond each single line, by its in-distribution test set, the paper's first."""
     lines = tables["causes_single_line"]
     same = lines[(lines["comparison"] == row["comparison"]) & (lines["cause"] == row["cause"])]
-    found = _rows(same[same["shift"] == row["shift"]].sort_values("measurement", key=lambda kind: kind != "paper"))
+    found = table_rows(same[same["shift"] == row["shift"]].sort_values("measurement", key=lambda kind: kind != "paper"))
     return {str(one["x_test_set"]): one for one in found}
 
 
@@ -200,12 +193,12 @@ def _weights_words(tables: Tables, primary: list[Row]) -> list[str]:
     pairs = [(row["verdict"], others[row["cause"]]) for row in primary if row["cause"] in others]
     if not pairs:
         return []
-    changed = [name_cause(other["cause"]) for own, other in pairs if other["verdict"] != own]
-    found = [other for _, other in pairs if str(other["verdict"]).startswith((RAISES, LOWERS))]
+    changed = sum(other["verdict"] != own for own, other in pairs)
+    found = sum(str(other["verdict"]).startswith((RAISES, LOWERS)) for _, other in pairs)
     note = yaml.safe_load((ROOT / STUDIES["icons"]).read_text(encoding="utf-8"))["class_weights_note"]
     return [
         f"**Other weights of classes.** With accuracies {name_weighting(str(pairs[0][1]['class_weights']))} instead, "
-        f"{len(changed)} of {len(pairs)} verdicts would be others, and {len(found)} would be findings (last column of "
+        f"{changed} of {len(pairs)} verdicts would be others, and {found} would be findings (last column of "
         f"the table). {note}"
     ]
 
@@ -213,24 +206,34 @@ def _weights_words(tables: Tables, primary: list[Row]) -> list[str]:
 def _repeated(tables: Tables, repeated: Tables) -> str:
     """Say which verdicts of the primary family a repetition with other seeds gives too."""
     again = {row["cause"]: row for row in _primary(repeated)}
-    other = [row for row in _primary(tables) if again[row["cause"]]["verdict"] != row["verdict"]]
+    pairs = [(row, again[row["cause"]]) for row in _primary(tables)]
     named = [
-        f"{name_cause(row['cause'])} is {same['verdict']} ({_interval(same)}) in place of {row['verdict']}"
-        for row in other
-        if (same := again[row["cause"]])
+        f"{name_cause(row['cause'])} is {other['verdict']} ({_interval(other)}) in place of {row['verdict']}"
+        for row, other in pairs
+        if other["verdict"] != row["verdict"]
     ]
-    kept = f"{len(again) - len(other)} of {len(again)} verdicts are the same"
-    told = f"{kept}; {' and '.join(named)}, so that no verdict is claimed for these." if other else f"{kept}."
+    kept = f"{len(pairs) - len(named)} of {len(pairs)} verdicts are the same"
+    told = f"{kept}; {' and '.join(named)}, so that no verdict is claimed for these." if named else f"{kept}."
     found, found_again = _secondary(tables), _secondary(repeated)
-    secondary = f"Of {len(found)} secondary findings {len(found & found_again)} are found again."
-    return f"**Repeated with seeds 5 to 9**, {told} {secondary}\n"
+    kept_count = sum(found_again.get(key) == verdict for key, verdict in found.items())
+    secondary = f"Of {len(found)} secondary findings {kept_count} are found again."
+    causes = {(row["comparison"], row["shift"]): row for row in table_rows(repeated["causes"])}
+    told_again = [_named_again(causes[key]) for key in found if key not in found_again]
+    new = [_named_again(causes[key]) for key in found_again if key not in found]
+    more = [f"{start}: {'; '.join(rows)}." for start, rows in (("The others there", told_again), ("New", new)) if rows]
+    return " ".join([f"**Repeated with seeds 5 to 9**, {told} {secondary}", *more]) + "\n"
 
 
-def _secondary(tables: Tables) -> set[tuple[str, str, str]]:
-    """Return comparison, shift and verdict of the secondary findings."""
-    rows = _rows(tables["causes"])
-    rows = [row for row in rows if row["family"] == "secondary" and str(row["verdict"]).startswith((RAISES, LOWERS))]
-    return {(str(row["comparison"]), str(row["shift"]), str(row["verdict"])) for row in rows}
+def _named_again(row: Row) -> str:
+    """Write an effect of the repetition with its adjusted p."""
+    return f"{row['comparison']} on {row['shift']} {_interval(row)}, q {format_p(row['p_adjusted'])}"
+
+
+def _secondary(tables: Tables) -> dict[tuple[str, str], str]:
+    """Return the verdicts of the secondary findings, by comparison and shift."""
+    rows = [row for row in table_rows(tables["causes"]) if row["family"] == "secondary"]
+    found = [row for row in rows if str(row["verdict"]).startswith((RAISES, LOWERS))]
+    return {(str(row["comparison"]), str(row["shift"])): str(row["verdict"]) for row in found}
 
 
 def _other_seeds(tables: Tables, repeated: Tables) -> str:
@@ -278,8 +281,8 @@ def _main_effects(tables: Tables) -> str:
                 f"{row['p_adjusted']:.3f}" if not is_missing(row["p_adjusted"]) else "-",
                 str(row["verdict"]),
                 _equivalence(row),
-                _percent(row["equivalence_power"]),
-                _percent(row["kept_share"]),
+                format_whole_percent(row["equivalence_power"]) or "-",
+                format_whole_percent(row["kept_share"]) or "-",
                 "-" if is_missing(row["detectable_points"]) else f"{abs(row['detectable_points']):.1f}",
                 "-" if paper is None else _interval(paper),
                 "-" if other is None else _with_verdict(other),
@@ -300,7 +303,7 @@ def _by_shift(tables: Tables) -> str:
     for comparison, cause in mains.items():
         by_shift = {
             str(row["shift"]): row
-            for row in _rows(causes[(causes["comparison"] == comparison) & (causes["cause"] == cause)])
+            for row in table_rows(causes[(causes["comparison"] == comparison) & (causes["cause"] == cause)])
         }
         cells = []
         for shift in shown:
@@ -322,10 +325,10 @@ def _dose_response(tables: Tables) -> str:
     shifts = [name for name in ("mean", *_roles(tables, "shift")) if name in set(doses["shift"])]
     rows = []
     for share in sorted(set(doses["share"].tolist())):
-        by_shift = {str(row["shift"]): row for row in _rows(doses[doses["share"] == share])}
+        by_shift = {str(row["shift"]): row for row in table_rows(doses[doses["share"] == share])}
         cells = [f"{format_points(by_shift[name]['raw_shift_points'])}; {_interval(by_shift[name])}" for name in shifts]
-        rows.append([f"{100 * share:.0f} %", *cells, _percent(by_shift[shifts[0]]["kept_share"])])
-    by_shift = {str(row["shift"]): row for row in _rows(trends)}
+        rows.append([f"{100 * share:.0f} %", *cells, format_whole_percent(by_shift[shifts[0]]["kept_share"]) or "-"])
+    by_shift = {str(row["shift"]): row for row in table_rows(trends)}
     p = ["-" if is_missing(by_shift[name]["p"]) else f"p = {by_shift[name]['p']:.3f}" for name in shifts]
     rows.append(
         ["trend", *(f"{_interval(by_shift[name], 'trend')}; {q}" for name, q in zip(shifts, p, strict=True)), "-"]
@@ -344,7 +347,7 @@ def _shifts(tables: Tables) -> str:
             *("-" if is_missing(row[name]) else f"{row[name]:.2f}" for name in ("median_accuracy", "r_squared")),
             "-" if is_missing(row["reason"]) else str(row["reason"]),
         ]
-        for row in _rows(tables["shifts"])
+        for row in table_rows(tables["shifts"])
     ]
     head = ["test set", "role", "images", "drawings", "units", "median accuracy", "R² of the plane", "why it is apart"]
     return table(head, rows)
@@ -363,7 +366,7 @@ def _what_in_it(tables: Tables) -> str:
             "-" if is_missing(row["p_adjusted"]) else f"{row['p_adjusted']:.3f}",
             str(row["verdict"]),
         ]
-        for row in _rows(of_mean)
+        for row in table_rows(of_mean)
     ]
     head = [
         "comparison",

@@ -20,6 +20,7 @@ from whyrobust.report.number_format import (
     format_p,
     format_points,
     format_points_interval,
+    format_whole_percent,
     join_words,
 )
 from whyrobust.report.page_parts import table_rows
@@ -156,10 +157,12 @@ def is_hidden(row: Mapping[str, Any]) -> bool:
 
 def hidden_sentence(row: Mapping[str, Any]) -> str:
     """Say what a verdict on a source is about where `is_hidden`."""
+    within = verdict_key(read_verdict(row)) == WITHIN
+    said = "This says only" if within else "It could only be said"
     return (
-        f"This says only that the source does no more for the shifts than for its own test set: of an effect in step "
-        f"with its share in training the main measurement would leave {100 * row['kept_share']:.0f} % to be seen, so "
-        "that it is no evidence against such an effect."
+        f"{said} that the source does no more for the shifts than for its own test set: of an effect in step "
+        f"with its share in training the main measurement would leave {format_whole_percent(row['kept_share'])} to be "
+        "seen, so that it is no evidence against such an effect."
     )
 
 
@@ -415,8 +418,8 @@ def effect_cells(row: Mapping[str, Any]) -> dict[str, str]:
         "adjusted": format_p(row["p_adjusted"]),
         "equivalence": format_points_interval(row["equivalence_low_points"], row["equivalence_high_points"]),
         "p_equivalence": format_p(row["p_equivalence"]),
-        "power": "" if is_missing(row["equivalence_power"]) else f"{100 * row['equivalence_power']:.0f} %",
-        "kept": "" if is_missing(row.get("kept_share")) else f"{100 * row['kept_share']:.0f} %",
+        "power": format_whole_percent(row["equivalence_power"]),
+        "kept": format_whole_percent(row.get("kept_share")),
         "raw_id": format_points(row["raw_id_points"]),
         "raw_id_interval": format_points_interval(row["raw_id_low_points"], row["raw_id_high_points"]),
         "raw_shift": format_points(row["raw_shift_points"]),

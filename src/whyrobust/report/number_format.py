@@ -13,6 +13,11 @@ def format_percent(rate: float) -> str:
     return "n/a" if is_missing(rate) else f"{100 * rate:.1f} %"
 
 
+def format_whole_percent(share: float | None) -> str:
+    """Write a share without decimals: ``13 %``; "" for a missing one."""
+    return "" if share is None or is_missing(share) else f"{round(100 * share)} %".replace("-", "\N{MINUS SIGN}")
+
+
 def format_points(points: float) -> str:
     """Write an effect in percentage points with its sign and one decimal, ``n/a`` if there is none."""
     if is_missing(points):

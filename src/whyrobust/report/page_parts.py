@@ -134,6 +134,11 @@ def picture_uri(data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def holds_zero(low: float, high: float) -> bool:
+    """Tell whether an interval does not leave out zero; one that is not known does not."""
+    return not (low > 0 or high < 0)
+
+
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries by column."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

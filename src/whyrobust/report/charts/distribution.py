@@ -122,7 +122,7 @@ def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerCh
         axis=alt.Axis(tickCount=5, **drawing.axis),
     )
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
-    y_title = _axis_title("difference in percentage points", drawing.height, drawing)
+    y_title = _axis_title("difference in points", drawing.height, drawing)
     y = alt.Y("value:Q", title=y_title, axis=alt.Axis(labelExpr=signed, tickCount=5, **drawing.axis))
     legend = drawing.legend(entries)
     colour = alt.Color("measure:N", scale=alt.Scale(domain=entries, range=[PALETTE[0], theme["muted"]]), legend=legend)

@@ -10,7 +10,7 @@ import pandas as pd
 from whyrobust.analysis.scales import points_at
 from whyrobust.report.findings import is_mean
 from whyrobust.report.number_format import count_noun, format_points, format_points_interval, name_p
-from whyrobust.report.page_parts import table_rows
+from whyrobust.report.page_parts import holds_zero, table_rows
 from whyrobust.study.display_names import capital, name_cause, name_test_set, spaced
 
 
@@ -43,7 +43,7 @@ def architecture_rows(architectures: pd.DataFrame, reference: float, scale: str)
                 "effects": (format_points(first), format_points(second)),
                 "difference": format_points(difference),
                 "interval": format_points_interval(low, high),
-                "spans_zero": not (low > 0 or high < 0),
+                "spans_zero": holds_zero(low, high),
                 "p": row["p"],
                 "seeds": int(row["seeds"]),
             }
@@ -65,7 +65,7 @@ def architecture_sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
         shown = (
             "so no difference is shown, nor that there is none"
             if row["spans_zero"]
-            else "so it depends on the architecture"
+            else "so it depends on the architecture by this interval, which is over seeds and not adjusted"
         )
         sentences.append(f"{told}, {shown}.")
     return sentences

@@ -26,7 +26,8 @@ from whyrobust.study.table_cells import is_missing
 
 _DOSES: Final = (
     "Models trained on mixtures, against those trained on the other source alone: what the share changes in accuracy "
-    "on a shift, and beyond all in-distribution test sets, with intervals. The trend is a line through the effects of "
+    "on a shift (raw, without an interval), and beyond all in-distribution test sets (in points at the reference "
+    "accuracy, with intervals). The trend is a line through the effects of "
     "a seed, from none to all; its p is of no family. What the prediction leaves is the share of an effect in step "
     "with the dose that this measurement could show: near 0 %, no trend is no evidence against such an effect."
 )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from whyrobust.report.number_format import count_noun, format_percent, format_points, format_points_interval
-from whyrobust.report.page_parts import table_rows
+from whyrobust.report.page_parts import holds_zero, table_rows
 from whyrobust.report.tables import StudyTables
 from whyrobust.study.display_names import name_objective, spaced
-from whyrobust.study.table_cells import is_missing
 
 
 @dataclass(frozen=True)
@@ -122,10 +120,6 @@ def summarise_bands(bands: pd.DataFrame, end: str) -> str:
 
 def _range_of(rows: list[dict[str, Any]]) -> str:
     values = [float(row["difference_points"]) for row in rows]
-    apart = sum(not _holds_zero(row) for row in rows)
+    apart = sum(not holds_zero(row["low_points"], row["high_points"]) for row in rows)
     ends = " to ".join(dict.fromkeys(format_points(value) for value in (min(values), max(values))))
     return f"{ends} points on {count_noun(len(rows), 'shift')} ({apart} of {len(rows)} intervals leave out zero)"
-
-
-def _holds_zero(row: Mapping[str, Any]) -> bool:
-    return is_missing(row["low_points"]) or row["low_points"] <= 0 <= row["high_points"]
