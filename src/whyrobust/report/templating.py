@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 
 from whyrobust.report.number_format import format_p, format_percent
 from whyrobust.report.page_parts import ChartData, Failure, compress_text
 from whyrobust.study.display_names import capital, name_test_set, spaced, verdict_key
+
+SCRIPT_PARTS: Final = (
+    "elements", "page_data", "charts", "explorer", "find_model", "folded", "run_panel", "runs_table", "start",
+)  # fmt: skip
+"""Files of ``templates/script`` in the order in which they run; each may call the functions of all others."""
 
 
 def page_environment() -> jinja2.Environment:
@@ -50,6 +55,9 @@ def vendor_scripts() -> str:
 
 
 def own_script() -> str:
-    """Return the script of every page, as it stands in a script element."""
-    script = resources.files("whyrobust.report") / "templates" / "report.js"
-    return script.read_text(encoding="utf-8").replace("</script", "<\\/script")
+    """Return the script of every page, as it stands in a script element: the files of ``templates/script``, joined."""
+    folder = resources.files("whyrobust.report") / "templates" / "script"
+    parts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPT_PARTS]
+    # One function around them all: they share their names and leave none in the window.
+    whole = "\n".join(["(async function () {", '"use strict";', *parts, "})();"])
+    return whole.replace("</script", "<\\/script")

@@ -1,0 +1,91 @@
+// Charts: drawn when they come near, steered by what the reader picks.
+
+const places = [...document.querySelectorAll("[data-spec]")];
+const views = []; // { view, explorer }
+const states = {}; // explorer -> { by, hidden, behind }
+let chosen = "";
+
+async function draw(place) {
+  if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
+  place.dataset.drawn = "yes";
+  const spec = readSpec(place.dataset.spec);
+  const description = place.getAttribute("aria-label");
+  spec.description = description;
+  try {
+    const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
+    const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
+    const entry = { view, explorer: place.dataset.explorer || "", signals };
+    views.push(entry);
+    if (signals.includes("chosen")) {
+      view.addEventListener("click", (event, item) => {
+        const run = item && item.datum && item.datum.run;
+        if (run && page.runs[run]) choose(run === chosen ? "" : run);
+        else if (run) pick(entry.explorer, run === chosen ? "" : run);
+      });
+    }
+    await steer(entry);
+    place.style.minHeight = "";
+    // The place itself is described in words; what embedding puts into it, and its thousand marks, are not read out.
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", description);
+    place.removeAttribute("aria-roledescription");
+    [...place.children].forEach((child) => child.setAttribute("aria-hidden", "true"));
+    place.dataset.drawn = "done";
+  } catch (error) {
+    place.replaceChildren(element("p", { text: description })); // what it shows, in words
+    console.error("chart " + place.dataset.spec + " could not be drawn", error);
+  }
+}
+
+async function steer(entry) {
+  const { view, explorer, signals } = entry;
+  const state = states[explorer];
+  if (signals.includes("chosen")) view.signal("chosen", chosen);
+  for (const name of ["by", "hidden", "behind", "line", "search"]) if (state && signals.includes(name)) view.signal(name, state[name]);
+  await view.runAsync();
+}
+
+const steerAll = (explorer) => Promise.all(views.filter((entry) => !explorer || entry.explorer === explorer).map(steer));
+
+// Charts are drawn when they come near, one after the other, so that the page answers in between.
+const waiting = new Set();
+let drawing = false;
+
+async function drawWaiting() {
+  if (drawing) return;
+  drawing = true;
+  document.documentElement.dataset.charts = "waiting";
+  for (let [place] = waiting; place; [place] = waiting) {
+    waiting.delete(place);
+    await draw(place);
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  drawing = false;
+  document.documentElement.dataset.charts = "drawn";
+}
+
+function drawAsTheyComeNear() {
+  const near = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting && !target.dataset.drawn) waiting.add(target);
+      else waiting.delete(target); // it was scrolled past
+    }
+    drawWaiting();
+  }, { rootMargin: "600px 0px" });
+  places.forEach((place) => near.observe(place));
+  if (!places.length) drawWaiting(); // there is nothing to wait for
+}
+
+// On paper all charts are there, and all that is folded or comes later.
+window.addEventListener("beforeprint", () => {
+  document.querySelectorAll("details:not([open])").forEach((details) => {
+    fill(details);
+    details.open = true;
+    details.dataset.opened = "print";
+  });
+  places.forEach(draw); // nothing in it waits for a timer, so the browser prints after it
+});
+window.addEventListener("afterprint", () => document.querySelectorAll("details[data-opened]").forEach((details) => {
+  details.open = false;
+  delete details.dataset.opened;
+}));
