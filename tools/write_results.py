@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,12 @@ def fill(text: str, of_studies: Mapping[str, Tables | None]) -> str:
     """
 
     def part(match: re.Match[str]) -> str:
-        studies, make = PARTS[match[2]]
-        tables = [found for study in studies if (found := of_studies[study]) is not None]
-        if len(tables) == len(studies):
-            return match[1] + "\n" + make(*tables) + "\n" + match[3]
-        missing = next(study for study in studies if of_studies[study] is None)
+        of = PARTS[match[2]]
+        tables = [found for study in of.studies if (found := of_studies[study]) is not None]
+        if len(tables) == len(of.studies):
+            beside = [of_studies[study] for study in of.beside]
+            return match[1] + "\n" + of.make(*tables, *beside) + "\n" + match[3]
+        missing = next(study for study in of.studies if of_studies[study] is None)
         return match[1] + NOT_YET.format(study=missing, config=STUDIES[missing]) + match[3]
 
     return MARKER.sub(part, text)
@@ -160,8 +162,11 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _answer(tables: Tables) -> str:
-    """Return the answer in sentences: raw differences, then beyond all test sets, then the paper's measurement."""
+def _answer(tables: Tables, repeated: Tables | None) -> str:
+    """Return the answer in sentences: raw differences, then beyond all test sets, then the paper's measurement.
+
+    A verdict that a repetition with other seeds does not give is marked where it stands.
+    """
     primary = _primary(tables)
     first = next(row for row in primary if row["cause"] == "training_distribution")
     in_distribution, shifts = _roles(tables, "in_distribution"), _roles(tables, "shift")
@@ -171,7 +176,7 @@ def _answer(tables: Tables) -> str:
         f"**Raw accuracy.** {first['comparison'].capitalize()} changes accuracy under shift, the mean over "
         f"{_code(shifts)}, by {_raw_interval(first)} points, and accuracy on the test sets of the sources "
         f"({_code(in_distribution)}) by {_interval(first, 'raw_id', 'raw_id_low', 'raw_id_high')} points.",
-        f"**Effective robustness beyond all of these test sets.** {_verdict_words(tables['causes'], primary)}",
+        f"**Effective robustness beyond all of these test sets.** {_verdict_words(tables['causes'], repeated)}",
         "**The paper's measurement**, beyond a single test set: the same comparison of sources gives "
         + ", ".join(
             f"{_interval(line)} points beyond the line over `{name}`" + ("" if number else " (the paper's)")
@@ -242,26 +247,40 @@ def _other_seeds(tables: Tables, repeated: Tables) -> str:
     return table(["main comparison", "seeds 0 to 4", "seeds 5 to 9"], rows)
 
 
-def _verdict_words(causes: pd.DataFrame, primary: list[Row]) -> str:
+def _marks(causes: pd.DataFrame, repeated: Tables | None) -> dict[tuple[str, str], str]:
+    """Return a mark of each verdict that the repetition does not give, by comparison and shift; none without one."""
+    if repeated is None:
+        return {}
+    again = {(row["comparison"], row["shift"]): str(row["verdict"]) for row in table_rows(repeated["causes"])}
+    return {
+        (row["comparison"], row["shift"]): f"; **not confirmed with other seeds: {again[key]}**"
+        for row in table_rows(causes[causes["verdict"].notna()])
+        if (key := (row["comparison"], row["shift"])) in again and again[key] != row["verdict"]
+    }
+
+
+def _verdict_words(causes: pd.DataFrame, repeated: Tables | None) -> str:
     """Group the main comparisons by their verdict; then what the mean and the plane hide."""
+    primary, marks = table_rows(causes[causes["family"] == "primary"]), _marks(causes, repeated)
+
+    def name(row: Row) -> str:
+        mark = marks.get((row["comparison"], row["shift"]), "")
+        return f"{name_cause(row['cause'])} ({row['comparison']}: {_interval(row)}{mark})"
+
     parts = []
     groups = ((RAISES, "raises it"), (LOWERS, "lowers it"), (WITHIN, None), (UNDECIDED, "is undecided"))
     hidden = [row for row in primary if is_hidden(row)]
     for verdict, words in groups:
         members = [row for row in primary if str(row["verdict"]).startswith(verdict) and row not in hidden]
-        named = [f"{name_cause(row['cause'])} ({row['comparison']}: {_interval(row)})" for row in members]
+        named = [name(row) for row in members]
         if members:
             parts.append(f"{words or 'is ' + str(members[0]['verdict']) + ' points'}: {'; '.join(named)}")
     others = [row for row in primary if not str(row["verdict"]).startswith((RAISES, LOWERS, WITHIN, UNDECIDED))]
     told = [f"What {part}." for part in parts]
-    told += [
-        f"The {name_cause(row['cause'])} ({row['comparison']}: {_interval(row)}) is {row['verdict']}. "
-        f"**{hidden_sentence(row)}**"
-        for row in hidden
-    ]
+    told += [f"The {name(row)} is {row['verdict']}. **{hidden_sentence(row)}**" for row in hidden]
     told += [f"Of {name_cause(row['cause'])} ({row['comparison']}): {row['verdict']}." for row in others]
     told += [sentence for row in primary for sentence in opposite_shifts(causes, row)]
-    return " ".join([*told, *secondary_findings(causes)])
+    return " ".join([*told, *secondary_findings(causes, marks)])
 
 
 def _main_effects(tables: Tables) -> str:
@@ -380,17 +399,32 @@ def _what_in_it(tables: Tables) -> str:
     return table(head, rows)
 
 
-#: Name of a part: the studies that it is of, and what makes it of their tables.
-PARTS: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
-    "answer": (("icons",), _answer),
-    "main_effects": (("icons",), _main_effects),
-    "by_shift": (("icons",), _by_shift),
-    "dose_response": (("icons",), _dose_response),
-    "shifts": (("icons",), _shifts),
-    "other_weights": (("icons",), _other_weights),
-    "repeated": (("icons", "icons_seeds_5"), _repeated),
-    "other_seeds": (("icons", "icons_seeds_5"), _other_seeds),
-    "what_in_it": (("icons_why",), _what_in_it),
+@dataclass(frozen=True)
+class Part:
+    """What a part is made of.
+
+    Attributes:
+        studies: names of the studies that it is of; it says so where one has not been run.
+        make: from their tables, and those of ``beside``, to text.
+        beside: studies that it is told with where they have been run: None in place of the tables of others.
+    """
+
+    studies: tuple[str, ...]
+    make: Callable[..., str]
+    beside: tuple[str, ...] = ()
+
+
+#: By the name of the part.
+PARTS: dict[str, Part] = {
+    "answer": Part(("icons",), _answer, ("icons_seeds_5",)),
+    "main_effects": Part(("icons",), _main_effects),
+    "by_shift": Part(("icons",), _by_shift),
+    "dose_response": Part(("icons",), _dose_response),
+    "shifts": Part(("icons",), _shifts),
+    "other_weights": Part(("icons",), _other_weights),
+    "repeated": Part(("icons", "icons_seeds_5"), _repeated),
+    "other_seeds": Part(("icons", "icons_seeds_5"), _other_seeds),
+    "what_in_it": Part(("icons_why",), _what_in_it),
 }
 
 

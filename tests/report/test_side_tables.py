@@ -30,12 +30,21 @@ def test_bands_have_a_row_each_and_a_cell_a_test_set_and_are_summed_up_over_the_
     table = band_table(bands, list(shifts.loc[shifts["role"] == "shift", "test_set"]))
     assert table.rows[0]["words"] == "studio nearer by .10 or more" and len(table.rows) == 5
     assert "sketch" not in table.rows[0]["cells"] and set(table.rows[1]["cells"]) == set(table.test_sets)
-    assert table.rows[4]["cells"]["v2"] == {"effect": "+12.0", "interval": "+10.0 to +14.0", "images": "80 images"}
+    assert table.rows[4]["cells"]["v2"] == {
+        "effect": "+12.0",
+        "interval": "+10.0 to +14.0",
+        "images": "80 images",
+        "few": False,
+    }
     assert table.summary == (
         "On images equally near to both, +0.5 points on 1 shift (0 of 1 intervals leave out zero); on those that web "
         "comes clearly nearer to, +12.0 points on 1 shift (1 of 1 intervals leave out zero)."
     )
-    assert table.title == "web instead of studio, cross-entropy, 2 pairs"
+    assert table.title == "web instead of studio, cross-entropy, 2 pairs" and table.warning == ""
+    bands.loc[bands["test_set"] == "v2", "images"] = [29, 30, 30, 30, 4]
+    table = band_table(bands, ["v2"])
+    assert [row["cells"]["v2"]["few"] for row in table.rows] == [True, False, False, False, True]
+    assert table.warning.startswith("2 of 19 cells rest on fewer than 30 images, marked with")
 
 
 def test_shares_of_nearest_sources_and_of_none_are_whole():
@@ -50,10 +59,12 @@ def test_shares_of_nearest_sources_and_of_none_are_whole():
 def test_a_trend_comes_with_its_interval_and_with_what_could_be_seen_of_it():
     assert note_trend(make_trends(), make_doses(), "v2") == [
         "Trend: +9.1 points (+7.0 to +11.2; p = .04; 2 seeds).",
-        "The prediction leaves 20 % of an effect in step with the dose to be seen.",
+        "At the largest dose, 100 %, the prediction leaves 20 % of an effect in step with the dose to be seen.",
     ]
     # A share a little below zero is none.
-    assert note_trend(make_trends(), make_doses(), "mean")[1].startswith("The prediction leaves 0 %")
+    assert note_trend(make_trends(), make_doses(), "mean")[1].startswith(
+        "At the largest dose, 100 %, the prediction leaves 0 %"
+    )
     assert note_trend(make_trends().iloc[:0], make_doses(), "v2") == []
     several = make_trends()
     several = several.loc[several.index.repeat(2)].assign(objective=["clip", "cross_entropy"] * 3)

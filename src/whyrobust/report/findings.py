@@ -167,7 +167,7 @@ def hidden_sentence(row: Mapping[str, Any]) -> str:
 
 
 def _sentences_of(groups: Mapping[str, Sequence[str]], terms: EffectTerms) -> list[str]:
-    """Say which causes are within the margin, undecided, or not judged."""
+    """Say which causes are within the margin, undecided, or not judged: a sentence each, with its numbers."""
     margin = capital(name_margin(terms.margin_points))
     endings = (
         (WITHIN, f"{margin} points"),
@@ -175,7 +175,7 @@ def _sentences_of(groups: Mapping[str, Sequence[str]], terms: EffectTerms) -> li
         (NO_INTERVAL, "Not judged, since an interval takes two seeds"),
         (NOT_MEASURED, "Not measured on a shift that takes part in verdicts"),
     )
-    told = [f"{start}: {join_words(groups[group])}." for group, start in endings if group in groups]
+    told = [f"{start}: {words}." for group, start in endings for words in groups.get(group, ())]
     return told + list(groups.get(_HIDDEN, ()))
 
 
@@ -211,17 +211,21 @@ def _is_below(row: Mapping[str, Any]) -> bool:
     return not is_missing(row["high_points"]) and row["high_points"] < 0
 
 
-def secondary_findings(causes: pd.DataFrame) -> list[str]:
+def secondary_findings(causes: pd.DataFrame, marks: Mapping[tuple[str, str], str] | None = None) -> list[str]:
     """Name the findings of the secondary family in a sentence; nothing where nothing else was tested.
 
     Means over shifts whose style a source contains are left out: the headline counts them apart.
+
+    Args:
+        causes: ``causes.csv``.
+        marks: what else to say of a finding behind its numbers, by comparison and shift.
     """
     secondary = table_rows(causes[causes["family"] == "secondary"])
     if not secondary:
         return []
     found = [
         f"{row['comparison']} {row['verdict']} it on {name_test_set(str(row['shift']))} ({_name_effect(row)}; q "
-        f"{format_p(row['p_adjusted'])})"
+        f"{format_p(row['p_adjusted'])}{(marks or {}).get((row['comparison'], row['shift']), '')})"
         for row in secondary
         if row["verdict"] in (RAISES, LOWERS) and row["shift"] != MEAN_SEEN
     ]
@@ -240,17 +244,14 @@ def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str
     others = [row for row in _primary(other_weights) if row["cause"] in own]
     if not others:
         return []
-    changed = [row for row in others if read_verdict(row) != own[row["cause"]]]
     weighting = name_weighting(str(others[0]["class_weights"]))
     found = [
-        f"{name_cause(str(row['cause']))} ({row['comparison']}: {_name_effect(row)}; {read_verdict(row)} in place of "
-        f"{own[row['cause']]})"
-        for row in changed
+        f"{name_cause(str(row['cause']))} ({read_verdict(row)} in place of {own[row['cause']]})"
+        for row in others
+        if read_verdict(row) != own[row["cause"]]
     ]
-    count = f"{len(changed)} of {count_noun(len(others), 'verdict')} would differ"
-    told = (
-        f"{count}: {join_words(found)}." if changed else f"none of {count_noun(len(others), 'verdict')} would differ."
-    )
+    count = f"{len(found) or 'none'} of {count_noun(len(others), 'verdict')} would differ"
+    told = f"{count}: {join_words(found)}." if found else f"{count}."
     return [f"Sensitivity analysis: with accuracies {weighting} instead, {told}", *([note] if note else [])]
 
 

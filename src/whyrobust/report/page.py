@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.findings import EffectTerms
+from whyrobust.report.number_format import list_some
 from whyrobust.report.page_parts import Explorer, attempt
 from whyrobust.report.sections.answer import answer_section
 from whyrobust.report.sections.architectures import architectures_section
@@ -114,7 +115,7 @@ def render_report(
             made=made_section(making),
             papers=papers_section(making.figures, making.latex),
             page_data=shown_runs | {"explorers": explorers},
-            standard=list(dict.fromkeys(points.loc[points["standard"], "kind"])),
+            standard=list_some(list(dict.fromkeys(points.loc[points["standard"], "kind"])), 2),
             accuracy_percent=f"{100 * settings.accuracy_confidence:g}",
         )
     )

@@ -13,7 +13,6 @@ from whyrobust.report.charts.what_changed import MEASURE_MARKS, MEASURE_WORDS, P
 from whyrobust.report.findings import (
     EffectTerms,
     answer_sentences,
-    compare_weights,
     effect_rows,
     evidence_rows,
     headline,
@@ -56,7 +55,6 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
         if len(study.other_weights)
         else "",
         "weights": weights_rows(study.causes, study.other_weights),
-        "weights_told": " ".join(compare_weights(study.causes, study.other_weights, terms.weights_note)),
         "lines": list(dict.fromkeys(name for row in evidence for name in row["lines"])),
         "cause_panels": cause_panels(study.causes, colours),
         "answers": answer_sentences(study.causes),

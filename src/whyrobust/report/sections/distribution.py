@@ -17,7 +17,14 @@ from whyrobust.report.charts.distribution import (
     shown_frequencies,
 )
 from whyrobust.report.findings import means_first
-from whyrobust.report.number_format import count_noun, format_points, format_points_interval, join_words, name_p
+from whyrobust.report.number_format import (
+    count_noun,
+    format_points,
+    format_points_interval,
+    format_whole_percent,
+    join_words,
+    name_p,
+)
 from whyrobust.report.page_parts import Panel, table_rows
 from whyrobust.report.render import page_spec
 from whyrobust.report.tables import StudyTables
@@ -79,18 +86,21 @@ def note_trend(trends: pd.DataFrame, doses: pd.DataFrame, shift: str) -> list[st
     if trends.empty:
         return []
     fields = [name for name in SERIES_COLUMNS if name in trends and trends[name].nunique(dropna=False) > 1]
-    notes = []
+    notes, largest = [], doses["share"].max()
     for row in table_rows(trends[trends["shift"] == shift]):
-        whole = doses[(doses["shift"] == shift) & (doses["share"] == doses["share"].max())]
+        whole = doses[(doses["shift"] == shift) & (doses["share"] == largest)]
         for name in fields:
             whole = whole[whole[name] == row[name]]
         series = f"{', '.join(spaced(str(row[name])) for name in fields)}: " if fields else ""
         interval = format_points_interval(row["low_points"], row["high_points"])
         numbers = "; ".join(filter(None, (interval, name_p(row["p"]), count_noun(int(row["seeds"]), "seed"))))
         notes.append(f"Trend: {series}{format_points(row['trend_points'])} points ({numbers}).")
-        kept = [round(100 * share) for share in whole.get("kept_share", ()) if not is_missing(share)]
+        kept = [format_whole_percent(share) for share in whole.get("kept_share", ()) if not is_missing(share)]
         if kept:
-            notes.append(f"The prediction leaves {kept[0]} % of an effect in step with the dose to be seen.")
+            notes.append(
+                f"At the largest dose, {format_whole_percent(largest)}, the prediction leaves {kept[0]} of an effect "
+                "in step with the dose to be seen."
+            )
     return notes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from whyrobust.report.number_format import count_noun, format_percent, format_po
 from whyrobust.report.page_parts import holds_zero, table_rows
 from whyrobust.report.tables import StudyTables
 from whyrobust.study.display_names import name_objective, spaced
+
+#: A band of fewer test images is marked: one image moves its accuracy by several points. A rule of thumb of our own.
+FEWEST_IMAGES: Final = 30
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,16 @@ class BandTable:
         title: the comparison and the objective.
         summary: what the shifts that take part in verdicts show, in a sentence.
         test_sets: in the order of the columns.
-        rows: ``words`` (the band) and ``cells``: by test set ``effect, interval`` and ``images``.
+        rows: ``words`` (the band) and ``cells``: by test set ``effect, interval, images`` and ``few``: whether
+            these are.
+        warning: how many cells rest on few images; nothing where none does.
     """
 
     title: str
     summary: str
     test_sets: list[str]
     rows: list[dict[str, Any]]
+    warning: str
 
 
 def similarity_section(study: StudyTables) -> dict[str, Any] | None:
@@ -83,6 +89,7 @@ def band_table(bands: pd.DataFrame, counted: list[str]) -> BandTable:
                 "effect": format_points(row["difference_points"]),
                 "interval": format_points_interval(row["low_points"], row["high_points"]),
                 "images": count_noun(int(row["images"]), "image"),
+                "few": bool(row["images"] < FEWEST_IMAGES),
             }
             for row in table_rows(part)
         }
@@ -91,7 +98,13 @@ def band_table(bands: pd.DataFrame, counted: list[str]) -> BandTable:
         f"{first['comparison']}, {name_objective(str(first['objective']))}, {count_noun(int(first['pairs']), 'pair')}"
     )
     of_shifts = bands[bands["test_set"].isin(counted)]
-    return BandTable(title, summarise_bands(of_shifts, end), list(dict.fromkeys(bands["test_set"])), rows)
+    few = int((bands["images"] < FEWEST_IMAGES).sum())
+    warning = (
+        f"{few} of {count_noun(len(bands), 'cell')} {'rests' if few == 1 else 'rest'} on fewer than {FEWEST_IMAGES} "
+        "images, marked with ⚠: too few to say anything by themselves."
+    )
+    test_sets = list(dict.fromkeys(bands["test_set"]))
+    return BandTable(title, summarise_bands(of_shifts, end), test_sets, rows, warning if few else "")
 
 
 def name_band(low: float, high: float, start: str, end: str) -> str:
