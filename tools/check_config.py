@@ -23,7 +23,7 @@ def check(config: Path, root: Path) -> str:
     Raises:
         ConfigError: it cannot be carried out; the message is one line.
     """
-    study = Study.load(read_config_file(config), root)
+    study = Study.load(read_config_file(config), root, Path(__file__).parent.parent)
     return (
         f"{config} is valid: study '{study.name}' trains {len(study.trained):,} models on {len(study.sources)} sources "
         f"and evaluates {len(study.evaluated):,} on {len(study.test_sets)} test sets"

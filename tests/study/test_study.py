@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
-from whyrobust.study.study import Study, remake_commands
+from whyrobust.study.study import Study
+from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files
 
 STUDIO = "cross_entropy-annotated-studio-5000_images-icon_cnn-30000_samples-seed_1"
 CLIP = "clip-title-web-5000_images-icon_cnn-30000_samples-seed_0"
@@ -308,7 +310,7 @@ def test_downloads_that_the_study_reads(icons, paper, tmp_path):
     assert icons.pinned_by("iconify.tgz").keys() == {"version", "checksum"}
     assert icons.missing_downloads(icons.downloads_used) == ""
     assert "downloads/imagenet-r.tar" in paper.downloads_used and "downloads/iconify.tgz" not in paper.downloads_used
-    elsewhere = Study(paper.config, paper.plan, paper.prompts, paper.downloads, tmp_path)
+    elsewhere = replace(paper, root=tmp_path)
     missing = elsewhere.missing_downloads(["downloads/ILSVRC2012_img_val.tar", "downloads/imagenet-r.tar", "other"])
     assert missing.startswith("1 file must be asked for") and "register at image-net.org" in missing
 
@@ -356,11 +358,13 @@ def test_wildcards_match_the_names_of_the_study_alone(icons, paper):
 
 def test_commands_name_config_files_as_they_are_reached(tmp_path):
     inside, outside = tmp_path / "config" / "my.yaml", Path("/elsewhere/my.yaml")
-    assert [command.split("   ")[0].strip() for command in remake_commands([], tmp_path)] == [
+    assert [command.split("   ")[0].strip() for command in remake_commands([], tmp_path, tmp_path)] == [
         "make study", ".venv/bin/snakemake --cores 2",
     ]  # fmt: skip
-    (one,) = remake_commands([inside, outside], tmp_path)
+    (one,) = remake_commands([inside, outside], tmp_path, tmp_path)
     assert one.startswith(".venv/bin/snakemake --cores 2 --configfile config/my.yaml --configfile my.yaml  ")
+    (elsewhere,) = remake_commands([inside], tmp_path, Path("/opt/whyrobust"))
+    assert elsewhere == "snakemake --snakefile path/to/whyrobust/Snakefile --cores 2 --configfile config/my.yaml"
 
 
 def test_a_data_set_says_what_it_is_without_changing_what_is_made_of_it(config, root):
@@ -424,3 +428,20 @@ def test_classes_that_are_called_alike_are_said(root, tmp_path):
     assert classes_of_one_name(tmp_path / "c.csv") == [("a", "b")]
     warnings = Study.load(read(root, "config/paper.yaml"), root).warnings
     assert [line for line in warnings if "called alike: heads that read names take each of their images for" in line]
+
+
+def test_files_of_the_workflow_are_found_beside_it_unless_the_folder_of_the_study_has_them(config, root, tmp_path):
+    study = Study.load(config, tmp_path, root)
+    assert study.config.data.classes == f"{root}/resources/icons/classes.csv" in study.resource_files
+    assert study.config.models["icon_cnn"] == f"{root}/resources/models/icon-cnn.json"
+    assert study.config.sources_table == f"{root}/resources/sources.tsv"
+    assert study.written == Study.load(config, root).config == with_own_files(study.written, root, tmp_path)
+    assert study.config.downloads == "downloads" and study.is_given(study.config.data.classes)
+    (tmp_path / "resources" / "models").mkdir(parents=True)
+    (tmp_path / "resources" / "models" / "icon-cnn.json").write_bytes(
+        (root / "resources/models/icon-cnn.json").read_bytes()
+    )
+    own = Study.load(config, tmp_path, root).config
+    assert own.models["icon_cnn"] == "resources/models/icon-cnn.json" and own.data.sets == study.config.data.sets
+    assert own_file("resources/none.csv", tmp_path, root) == "resources/none.csv"
+    assert own_file("config.yaml", tmp_path, root) == "config.yaml"

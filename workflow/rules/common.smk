@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 
 from whyrobust.study.code_version import (
     code_version,
@@ -20,7 +19,12 @@ from whyrobust.study.data_kinds import ICON_PARTS
 from whyrobust.study.input_versions import input_versions, listing_version
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
-from whyrobust.study.study import Study, remake_commands
+from whyrobust.study.study import Study
+from whyrobust.study.workflow_files import own_file, remake_commands
+
+
+# The folder of the workflow; a study may be run in another one.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).resolve().parents[1]
 
 
 def load_study():
@@ -28,7 +32,7 @@ def load_study():
     try:
         for path in workflow.configfiles:
             check_config_file(path)
-        return Study.load(config, Path.cwd())
+        return Study.load(config, Path.cwd(), HOME)
     except ConfigError as error:
         raise WorkflowError(str(error)) from error
 
@@ -36,8 +40,12 @@ def load_study():
 STUDY = load_study()
 CONFIG, DATASETS = STUDY.config, STUDY.datasets
 RESULTS = f"results/{STUDY.name}"
+# Tables of published models.
+REFERENCE = own_file("resources/reference", Path.cwd(), HOME)
 # Where a subset is, by the wildcards of the rule that draws it.
 SUBSET = "<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet"
+# How a rule is called: another workflow that uses this one may have its own names for the rules.
+RULE_NAME = workflow.modifier.modify_rulename
 # GPUs and conda environment of the rules that use a GPU if there is one.
 GPUS = 1 if CONFIG.training.device == "cuda" else 0
 GPU_ENVIRONMENT = (
@@ -46,7 +54,7 @@ GPU_ENVIRONMENT = (
     else "../../envs/whyrobust-cuda.yaml"
 )
 # From where a new conda environment installs the workflow's own package.
-os.environ.update(WHYROBUST_REPOSITORY=str(Path(workflow.basedir).resolve()))
+os.environ.update(WHYROBUST_REPOSITORY=str(HOME))
 
 
 wildcard_constraints:
@@ -119,7 +127,7 @@ def code_of(script):
     """
     path = workflow.source_path(f"../scripts/{script}.py")
     code = {"code": code_version(script_modules(path))} | environment_version(path)
-    return lambda wildcards: code | versions_given(script, wildcards)
+    return lambda wildcards: code | versions_given(RULE_NAME(script), wildcards)
 
 
 def versions_given(rule, wildcards):
@@ -150,50 +158,3 @@ def pictures_of(photo_slice):
 def reader_code(module):
     """Return the version of the code and of the packages of a reader, which a script loads by its name."""
     return {"code": code_version([module])} | environment_version(module_file(module))
-
-
-def stop_where_downloads_are_missing():
-    """Stop before any work where a file that a planned job would download has no address."""
-    planned = [
-        str(path)
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.name == "download_source"
-        for path in job.output
-    ]
-    missing = STUDY.missing_downloads(planned)
-    if missing:
-        raise WorkflowError(missing)
-
-
-def schedule_at_ends_of_jobs():
-    """Let Snakemake look for jobs to start where one has ended, and at no other time, if jobs run on this machine.
-
-    Its limit of jobs a second, made for clusters, lets it look at all waiting jobs again a second later, and from then
-    on every second, for each job that has ended: after 200 jobs this takes a third of a core.
-    """
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
-
-
-def show_summary():
-    """Print the causes and the path of the report, if they exist."""
-    summary, page = Path(RESULTS, "summary.txt"), Path(RESULTS, "report.html")
-    if summary.exists() and page.exists():
-        logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
-
-
-if workflow.is_main_process:
-    # A dry run shows the whole plan all the same.
-    dry_run = workflow.output_settings.dryrun
-    missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""
-    for warning in filter(None, [*STUDY.warnings, missing]):
-        logger.warning(warning)
-
-
-onstart:
-    stop_where_downloads_are_missing()
-    schedule_at_ends_of_jobs()
-
-
-onsuccess:
-    show_summary()

@@ -292,9 +292,9 @@ rule measure_dose_response:
 
 rule measure_reference:
     input:
-        testbed="resources/reference/imagenet_testbed_top1.csv",
-        open_clip="resources/reference/open_clip_zeroshot_top1.csv",
-        vlhub="resources/reference/vlhub_top1.csv",
+        testbed=f"{REFERENCE}/imagenet_testbed_top1.csv",
+        open_clip=f"{REFERENCE}/open_clip_zeroshot_top1.csv",
+        vlhub=f"{REFERENCE}/vlhub_top1.csv",
     output:
         effective_robustness="results/reference/effective_robustness.csv",
         baselines="results/reference/baselines.csv",

@@ -4,13 +4,13 @@
 
 rule measure_published:
     input:
-        testbed="resources/reference/imagenet_testbed_top1.csv",
-        open_clip="resources/reference/open_clip_zeroshot_top1.csv",
-        other_test_sets="resources/reference/open_clip_other_test_sets.csv",
-        vlhub="resources/reference/vlhub_top1.csv",
-        timm="resources/reference/timm_top1.csv",
-        pretraining="resources/reference/pretraining.csv",
-        names="resources/reference/published_model_names.csv",
+        testbed=f"{REFERENCE}/imagenet_testbed_top1.csv",
+        open_clip=f"{REFERENCE}/open_clip_zeroshot_top1.csv",
+        other_test_sets=f"{REFERENCE}/open_clip_other_test_sets.csv",
+        vlhub=f"{REFERENCE}/vlhub_top1.csv",
+        timm=f"{REFERENCE}/timm_top1.csv",
+        pretraining=f"{REFERENCE}/pretraining.csv",
+        names=f"{REFERENCE}/published_model_names.csv",
     output:
         models="results/published/models.csv",
         effective_robustness="results/published/effective_robustness.csv",
@@ -59,7 +59,7 @@ rule write_published:
         disagreements=rules.measure_published.output.disagreements,
         left_out=rules.measure_published.output.left_out,
         undocumented=rules.measure_published.output.undocumented,
-        pretraining="resources/reference/pretraining.csv",
+        pretraining=f"{REFERENCE}/pretraining.csv",
     output:
         report="results/published/report.html",
         figures=directory("results/published/figures"),

@@ -54,7 +54,8 @@ def record_study(
         sizes: ``decontaminated/sizes.csv``.
         removed: ``decontaminated/counts.csv``.
         tables: its main tables, whose checksums are recorded by file name.
-        inputs: the files of the repository that it read, whose checksums are recorded by path.
+        inputs: the small files that it read, whose checksums are recorded by path; those below the workflow's folder
+            start there.
         benchmarks: folder of Snakemake's benchmark files.
     """
     return {
@@ -67,9 +68,14 @@ def record_study(
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables},
         "seconds_by_stage": stage_times(benchmarks),
-        "inputs_sha256": {str(path): checksum(path) for path in inputs},
+        "inputs_sha256": {_shown(path): checksum(path) for path in inputs},
         "config": without_secrets(config),
     }
+
+
+def _shown(path: Path | str) -> str:
+    workflow = PACKAGE_FOLDER.parents[1]
+    return str(Path(path).relative_to(workflow) if Path(path).is_relative_to(workflow) else path)
 
 
 def count_images(

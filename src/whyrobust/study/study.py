@@ -5,7 +5,6 @@ Everything is plain values and names of data sets, slices, runs and sources; whe
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from whyrobust.study.roles import in_distribution_test_sets, sources_without_tes
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.stages import STAGES
 from whyrobust.study.unlikely_settings import unlikely_settings
+from whyrobust.study.workflow_files import with_own_files
 
 #: The archive of all icons, in the folder for downloads.
 ICON_ARCHIVE = "iconify.tgz"
@@ -45,11 +45,12 @@ class Study:
     """What a valid config asks for.
 
     Attributes:
-        config: the config, with defaults.
+        config: the config, with defaults, and with files of the workflow where they are.
         plan: its runs, heads and comparisons.
         prompts: sentences of each prompt set.
         downloads: rows of the table of sources by the path of their file.
         root: folder that relative paths in the config start from.
+        written: the config with defaults, and with files as they are written.
     """
 
     config: Config
@@ -57,22 +58,26 @@ class Study:
     prompts: Mapping[str, Sequence[str]]
     downloads: Mapping[str, PinnedSource]
     root: Path
+    written: Config
 
     @classmethod
-    def load(cls, given: Mapping[str, Any], root: Path) -> Study:
+    def load(cls, given: Mapping[str, Any], root: Path, home: Path | None = None) -> Study:
         """Check a config and return the study.
 
         Args:
             given: the config as written.
             root: folder that relative paths in it start from.
+            home: folder of the workflow, where its own files are found that are not in ``root``.
 
         Raises:
             ConfigError: the first problem, as one line that names key, value and what is allowed.
         """
-        config = load_config(given)
+        written = load_config(given)
+        config = with_own_files(written, root, home) if home else written
         plan = plan_study(config, root)
         prompts = read_prompt_sets(config.prompts, root)
-        return cls(config, plan, prompts, downloadable_files(root / config.sources_table, config.downloads), root)
+        downloads = downloadable_files(root / config.sources_table, config.downloads)
+        return cls(config, plan, prompts, downloads, root, written)
 
     @property
     def name(self) -> str:
@@ -483,16 +488,3 @@ class Study:
 
 def _alternatives(values: Iterable[str]) -> str:
     return "|".join(re.escape(value) for value in sorted(values)) or NO_NAME
-
-
-def remake_commands(config_files: Iterable[Path], folder: Path) -> list[str]:
-    """Return the commands that remake a study.
-
-    Args:
-        config_files: given by ``--configfile``; none for the default study.
-        folder: that the commands are called in; other files are named without their folder.
-    """
-    named = [os.path.relpath(path, folder) if path.is_relative_to(folder) else path.name for path in config_files]
-    configs = "".join(f" --configfile {path}" for path in named)
-    first = [] if configs else ["make study                       # this page, from nothing"]
-    return [*first, f".venv/bin/snakemake --cores 2{configs}    # whatever has changed"]

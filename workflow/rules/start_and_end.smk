@@ -1,0 +1,50 @@
+# What is said and checked before the first job, and said after the last one.
+
+from snakemake.logging import logger
+
+
+def stop_where_downloads_are_missing():
+    """Stop before any work where a file that a planned job would download has no address."""
+    planned = [
+        str(path)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == RULE_NAME("download_source")
+        for path in job.output
+    ]
+    missing = STUDY.missing_downloads(planned)
+    if missing:
+        raise WorkflowError(missing)
+
+
+def schedule_at_ends_of_jobs():
+    """Let Snakemake look for jobs to start where one has ended, and at no other time, if jobs run on this machine.
+
+    Its limit of jobs a second, made for clusters, lets it look at all waiting jobs again a second later, and from then
+    on every second, for each job that has ended: after 200 jobs this takes a third of a core.
+    """
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
+def show_summary():
+    """Print the causes and the path of the report, if they exist."""
+    summary, page = Path(RESULTS, "summary.txt"), Path(RESULTS, "report.html")
+    if summary.exists() and page.exists():
+        logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
+
+
+if workflow.is_main_process:
+    # A dry run shows the whole plan all the same.
+    dry_run = workflow.output_settings.dryrun
+    missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""
+    for warning in filter(None, [*STUDY.warnings, missing]):
+        logger.warning(warning)
+
+
+onstart:
+    stop_where_downloads_are_missing()
+    schedule_at_ends_of_jobs()
+
+
+onsuccess:
+    show_summary()
