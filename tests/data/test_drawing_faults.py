@@ -99,7 +99,7 @@ ENTITIES = "<!DOCTYPE svg [<!ENTITY a 'aaaaaaaaaa'>" + "".join(
     [
         ENTITIES + f"]>{svg('<desc>&j;</desc>' + SQUARE)}",
         '<!DOCTYPE svg [<!ENTITY x SYSTEM "PLACE">]>' + svg("<desc>&x;</desc>" + SQUARE),
-        '<!DOCTYPE svg SYSTEM "PLACE">' + svg(SQUARE),
+        '<!DOCTYPE svg SYSTEM "PLACE" [<!ENTITY % x SYSTEM "PLACE">%x;]>' + svg(SQUARE),
     ],
 )
 def test_entities_are_refused(document):
@@ -123,6 +123,7 @@ def test_entities_are_refused(document):
         svg('<script href="PLACE"/>' + SQUARE),
         svg('<a xmlns:x="http://www.w3.org/1999/xlink" x:href="PLACE">' + SQUARE + "</a>"),
         '<?xml-stylesheet type="text/css" href="PLACE"?>' + svg(SQUARE),
+        '<!DOCTYPE svg SYSTEM "PLACE">' + svg("<desc>&x;</desc>" + SQUARE),
         HEAD.replace("viewBox", 'xml:base="PLACE" viewBox') + SQUARE + "</svg>",
     ],
 )

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.data.test_photo_store import ODD, encoded, picture
+from tests.data.test_svg import HOUSE, svg
 from whyrobust.data.archives import LocationError, list_folder, write_locations
 from whyrobust.data.dataset_checks import check_failure_share
 from whyrobust.data.decoding import PhotographError, decode, read_picture
 from whyrobust.data.fingerprints import fingerprint_photograph
 from whyrobust.data.photo_store import check_photographs
 from whyrobust.data.preprocessing import Preprocessing, preprocess, training_crop
+from whyrobust.data.svg import draw_svg
 
 SAMPLES = [make(picture()) for make in ODD.values()] + [
     encoded(picture(), kind, **options)
@@ -27,7 +29,7 @@ SAMPLES = [make(picture()) for make in ODD.values()] + [
         ("JPEG", {"progressive": True}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}),
         ("BMP", {}), ("PPM", {}), ("AVIF", {}), ("JPEG2000", {}), ("DDS", {}), ("ICO", {}),
     ]
-]  # fmt: skip
+] + [HOUSE.encode()]  # fmt: skip
 
 
 @st.composite
@@ -131,6 +133,52 @@ def test_transparency_shows_the_colours_beneath_as_usual():
     assert (np.asarray(decode(encoded(image, "PNG"))) == np.asarray(image.convert("RGB"))).all()
 
 
+SHAPE = Image.new("RGBA", (40, 30), (0, 0, 0, 0))
+SHAPE.paste((200, 40, 10, 255), (10, 10, 20, 20))
+CUT_OUT = SHAPE.convert("RGB").quantize(2)
+
+
+@pytest.mark.parametrize("content", [
+    encoded(SHAPE, "PNG"), encoded(SHAPE, "WEBP", lossless=True), encoded(SHAPE, "TIFF"), encoded(SHAPE, "GIF"),
+    encoded(CUT_OUT, "PNG", transparency=CUT_OUT.getpixel((0, 0))),
+    encoded(SHAPE.convert("RGB"), "PNG", transparency=(0, 0, 0)),
+])  # fmt: skip
+def test_what_is_transparent_shows_the_page_where_one_is_set(content):
+    for page, colour in {"white": (255, 255, 255), "#0a6414": (10, 100, 20)}.items():
+        seen = decode(content, page=page)
+        assert seen.mode == "RGB" and seen.getpixel((0, 0)) == colour and seen.getpixel((15, 15)) == (200, 40, 10)
+    assert (np.asarray(decode(content)) == np.asarray(decode(content, page="black"))).all()
+
+
+def test_half_transparency_is_mixed_and_what_the_page_hides_is_no_picture():
+    half = Image.new("RGBA", (8, 8), (255, 0, 0, 128))
+    assert np.abs(np.asarray(decode(encoded(half, "PNG"), page="white"))[0, 0].astype(int) - [255, 127, 127]).max() <= 1
+    white = SHAPE.copy()
+    white.paste((255, 255, 255, 255), (10, 10, 20, 20))
+    assert decode(encoded(white, "PNG"), page="black").getpixel((15, 15)) == (255, 255, 255)
+    with pytest.raises(PhotographError, match="nothing can be seen on white"):
+        decode(encoded(white, "PNG"), page="white")
+    # What has no transparency is a picture, of one colour too.
+    assert decode(encoded(Image.new("RGBA", (8, 8), "white"), "PNG"), page="white").size == (8, 8)
+    assert decode(encoded(Image.new("RGB", (8, 8), "white"), "PNG"), page="white").size == (8, 8)
+
+
+def test_a_drawing_is_drawn_as_an_icon_is_and_refused_for_the_same_reasons():
+    for head in (b"", b"\xef\xbb\xbf", b'<?xml version="1.0"?>\n<!-- made by hand -->\n'):
+        assert (np.asarray(decode(head + HOUSE.encode(), at_least=64)) == draw_svg(HOUSE, 512)).all()
+    page = decode(HOUSE.encode(), page="#0a6414")
+    assert page.getpixel((0, 0)) == (10, 100, 20) and page.getpixel((256, 300)) == (0, 0, 0)
+    for document, reason in {
+        svg('<image href="/etc/passwd"/>').encode(): "SVG drawing: holds a <image> element",
+        svg("").encode(): "SVG drawing: nothing can be seen on white",
+        svg("<desc>caf\xe9</desc>").encode("latin-1"): "no UTF-8",
+        b"<svg": "SVG drawing: not well-formed XML",
+        b"<!DOCTYPE html><html><svg></html>": "SVG drawing: not well-formed XML",
+    }.items():
+        with pytest.raises(PhotographError, match=reason):
+            decode(document)
+
+
 def test_a_folder_of_every_kind_is_counted_picture_by_picture(tmp_path):
     good = {f"good {name}.jpg": make(picture()) for name, make in ODD.items()}
     whole = encoded(picture(300, 200))
@@ -159,6 +207,6 @@ def test_a_folder_of_every_kind_is_counted_picture_by_picture(tmp_path):
 def test_a_picture_that_changed_after_it_was_checked_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(PhotographError, match=r"a\.jpg decoded when it was indexed and was changed since"):
-        read_picture(str(tmp_path / "a.jpg"), 0, -1, 0)
+        read_picture(str(tmp_path / "a.jpg"), 0, -1, 0, "")
     with pytest.raises(LocationError, match=r"gone\.jpg cannot be read"):
-        read_picture(str(tmp_path / "gone.jpg"), 0, -1, 0)
+        read_picture(str(tmp_path / "gone.jpg"), 0, -1, 0, "")

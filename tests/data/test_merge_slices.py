@@ -223,7 +223,8 @@ def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_pat
               {name: files[name] for name in ("records", "locations", "pack", "counts", "presence")},
               covered=None, slice=asdict(part), settings=settings, reader=DATA_KINDS["webdataset"].reader)  # fmt: skip
         stage("index_images", {}, {name: files[name] for name in ("locations", "pack")},
-              {name: files[name] for name in ("images", "fingerprints", "failures")}, border_pixels=0)  # fmt: skip
+              {name: files[name] for name in ("images", "fingerprints", "failures")},
+              border_pixels=0, page_colour="")  # fmt: skip
         made[part.number] = files
     sizes = [len(pd.read_parquet(files["records"])) for files in made.values()]
     assert sizes == [0, 6, 6]

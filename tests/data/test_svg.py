@@ -31,6 +31,14 @@ def test_colours_and_half_transparency_are_kept():
     assert np.abs(pixels[4, 4].astype(int) - [255, 127, 127]).max() <= 1
 
 
+def test_a_drawing_as_older_programs_write_it_is_drawn_and_no_encoding_hides_anything():
+    standard = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">'
+    np.testing.assert_array_equal(draw_svg(f'<?xml version="1.0"?>{standard}{HOUSE}', 20), draw_svg(HOUSE, 20))
+    hidden = HOUSE.replace("</svg>", '<image href="/etc/passwd"/></svg>')
+    with pytest.raises(DrawingError, match="<image>"):
+        draw_svg(f'<?xml version="1.0" encoding="utf-16"?>{hidden}', 20)
+
+
 @pytest.mark.parametrize(("view", "filled"), [("0 0 20 10", (slice(5, 15), slice(0, 20))),
                                               ("0 0 10 20", (slice(0, 20), slice(5, 15)))])  # fmt: skip
 def test_a_drawing_that_is_not_square_is_centred(view, filled):
@@ -52,6 +60,7 @@ def test_a_drawing_that_is_not_square_is_centred(view, filled):
         (svg('<rect width="20" height="20" fill="none"/>'), "blank"),
         (svg('<text y="10">word</text>'), "text"),
         (f'<!DOCTYPE svg [<!ENTITY a "b">]>{HOUSE}', "DOCTYPE"),
+        (f'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "svg11.dtd" [<!ENTITY a "b">]>{HOUSE}', "DOCTYPE"),
         (svg("<g>" * 500 + '<rect width="9" height="9"/>' + "</g>" * 500), "nested"),
     ],
 )

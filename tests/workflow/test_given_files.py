@@ -37,7 +37,7 @@ def finished(workspace, snakemake):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.mkdir() if not place.suffix else place.touch()
     call("--touch", "--forceall")
-    return workspace, lambda: set(planned_jobs(call("--dry-run"))) - {"all"}
+    return workspace, lambda *changes: set(planned_jobs(call("--dry-run", *changes))) - {"all"}
 
 
 def put_back(before):
@@ -63,6 +63,7 @@ def test_a_changed_picture_or_table_is_noticed_though_no_time_says_so(finished):
     (study / "test/dog/1.jpg").rename(test)
     put_back(before)
     assert planned() == set()
+    assert {"index_images", "train_run", "score_heads"} <= planned("--config", "data={page_colour: white}")
     classes.write_text("class\ndog\ncat\n")
     os.utime(classes, ns=(0, 0))
     assert {"build_photo_records", "train_run", "score_heads"} <= planned()

@@ -7,13 +7,18 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from tests.data.test_photo_store import RNG, encoded, picture
+from tests.data.test_svg import HOUSE
 from whyrobust.data.image_stores import read_images
+from whyrobust.data.photo_store import open_locations
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.slices import Slice
+from whyrobust.training.augmentation import Augmentation
+from whyrobust.training.batches import BatchSettings, PhotographsOnDisk
 
 CLASSES = ["cat", "dog", "mug"]
 
@@ -30,7 +35,7 @@ def built(stage, tmp_path):
     """Build the records and the index of a data set; return the paths of what is made."""
     (tmp_path / "classes.csv").write_text("class\n" + "\n".join(CLASSES) + "\n", encoding="utf-8")
 
-    def build(facts, allowed_failure_share=0.01, name="t"):
+    def build(facts, allowed_failure_share=0.01, name="t", page_colour=""):
         kind = DATA_KINDS[facts["kind"]]
         made = files_of_slice(tmp_path / "slices" / name)
         stage("build_photo_records", {}, {"files": [], "fetched": [], "classes": str(tmp_path / "classes.csv")},
@@ -39,7 +44,7 @@ def built(stage, tmp_path):
               covered="imagenet_r" if kind.name == "imagenet_r" else None)  # fmt: skip
         stage("index_images", {}, {key: made[key] for key in ("locations", "pack")},
               {key: made[key] for key in ("images", "fingerprints", "failures")},
-              border_pixels=kind.border_pixels)  # fmt: skip
+              border_pixels=kind.border_pixels, page_colour=page_colour)  # fmt: skip
         merged = files_of_slice(tmp_path / "made" / name)
         stage("join_slices", {"photo_dataset": name}, {key: [path] for key, path in made.items()},
               {key: merged[key] for key in ("records", "counts", "images", "fingerprints", "failures")},
@@ -146,3 +151,28 @@ def test_the_border_of_objectnet_is_cut_off_wherever_a_picture_is_read(built, tm
     (pixels,) = read_images([made["images"]], ["t/mug/1.png"], study_preprocessing(32, "clip"))
     assert not pixels[..., 0].any() and (pixels[..., 2] == 255).all()
     assert not np.load(made["fingerprints"]).any()  # one colour: the frame is no part of the thumbnail
+
+
+def test_the_page_is_behind_a_transparent_picture_wherever_it_is_read(built, tmp_path):
+    image = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    image.paste((200, 0, 0, 255), (0, 0, 16, 32))
+    (tmp_path / "set" / "mug").mkdir(parents=True)
+    image.save(tmp_path / "set" / "mug" / "1.png")
+    (tmp_path / "set" / "mug" / "2.svg").write_text(HOUSE)
+    facts = {"kind": "image_folder", "folder": str(tmp_path / "set"), "role": "shift", "classes": "own"}
+    uids, how = ["t/mug/1.png", "t/mug/2.svg"], study_preprocessing(32, "clip")
+    seen = {}
+    for page in ("", "white"):
+        made = built(facts, page_colour=page)
+        pixels = list(read_images([made["images"]], uids, how))
+        images = PhotographsOnDisk(open_locations([made["images"]], uids), how, 1)
+        settings = BatchSettings(1, Augmentation(False, min_crop_area=1.0), 0, torch.device("cpu"))
+        (batch,) = images.batches([torch.tensor([0, 1])], settings, torch.Generator())
+        seen[page] = (pixels, batch, np.load(made["fingerprints"]))
+    for page, corner in (("", 0), ("white", 255)):
+        pixels, batch, _ = seen[page]
+        assert pixels[0][0, -1].tolist() == [corner] * 3 and pixels[0][0, 0].tolist() == [200, 0, 0]
+        assert pixels[1][0, 0].tolist() == [255] * 3
+        shown = batch[:, :, 0, -1] * torch.tensor(how.std) + torch.tensor(how.mean)
+        assert torch.allclose(shown, torch.tensor([[corner / 255], [1.0]]).expand(2, 3), atol=0.01)
+    assert not np.allclose(seen[""][2][0], seen["white"][2][0]) and np.allclose(seen[""][2][1], seen["white"][2][1])

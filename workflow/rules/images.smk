@@ -50,6 +50,7 @@ rule index_images:
         border_pixels=value(
             lambda name: DATASETS.kind_of_slice(name).border_pixels, "photo_slice"
         ),
+        page_colour=CONFIG.data.page_colour or "",
         pictures=value(pictures_of, "photo_slice"),
         code=code_of("index_images"),
     script:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     locations = pq.read_table(snakemake.input.locations)
-    border = snakemake.params.border_pixels
-    decoded, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints)
+    border, page = snakemake.params.border_pixels, snakemake.params.page_colour
+    decoded, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints, page)
     logger.info("%d of %d photographs decode", len(decoded), len(locations))
     write_table(snakemake.output.failures, failures)
     log_failures(failures)
-    write_photographs(snakemake.output.images, decoded, border)
+    write_photographs(snakemake.output.images, decoded, border, page)

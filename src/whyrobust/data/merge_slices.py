@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.fingerprints import FINGERPRINT_SIZE
-from whyrobust.data.photo_store import STORE_KIND, PhotoStore
+from whyrobust.data.photo_store import PhotoStore, index_metadata
 from whyrobust.data.record_writer import REPEATED, ROWS_PER_BATCH, uid_hash
 from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path, read_csv
@@ -121,18 +121,17 @@ def merge_stores(slices: Sequence[Path | str], repeats: Repeats, path: Path | st
     """Write the indices of photographs of all slices without repeats as one; return how many photographs it has.
 
     Raises:
-        ValueError: the slices differ in the border that is cut off.
+        ValueError: the slices differ in the border that is cut off, or in the page.
     """
     stores = [PhotoStore.open(index) for index in slices]
-    borders = {store.border for store in stores}
-    if len(borders) != 1:
-        raise ValueError(f"{path}: slices have borders of {sorted(borders)} pixels: index the images again")
+    decoded = {(store.border, store.page) for store in stores}
+    if len(decoded) != 1:
+        raise ValueError(f"{path}: slices have borders and pages {sorted(decoded)}: index the images again")
     # Batches of an Arrow file share one dictionary: all files, in the order in which they come.
     files = pa.array(
         dict.fromkeys(name for store in stores for name in pc.unique(store.table["file"]).to_pylist()), pa.string()
     )
-    metadata = {b"kind": STORE_KIND, b"border": str(borders.pop()).encode()}
-    schema = stores[0].table.schema.with_metadata(metadata)
+    schema = stores[0].table.schema.with_metadata(index_metadata(*decoded.pop()))
     count = 0
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
         for store, repeated in zip(stores, repeats, strict=True):

@@ -33,9 +33,9 @@ from whyrobust.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Where an image lies: its file, the offset and length of its bytes in it (length -1: the whole file), and the border
-#: in pixels that is cropped off each side.
-Location = tuple[str, int, int, int]
+#: Where an image lies: its file, the offset and length of its bytes in it (length -1: the whole file); and how it is
+#: decoded: the border in pixels that is cropped off each side, and the colour of its page ("" for none).
+Location = tuple[str, int, int, int, str]
 
 #: Images that a worker process is given at a time.
 PHOTOGRAPHS_PER_TASK = 512
@@ -52,11 +52,11 @@ STORE_KIND = b"photographs"
 
 def _fingerprint(location: Location) -> tuple[Fingerprints, int] | str:
     """Decode an image in a worker process; return its fingerprint and a hash of its bytes, or why it cannot be."""
-    file, offset, length, border = location
+    file, offset, length, border, page = location
     try:
         content = read_bytes(file, offset, length)
         # All of it is decoded (a JPEG at a reduced size), so that an image that is cut off in the middle is found.
-        image = decode(content, border, at_least=FINGERPRINT_DECODE_PIXELS)
+        image = decode(content, border, FINGERPRINT_DECODE_PIXELS, page)
     except (PhotographError, LocationError) as error:
         return str(error)
     digest = hashlib.blake2b(content, digest_size=8).digest()
@@ -64,7 +64,7 @@ def _fingerprint(location: Location) -> tuple[Fingerprints, int] | str:
 
 
 def check_photographs(
-    locations: pa.Table, border: int, workers: int, fingerprints: Path | str
+    locations: pa.Table, border: int, workers: int, fingerprints: Path | str, page: str = ""
 ) -> tuple[pa.Table, pd.DataFrame]:
     """Decode every image once and write fingerprints of those that decode, with memory for a few batches.
 
@@ -73,6 +73,7 @@ def check_photographs(
         border: pixels to crop off each side.
         workers: number of processes; the result is the same for any number.
         fingerprints: the file to write, a NumPy array float32 ``[decoded, 16, 16]``; whole or not at all.
+        page: colour behind what is transparent, see `decoding.decode`.
 
     Returns:
         The images that decode (`INDEX_SCHEMA`), and ``uid, reason`` of the others.
@@ -82,7 +83,7 @@ def check_photographs(
 
     decodes, contents = np.zeros(len(locations), dtype=np.bool_), array("Q")
     reasons: list[tuple[int, str]] = []
-    tasks, row = _iterate_locations(locations, border), 0
+    tasks, row = _iterate_locations(locations, border, page), 0
     with (
         tqdm(total=len(locations), desc="decoding", unit="image") as progress,
         write_fingerprints(fingerprints) as append,
@@ -111,28 +112,32 @@ def index_of(locations: pa.Table, contents: Sequence[int]) -> pa.Table:
     return locations.append_column(INDEX_SCHEMA.field("content"), pa.array(contents, pa.uint64()))
 
 
-def _iterate_locations(locations: pa.Table, border: int) -> Iterator[Location]:
+def _iterate_locations(locations: pa.Table, border: int, page: str) -> Iterator[Location]:
     """Yield each location, with memory for one batch of them."""
     for start in range(0, len(locations), PHOTOGRAPHS_PER_TASK):
         batch = locations.slice(start, PHOTOGRAPHS_PER_TASK)
         columns = (batch[name].to_pylist() for name in ("file", "offset", "length"))
         for file, offset, length in zip(*columns, strict=True):
-            yield file, offset, length, border
+            yield file, offset, length, border, page
 
 
-def write_photographs(path: Path | str, images: pa.Table, border: int) -> None:
+def write_photographs(path: Path | str, images: pa.Table, border: int, page: str = "") -> None:
     """Write the index of images that decode as one Arrow IPC file, whole or not at all.
 
     Args:
         path: the file to write.
         images: of `INDEX_SCHEMA`.
         border: pixels to crop off each side.
+        page: colour behind what is transparent, see `decoding.decode`.
     """
-    table = images.select(INDEX_SCHEMA.names).combine_chunks()
-    schema = table.schema.with_metadata({b"kind": STORE_KIND, b"border": str(border).encode()})
-    table = table.replace_schema_metadata(schema.metadata)
+    table = images.select(INDEX_SCHEMA.names).combine_chunks().replace_schema_metadata(index_metadata(border, page))
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
         writer.write_table(table)
+
+
+def index_metadata(border: int, page: str) -> dict[bytes, bytes]:
+    """Return what an index says of all its images: how they are decoded."""
+    return {b"kind": STORE_KIND, b"border": str(border).encode(), b"page": page.encode()}
 
 
 class PhotoStore:
@@ -141,10 +146,11 @@ class PhotoStore:
     Attributes:
         table: of `INDEX_SCHEMA`.
         border: pixels that are cropped off each side.
+        page: colour behind what is transparent; empty where there is none.
     """
 
-    def __init__(self, table: pa.Table, border: int) -> None:
-        self.table, self.border = table, border
+    def __init__(self, table: pa.Table, border: int, page: str) -> None:
+        self.table, self.border, self.page = table, border, page
 
     @classmethod
     def open(cls, path: Path | str) -> PhotoStore:
@@ -160,7 +166,7 @@ class PhotoStore:
         metadata = table.schema.metadata or {}
         if metadata.get(b"kind") != STORE_KIND:
             raise ValueError(f"{path} is not an index of photographs: write it with write_photographs")
-        return cls(table, int(metadata[b"border"]))
+        return cls(table, int(metadata[b"border"]), metadata[b"page"].decode())
 
     @property
     def uids(self) -> list[str]:
@@ -180,7 +186,7 @@ class PhotoStore:
 
     def locate(self, rows: npt.NDArray[np.int64]) -> list[Location]:
         """Return the locations of rows."""
-        found: list[Location] = [("", 0, 0, 0)] * len(rows)
+        found: list[Location] = [("", 0, 0, 0, "")] * len(rows)
         start = 0
         # A batch at a time: Arrow may copy a whole column together to take from it.
         for batch in self.table.select(["file", "offset", "length"]).to_batches():
@@ -188,7 +194,7 @@ class PhotoStore:
             taken = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
             columns = (column.to_pylist() for column in taken.columns)
             for row, (file, offset, length) in zip(here, zip(*columns, strict=True), strict=True):
-                found[row] = file, offset, length, self.border
+                found[row] = file, offset, length, self.border, self.page
             start += len(batch)
         return found
 
@@ -199,7 +205,7 @@ def open_locations(paths: Sequence[Path | str], uids: Uids) -> list[Location]:
     Raises:
         MissingImageError: some uids are in none of the stores; the message names them.
     """
-    located: list[Location] = [("", 0, 0, 0)] * len(uids)
+    located: list[Location] = [("", 0, 0, 0, "")] * len(uids)
     found = np.zeros(len(uids), dtype=np.bool_)
     for path in paths:
         store = PhotoStore.open(path)

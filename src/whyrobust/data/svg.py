@@ -8,14 +8,17 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 if TYPE_CHECKING:
     from whyrobust.data.pixel_store import Pixels
 
 
-#: A drawing whose darkest pixel is closer than this to white (of 255 levels) shows nothing.
+#: A drawing all of whose pixels are closer than this to the page (of 255 levels) shows nothing.
 MINIMUM_VISIBLE_LEVELS = 16
+
+#: What drawings are on where nobody says.
+WHITE = "white"
 
 #: Deeply nested groups overflow the drawing library's stack (seen at 400 levels); real icons stay below 20.
 MAXIMUM_NESTING = 64
@@ -29,7 +32,8 @@ def _check_drawing(svg: str) -> None:
     """Raise DrawingError for a document that is broken, nested too deeply, or points outside itself.
 
     The drawing library opens files that an ``<image>`` or ``<feImage>`` names, and has no option against it, so every
-    reference must point inside the document (``#id``). A DOCTYPE could define entities that hide one. Text is refused
+    reference must point inside the document (``#id``). A DOCTYPE with declarations could define entities that hide one;
+    one that only names the standard, as older programs write, is harmless: nothing is fetched for it. Text is refused
     too: it would depend on the fonts of the machine.
     """
     depth = 0
@@ -50,11 +54,13 @@ def _check_drawing(svg: str) -> None:
         nonlocal depth
         depth -= 1
 
-    def doctype(*_arguments: object) -> None:
-        raise DrawingError("holds a DOCTYPE, which could define entities")
+    def doctype(_name: str, _system: str | None, _public: str | None, has_declarations: bool) -> None:
+        if has_declarations:
+            raise DrawingError("holds a DOCTYPE with declarations, which could define entities")
 
-    # The parser ignores namespaces on purpose: "image" and "href" are found with any prefix.
-    parser = expat.ParserCreate()
+    # The parser ignores namespaces on purpose: "image" and "href" are found with any prefix. It reads UTF-8 whatever
+    # encoding the document claims, as the drawing library does.
+    parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.StartDoctypeDeclHandler = doctype
@@ -119,13 +125,25 @@ def draw_rgba(svg: str, size: int) -> Image.Image:
     return square
 
 
-def _on_white(drawing: Image.Image) -> Pixels:
-    """Composite an RGBA drawing on white; raise DrawingError when nothing can be seen on it."""
-    white = Image.new("RGBA", drawing.size, (255, 255, 255, 255))
-    pixels = np.array(Image.alpha_composite(white, drawing).convert("RGB"))
-    if 255 - int(pixels.min()) < MINIMUM_VISIBLE_LEVELS:
-        raise DrawingError("nothing can be seen on white: the drawing is blank or white")
-    return pixels
+def put_on_page(drawing: Image.Image, page: str) -> Image.Image:
+    """Composite an RGBA image on a page.
+
+    Args:
+        drawing: RGBA.
+        page: colour, a name or ``#rrggbb``.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        DrawingError: nothing can be seen on the page.
+    """
+    behind = Image.new("RGBA", drawing.size, page)
+    image = Image.alpha_composite(behind, drawing).convert("RGB")
+    contrast = np.asarray(ImageChops.difference(image, behind.convert("RGB")))
+    if int(contrast.max()) < MINIMUM_VISIBLE_LEVELS:
+        raise DrawingError(f"nothing can be seen on {page}: it is blank or {page}")
+    return image
 
 
 def draw_svg(svg: str, size: int) -> Pixels:
@@ -143,7 +161,7 @@ def draw_svg(svg: str, size: int) -> Pixels:
             shows nothing on white.
     """
     check_size(size)
-    return _on_white(draw_rgba(svg, size))
+    return np.array(put_on_page(draw_rgba(svg, size), WHITE))
 
 
 def check_size(size: int) -> None:

@@ -20,6 +20,7 @@ from whyrobust.study.setting_checks import ConfigError, read_settings, spell_key
 from whyrobust.study.setting_types import (
     Allowed,
     Built,
+    Colour,
     Count,
     Flag,
     InnerShare,
@@ -105,6 +106,9 @@ class Data(Settings):
     """How labels are found in text."""
     normalisation: Literal["white_page", "clip"] = "white_page"
     """Mean and deviation of pixels. white_page: 1 and 0.5, so that a white page is 0. clip: those of CLIP models."""
+    page_colour: LeftOut[Colour] = None
+    """Photographs: colour behind pictures that are transparent, and behind drawings (SVG): white, black or "#rrggbb".
+    If left out, transparency is dropped as in open_clip, and drawings are on white."""
     shared_names: Literal["error", "ambiguous"] = "error"
     """How a name that two classes share is treated: as an error in the table, or as a name that gives no label."""
     match_sizes: LeftOut[MatchSizes] = None

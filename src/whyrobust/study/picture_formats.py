@@ -15,11 +15,13 @@ PICTURE_FORMATS: dict[str, tuple[str, ...]] = {
     "JPEG2000": ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
     "PPM": ("ppm", "pgm", "pbm", "pnm"),
     "MPO": ("mpo",),
+    # Not Pillow's: drawn as icons are.
+    "SVG": ("svg",),
 }
 
 #: Endings of pictures, without the dot.
 PICTURE_ENDINGS = tuple(ending for endings in PICTURE_FORMATS.values() for ending in endings)
 
 #: Endings of pictures that are not read, so that they can be counted as what they are.
-UNREAD_ENDINGS = ("heic", "heif", "jxl", "svg", "svgz", "eps", "psd", "dng", "raw", "cr2", "cr3", "nef", "arw", "ico",
+UNREAD_ENDINGS = ("heic", "heif", "jxl", "svgz", "eps", "psd", "dng", "raw", "cr2", "cr3", "nef", "arw", "ico",
                   "tga", "exr", "hdr")  # fmt: skip

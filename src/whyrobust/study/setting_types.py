@@ -169,6 +169,8 @@ Name = Annotated[str, Allowed(pattern=NAME_PATTERN, max_length=100)]
 NameOrNone = Annotated[str, Allowed(pattern=f"^({NAME_PATTERN.strip('^$')})?$")]
 #: A sentence with {class} where the class name goes.
 Sentence = Annotated[str, Allowed(pattern=r"\{class\}")]
+#: A colour that all programs name alike.
+Colour = Annotated[str, Allowed(pattern="^(white|black|#[0-9a-f]{6})$")]
 #: A file or folder that the study reads.
 InputPath = Annotated[str, Allowed(min_length=1, is_input=True)]
 

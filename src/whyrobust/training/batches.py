@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whyrobust.data.decoding import read_picture
+from whyrobust.data.photo_store import Location
 from whyrobust.data.pixel_store import Pixels
 from whyrobust.data.preprocessing import Preprocessing, training_crop
 from whyrobust.training.augmentation import (
@@ -171,9 +172,7 @@ class ImagesInMemory:
 class PhotographsOnDisk:
     """Photographs by location, decoded and cropped in threads: Pillow releases Python's lock while it decodes."""
 
-    def __init__(
-        self, locations: Sequence[tuple[str, int, int, int]], preprocessing: Preprocessing, loader_threads: int
-    ) -> None:
+    def __init__(self, locations: Sequence[Location], preprocessing: Preprocessing, loader_threads: int) -> None:
         self.locations, self.preprocessing, self.loader_threads = locations, preprocessing, loader_threads
 
     def __len__(self) -> int:
