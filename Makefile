@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate cluster test-slurm
+.PHONY: help study published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
 	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs, and the smallest effects that it could detect"
+	@echo "make compare A=results/icons B=results/icons_seeds_5  two finished studies on one page: causes side by side, what differs, all models"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
 	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour"
@@ -69,6 +70,11 @@ paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 # Estimated cost of a study: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
 estimate: $(VENV)/study-installed
 	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) $(addprefix --profile ,$(PROFILE)) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
+
+# Folders of results; nothing is run for it.
+compare: $(VENV)/study-installed
+	$(if $(and $(A),$(B)),,$(error Name the results of two finished studies: make compare A=results/icons B=results/icons_seeds_5))
+	$(BIN)/python -m tools.compare_studies $(A) $(B)
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES)

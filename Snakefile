@@ -45,6 +45,7 @@ rule all:
     input:
         report="<results>/report.html",
         provenance="<results>/provenance.json",
+        card="<results>/card.json",
         accuracy="<results>/accuracy.csv",
         effective_robustness="<results>/effective_robustness.csv",
         baselines="<results>/baselines.csv",

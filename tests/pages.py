@@ -13,6 +13,7 @@ from PIL import Image
 from whyrobust.analysis.baselines import fit_baseline
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
+from whyrobust.report.result_card import make_card
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.study.plan import RUN_COLUMNS
 from whyrobust.study.stages import STAGES
@@ -251,6 +252,7 @@ def make_cause_row(cause, comparison, shift, effect, width, **changes):
         "raw_shift_low_points": 1.2,
         "raw_shift_high_points": 5.6,
         "extrapolated_pairs": 0,
+        "left_out_pairs": 0,
         "holds_fixed": "everything else",
     }
     return row | changes
@@ -593,6 +595,14 @@ def make_making():
         figures=["causes.svg", "causes.pdf"],
         latex={"causes.tex": r"\begin{tabular}"},
     )
+
+
+def make_card_of(study, name="made up", **config):
+    """Return the result card of a made-up study; ``config`` replaces keys of its config."""
+    provenance = make_making().provenance | {"study": name, "downloads": {"archive": {"version": "1"}}}
+    baseline = {"scale": "logit", "reference_accuracy": 0.5}
+    whole = {"study": name, "baseline": baseline, "seeds": [0, 1], "class_weights": "equal", "test_sets": {"v2": {}}}
+    return make_card(provenance | {"config": whole | config}, study)
 
 
 SETTINGS = PageSettings(

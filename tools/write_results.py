@@ -31,6 +31,7 @@ from whyrobust.report.findings import (
 )
 from whyrobust.report.number_format import format_p, format_points, format_points_interval, format_whole_percent
 from whyrobust.report.page_parts import table_rows
+from whyrobust.report.side_by_side import compare_verdicts
 from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, name_weighting, spaced
 from whyrobust.study.table_cells import is_missing
 
@@ -210,22 +211,19 @@ def _weights_words(tables: Tables, primary: list[Row]) -> list[str]:
 
 def _repeated(tables: Tables, repeated: Tables) -> str:
     """Say which verdicts of the primary family a repetition with other seeds gives too."""
-    again = {row["cause"]: row for row in _primary(repeated)}
-    pairs = [(row, again[row["cause"]]) for row in _primary(tables)]
+    verdicts = compare_verdicts(tables["causes"], repeated["causes"])
     named = [
         f"{name_cause(row['cause'])} is {other['verdict']} ({_interval(other)}) in place of {row['verdict']}"
-        for row, other in pairs
-        if other["verdict"] != row["verdict"]
+        for row, other in verdicts.changed
     ]
-    kept = f"{len(pairs) - len(named)} of {len(pairs)} verdicts are the same"
+    kept = f"{len(verdicts.primary) - len(named)} of {len(verdicts.primary)} verdicts are the same"
     told = f"{kept}; {' and '.join(named)}, so that no verdict is claimed for these." if named else f"{kept}."
-    found, found_again = _secondary(tables), _secondary(repeated)
-    kept_count = sum(found_again.get(key) == verdict for key, verdict in found.items())
-    secondary = f"Of {len(found)} secondary findings {kept_count} are found again."
-    causes = {(row["comparison"], row["shift"]): row for row in table_rows(repeated["causes"])}
-    told_again = [_named_again(causes[key]) for key in found if key not in found_again]
-    new = [_named_again(causes[key]) for key in found_again if key not in found]
-    more = [f"{start}: {'; '.join(rows)}." for start, rows in (("The others there", told_again), ("New", new)) if rows]
+    secondary = f"Of {len(verdicts.found)} secondary findings {len(verdicts.again)} are found again."
+    more = [
+        f"{start}: {'; '.join(_named_again(other) for _, other in pairs)}."
+        for start, pairs in (("The others there", verdicts.lost), ("New", verdicts.new))
+        if pairs
+    ]
     return " ".join([f"**Repeated with seeds 5 to 9**, {told} {secondary}", *more]) + "\n"
 
 
@@ -234,16 +232,9 @@ def _named_again(row: Row) -> str:
     return f"{row['comparison']} on {row['shift']} {_interval(row)}, q {format_p(row['p_adjusted'])}"
 
 
-def _secondary(tables: Tables) -> dict[tuple[str, str], str]:
-    """Return the verdicts of the secondary findings, by comparison and shift."""
-    rows = [row for row in table_rows(tables["causes"]) if row["family"] == "secondary"]
-    found = [row for row in rows if str(row["verdict"]).startswith((RAISES, LOWERS))]
-    return {(str(row["comparison"]), str(row["shift"])): str(row["verdict"]) for row in found}
-
-
 def _other_seeds(tables: Tables, repeated: Tables) -> str:
-    again = {row["cause"]: row for row in _primary(repeated)}
-    rows = [[row["comparison"], _with_verdict(row), _with_verdict(again[row["cause"]])] for row in _primary(tables)]
+    pairs = compare_verdicts(tables["causes"], repeated["causes"]).primary
+    rows = [[row["comparison"], _with_verdict(row), _with_verdict(other)] for row, other in pairs]
     return table(["main comparison", "seeds 0 to 4", "seeds 5 to 9"], rows)
 
 

@@ -215,6 +215,7 @@ rule write_report:
     output:
         report="<results>/report.html",
         provenance="<results>/provenance.json",
+        card="<results>/card.json",
     log:
         "<logs>/write_report.log",
     conda:

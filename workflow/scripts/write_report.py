@@ -1,4 +1,4 @@
-"""Write the report page and the provenance of a study.
+"""Write the report page, the provenance and the result card of a study.
 
 Stands alone because it only shows what other stages wrote; it measures nothing.
 """
@@ -15,6 +15,7 @@ from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.provenance import count_images, list_licences, record_study
 from whyrobust.report.render import FIGURE_ENDINGS
+from whyrobust.report.result_card import make_card
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, read_study_tables
 from whyrobust.study.pinned_sources import read_pinned_sources
 
@@ -66,6 +67,7 @@ if __name__ == "__main__":
         Path(snakemake.output.report).parent / "benchmarks",
     )
     write_json(snakemake.output.provenance, provenance)
+    write_json(snakemake.output.card, make_card(provenance, study))
     samples_seen = int(details.trained["samples_seen"].sum())
     figures = sorted(Path(files.figures).iterdir())
     making = Making(
