@@ -152,8 +152,8 @@ def _read(results: Path) -> tuple[pd.DataFrame, Mapping[str, MeasuredShift]]:
     effective = tables["effective_robustness"]
     first = effective[effective["shift"] == effective["shift"].iloc[0]]
     runs = first[[*KEYS, "main"]].merge(tables["runs"], on="run", validate="many_to_one")
-    draws = np.load(results / "effective_robustness_draws.npz")
-    return runs, add_means(read_measured(effective, draws, tables["accuracy"], tables["shifts"]))
+    draws, accuracy_draws = (np.load(results / f"{name}_draws.npz") for name in ("effective_robustness", "accuracy"))
+    return runs, add_means(read_measured(effective, draws, accuracy_draws, tables["accuracy"], tables["shifts"]))
 
 
 def main() -> None:

@@ -6,8 +6,10 @@ Stands outside the workflow because it is done once, by people. Every objective 
 learning rates at the batch size of the config, then half and twice that batch size at the best of them. A trial trains
 on images of all sources, equally many of each, and is scored on drawings of the same sources that it has not seen, by
 the objective's main head; no test set is opened, and its seed is no study's. For clip and cross_entropy the other
-optimiser and augmentation without plain images are tried too. Writes one row a trial, the best of each objective
-marked; `at_edge` says that its learning rate or batch size is the lowest or the highest that was tried.
+optimiser and augmentation without plain images are tried too. Where the best trial of an objective then has the lowest
+or the highest learning rate or batch size, one beyond it is tried, until the best lies inside. Writes one row a trial,
+the best of each objective marked; `at_edge` says that its learning rate or batch size is the lowest or the highest
+that was tried.
 """
 
 from __future__ import annotations
@@ -150,6 +152,23 @@ def further_trials(best: Sequence[Trial]) -> list[Trial]:
     return plain + adamw + halved + [replace(trial, batch_size=2 * trial.batch_size) for trial in sized]
 
 
+def beyond(table: pd.DataFrame) -> list[Trial]:
+    """Return one trial beyond the best of each objective for its learning rate and for its batch size, if at an edge.
+
+    Args:
+        table: of trials, as :func:`mark` returns it.
+    """
+    wanted = []
+    for row in table[table["chosen"] & table["at_edge"]].to_dict("records"):
+        best = trial_of({str(name): value for name, value in row.items()})
+        tried = table[(table["objective"] == best.objective) & (table["optimizer"] == best.optimizer)]
+        for name in ("learning_rate", "batch_size"):
+            value, lowest, highest = getattr(best, name), tried[name].min(), tried[name].max()
+            if lowest < highest and value in (lowest, highest):
+                wanted.append(replace(best, **{name: value * 2 if value == highest else type(value)(value / 2)}))
+    return wanted
+
+
 def draw(place: Place, classes: Sequence[str], side: int, seed: int) -> Drawn:
     """Return images of all sources, those that are held out by drawing last."""
     results, each = Path(place.results), place.images // len(place.sources)
@@ -283,6 +302,8 @@ def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output
         first = [row for row in rows if trial_of(row) in set(first_trials(config, objectives, seed))]
         best = mark(first).query("chosen").to_dict("records")
         finish(further_trials([trial_of({str(name): value for name, value in row.items()}) for row in best]))
+        while outward := beyond(mark(rows)):
+            finish(outward)
     return mark(rows)
 
 

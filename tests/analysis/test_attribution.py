@@ -19,6 +19,7 @@ from whyrobust.analysis.attribution import (
     attribute_causes,
     attribute_on_line,
     compare_architectures,
+    shifts_of_means,
 )
 from whyrobust.analysis.cause_tables import OtherWeights, make_cause_tables, summarise_causes
 from whyrobust.analysis.effects import contrast_pairs, match_comparisons, measure_effects
@@ -409,3 +410,49 @@ def test_equivalence_and_raw_intervals_stand_in_the_table():
     low, high = measure_effects(of_all, points)[0].interval()
     assert (row["raw_id_low_points"], row["raw_id_high_points"]) == pytest.approx((low, high))
     assert low < row["raw_id_points"] < high
+
+
+def test_raw_differences_have_intervals_over_seeds_and_test_images():
+    """Those of effects, of accuracies: the draws of a test set of u units widened by u / (u - 1), u - 1 its freedom."""
+    runs, measured, comparisons = make_study()
+    units, rng = (4, 9), np.random.default_rng(8)
+
+    def with_draws(shift):
+        # Models of one source have what test images do in common, so that seeds share it.
+        common = rng.normal(0, 0.04, (80, 3, 1)) * (runs["source"] == "web").to_numpy()
+        drawn = common + rng.normal(0, 0.01, (80, 3, len(runs)))
+        drawn += np.stack([*shift.id_accuracies.T, shift.shift_accuracy])
+        return replace(shift, id_draws=drawn[:, :2].transpose(0, 2, 1), shift_draws=drawn[:, 2], id_units=units)
+
+    measured = {name: with_draws(shift) for name, shift in measured.items()}
+    table = attribute_causes(comparisons, runs, measured, SETTINGS)
+    of_all = [contrast_pairs(pairs, np.zeros(len(runs))) for pairs in match_comparisons(comparisons, runs).values()]
+
+    def widened(draws, count):
+        return draws.mean(axis=0) + np.sqrt(count / (count - 1)) * (draws - draws.mean(axis=0))
+
+    v2, row = measured["v2"], row_of(table, "web", "v2")
+    plain = attribute_causes(
+        comparisons, runs, {n: replace(s, id_draws=None, shift_draws=None) for n, s in measured.items()}, SETTINGS
+    )
+    expected = {
+        "raw_id": (
+            100 * v2.id_accuracies.mean(axis=1),
+            100 * np.mean([widened(v2.id_draws[..., n], count) for n, count in enumerate(units)], axis=0),
+            sum(units) - 2.0,
+        ),
+        "raw_shift": (100 * v2.shift_accuracy, 100 * widened(v2.shift_draws, v2.units), v2.units - 1.0),
+    }
+    for name, (values, draws, freedom) in expected.items():
+        low, high = measure_effects(of_all, values, draws, freedom)[0].interval()
+        assert (row[f"{name}_low_points"], row[f"{name}_high_points"]) == pytest.approx((low, high))
+        seeds_alone = row_of(plain, "web", "v2")
+        assert high - low > 1.2 * (seeds_alone[f"{name}_high_points"] - seeds_alone[f"{name}_low_points"])
+    # The mean over the shifts that count: of their draws, and of in-distribution test sets that all of them share.
+    counted = [measured[name] for name in shifts_of_means(measured)["mean"]]
+    drawn = np.mean([widened(shift.shift_draws, shift.units) for shift in counted], axis=0)
+    accuracies = np.mean([shift.shift_accuracy for shift in counted], axis=0)
+    freedom = float(sum(shift.units - 1 for shift in counted))
+    low, high = measure_effects(of_all, 100 * accuracies, 100 * drawn, freedom)[0].interval()
+    mean = row_of(table, "web", "mean")
+    assert (mean["raw_shift_low_points"], mean["raw_shift_high_points"]) == pytest.approx((low, high))

@@ -112,7 +112,7 @@ def test_the_main_comparisons_are_measured_as_a_study_with_the_other_weights_wou
         {"one_test": "studio", "two_test": "web"},
         MeasurementSettings(resamples=40, band_points=3, accuracy_confidence=0.99, class_weights=weights),
     )
-    measured = read_measured(tables.effective_robustness, tables.draws, whole, SHIFTS)
+    measured = read_measured(tables.effective_robustness, tables.draws, tables.accuracy_draws, whole, SHIFTS)
     expected = attribute_causes(COMPARISONS, evaluated_runs(tables.effective_robustness, runs), measured, settings)
     columns = ["effect_points", "low_points", "high_points", "p_adjusted", "raw_shift_points"]
     np.testing.assert_allclose(found[columns], expected.loc[expected["comparison"] == "web", columns])

@@ -296,7 +296,7 @@ def test_measured_shifts_are_read_back_from_the_files(study, three, tmp_path):
     for number, table in enumerate((three.effective_robustness, three.single_lines, accuracy, shifts)):
         table.to_csv(tmp_path / f"{number}.csv", index=False)
         read.append(pd.read_csv(tmp_path / f"{number}.csv", keep_default_na=False))
-    measured = read_measured(read[0], three.draws, *read[2:])
+    measured = read_measured(read[0], three.draws, three.accuracy_draws, *read[2:])
     assert list(measured) == ["r", "v2", "few", "flat", "told"]
     assert [shift.role for shift in measured.values()] == [
         "shift", "shift", "case study", "not informative", "case study",
@@ -310,16 +310,22 @@ def test_measured_shifts_are_read_back_from_the_files(study, three, tmp_path):
     np.testing.assert_allclose(measured["r"].shift_accuracy, on(accuracy, "r", keys))
     for number, name in enumerate(ALL):
         np.testing.assert_allclose(measured["r"].id_accuracies[:, number], on(accuracy, f"{name}@r", keys))
-    lines = read_measured_lines(read[1], three.line_draws, *read[2:])
+        drawn = draw_accuracies(path, SETTINGS, f"{name}@r", tuple(keys))
+        np.testing.assert_array_equal(measured["r"].id_draws[..., number], drawn)
+    drawn = draw_accuracies(path, SETTINGS, "r", tuple(keys))
+    np.testing.assert_array_equal(measured["r"].shift_draws, drawn)
+    units = dict(zip(shifts["test_set"], shifts["units"], strict=True))
+    assert measured["r"].id_units == tuple(units[name] for name in ALL) and len(set(units.values())) > 1
+    lines = read_measured_lines(read[1], three.line_draws, three.accuracy_draws, *read[2:])
     assert {name: list(shifts) for name, shifts in lines.items()} == {name: list(measured) for name in (*ALL, "mean")}
     assert list(lines) == [*ALL, "mean"]
     np.testing.assert_array_equal(lines["web_test"]["r"].draws, three.line_draws["web_test@r|r"])
     assert lines["web_test"]["r"].id_accuracies.shape == (len(rows), 1)
     assert lines["mean"]["r"].id_accuracies.shape == (len(rows), 3)
     with pytest.raises(ValueError, match="draws for r have shape"):
-        read_measured(read[0], three.draws | {"r": three.draws["r"][:, 1:]}, *read[2:])
+        read_measured(read[0], three.draws | {"r": three.draws["r"][:, 1:]}, three.accuracy_draws, *read[2:])
     with pytest.raises(ValueError, match="lacks accuracies"):
-        read_measured(read[0], three.draws, read[2][read[2]["run"] != "web-0"], read[3])
+        read_measured(read[0], three.draws, three.accuracy_draws, read[2][read[2]["run"] != "web-0"], read[3])
 
 
 def test_draws_weigh_classes_as_accuracies_do(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import tools.search_hyperparameters as search
-from tools.search_hyperparameters import Place, Trial, carry_out, draw, first_trials, further_trials, mark
+from tools.search_hyperparameters import Place, Trial, beyond, carry_out, draw, first_trials, further_trials, mark
 from whyrobust.data.pixel_store import write_pixels
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import load_config
@@ -90,6 +90,23 @@ def test_the_best_is_marked_and_where_it_lies_at_the_edge():
     assert table["at_edge"].tolist() == [True, False, True] and table["chosen"].tolist() == [False, True, False]
     wider = mark([*rows, trial | {"learning_rate": 0.2, "batch_size": 128, "held_out_accuracy": 0.6}])
     assert wider.loc[wider["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[128, True]]
+
+
+def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside():
+    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1}
+
+    def searched(accuracies):
+        return mark([trial | {"learning_rate": rate, "held_out_accuracy": right} for rate, right in accuracies.items()])
+
+    (lower,) = beyond(searched({0.1: 0.5, 0.2: 0.4}))
+    assert (lower.learning_rate, lower.batch_size) == (0.05, 64)
+    (higher,) = beyond(searched({0.1: 0.3, 0.2: 0.4}))
+    assert (higher.learning_rate, higher.batch_size) == (0.4, 64)
+    assert beyond(searched({0.05: 0.3, 0.1: 0.5, 0.2: 0.4})) == []
+    sized = searched({0.05: 0.3, 0.1: 0.5, 0.2: 0.4}).to_dict("records")
+    best = sized[1] | {"batch_size": 32, "held_out_accuracy": 0.6}
+    (smaller,) = beyond(mark([*sized, best]))
+    assert (smaller.learning_rate, smaller.batch_size) == (0.1, 16) and isinstance(smaller.batch_size, int)
 
 
 def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch):

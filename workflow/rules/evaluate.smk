@@ -140,6 +140,7 @@ rule measure_robustness:
         draws="<results>/effective_robustness_draws.npz",
         single_lines="<results>/single_lines.csv",
         line_draws="<results>/single_line_draws.npz",
+        accuracy_draws="<results>/accuracy_draws.npz",
         shifts="<results>/shifts.csv",
     log:
         "<logs>/measure_robustness.log",
@@ -230,6 +231,7 @@ rule attribute_causes:
         draws="<results>/effective_robustness_draws.npz",
         single_lines="<results>/single_lines.csv",
         single_line_draws="<results>/single_line_draws.npz",
+        accuracy_draws="<results>/accuracy_draws.npz",
         shifts="<results>/shifts.csv",
         runs="<results>/runs.csv",
         other_weights="<results>/causes_other_weights.csv",
@@ -265,6 +267,7 @@ rule measure_dose_response:
     input:
         effective_robustness="<results>/effective_robustness.csv",
         draws="<results>/effective_robustness_draws.npz",
+        accuracy_draws="<results>/accuracy_draws.npz",
         accuracy="<results>/accuracy.csv",
         shifts="<results>/shifts.csv",
         runs="<results>/runs.csv",

@@ -25,10 +25,11 @@ if __name__ == "__main__":
     accuracy = read_csv(snakemake.input.accuracy, keep_empty=True)
     shifts = read_csv(snakemake.input.shifts, keep_empty=True)
     lines = read_csv(snakemake.input.single_lines, keep_empty=True)
+    accuracy_draws = np.load(snakemake.input.accuracy_draws)
     tables = make_cause_tables(
         effective_robustness,
-        read_measured(effective_robustness, np.load(snakemake.input.draws), accuracy, shifts),
-        read_measured_lines(lines, np.load(snakemake.input.single_line_draws), accuracy, shifts),
+        read_measured(effective_robustness, np.load(snakemake.input.draws), accuracy_draws, accuracy, shifts),
+        read_measured_lines(lines, np.load(snakemake.input.single_line_draws), accuracy_draws, accuracy, shifts),
         read_csv(snakemake.input.runs, keep_empty=True),
         [Comparison(**planned) for planned in snakemake.params.comparisons],
         EffectSettings(**snakemake.params.settings),

@@ -27,6 +27,7 @@ if __name__ == "__main__":
         read_measured(
             effective,
             np.load(files.draws),
+            np.load(files.accuracy_draws),
             read_csv(files.accuracy, keep_empty=True),
             read_csv(files.shifts, keep_empty=True),
         ),

@@ -51,6 +51,10 @@ if __name__ == "__main__":
         (snakemake.output.shifts, shifts),
     ):
         write_table(path, table)
-    for path, draws in ((snakemake.output.draws, tables.draws), (snakemake.output.line_draws, tables.line_draws)):
+    for path, draws in (
+        (snakemake.output.draws, tables.draws),
+        (snakemake.output.line_draws, tables.line_draws),
+        (snakemake.output.accuracy_draws, tables.accuracy_draws),
+    ):
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **{name: values.astype(np.float32) for name, values in draws.items()})  # type: ignore[arg-type]

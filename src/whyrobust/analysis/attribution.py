@@ -133,7 +133,7 @@ def add_means(measured: Mapping[str, MeasuredShift]) -> dict[str, MeasuredShift]
     Args:
         measured: by shift, with the same models and as many draws in all.
     """
-    widened = {name: _widen_draws(shift) for name, shift in measured.items()}
+    widened = {name: _widen_shift(shift) for name, shift in measured.items()}
     groups = {mean: [widened[name] for name in names] for mean, names in shifts_of_means(measured).items()}
     means = {
         name: MeasuredShift(
@@ -144,19 +144,39 @@ def add_means(measured: Mapping[str, MeasuredShift]) -> dict[str, MeasuredShift]
             shift_accuracy=np.mean([shift.shift_accuracy for shift in shifts], axis=0),
             role=MEAN,
             units=sum(shift.units - 1 for shift in shifts) + 1,
+            id_draws=_mean_draws([shift.id_draws for shift in shifts]),
+            shift_draws=_mean_draws([shift.shift_draws for shift in shifts]),
+            # All shifts have the same in-distribution test sets.
+            id_units=shifts[0].id_units,
         )
         for name, shifts in groups.items()
     }
     return means | widened
 
 
-def _widen_draws(shift: MeasuredShift) -> MeasuredShift:
-    """Return a shift with draws as wide as other units would make them; as it is where the units are not known."""
-    if shift.units < 2:
-        return shift
-    centre = shift.draws.mean(axis=0)
-    scale = np.sqrt(shift.units / (shift.units - 1.0))
-    return replace(shift, draws=np.where(np.isfinite(centre), centre + scale * (shift.draws - centre), shift.draws))
+def _mean_draws(draws: Sequence[FloatArray | None]) -> FloatArray | None:
+    """Return the mean of draws of several shifts; None where those of one are not known."""
+    known = [drawn for drawn in draws if drawn is not None]
+    return np.mean(known, axis=0) if len(known) == len(draws) else None
+
+
+def _widen_shift(shift: MeasuredShift) -> MeasuredShift:
+    """Return a shift with draws as wide as other units would make them."""
+    of_axes = shift.id_draws
+    if of_axes is not None:
+        of_axes = np.stack(
+            [_widen_draws(of_axes[..., number], units) for number, units in enumerate(shift.id_units)], axis=2
+        )
+    of_shift = None if shift.shift_draws is None else _widen_draws(shift.shift_draws, shift.units)
+    return replace(shift, draws=_widen_draws(shift.draws, shift.units), id_draws=of_axes, shift_draws=of_shift)
+
+
+def _widen_draws(draws: FloatArray, units: int) -> FloatArray:
+    """Return draws, [resamples, models], widened for their number of units; as they are where that is not known."""
+    if units < 2:
+        return draws
+    centre = draws.mean(axis=0)
+    return np.where(np.isfinite(centre), centre + np.sqrt(units / (units - 1.0)) * (draws - centre), draws)
 
 
 def attribute_causes(
@@ -170,7 +190,7 @@ def attribute_causes(
     The family ``primary`` is the main comparison of each cause (the first) on the mean over shifts, adjusted by Holm.
     All other rows on means and on shifts that take part in verdicts are the family ``secondary``, with q values of
     Benjamini and Hochberg. Case studies and shifts that are not informative have an interval, and no p and no verdict.
-    Raw differences have intervals over seeds alone, on these test images, their variances pooled over comparisons.
+    Raw differences have intervals of the same kind as effects, and no test.
 
     Args:
         comparisons: the controlled comparisons.
@@ -250,10 +270,7 @@ def _effect_rows(
             )
         contrasts = contrasts_of(pairs_of, values, settings.scale)
         effects = measure_effects(contrasts, values.residuals, values.draws, shared_freedom(values))
-        raw_id = POINTS_PER_UNIT * values.id_accuracies.mean(axis=1)
-        on_axes, under_shift = (
-            measure_effects(contrasts, points) for points in (raw_id, POINTS_PER_UNIT * values.shift_accuracy)
-        )
+        on_axes, under_shift = _raw_differences(contrasts, values)
         for number, (one, effect) in enumerate(zip(contrasts, effects, strict=True)):
             low, high = under_shift[number].interval(settings.confidence)
             id_low, id_high = on_axes[number].interval(settings.confidence)
@@ -280,6 +297,22 @@ def _effect_rows(
         seen.add(comparison.cause)
         rows += [found[number, shift] | about for shift in measured]
     return rows
+
+
+def _raw_differences(contrasts: Sequence[Contrasts], measured: MeasuredShift) -> tuple[list[Effect], list[Effect]]:
+    """Return the differences of accuracy in percentage points: mean over in-distribution test sets, and under shift.
+
+    Their error is over seeds and test images as that of effects, or over seeds alone where draws are not known.
+    """
+    on_axes = None if measured.id_draws is None else POINTS_PER_UNIT * measured.id_draws.mean(axis=2)
+    under_shift = None if measured.shift_draws is None else POINTS_PER_UNIT * measured.shift_draws
+    of_axes = sum(units - 1.0 for units in measured.id_units if units > 1)
+    return (
+        measure_effects(
+            contrasts, POINTS_PER_UNIT * measured.id_accuracies.mean(axis=1), on_axes, of_axes if of_axes else np.inf
+        ),
+        measure_effects(contrasts, POINTS_PER_UNIT * measured.shift_accuracy, under_shift, shared_freedom(measured)),
+    )
 
 
 def shared_freedom(measured: MeasuredShift) -> float:

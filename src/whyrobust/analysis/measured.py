@@ -44,6 +44,9 @@ class MeasuredShift:
         role: ``shift``, ``case study`` or ``not informative``.
         seen_in: training sources that contain the style of the shift.
         units: how many units (teams, say) the bootstrap of its images resamples; 0 where that is not known.
+        id_draws: draws of ``id_accuracies``, [resamples, models, test_sets]; None where they are not known.
+        shift_draws: draws of ``shift_accuracy``, [resamples, models], of the same images; None likewise.
+        id_units: how many units the images of each in-distribution test set are of, [test_sets].
     """
 
     residuals: FloatArray
@@ -54,11 +57,15 @@ class MeasuredShift:
     role: str
     seen_in: tuple[str, ...] = ()
     units: int = 0
+    id_draws: FloatArray | None = None
+    shift_draws: FloatArray | None = None
+    id_units: tuple[int, ...] = ()
 
 
 def read_measured(
     effective_robustness: pd.DataFrame,
     draws: Mapping[str, FloatArray],
+    accuracy_draws: Mapping[str, FloatArray],
     accuracy: pd.DataFrame,
     shifts: pd.DataFrame,
 ) -> dict[str, MeasuredShift]:
@@ -69,6 +76,7 @@ def read_measured(
     Args:
         effective_robustness: ``effective_robustness.csv``.
         draws: of ``effective_robustness_draws.npz``: shift -> [resamples, rows of the shift].
+        accuracy_draws: of ``accuracy_draws.npz``: test set -> [resamples, rows of a shift].
         accuracy: ``accuracy.csv``.
         shifts: ``shifts.csv``.
 
@@ -76,7 +84,7 @@ def read_measured(
         ValueError: a shift has another number of rows than of draws, or an accuracy is missing.
     """
     return {
-        str(shift): _measured_shift(str(shift), rows, draws[str(shift)], accuracy, shifts)
+        str(shift): _measured_shift(str(shift), rows, draws[str(shift)], accuracy_draws, accuracy, shifts)
         for shift, rows in effective_robustness.groupby("shift", sort=False)
     }
 
@@ -84,6 +92,7 @@ def read_measured(
 def read_measured_lines(
     single_lines: pd.DataFrame,
     draws: Mapping[str, FloatArray],
+    accuracy_draws: Mapping[str, FloatArray],
     accuracy: pd.DataFrame,
     shifts: pd.DataFrame,
 ) -> dict[str, dict[str, MeasuredShift]]:
@@ -94,6 +103,7 @@ def read_measured_lines(
     Args:
         single_lines: ``single_lines.csv``.
         draws: of ``single_line_draws.npz``: ``<x_test_set>|<shift>`` -> [resamples, rows].
+        accuracy_draws: as for `read_measured`.
         accuracy: ``accuracy.csv``.
         shifts: ``shifts.csv``.
 
@@ -104,7 +114,8 @@ def read_measured_lines(
     for (x_test_set, shift), rows in single_lines.groupby(["x_test_set", "shift"], sort=False):
         test_set, _ = split_restricted_name(str(x_test_set))
         drawn = draws[line_key(str(x_test_set), str(shift))]
-        measured.setdefault(test_set, {})[str(shift)] = _measured_shift(str(shift), rows, drawn, accuracy, shifts)
+        of_shift = _measured_shift(str(shift), rows, drawn, accuracy_draws, accuracy, shifts)
+        measured.setdefault(test_set, {})[str(shift)] = of_shift
     return measured
 
 
@@ -136,7 +147,12 @@ def line_key(x_test_set: str, shift: str) -> str:
 
 
 def _measured_shift(
-    shift: str, rows: pd.DataFrame, draws: FloatArray, accuracy: pd.DataFrame, shifts: pd.DataFrame
+    shift: str,
+    rows: pd.DataFrame,
+    draws: FloatArray,
+    accuracy_draws: Mapping[str, FloatArray],
+    accuracy: pd.DataFrame,
+    shifts: pd.DataFrame,
 ) -> MeasuredShift:
     if draws.shape[1:] != (len(rows),):
         raise ValueError(f"The draws for {shift} have shape {draws.shape}: give [resamples, {len(rows)} rows].")
@@ -145,6 +161,7 @@ def _measured_shift(
     on_axes = wide.reindex(list(rows[list(KEYS)].itertuples(index=False, name=None)))[axes].to_numpy(dtype=float)
     if np.isnan(on_axes).any():
         raise ValueError(f"accuracy.csv lacks accuracies on {' or '.join(axes)} of models measured on {shift}.")
+    units = dict(zip(shifts["test_set"], shifts["units"].astype(int), strict=True))
     described = shifts[shifts["test_set"] == shift].iloc[0]
     return MeasuredShift(
         residuals=_numbers(rows["residual"]),
@@ -154,7 +171,10 @@ def _measured_shift(
         shift_accuracy=_numbers(rows["shift_accuracy"]),
         role=str(described["role"]),
         seen_in=tuple(str(described["seen_in"]).split()),
-        units=int(described["units"]),
+        units=units[shift],
+        id_draws=np.stack([accuracy_draws[axis] for axis in axes], axis=2, dtype=float),
+        shift_draws=np.asarray(accuracy_draws[shift], dtype=float),
+        id_units=tuple(units[split_restricted_name(axis)[0]] for axis in axes),
     )
 
 

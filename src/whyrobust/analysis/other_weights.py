@@ -99,7 +99,7 @@ def attribute_with_other_weights(
         other,
     )
     effective = tables.effective_robustness
-    measured = read_measured(effective, tables.draws, weighted, shifts)
+    measured = read_measured(effective, tables.draws, tables.accuracy_draws, weighted, shifts)
     causes = attribute_causes(comparisons, evaluated_runs(effective, runs), measured, settings)
     main = causes[causes["main"].astype(bool)].reset_index(drop=True)
     return main[list(CAUSE_COLUMNS)].assign(class_weights=other.class_weights)

@@ -63,6 +63,8 @@ class RobustnessTables:
         bands: of the lines.
         draws: shift -> draws of the main measurement's residuals, [resamples, rows of the shift].
         line_draws: `line_key` -> the same of a single line.
+        accuracy_draws: test set, restricted where it is the axis of such a shift -> draws of accuracies,
+            [resamples, rows of a shift].
     """
 
     effective_robustness: pd.DataFrame
@@ -71,6 +73,7 @@ class RobustnessTables:
     bands: pd.DataFrame
     draws: dict[str, FloatArray]
     line_draws: dict[str, FloatArray]
+    accuracy_draws: dict[str, FloatArray]
 
 
 def draw_accuracies(
@@ -119,6 +122,7 @@ def measure_study(
     evaluated = _Evaluated(accuracy, draw, settings)
     main, line_tables, baselines, bands = [], [], [], []
     draws, line_draws = {}, {}
+    accuracy_draws: dict[str, FloatArray] = {}
     for shift in shifts:
         axes = [axis_of_shift(test_set, shift, set(accuracy["test_set"])) for test_set in in_distribution]
         lines = []
@@ -143,6 +147,8 @@ def measure_study(
         bands += [line.bands for line in lines]
         main.append(evaluated.with_residuals(measured, axes))
         draws[shift] = measured.measurement.residual_draws
+        keys = tuple(main[-1][list(KEYS)].itertuples(index=False, name=None))
+        accuracy_draws |= {test_set: draw(test_set, keys) for test_set in (*axes, shift)}
     return RobustnessTables(
         effective_robustness=pd.concat(main, ignore_index=True),
         single_lines=pd.concat(line_tables, ignore_index=True),
@@ -150,6 +156,7 @@ def measure_study(
         bands=pd.concat(bands, ignore_index=True),
         draws=draws,
         line_draws=line_draws,
+        accuracy_draws=accuracy_draws,
     )
 
 

@@ -56,8 +56,6 @@ class SiglipSettings(ImageTextSettings):
 class CrossEntropySettings(ObjectiveSettings):
     """Settings of cross-entropy on labels."""
 
-    batch_size: Annotated[int, Allowed(ge=2)] = 128
-    """Images per step."""
     learning_rate: LearningRate = 0.04
     """Peak learning rate."""
     label_smoothing: Annotated[float, Allowed(ge=0, lt=1)] = 0.0
@@ -70,7 +68,7 @@ class SupconSettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
-    learning_rate: LearningRate = 0.01
+    learning_rate: LearningRate = 0.04
     """Peak learning rate."""
     temperature: Temperature = 0.1
     """Temperature of the loss."""
