@@ -25,7 +25,8 @@ from whyrobust.training.weights import read_metadata
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-BATCH_SIZE = 512
+# On a CPU a quarter faster than 512, for which activations leave the cache.
+BATCH_SIZE = 256
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
