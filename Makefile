@@ -8,10 +8,12 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare cluster test-slurm
+.PHONY: help study new describe published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare cluster test-slurm
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
+	@echo "make new DATA=folder-or-table NAME=mine  write a config for your own data (docs/own-data.md)"
+	@echo "make describe CONFIG=mine.yaml  say whether the data of a config are ready for training"
 	@echo "make published  the five questions on ImageNet, from published models, in seconds (results/published/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
@@ -82,6 +84,10 @@ study: $(VENV)/study-installed
 # Needs the committed tables only: no download, no training, no study.
 published: $(VENV)/study-installed
 	$(BIN)/snakemake --cores 1 --quiet all -- results/published/report.html
+
+# Whether the data of a study are ready for training: a page, and the same in words.
+describe: $(VENV)/study-installed
+	$(BIN)/snakemake --cores $(CORES) --keep-going --forcerun check_data $(addprefix --configfile ,$(CONFIG)) -- check_data
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -230,7 +230,8 @@ def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_pat
     assert sizes == [0, 6, 6]
     inputs = {name: [files[name] for files in made.values()] for name in made[1]}
     outputs = files_of_slice(tmp_path / "merged")
-    outputs = {name: outputs[name] for name in ("records", "counts", "images", "fingerprints", "failures")}
+    merged = ("records", "counts", "unknown_labels", "images", "fingerprints", "failures")
+    outputs = {name: outputs[name] for name in merged}
     stage("join_slices", {"photo_dataset": "mine"}, inputs, outputs, keeps_first_of_repeats=False,
           whole_size={"expected": None, "allow_short": False}, allowed_failure_share=0.1,
           allowed_unknown_label_share=0.5)  # fmt: skip

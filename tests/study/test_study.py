@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import re
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 
 from tools.write_docs import is_in_use
 from whyrobust.study.config import Augmentation, FineTuning, load_config
+from whyrobust.study.dataset_settings import classes_of_test_sets
 from whyrobust.study.display_names import name_runs
 from whyrobust.study.input_files import classes_of_one_name
 from whyrobust.study.objectives_table import OBJECTIVES
@@ -20,6 +22,7 @@ from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
 from whyrobust.study.study import Study
+from whyrobust.study.unlikely_settings import missing_class_folders
 from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files
 
 STUDIO = "cross_entropy-annotated-studio-5000_images-icon_cnn-30000_samples-seed_1"
@@ -448,3 +451,23 @@ def test_files_of_the_workflow_are_found_beside_it_unless_the_folder_of_the_stud
     assert own.models["icon_cnn"] == "resources/models/icon-cnn.json" and own.data.sets == study.config.data.sets
     assert own_file("resources/none.csv", tmp_path, root) == "resources/none.csv"
     assert own_file("config.yaml", tmp_path, root) == "config.yaml"
+
+
+def test_a_test_set_without_a_folder_of_a_class_is_said_before_any_work(tmp_path):
+    """Nothing else notices: pictures that are not there are in no count."""
+    (tmp_path / "c.csv").write_text("class\ncafé\ndog\nmug\nowl\n", encoding="utf-8")
+    kind = {"kind": "image_folder", "folder": "test", "role": "in_distribution", "classes": "all"}
+
+    def warnings(**changed):
+        test_set = classes_of_test_sets()["image_folder"](**kind | changed)
+        return missing_class_folders(tmp_path / "c.csv", {"same": test_set}, tmp_path)
+
+    assert warnings() == []  # a folder that is not there is an error elsewhere
+    for name in (unicodedata.normalize("NFD", "café"), "dog"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+    (line,) = warnings()
+    assert "test_sets.same" in line and "'mug' and for 1 more" in line
+    assert warnings(role="shift", classes="own") == warnings(class_table="c.csv") == []
+    for name in ("mug", "owl"):
+        (tmp_path / "test" / name).mkdir()
+    assert warnings() == []

@@ -128,7 +128,7 @@ def test_rule_script_log_and_benchmark_names_agree(root):
     """Rule, script, log and benchmark have one name, so that each is found from any other."""
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     texts = rule_texts(root)
-    asked_for = {"choose_classes", "write_published"}
+    asked_for = {"choose_classes", "write_published", "check_data"}
     assert set(texts) == scripts == SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | {"filter_view"} | asked_for
     for name, text in texts.items():
         assert f'"../scripts/{name}.py"' in text and f'code_of("{name}")' in text, name

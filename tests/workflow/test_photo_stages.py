@@ -23,10 +23,13 @@ from whyrobust.training.batches import BatchSettings, PhotographsOnDisk
 CLASSES = ["cat", "dog", "mug"]
 
 
+MERGED = ("records", "counts", "unknown_labels", "images", "fingerprints", "failures")
+
+
 def files_of_slice(folder):
     """Return the path of every file that the stages of a slice write."""
-    names = ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "presence.json", "images.arrow",
-             "fingerprints.npy", "failures.csv")  # fmt: skip
+    names = ("records.parquet", "locations.parquet", "pack.bin", "counts.csv", "unknown_labels.csv",
+             "presence.json", "images.arrow", "fingerprints.npy", "failures.csv")  # fmt: skip
     return {name.partition(".")[0]: str(folder / name) for name in names}
 
 
@@ -35,7 +38,7 @@ def built(stage, tmp_path):
     """Build the records and the index of a data set; return the paths of what is made."""
     (tmp_path / "classes.csv").write_text("class\n" + "\n".join(CLASSES) + "\n", encoding="utf-8")
 
-    def build(facts, allowed_failure_share=0.01, name="t", page_colour=""):
+    def build(facts, allowed_failure_share=0.01, name="t", page_colour="", allowed_unknown_label_share=0.5):
         kind = DATA_KINDS[facts["kind"]]
         made = files_of_slice(tmp_path / "slices" / name)
         stage("build_photo_records", {}, {"files": [], "fetched": [], "classes": str(tmp_path / "classes.csv")},
@@ -47,10 +50,11 @@ def built(stage, tmp_path):
               border_pixels=kind.border_pixels, page_colour=page_colour)  # fmt: skip
         merged = files_of_slice(tmp_path / "made" / name)
         stage("join_slices", {"photo_dataset": name}, {key: [path] for key, path in made.items()},
-              {key: merged[key] for key in ("records", "counts", "images", "fingerprints", "failures")},
+              {key: merged[key] for key in MERGED},
               whole_size={"expected": facts.get("expected_images"), "allow_short": facts.get("allow_short", False)},
               keeps_first_of_repeats=kind.keeps_first_of_repeats,
-              allowed_failure_share=allowed_failure_share, allowed_unknown_label_share=0.5)  # fmt: skip
+              allowed_failure_share=allowed_failure_share,
+              allowed_unknown_label_share=allowed_unknown_label_share)  # fmt: skip
         return merged
 
     return build
@@ -64,6 +68,18 @@ def write_folder(folder, count, broken=0):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content[:300] if number < broken else content)
     return {"kind": "image_folder", "folder": str(folder), "role": "shift", "classes": "all"}
+
+
+def test_class_folders_and_labels_that_are_no_class_are_listed_with_their_pictures(built, tmp_path):
+    facts = write_folder(tmp_path / "set", 6)
+    (tmp_path / "set" / "mug").rename(tmp_path / "set" / "jug")
+    made = built({name: facts[name] for name in ("kind", "folder")})
+    assert pd.read_csv(made["unknown_labels"]).values.tolist() == [["jug", 2]]
+    table = tmp_path / "t.csv"
+    table.write_text("file,class\n" + "".join(f"set/{c}/{n}.jpg,{c.upper()}\n" for n, c in enumerate(["cat", "dog"])))
+    made = built({"kind": "image_table", "table": [str(table)], "image": "file", "label": "class"}, name="u",
+                 allowed_unknown_label_share=1.0)  # fmt: skip
+    assert sorted(pd.read_csv(made["unknown_labels"]).values.tolist()) == [["CAT", 1], ["DOG", 1]]
 
 
 def test_a_picture_that_does_not_decode_is_missing_from_a_test_set_of_known_size(built, tmp_path):

@@ -22,9 +22,12 @@ from whyrobust.study.setting_types import plain_values
 from whyrobust.study.study import Study
 from whyrobust.study.workflow_files import own_file, remake_commands
 
-
 # The folder of the workflow; a study may be run in another one.
-HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).resolve().parents[1]
+HOME = (
+    Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
+    .resolve()
+    .parents[1]
+)
 
 
 def load_study():

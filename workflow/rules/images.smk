@@ -90,6 +90,7 @@ rule join_slices:
     output:
         records="<results>/records/{photo_dataset}.parquet",
         counts="<results>/records/{photo_dataset}_counts.csv",
+        unknown_labels="<results>/records/{photo_dataset}_unknown_labels.csv",
         images="<results>/images/{photo_dataset}.arrow",
         fingerprints="<results>/images/{photo_dataset}_fingerprints.npy",
         failures="<results>/images/{photo_dataset}_failures.csv",

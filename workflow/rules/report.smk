@@ -1,5 +1,7 @@
 # What the page and the figures show.
 
+from whyrobust.study.plan import largest_subsets
+
 
 rule describe_data:
     input:
@@ -49,6 +51,57 @@ rule describe_data:
         code=code_of("describe_data"),
     script:
         "../scripts/describe_data.py"
+
+
+# Not part of a study: says before training whether the data are ready (`make describe CONFIG=...`).
+rule check_data:
+    input:
+        class_counts=rules.describe_data.output.classes,
+        captions=rules.describe_data.output.captions,
+        filters=rules.describe_data.output.filters,
+        samples=rules.describe_data.output.samples,
+        pairs=rules.describe_data.output.pairs,
+        removed="<results>/decontaminated/counts.csv",
+        counts=expand(
+            "<results>/records/{dataset}_counts.csv", dataset=DATASETS.photographs
+        ),
+        unknown_labels=expand(
+            "<results>/records/{dataset}_unknown_labels.csv",
+            dataset=DATASETS.photographs,
+        ),
+        failures=expand(
+            "<results>/images/{dataset}_failures.csv", dataset=DATASETS.names
+        ),
+        classes=CONFIG.data.classes,
+    output:
+        page="<results>/data/data.html",
+        summary="<results>/data/summary.txt",
+    log:
+        "<logs>/check_data.log",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        study=STUDY.name,
+        counts=by_name("counts", DATASETS.photographs),
+        unknown_labels=by_name("unknown_labels", DATASETS.photographs),
+        failures=by_name("failures", DATASETS.names),
+        needs={
+            "train_images": largest_subsets(map(STUDY.runs.get, STUDY.trained)),
+            "allowed_shortfall_share": STUDY.allowed_shortfall_share,
+            "all_classes": [
+                name
+                for name, test_set in CONFIG.test_sets.items()
+                if test_set.classes == "all"
+            ],
+            "class_weights": CONFIG.class_weights,
+        },
+        similarity=CONFIG.data.near_duplicate_similarity,
+        code=code_of("check_data"),
+    script:
+        "../scripts/check_data.py"
 
 
 rule describe_runs:

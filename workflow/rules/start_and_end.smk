@@ -27,8 +27,14 @@ def schedule_at_ends_of_jobs():
 
 
 def show_summary():
-    """Print the causes and the path of the report, if they exist."""
-    summary, page = Path(RESULTS, "summary.txt"), Path(RESULTS, "report.html")
+    """Print what was asked for in words: the causes, or what is known of the data; and where the page is."""
+    asked = {job.rule.name for job in workflow.dag.targetjobs}
+    folder, page = (
+        ("data", "data.html")
+        if asked == {RULE_NAME("check_data")}
+        else ("", "report.html")
+    )
+    summary, page = Path(RESULTS, folder, "summary.txt"), Path(RESULTS, folder, page)
     if summary.exists() and page.exists():
         logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
 

@@ -43,5 +43,5 @@ if __name__ == "__main__":
     counts = Counter({"kept": len(records)}) + records.left_out + Counter(unlabelled)
     logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     records.write(part.dataset, snakemake.output.records, snakemake.output.locations)
-    write_dataset_counts(snakemake.output.presence, presence, records.labels)
+    write_dataset_counts(snakemake.output.presence, presence, records.labels, records.unknown_labels)
     write_table(snakemake.output.counts, pd.DataFrame({"what": list(counts), "images": list(counts.values())}))

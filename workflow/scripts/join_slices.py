@@ -4,6 +4,7 @@ Stands alone because slices are built alone, so that one that fails is retried a
 twice, not too many missing, a test set that is whole) is checked here.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -37,7 +38,7 @@ if __name__ == "__main__":
     given, made, params = snakemake.input, snakemake.output, snakemake.params
     dataset = snakemake.wildcards.photo_dataset
 
-    presence, labels = zip(*map(read_dataset_counts, given.presence), strict=True)
+    presence, labels, unknown = zip(*map(read_dataset_counts, given.presence), strict=True)
     sum(presence, Presence()).check(dataset, params.allowed_failure_share)
     sum(labels, LabelCounts()).check(dataset, params.allowed_unknown_label_share)
     repeats = find_repeats(given.records)
@@ -63,4 +64,6 @@ if __name__ == "__main__":
     write_table(made.failures, failures)
     table = pd.DataFrame({"dataset": dataset, "what": list(counts), "images": list(counts.values())})
     write_table(made.counts, table)
+    unknown_labels: Counter[str] = sum(unknown, Counter())
+    write_table(made.unknown_labels, pd.DataFrame(unknown_labels.most_common(), columns=["label", "images"]))
     logger.info("%d of %d photographs decode", decoded, recorded)

@@ -132,18 +132,29 @@ def folded_name(name: str) -> str:
     return "".join(unicodedata.normalize("NFKC", name).casefold().split()).replace("_", "").replace("-", "")
 
 
-def write_dataset_counts(path: Path | str, presence: Presence, labels: LabelCounts) -> None:
-    """Write how many images are there, and how many labels are classes, as JSON, whole or not at all."""
-    write_json(path, {"presence": asdict(presence), "labels": asdict(labels)})
+def write_dataset_counts(
+    path: Path | str, presence: Presence, labels: LabelCounts, unknown_labels: Mapping[str, int]
+) -> None:
+    """Write what is known of a data set, or a slice of it, as JSON, whole or not at all.
+
+    Args:
+        path: of the file.
+        presence: how many images are there.
+        labels: how many labels are classes.
+        unknown_labels: labels that are no class, with the images of each.
+    """
+    given = {"presence": asdict(presence), "labels": asdict(labels), "unknown_labels": dict(unknown_labels)}
+    write_json(path, given)
 
 
-def read_dataset_counts(path: Path | str) -> tuple[Presence, LabelCounts]:
+def read_dataset_counts(path: Path | str) -> tuple[Presence, LabelCounts, Counter[str]]:
     """Read what `write_dataset_counts` wrote."""
     given = json.loads(Path(path).read_text(encoding="utf-8"))
     presence, labels = given["presence"], given["labels"]
     return (
         Presence(**presence | {"first_missing": tuple(presence["first_missing"])}),
         LabelCounts(**labels | {"first_unknown": tuple(labels["first_unknown"])}),
+        Counter(given["unknown_labels"]),
     )
 
 

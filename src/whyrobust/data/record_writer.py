@@ -30,6 +30,9 @@ from whyrobust.study.table_cells import LABEL_SEPARATOR, is_missing
 #: Rows held in memory: about 100 MB with texts as long as Flickr's.
 ROWS_PER_BATCH = 50_000
 
+#: Labels that are no class of which the images are counted one by one: a table may have another in each row.
+MOST_UNKNOWN_LABELS = 1000
+
 #: Reason to leave out an image whose uid an earlier one has.
 REPEATED = "it came before"
 
@@ -51,13 +54,15 @@ class RecordBuffer:
         missing: reason -> how many of those are not where the data set says.
         first_missing: the first of them, and the reason.
         labels: how many labels are classes of the study, where the reader asks for it (`known_class`).
+        unknown_labels: labels, or names of class folders, that are no class, with the images of each: the first
+            `MOST_UNKNOWN_LABELS` of them.
     """
 
     def __init__(self, rows_per_batch: int = ROWS_PER_BATCH) -> None:
         self.left_out: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
         self.first_missing = ("", "")
-        self.labels = LabelCounts()
+        self.labels, self.unknown_labels = LabelCounts(), Counter[str]()
         self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
@@ -104,9 +109,15 @@ class RecordBuffer:
         if label in classes:
             self.labels += LabelCounts(known=1)
             return label
+        self.count_unknown(label)
         first = (uid, label, nearest_class(label, classes)) if label and not self.labels.unknown else ("", "", "")
         self.labels += LabelCounts(unknown=1, first_unknown=first) if label else LabelCounts(empty=1)
         return None
+
+    def count_unknown(self, label: str, images: int = 1) -> None:
+        """Count images of a label, or of a class folder, that is no class."""
+        if label and (label in self.unknown_labels or len(self.unknown_labels) < MOST_UNKNOWN_LABELS):
+            self.unknown_labels[label] += images
 
     def _flush(self) -> None:
         """Move the rows in memory to the temporary file."""
@@ -230,9 +241,11 @@ def check_labels(records: RecordBuffer, dataset: str, classes: Sequence[str]) ->
     if not bad:
         return
     uid, label = bad[0]
-    first, unknown, _ = records.labels.first_unknown
+    first, unknown, nearest = records.labels.first_unknown
     given = label or (unknown if first == uid else "")
     found = f"the label '{given}', which is no class that it may have" if given else "no label"
+    if nearest and first == uid:
+        found += f" (nearest class: '{nearest}')"
     if given.isdecimal() and not all(name.isdecimal() for name in classes):
         found += " (a number: class_names gives numbers names)"
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")

@@ -8,6 +8,7 @@ Read first what all of it shares: `theme` (colours, fonts, widths), `number_form
   module per template), `templating` (templates and scripts, which all pages share) and `page`.
 - The page of published models: `published_findings` (what their tables say), `published_rows` (tables as text, also of
   the docs) and `published_page`.
+- The page of the data before training: `data_check` (what to look at) and `data_page`.
 - Two studies: `result_card` (what a study leaves for others to collect), `side_by_side` (which verdicts both have,
   where their configs differ) and `compare_page`.
 - Descriptions that are stages of their own: `data_summary` (the data) and `run_summary` (single runs).

@@ -97,6 +97,14 @@ def _seed_ending(seed: int) -> str:
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
 
 
+def largest_subsets(runs: Iterable[Run]) -> dict[str, int]:
+    """Return the largest training set that runs ask of each source."""
+    largest: dict[str, int] = {}
+    for run in runs:
+        largest[run.source] = max(run.train_images, largest.get(run.source, 0))
+    return largest
+
+
 @dataclass(frozen=True)
 class Head:
     """A way to compute class scores from a run.

@@ -53,6 +53,7 @@ def read_image_folder(
         if _one_form(name) not in label_of:
             _check_left_out(Path(folder), name, count, list(named), "class_table" if class_table else "data.classes",
                             is_test_set and not class_table)  # fmt: skip
+            records.count_unknown("" if class_table else name, count)
     empty = [path.name for path in Path(folder).iterdir() if path.is_dir() and _one_form(path.name) in label_of]
     for name in sorted(set(empty) - set(pictures)) if is_test_set else []:
         raise DatasetError(
