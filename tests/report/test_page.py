@@ -11,13 +11,16 @@ from dataclasses import replace
 from html import unescape
 from importlib import resources
 
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pages import SETTINGS, emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
+from whyrobust.report.charts.points import describe_points
 from whyrobust.report.page_parts import ChartData, Panel
+from whyrobust.report.sections.runs import run_details, run_rows
 from whyrobust.study.stages import STAGES
 
 WIDTHS = (390, 1280, 2560)
@@ -491,3 +494,23 @@ def test_embedded_data_ends_no_script_and_holds_no_other_chart():
         charts.embed({"a": float("nan")})
     with pytest.raises(ValueError, match="'one'"):
         charts.add("one", Panel("", {"height": 1}, ""))
+
+
+def test_no_two_runs_share_a_name():
+    """Runs that differ in nothing but model, samples seen or seed have names of their own, wherever a run is named."""
+    once = make_runs()
+    resnet = once.assign(run=once["run"] + "-resnet", model="icon_resnet")
+    longer = once.assign(run=once["run"] + "-longer", samples_seen=2000)
+    study = make_study(pd.concat([once, resnet, longer], ignore_index=True))
+    points = describe_points(study.effective, study.runs)
+    nothing = emptied(make_details(study, make_data()))
+    in_list = [
+        run["label"] for run in run_details(points[points["main"]], nothing, make_data().samples)["runs"].values()
+    ]
+    in_table = [
+        tuple(row[name] for name in ("kind", "images", "details", "seed", "head"))
+        for row in run_rows(study.accuracy, study.effective)
+    ]
+    in_charts = list(points.loc[points["shift"] == "v2", "words"])
+    for names in (in_list, in_table, in_charts):
+        assert len(names) == len(set(names)) >= len(study.runs)
