@@ -514,3 +514,42 @@ def test_no_two_runs_share_a_name():
     in_charts = list(points.loc[points["shift"] == "v2", "words"])
     for names in (in_list, in_table, in_charts):
         assert len(names) == len(set(names)) >= len(study.runs)
+
+
+def test_classes_are_shown_by_source_with_their_pictures_and_the_answers_to_them(open_page, html):
+    page = open_page(html, all_charts=False)
+    section = page.locator("#classes")
+    assert section.locator("thead th").all_inner_texts() == [
+        "Class", "Difference, points", "Accuracy, studio", "Accuracy, web", "Images", "Pairs above : below", "Pictures",
+    ]  # fmt: skip
+    rows = section.locator("tbody tr")
+    first = rows.first.locator("th, td").all_inner_texts()
+    assert first[:6] == ["light bulb", "+20.0", "50.0 %", "70.0 %", "42", "5 : 1"]
+    heading = section.locator("thead th", has_text="Difference")
+    heading.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    section.locator("th[aria-sort=ascending]").wait_for()
+    assert rows.first.locator("th, td").all_inner_texts()[:2] == ["cat", "\N{MINUS SIGN}5.0"]
+    section.get_by_label("Show only classes with").fill("dog")
+    assert rows.count() == 1
+    section.get_by_label("Test set").select_option(label="sketch")
+    # Those of the test set that is shown come first.
+    pictures = section.locator("tbody tr", has_text="cat").locator("button.picture")
+    assert pictures.count() == 4 and pictures.first.get_attribute("data-picture") == "sketch"
+    pictures.first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="cat, a picture of sketch")
+    assert "0 of 12 runs are right." in dialog.inner_text() and "✗ dog: 12" in dialog.inner_text()
+    dialog.locator("summary").click()
+    assert dialog.locator("li").count() == 12 and "CLIP on web titles" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert pictures.first.evaluate("button => button === document.activeElement")
+    # In the samples, too; of a training source there is no answer.
+    page.locator("[data-tiles=v2] img").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert "12 of 12 runs are right." in page.get_by_role("dialog", name="dog, a picture of v2").inner_text()
+    page.get_by_role("button", name="Close").click()
+    page.locator("[data-tiles=web] img").first.click()
+    assert "No run was asked" in page.get_by_role("dialog", name="cat, a picture of web").inner_text()

@@ -109,11 +109,13 @@ rule describe_runs:
         progress=expand("<results>/runs/{run}/progress.csv", run=STUDY.trained),
         predictions="<results>/predictions.parquet",
         accuracy="<results>/accuracy.csv",
+        runs="<results>/runs.csv",
         samples="<results>/data/samples.parquet",
     output:
         curves="<results>/details/curves.csv",
         confusions="<results>/details/confusions.csv",
         class_accuracy="<results>/details/class_accuracy.csv",
+        class_differences="<results>/details/class_differences.csv",
         sample_predictions="<results>/details/sample_predictions.parquet",
     log:
         "<logs>/describe_runs.log",
@@ -127,6 +129,7 @@ rule describe_runs:
     params:
         progress=by_name("progress", STUDY.trained),
         test_sets=STUDY.test_sets,
+        compared_sources=STUDY.compared_sources,
         code=code_of("describe_runs"),
     script:
         "../scripts/describe_runs.py"
@@ -183,6 +186,7 @@ STUDY_TABLES = {
 # What the page alone shows; not every study has similar sources, or compares them.
 PAGE_TABLES = {
     "architectures": "<results>/architectures.csv",
+    "class_differences": "<results>/details/class_differences.csv",
     "dose_response_trends": "<results>/dose_response_trends.csv",
     "nearest_sources": "<results>/nearest_sources.csv" if STUDY.similar_sources else [],
     "similarity_bands": (

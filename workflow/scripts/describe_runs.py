@@ -1,5 +1,7 @@
 """Describe single runs: training curves, confusions, accuracy by class, and predictions for the pictures shown.
 
+Accuracy by class is also compared between sources.
+
 Stands alone because it is for a closer view of a study, not for its answer: the comparisons of `attribute_causes` read
 the predictions themselves.
 """
@@ -8,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from whyrobust.analysis.class_differences import compare_classes
 from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
+from whyrobust.report.page_parts import table_rows
 from whyrobust.report.run_summary import SAMPLE_PREDICTION_SCHEMA, PredictionFile, average_curves, describe_runs
+from whyrobust.study.comparisons import Comparison
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -24,6 +29,9 @@ if __name__ == "__main__":
     accuracy = read_csv(files.accuracy, keep_empty=True)
     details = describe_runs(accuracy, PredictionFile(files.predictions), samples, test_sets)
     write_table(snakemake.output.class_accuracy, details.class_accuracy)
+    runs = table_rows(read_csv(files.runs, keep_empty=True).assign(main=True))
+    comparisons = [Comparison(**planned) for planned in snakemake.params.compared_sources]
+    write_table(snakemake.output.class_differences, compare_classes(details.class_accuracy, runs, comparisons))
     write_table(snakemake.output.confusions, details.confusions)
     write_table(snakemake.output.sample_predictions, details.sample_predictions, SAMPLE_PREDICTION_SCHEMA)
     logger.info("%d runs, %d pictures", accuracy["run"].nunique(), len(samples))

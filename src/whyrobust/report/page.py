@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.number_format import list_some
-from whyrobust.report.page_parts import Explorer, attempt
+from whyrobust.report.page_parts import Explorer, Failure, attempt
 from whyrobust.report.sections.answer import answer_section
 from whyrobust.report.sections.architectures import architectures_section
+from whyrobust.report.sections.classes import classes_section
 from whyrobust.report.sections.compared import compared_section
 from whyrobust.report.sections.data import data_section
 from whyrobust.report.sections.distribution import distribution_panels
@@ -89,6 +90,7 @@ def render_report(
     )
     explorers = {part.name: explorer_settings(part) for part in (explorer, published) if isinstance(part, Explorer)}
     shown_runs = run_details(points[points["main"]], details, data.samples)
+    classes = attempt("The table of classes", lambda: classes_section(study))
     html: str = (
         page_environment()
         .get_template("report.html.j2")
@@ -109,12 +111,14 @@ def render_report(
             ),
             data=data_section(data, settings.similarity, settings.text_fields),
             runs=runs_section(study, details),
+            classes=classes,
             published=published,
             on_imagenet=on_imagenet,
             published_answers=attempt("The answers of published models", lambda: published_answers(reference)),
             made=made_section(making),
             papers=papers_section(making.figures, making.latex),
-            page_data=shown_runs | {"explorers": explorers},
+            page_data=shown_runs
+            | {"explorers": explorers, "source_classes": [] if isinstance(classes, Failure) else classes},
             standard=list_some(list(dict.fromkeys(points.loc[points["standard"], "kind"])), 2),
             accuracy_percent=f"{100 * settings.accuracy_confidence:g}",
         )

@@ -35,6 +35,7 @@ class StudyTables:
         similarity_bands: two sources in bands of train-test similarity; no row where a study has none.
         nearest_sources: how near each source comes to each test set; no row where a study has none.
         architectures: main comparisons between two architectures; no row where a study has none.
+        class_differences: accuracy by class and source; no row where a study compares no two sources.
     """
 
     accuracy: pd.DataFrame
@@ -55,6 +56,7 @@ class StudyTables:
     similarity_bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     nearest_sources: pd.DataFrame = field(default_factory=pd.DataFrame)
     architectures: pd.DataFrame = field(default_factory=pd.DataFrame)
+    class_differences: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def in_distribution(self) -> list[str]:

@@ -5,7 +5,7 @@ Planning counts the pairs of planned runs with `match_pairs`, the analysis match
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -87,6 +87,17 @@ class Pair(NamedTuple):
     starts: tuple[int, ...]
     end: int
     seed: Any
+
+
+def compare_sources(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Return, of the comparisons whose sides differ in the source alone, the first of each two sources."""
+    found: dict[tuple[str, str], Comparison] = {}
+    for comparison in comparisons:
+        sides = (comparison.start, comparison.end)
+        first, second = (side.get("source") for side in sides)
+        if all(set(side) == {"source"} for side in sides) and isinstance(first, str) and isinstance(second, str):
+            found.setdefault((first, second), comparison)
+    return list(found.values())
 
 
 def match_pairs(comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> list[Pair]:

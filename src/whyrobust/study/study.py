@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whyrobust.study.checks import plan_study, used_sources
+from whyrobust.study.comparisons import compare_sources
 from whyrobust.study.config import Config, Published, load_config
 from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
@@ -326,15 +327,15 @@ class Study:
         return names if several else []
 
     @cached_property
+    def compared_sources(self) -> list[dict[str, Any]]:
+        """The first comparison of each two sources, as plain values."""
+        return [asdict(comparison) for comparison in compare_sources(self.plan.comparisons)]
+
+    @cached_property
     def source_comparisons(self) -> list[dict[str, Any]]:
-        """The first comparison of each two of the similar sources, as plain values."""
-        found: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for comparison in self.plan.comparisons:
-            sides = tuple(side.get("source") for side in (comparison.start, comparison.end))
-            alone = all(set(side) == {"source"} for side in (comparison.start, comparison.end))
-            if alone and all(isinstance(side, str) and side in self.similar_sources for side in sides):
-                found.setdefault(sides, asdict(comparison))
-        return list(found.values())
+        """Those of `compared_sources` that are between similar sources."""
+        similar = set(self.similar_sources)
+        return [one for one in self.compared_sources if {one["start"]["source"], one["end"]["source"]} <= similar]
 
     def datasets_of_view(self, view: str) -> list[str]:
         """Return the data sets that the images of a view are chosen by: its source, then what that is compared with."""

@@ -8,4 +8,6 @@ document.querySelectorAll("[data-controls]").forEach(controls);
 const asked = new URLSearchParams(location.hash.slice(1)).get("run");
 if (asked && page.runs[asked]) choose(asked);
 else describe("");
+startClasses();
+startPictures();
 drawAsTheyComeNear();
