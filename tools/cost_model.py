@@ -363,6 +363,8 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
     share = largest / max(1, in_photographs)
     texts = rates["bytes_a_record"] * in_sources
     of_texts = sum(size.slices for size in sources.values())
+    learnt = {(part, run.caption) for run in study.runs if run.caption for part in study.components[run.source]}
+    captioned = [sources[part] for part, _ in learnt]
     largest_texts = max(size.images / size.slices for size in sources.values())
     # Each image is compared with its mirror image too.
     compared = _hours(in_sources * tests * 2, rates["thumbnails_compared"])
@@ -390,8 +392,10 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
         cost("join_slices", len(photographs), _hours(in_photographs, rates["records_joined"]), 0,
              row_bytes * in_photographs,
              max((size.images for size in photographs.values()), default=0) / max(1, in_photographs)),
-        cost("assemble_captions", of_texts, _hours(in_sources, rates["captions_made"]),
-             10 * rates["bytes_a_record"] * largest_texts, texts, largest_texts / in_sources),
+        cost("assemble_captions", sum(size.slices for size in captioned),
+             _hours(sum(size.images for size in captioned), rates["captions_made"]),
+             10 * rates["bytes_a_record"] * largest_texts, texts,
+             largest_texts / max(1, sum(size.images for size in captioned))),
         cost("compare_images", of_texts, compared, KEPT_ROW_BYTES * (largest_texts + tests) + INK_BYTES * tests, 0,
              largest_texts / in_sources, 8 if any(size.photographs for size in sources.values()) else 1),
         cost("decontaminate", 1, 0.0, KEPT_ROW_BYTES * tests + INK_BYTES * tests, KEPT_ROW_BYTES / 5 * in_sources),

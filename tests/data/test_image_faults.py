@@ -19,7 +19,7 @@ from whyrobust.data.archives import LocationError, list_folder, write_locations
 from whyrobust.data.dataset_checks import check_failure_share
 from whyrobust.data.decoding import PhotographError, decode, read_picture
 from whyrobust.data.fingerprints import fingerprint_photograph
-from whyrobust.data.photo_store import check_photographs
+from whyrobust.data.photo_checks import check_photographs
 from whyrobust.data.preprocessing import Preprocessing, preprocess, training_crop
 from whyrobust.data.svg import draw_svg
 

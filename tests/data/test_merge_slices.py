@@ -155,7 +155,7 @@ def targets(count):
         f"results/sliced/{kind}/{name}.parquet"
         for source in ("mine", "yfcc")
         for name in names_of(source, count)
-        for kind in ("captions", "text_match")
+        for kind in ("captions/title", "text_match")
     ]
 
 
@@ -181,7 +181,7 @@ def tables_of(results, count):
     for path in (results / "images").glob("*.arrow"):
         found[path.name] = PhotoStore.open(path).table.to_pandas().astype({"file": str})
     for source in ("mine", "yfcc"):
-        for kind in ("captions", "text_match"):
+        for kind in ("captions/title", "text_match"):
             parts = [pd.read_parquet(results / kind / f"{name}.parquet") for name in names_of(source, count)]
             found[f"{kind}/{source}"] = pd.concat(parts, ignore_index=True)
         paths = [results / "text_match" / f"{name}.csv" for name in names_of(source, count)]
@@ -191,8 +191,8 @@ def tables_of(results, count):
 
 def test_tables_are_the_same_for_any_number_of_slices(studies):
     whole, sliced = tables_of(studies[1], 1), tables_of(studies[3], 3)
-    assert {"records/yfcc.parquet", "captions/mine", "decontaminated/sizes.csv", "yfcc.arrow"} < set(whole)
-    assert len(whole["text_match/yfcc"]["label"].dropna()) > 5 and (whole["captions/mine"]["title"].isna()).any()
+    assert {"records/yfcc.parquet", "captions/title/mine", "decontaminated/sizes.csv", "yfcc.arrow"} < set(whole)
+    assert len(whole["text_match/yfcc"]["label"].dropna()) > 5 and (whole["captions/title/mine"]["title"].isna()).any()
     assert set(sliced) == set(whole)
     for name, table in whole.items():
         other = sliced[name]

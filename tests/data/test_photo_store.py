@@ -24,7 +24,8 @@ from whyrobust.data.archives import (
 from whyrobust.data.decoding import PhotographError, decode
 from whyrobust.data.fingerprints import fingerprint_photograph
 from whyrobust.data.image_stores import holds_photographs, read_images
-from whyrobust.data.photo_store import PhotoStore, check_photographs, open_locations, write_photographs
+from whyrobust.data.photo_checks import check_photographs
+from whyrobust.data.photo_store import PhotoStore, open_locations, write_photographs
 from whyrobust.data.pixel_store import MissingImageError, write_pixels
 from whyrobust.data.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing, preprocess, study_preprocessing
 from whyrobust.training.augmentation import Augmentation
@@ -238,7 +239,7 @@ def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_pr
     contents[20] = b"x"
     tar = write_tar(tmp_path / "t.tar", [(f"{n}.jpg", content) for n, content in enumerate(contents)])
     write_locations(tmp_path / "l.parquet", [(member.name, member) for member in list_tar(tar)])
-    monkeypatch.setattr("whyrobust.data.photo_store.PHOTOGRAPHS_PER_TASK", 4)
+    monkeypatch.setattr("whyrobust.data.photo_checks.PHOTOGRAPHS_PER_TASK", 4)
     wanted = np.stack([fingerprint_photograph(decode(c, at_least=64)) for n, c in enumerate(contents) if n != 20])
     for workers in (1, 2):
         path = tmp_path / f"{workers}.npy"

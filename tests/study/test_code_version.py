@@ -1,6 +1,40 @@
 """A change in a module changes the version of the stages that use it, and of no other."""
 
+import pytest
+
 from whyrobust.study import code_version
+
+CODE = "def f(x, *, a, b=1):\n    return {**x, 'b': (a, b, None)}\n"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "# a comment\n" + CODE,
+        '"""A docstring."""\n' + CODE,
+        CODE.replace("    return", "    'A docstring.'\n    return"),
+        CODE.replace("(a, b, None)", "(a,\n  b, None)  # why\n"),
+        CODE.replace("'b'", '"b"'),
+    ],
+)
+def test_comments_docstrings_and_layout_are_no_code(same):
+    assert code_version.code_text(same.encode()) == code_version.code_text(CODE.encode())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CODE.replace("b=1", "b=2"),
+        CODE.replace("a, b=1", "a=1, b"),
+        CODE.replace("**x, 'b': (a, b, None)", "'b': x, **(a, b, None)"),
+        CODE.replace("None", "''"),
+        CODE.replace("'b'", "b'b'"),
+        CODE.replace("return", "yield"),
+        CODE + "f('A docstring.')\n",
+    ],
+)
+def test_another_order_value_or_statement_is_other_code(other):
+    assert code_version.code_text(other.encode()) != code_version.code_text(CODE.encode())
 
 
 def test_code_version_follows_imports(tmp_path, monkeypatch):
@@ -43,6 +77,27 @@ def test_scripts_name_their_modules_and_training_needs_no_report(root):
     for module in ("training.loop", "evaluation.embed", "evaluation.scoring"):
         text = code_version.module_file(module).read_text(encoding="utf-8")
         assert "snakemake" not in text and "altair" not in text and "resvg" not in text
+
+
+def test_what_changes_no_weights_is_no_part_of_training_and_what_does_is(root):
+    scripts = root / "workflow" / "scripts"
+    modules = code_version.all_modules(code_version.script_modules(scripts / "train_run.py"))
+    assert {"training.loop", "training.checkpoints", "data.photo_store", "files"} <= set(modules)
+    assert not {"logs", "training.gpu_locks", "data.worker_pool", "data.fingerprints"} & set(modules)
+    for script in ("train_run", "embed_test_sets"):  # the tokenizer
+        assert {"ftfy", "regex", "open_clip_torch", "torch"} <= set(
+            code_version.script_versions(scripts / f"{script}.py")
+        )
+    assert "regex" not in code_version.script_versions(scripts / "score_heads.py")
+
+
+def test_a_script_counts_with_its_modules(tmp_path):
+    script = tmp_path / "stage.py"
+    versions = []
+    for text in ("import whyrobust.files\n", "import whyrobust.files\nx = 1\n"):
+        script.write_text(text)
+        versions.append(code_version.code_version(["files"], script))
+    assert len({*versions, code_version.code_version(["files"])}) == 3
 
 
 def test_an_absent_package_is_reported():

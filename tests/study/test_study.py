@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from tools.write_docs import is_in_use
+from whyrobust.study.caption_tables import caption_settings, group_captions
 from whyrobust.study.config import Augmentation, FineTuning, load_config
 from whyrobust.study.dataset_settings import classes_of_test_sets
 from whyrobust.study.display_names import name_runs
 from whyrobust.study.input_files import classes_of_one_name
 from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.study.plan import AFTER_TRAINING
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
@@ -127,8 +129,9 @@ def test_runs_are_trained_evaluated_or_published(icons, paper):
     published = [name for name, run in paper.runs.items() if run.published]
     assert published == ["published-openai_rn50", "published-yfcc15m_rn50", "published-cc12m_rn50"]
     assert set(published) <= set(paper.evaluated) and not set(published) & set(paper.trained)
-    assert icons.rows_of([STUDIO]) == [icons.row_of(STUDIO)]
-    assert icons.row_of(STUDIO)["seed"] == icons.seed_of(STUDIO) == 1
+    (row,) = icons.rows_of([STUDIO])
+    assert row["seed"] == icons.seed_of(STUDIO) == 1
+    assert icons.trained_row_of(STUDIO) == {name: row[name] for name in row if name not in AFTER_TRAINING}
     assert paper.published_settings_of(PUBLISHED) == read(Path(paper.root), "config/paper.yaml")["pretrained"][0]
 
 
@@ -136,7 +139,7 @@ def test_scored_runs_that_differ_in_their_seed_alone_are_a_group(icons, paper):
     for study in (icons, paper):
         assert sorted(run for runs in study.groups.values() for run in runs) == sorted(study.evaluated)
         alike = [
-            {str({**study.row_of(run), "run": "", "pretrained_run": "", "seed": 0}) for run in runs}
+            {str({**study.runs[run].as_row(), "run": "", "pretrained_run": "", "seed": 0}) for run in runs}
             for runs in study.groups.values()
         ]
         assert all(len(kinds) == 1 for kinds in alike) and len(set.union(*alike)) == len(study.groups)
@@ -167,7 +170,7 @@ def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
 
 def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):
     assert icons.components_of(STUDIO) == ("studio",) and icons.components_of(HALF) == ("studio", "web")
-    assert icons.caption_slices_of(CLIP) == ["web"] and icons.caption_slices_of(STUDIO) == []
+    assert icons.captions_of(CLIP) == ["title/web"] and icons.captions_of(STUDIO) == []
     assert icons.matched_label_slices_of(AFTER_SIMCLR) == ["web"] and icons.matched_label_slices_of(CLIP) == []
     assert icons.pretrained_runs_of(CLIP) == []
     assert icons.pretrained_runs_of(AFTER_SIMCLR) == ["simclr-images-web-5000_images-icon_cnn-15000_samples-seed_0"]
@@ -180,7 +183,8 @@ def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):
 
 def test_a_run_on_slices_learns_from_all_of_their_captions(paper):
     run = next(name for name, run in paper.runs.items() if run.source == "yfcc" and run.caption)
-    assert paper.caption_slices_of(run) == [f"yfcc/{number}-of-32" for number in range(1, 33)]
+    variant = paper.runs[run].caption
+    assert paper.captions_of(run) == [f"{variant}/yfcc/{number}-of-32" for number in range(1, 33)]
 
 
 def test_fitted_heads_have_subsets_of_their_own_size_and_seed(icons):
@@ -220,8 +224,20 @@ def test_matched_sizes_are_kept_among_sources_with_runs_of_the_size(load, paper)
 
 
 def test_caption_variants_are_those_that_runs_on_a_source_learn_from(icons):
-    assert icons.caption_variants_of("web") == ["shuffled", "template", "title"]
-    assert icons.caption_variants_of("studio") == ["title"]
+    assert icons.captions == {
+        ("studio", "title"): ["title/studio"],
+        ("web", "shuffled"): ["shuffled/web"],
+        ("web", "template"): ["template/web"],
+        ("web", "title"): ["title/web"],
+    }
+    by_source = group_captions(icons.captions, "abcd")
+    assert by_source == {"studio": {"title": ["a"]}, "web": {"shuffled": ["b"], "template": ["c"], "title": ["d"]}}
+
+
+def test_captions_depend_on_the_settings_of_their_variant_alone():
+    assert caption_settings("title", "a {class}", 3) == {}
+    assert caption_settings("template", "a {class}", 3) == {"template": "a {class}"}
+    assert caption_settings("shuffled", "a {class}", 3) == {"seed": 3}
 
 
 def test_data_sets_are_icons_or_photographs_with_a_role(icons, paper):

@@ -58,7 +58,6 @@ def files(root, tmp_path):
         hyper |= {"warmup_share": 0.1, "optimizer": "muon", "flip": True}
         return {
             "log": [str(made / "log.txt")],
-            "threads": 1,
             "resources": {
                 "gpu": 0, "processes": processes, "nodes": 1, "loader_threads": 1, "checkpoint_minutes": 10,
                 "checkpoint_steps": 0,
@@ -76,7 +75,7 @@ def files(root, tmp_path):
             "params": {
                 "run": RUN, "hyperparameters": hyper, "device": "cpu", "image_size": 32, "normalisation": "white_page",
                 "shuffle_block_images": 1, "shuffle_window_blocks": 1, "checkpoint": str(made / "kept" / "r.pt"),
-                "precision": "fp32", "compile": False, "images_at_once": None, "code": {"code": "1"},
+                "cpu_threads": 1, "precision": "fp32", "compile": False, "images_at_once": None, "code": {"code": "1"},
             },
         }  # fmt: skip
 
@@ -121,6 +120,7 @@ def test_two_processes_started_by_torchrun_learn_what_one_learns(root, files):
 
 def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, files):
     whole, stopped = files("whole", steps=150), files("stopped", steps=150)
+    stopped["threads"] = 2
     kept, log = Path(stopped["params"]["checkpoint"]), Path(stopped["log"][0])
     first = run(root, whole)
     first.join()
@@ -133,6 +133,7 @@ def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, file
     assert kept.exists() and not Path(stopped["output"]["weights"]).exists()
     # Another machine: what a job takes of it is no part of a run.
     stopped["resources"] |= {"checkpoint_minutes": 1, "checkpoint_steps": 40, "loader_threads": 3}
+    stopped["threads"] = 1  # what --cores leaves
     third = run(root, stopped)
     third.join()
     assert third.exitcode == 0 and not kept.exists()

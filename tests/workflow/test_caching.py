@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -18,6 +19,9 @@ from whyrobust.study.code_version import all_modules, environment_version, scrip
 
 STAGES = sorted(SHARED_STAGES | ICON_STAGES)
 
+#: A file that is there was verified: no code fetches it again.
+FETCHED = "download_source"
+
 #: Stages tried in `make test`; the others, each some seconds, in `make soak`.
 QUICK = ("build_records", "match_text", "train_run", "measure_robustness")
 
@@ -28,7 +32,7 @@ class Finished:
     def __init__(self, root: Path, folder: Path) -> None:
         self.code, self.study = folder / "workflow", folder / "a stüdy"
         self.code.mkdir()
-        for name in ("workflow", "src", "resources", "envs"):
+        for name in ("workflow", "src", "resources", "envs", "profiles"):
             shutil.copytree(root / name, self.code / name)
         shutil.copy2(root / "Snakefile", self.code)
         self.study.mkdir()
@@ -41,7 +45,7 @@ class Finished:
             if row.startswith(("results/", "downloads/")):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.mkdir() if not place.suffix else place.touch()
-        self.call("--touch", "--cores", "1")
+        self.call("--touch", "--forceall", "--cores", "1")
         graph = self.call("--dag")
         # Job by job: a stage may need another for some of its runs only.
         self.stage_of = dict(re.findall(r'(\d+)\[label = "(\w+)', graph))
@@ -87,8 +91,8 @@ def changed_file(finished):
     before = {}
 
     def change(path, line):
-        before[path] = (path.read_bytes(), path.stat())
-        path.write_bytes(before[path][0] + line.encode())
+        before.setdefault(path, (path.read_bytes(), path.stat()))
+        path.write_bytes(path.read_bytes() + line.encode())
 
     yield change
     for path, (content, status) in before.items():
@@ -102,16 +106,17 @@ def test_a_finished_study_has_nothing_to_do(finished):
 
 
 @pytest.mark.parametrize(
-    "stage", [stage if stage in QUICK else pytest.param(stage, marks=pytest.mark.soak) for stage in STAGES]
+    "stage",
+    [stage if stage in QUICK else pytest.param(stage, marks=pytest.mark.soak) for stage in STAGES if stage != FETCHED],
 )
 def test_a_changed_script_runs_its_stage_and_what_depends_on_it_again(finished, changed_file, stage):
-    changed_file(finished.code / "workflow" / "scripts" / f"{stage}.py", "# changed\n")
+    changed_file(finished.code / "workflow" / "scripts" / f"{stage}.py", "CHANGED = 1\n")
     assert finished.planned() == finished.after(stage)
 
 
 @pytest.mark.parametrize("module", ["evaluation.embed", "report.charts.robustness"])
 def test_a_changed_module_runs_the_stages_that_use_it_again(finished, changed_file, module):
-    changed_file(finished.code / "src" / "whyrobust" / f"{module.replace('.', '/')}.py", "# changed\n")
+    changed_file(finished.code / "src" / "whyrobust" / f"{module.replace('.', '/')}.py", "CHANGED = 1\n")
     scripts = finished.code / "workflow" / "scripts"
     using = [stage for stage in STAGES if module in all_modules(script_modules(scripts / f"{stage}.py"))]
     assert using and finished.planned() == finished.after(*using)
@@ -142,12 +147,65 @@ def test_a_changed_input_runs_its_readers_again(finished, changed_file, file, st
 
 
 def test_what_changes_no_result_runs_nothing_again(finished, changed_file):
+    """Comments and docstrings everywhere, how logs are written, how files are fetched that are there, new addresses."""
+    package = finished.code / "src" / "whyrobust"
+    for path in [*package.rglob("*.py"), *(finished.code / "workflow" / "scripts").glob("*.py")]:
+        changed_file(path, '"""A docstring."""  # a comment\n')
+    changed_file(package / "logs.py", "CHANGED = 1\n")
+    changed_file(package / "data" / "downloads.py", "CHANGED = 1\n")
     changed_file(finished.study / "resources" / "sources.tsv", "x\t1\tx.zip\t\task\t\t\tMIT\t\tx\n")
     changed_file(finished.study / "resources" / "models" / "icon-resnet.json", "\n")
     (finished.study / "config.yaml").write_text(
         "# a comment\n" + (finished.study / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8"
     )
     assert finished.planned() == set()
+
+
+@pytest.fixture
+def changed_config(finished):
+    """Change the config, and put it back afterwards."""
+    yield lambda change: finished.write(change(copy.deepcopy(finished.config)))
+    finished.write(finished.config)
+
+
+def test_other_standard_models_and_another_caption_variant_train_no_run_again(finished, changed_config):
+    def change(config):
+        config["baseline"]["standard"] = {"objective": "cross_entropy", "train_images": 300}
+        (clip,) = [grid for grid in config["runs"] if grid["objective"] == "clip"]
+        config["runs"].append(clip | {"caption": "title_tags", "source": "web", "seed": [1]})
+        return config
+
+    changed_config(change)
+    jobs = planned_jobs(finished.call("--dry-run"))
+    assert jobs["train_run"] == jobs["assemble_captions"] == 1, "the new run and its captions"
+    assert "measure_robustness" in jobs
+
+
+def test_settings_of_training_train_the_runs_again_that_have_them(finished, changed_config):
+    """`threads` is one of them, and no parameter of a rule by itself."""
+
+    def change(config):
+        config["training"]["clip"]["learning_rate"] /= 2
+        return config
+
+    changed_config(change)
+    assert planned_jobs(finished.call("--dry-run"))["train_run"] == 4, "two sources, two seeds"
+    changed_config(lambda config: config | {"training": config["training"] | {"threads": 2}})
+    trained = sum(stage == "train_run" for stage in finished.stage_of.values())
+    assert planned_jobs(finished.call("--dry-run"))["train_run"] == trained == 20
+
+
+def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path):
+    """Its own files are all newer than the results; the records of Snakemake are copied with these."""
+    clone = copy.copy(finished)
+    clone.study, clone.code = tmp_path / "study", tmp_path / "clone"
+    shutil.copytree(finished.study, clone.study)
+    shutil.rmtree(clone.study / "resources")
+    shutil.copytree(finished.study / "resources", clone.study / "resources", copy_function=shutil.copy)
+    shutil.copytree(finished.code, clone.code, copy_function=shutil.copy)
+    with (clone.study / "resources" / "reference" / "vlhub_top1.csv").open("a") as table:
+        table.write("\n")
+    assert clone.planned() == clone.after("measure_reference")
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from whyrobust.study.code_version import (
-    code_version,
-    environment_version,
-    module_file,
-    script_modules,
-)
+from whyrobust.study.code_version import module_versions, script_versions
 from whyrobust.study.config_file import check_config_file
 from whyrobust.study.data_kinds import ICON_PARTS
 from whyrobust.study.input_versions import input_versions, listing_version
@@ -128,8 +123,7 @@ def code_of(script):
 
     A change of any of them reruns the stage, whatever the times of the files.
     """
-    path = workflow.source_path(f"../scripts/{script}.py")
-    code = {"code": code_version(script_modules(path))} | environment_version(path)
+    code = script_versions(workflow.source_path(f"../scripts/{script}.py"))
     return lambda wildcards: code | versions_given(RULE_NAME(script), wildcards)
 
 
@@ -155,9 +149,3 @@ def pictures_of(photo_slice):
         named = getattr(import_module(reader), function)
         version += f" {listing_version(named(DATASETS.slice_settings(photo_slice)))}"
     return version
-
-
-@cache
-def reader_code(module):
-    """Return the version of the code and of the packages of a reader, which a script loads by its name."""
-    return {"code": code_version([module])} | environment_version(module_file(module))

@@ -1,6 +1,7 @@
 # Downloads, each checked against its pinned checksum, and images fetched from lists of addresses.
 
 
+# Its code is no parameter: a file that is there was verified, and how it was fetched changes nothing in it.
 rule download_source:
     output:
         archive=Path(CONFIG.downloads, "{downloaded}").as_posix(),
@@ -15,7 +16,6 @@ rule download_source:
         table=CONFIG.sources_table,
         name=value(lambda file: STUDY.download(file).name, "downloaded"),
         pinned=value(STUDY.pinned_by, "downloaded"),
-        code=code_of("download_source"),
     script:
         "../scripts/download_source.py"
 

@@ -36,6 +36,7 @@ rule embed_test_sets:
         prompts=value(STUDY.prompts_of, "group"),
         fitted_on=value(STUDY.fitted_on, "group"),
         device=CONFIG.training.device,
+        cpu_threads=CONFIG.training.threads,
         code=code_of("embed_test_sets"),
     script:
         "../scripts/embed_test_sets.py"
@@ -66,6 +67,7 @@ rule fit_heads:
             run: STUDY.seed_of(run) for run in STUDY.runs_of(wildcards.group)
         },
         device=CONFIG.training.device,
+        cpu_threads=CONFIG.training.threads,
         code=code_of("fit_heads"),
     script:
         "../scripts/fit_heads.py"

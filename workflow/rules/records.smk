@@ -81,7 +81,7 @@ rule build_photo_records:
         reader=value(lambda name: DATASETS.kind_of_slice(name).reader, "photo_slice"),
         covered=value(DATASETS.covered_column, "photo_slice"),
         reader_code=value(
-            lambda name: reader_code(DATASETS.kind_of_slice(name).reader_module),
+            lambda name: module_versions(DATASETS.kind_of_slice(name).reader_module),
             "photo_slice",
         ),
         pictures=value(pictures_of, "photo_slice"),

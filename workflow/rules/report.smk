@@ -1,5 +1,6 @@
 # What the page and the figures show.
 
+from whyrobust.study.caption_tables import group_captions
 from whyrobust.study.plan import largest_subsets
 
 
@@ -20,7 +21,7 @@ rule describe_data:
         pairs="<results>/decontaminated/pairs.csv",
         fetched=expand("<results>/pairs/{dataset}.csv", dataset=DATASETS.fetched),
         captions=expand(
-            "<results>/captions/{slice}.parquet", slice=DATASETS.text_slices
+            "<results>/captions/{name}.parquet", name=sum(STUDY.captions.values(), [])
         ),
         classes=CONFIG.data.classes,
         nouns=CONFIG.data.nouns or [],
@@ -46,7 +47,7 @@ rule describe_data:
         kept=by_name("kept", DATASETS.names),
         images=by_name("images", DATASETS.names),
         fetched=by_name("fetched", DATASETS.fetched),
-        captions=by_source("captions"),
+        captions=lambda wildcards, input: group_captions(STUDY.captions, input.captions),
         shared=CONFIG.data.shared_names,
         code=code_of("describe_data"),
     script:

@@ -1,4 +1,6 @@
-# Captions, and labels found in text.
+# Captions, a file per variant, so that another variant trains no run again; and labels found in text.
+
+from whyrobust.study.caption_tables import caption_settings
 
 
 rule assemble_captions:
@@ -6,11 +8,13 @@ rule assemble_captions:
         records=file(
             "<results>/records/{}.parquet", DATASETS.records_of_texts, "text_slice"
         ),
-        classes=CONFIG.data.classes,
+        classes=lambda wildcards: (
+            CONFIG.data.classes if wildcards.caption == "template" else []
+        ),
     output:
-        captions="<results>/captions/{text_slice}.parquet",
+        captions="<results>/captions/{caption}/{text_slice}.parquet",
     log:
-        "<logs>/assemble_captions/{text_slice}.log",
+        "<logs>/assemble_captions/{caption}/{text_slice}.log",
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
@@ -18,9 +22,12 @@ rule assemble_captions:
         runtime=240,
     params:
         slice=value(DATASETS.text_slice, "text_slice"),
-        variants=value(STUDY.caption_variants_of, "text_slice"),
-        template=lambda wildcards: CONFIG.caption_template,
-        seed=CONFIG.data.seed,
+        settings=value(
+            lambda variant: caption_settings(
+                variant, CONFIG.caption_template, CONFIG.data.seed
+            ),
+            "caption",
+        ),
         code=code_of("assemble_captions"),
     script:
         "../scripts/assemble_captions.py"

@@ -5,7 +5,7 @@ rule train_run:
     input:
         subset=lambda wildcards: SUBSET.format(**STUDY.subset_of(wildcards.run)),
         images=files("<results>/images/{}.arrow", STUDY.components_of),
-        captions=files("<results>/captions/{}.parquet", STUDY.caption_slices_of),
+        captions=files("<results>/captions/{}.parquet", STUDY.captions_of),
         matched_labels=files(
             "<results>/text_match/{}.parquet", STUDY.matched_label_slices_of
         ),
@@ -41,9 +41,11 @@ rule train_run:
         # Threads of each process that decode photographs.
         loader_threads=1,
     params:
-        run=value(STUDY.row_of),
+        run=value(STUDY.trained_row_of),
         hyperparameters=value(STUDY.hyperparameters_of),
         device=CONFIG.training.device,
+        # Not those that `--cores` leaves: rounding depends on them.
+        cpu_threads=CONFIG.training.threads,
         image_size=CONFIG.data.image_size,
         normalisation=CONFIG.data.normalisation,
         # No output: it must outlive a job that was stopped.

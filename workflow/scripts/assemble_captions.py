@@ -1,4 +1,4 @@
-"""Write the captions of a training source, one column for every caption variant that a run learns from.
+"""Write the captions of a training source, of one of the caption variants that runs learn from.
 
 Stands alone because captions are text only: another variant or another template must not redraw an image.
 """
@@ -24,12 +24,10 @@ if __name__ == "__main__":
     part = Slice(**snakemake.params.slice)
     rows = part.rows_of(pq.read_metadata(snakemake.input.records).num_rows)
     records = read_record_rows(snakemake.input.records, rows)
-    classes = snakemake.input.classes
-    names = dict(zip(read_class_names(classes), read_prompt_names(classes), strict=True))
-    captions = assemble_captions(
-        records, snakemake.params.variants, snakemake.params.template, snakemake.params.seed, names
-    )
+    classes, variant = snakemake.input.classes, snakemake.wildcards.caption
+    names = dict(zip(read_class_names(classes), read_prompt_names(classes), strict=True)) if classes else None
+    captions = assemble_captions(records, [variant], **snakemake.params.settings, class_names=names)
     # All captions of a variant may be missing: then their type is not in the values.
     schema = pa.schema([(name, pa.string()) for name in captions.columns])
-    logger.info("%d records, variants: %s", len(captions), ", ".join(snakemake.params.variants) or "none")
+    logger.info("%d records, %d captions", len(captions), captions[variant].count())
     write_table(snakemake.output.captions, captions, schema)

@@ -48,7 +48,7 @@ if __name__ == "__main__":
             logger.info("%s", run)
             description = files.model[0] if files.model else None
             device = choose_device(params.device)
-            encoders = open_run(weights, description, bool(params.prompts), snakemake.threads, device)
+            encoders = open_run(weights, description, bool(params.prompts), params.cpu_threads, device)
             arrays: dict[str, np.ndarray] = {}
             for test_set, images, kept in zip(params.test_sets, files.images, files.kept, strict=True):
                 arrays[f"images.{test_set}"] = embed(encoders, [images], kept)

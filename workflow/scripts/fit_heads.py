@@ -37,7 +37,7 @@ if __name__ == "__main__":
                 {source: subset["group"].to_pylist() for source, subset in subsets.items()},
                 classes,
                 snakemake.params.seeds[run],
-                snakemake.threads,
+                snakemake.params.cpu_threads,
                 snakemake.params.device,
             )
             contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from whyrobust.data.dataset_checks import log_failures
-from whyrobust.data.photo_store import check_photographs, write_photographs
+from whyrobust.data.photo_checks import check_photographs
+from whyrobust.data.photo_store import write_photographs
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 

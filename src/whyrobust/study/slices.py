@@ -37,7 +37,7 @@ class Slice:
     def name(self) -> str:
         """What its files are called: as the data set where it is the only one.
 
-        The docs name such files (``captions/<source>.parquet``), so ``1-of-1`` is left out.
+        The docs name such files (``records/<source>.parquet``), so ``1-of-1`` is left out.
         """
         return self.dataset if self.count == 1 else f"{self.dataset}/{self.number}-of-{self.count}"
 

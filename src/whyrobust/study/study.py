@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from whyrobust.study.caption_tables import caption_names
 from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.comparisons import compare_sources
 from whyrobust.study.config import Config, Published, load_config
@@ -26,7 +27,7 @@ from whyrobust.study.input_files import (
     read_prompt_sets,
 )
 from whyrobust.study.pinned_sources import PinnedSource
-from whyrobust.study.plan import OWN, Head, Plan, Run, name_pattern
+from whyrobust.study.plan import AFTER_TRAINING, OWN, Head, Plan, Run, name_pattern
 from whyrobust.study.published_shifts import has_published_shifts
 from whyrobust.study.roles import in_distribution_test_sets, sources_without_test_set
 from whyrobust.study.setting_types import plain_values
@@ -181,9 +182,9 @@ class Study:
         """Return runs as rows of ``runs.csv``."""
         return [self.runs[name].as_row() for name in names]
 
-    def row_of(self, run: str) -> dict[str, Any]:
-        """Return a run as a row of ``runs.csv``."""
-        return self.runs[run].as_row()
+    def trained_row_of(self, run: str) -> dict[str, Any]:
+        """Return what a run is trained by: its row of ``runs.csv``, without what is done with it afterwards."""
+        return {name: value for name, value in self.runs[run].as_row().items() if name not in AFTER_TRAINING}
 
     def seed_of(self, run: str) -> int:
         """Return the seed of a run."""
@@ -211,9 +212,10 @@ class Study:
         """Return the sources, made of no other, that the images of a run come from."""
         return self.plan.components[self.runs[run].source]
 
-    def caption_slices_of(self, run: str) -> list[str]:
-        """Return the slices of texts whose captions a run learns from."""
-        return self.datasets.text_slices_of(self.components_of(run)) if self.runs[run].caption else []
+    def captions_of(self, run: str) -> list[str]:
+        """Return the names of the tables of captions that a run learns from."""
+        variant = self.runs[run].caption
+        return caption_names(variant, self.datasets.text_slices_of(self.components_of(run))) if variant else []
 
     def matched_label_slices_of(self, run: str) -> list[str]:
         """Return the slices of texts in which the labels were found that a run learns from."""
@@ -373,11 +375,12 @@ class Study:
         """Return by how many processes a subset is drawn: photographs may be millions, icons are not."""
         return 2 if set(self.plan.components[source]) & set(self.datasets.photographs) else 1
 
-    def caption_variants_of(self, text_slice: str) -> list[str]:
-        """Return the caption variants that runs learn from on the source of a slice of texts."""
-        dataset = self.datasets.text_slices[text_slice].dataset
-        learning = [self.runs[name] for name in self.trained if dataset in self.components_of(name)]
-        return sorted({run.caption for run in learning if run.caption})
+    @cached_property
+    def captions(self) -> dict[tuple[str, str], list[str]]:
+        """Names of the tables of captions, one per slice, by source and by the variant that runs learn from."""
+        learnt = {(name, self.runs[run].caption) for run in self.trained for name in self.components_of(run)}
+        slices_of = self.datasets.text_slices_of
+        return {(name, kind): caption_names(kind, slices_of([name])) for name, kind in sorted(learnt) if kind}
 
     # Downloads
 
@@ -484,10 +487,11 @@ class Study:
             "photo_dataset": _alternatives(self.datasets.photographs),
             "photo_slice": _alternatives(self.datasets.photo_slices),
             "text_slice": _alternatives(self.datasets.text_slices),
+            "caption": _alternatives(variant for _, variant in self.captions),
             "train_images": r"\d+",
             "seed": r"\d+",
         }
 
 
 def _alternatives(values: Iterable[str]) -> str:
-    return "|".join(re.escape(value) for value in sorted(values)) or NO_NAME
+    return "|".join(re.escape(value) for value in sorted(set(values))) or NO_NAME
