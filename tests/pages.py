@@ -525,7 +525,14 @@ def make_details(study, data):
         for row in data.samples.to_dict("records")
         if row["dataset"] in tests
     ]
-    return RunTables(study.runs, pd.DataFrame(curves), pd.DataFrame(confusions), pd.DataFrame(answers))
+    classes = [
+        {"run": run, "test_set": test_set, "label": label, "images": 40, "correct": (7 * number + 5 * place) % 41}
+        for number, run in enumerate(study.runs["run"])
+        for test_set in tests
+        for place, label in enumerate(dict.fromkeys(data.samples["label"]))
+    ]
+    tables = (pd.DataFrame(rows) for rows in (curves, confusions, classes, answers))
+    return RunTables(study.runs, *tables)
 
 
 def make_reference():

@@ -251,7 +251,7 @@ def test_colours_follow_the_field_that_the_reader_picks(open_page, html):
     page.wait_for_timeout(200)
     assert len(fills(page)) == 2 and len(fills(page, 2)) == 2
     legend = page.locator("[data-controls=study] .legend")
-    assert legend.locator("button").all_inner_texts() == ["●cross-entropy", "■CLIP"]
+    assert legend.locator("button[aria-pressed]").all_inner_texts() == ["●cross-entropy", "■CLIP"]
 
 
 def test_a_filter_takes_points_out_of_every_panel(open_page, html):
@@ -308,7 +308,7 @@ def test_a_click_highlights_a_run_everywhere(open_page, html):
 
 def test_a_run_is_shown_closely(open_page, html):
     page = open_page(html)
-    page.locator("#chosen-run").select_option(label="CLIP on web titles, 2,000 images, seed 1, zero-shot (name)")
+    page.get_by_label("Highlight").select_option(label="CLIP on web titles, 2,000 images, seed 1, zero-shot (name)")
     page.locator("#chosen-test-set").select_option(label="sketch")
     shown = page.locator("#chosen")
     assert "1 of these 3 are right" in shown.inner_text()
@@ -318,13 +318,14 @@ def test_a_run_is_shown_closely(open_page, html):
 
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "no-such-run", "%"])
 def test_an_address_may_name_anything(html, browser, tmp_path, name):
-    """It opens with the run that is shown where an address names none, and nothing stops."""
+    """It opens as an address that names no run, and nothing stops."""
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")
     window, errors = browser.new_page(), []
     window.on("pageerror", lambda error: errors.append(error))
-    window.goto(f"{path.as_uri()}#run={name}")
-    assert "shown as an example" in window.locator("#chosen").inner_text() and not errors
+    window.goto(f"{path.as_uri()}#run={name}&with={name}&test={name}&by={name}&hide.{name}={name}&sort={name}")
+    window.wait_for_selector("html[data-charts=drawn]")
+    assert not window.locator("#panel").is_visible() and not errors
     window.close()
 
 
@@ -375,8 +376,13 @@ def test_a_run_can_be_chosen_by_keyboard(open_page, html):
     page.keyboard.press("Enter")
     assert page.locator("tr.chosen").count() >= 1
     assert page.evaluate("document.activeElement.id") == "chosen-title"
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "chosen-run"
+    for focused in ("close-panel", "chosen-run"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == focused
+    page.keyboard.press("Escape")
+    assert not page.locator("#panel").is_visible() and page.locator("tr.chosen").count() == 0
+    # The focus is back at the button.
+    assert page.evaluate("document.activeElement.className") == "show"
 
 
 def test_on_paper_every_run_is_there_and_no_control(open_page, html):
@@ -420,6 +426,7 @@ def test_a_study_without_a_baseline_opens(open_page):
     page = open_page(make_page(baseline=False))
     assert page.locator("#robustness figcaption", has_text="No baseline").count() == 2
     assert panel(page).locator(POINTS).count() == 12
+    page.locator("#runs-table button.show").first.click()
     assert "n/a" in page.locator("#chosen").inner_text()
 
 

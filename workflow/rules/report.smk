@@ -262,6 +262,7 @@ rule write_report:
         pairs="<results>/data/pairs.parquet",
         curves="<results>/details/curves.csv",
         confusions="<results>/details/confusions.csv",
+        class_accuracy="<results>/details/class_accuracy.csv",
         sample_predictions="<results>/details/sample_predictions.parquet",
         text_matches=expand(
             "<results>/text_match/{slice}.csv", slice=DATASETS.text_slices

@@ -42,6 +42,7 @@ if __name__ == "__main__":
         trained=pd.DataFrame(params.trained),
         curves=read_csv(files.curves),
         confusions=read_csv(files.confusions, keep_empty=True),
+        class_accuracy=read_csv(files.class_accuracy, keep_empty=True),
         sample_predictions=pd.read_parquet(files.sample_predictions),
     )
     # Empty texts, such as the ground of a comparison, stay texts.

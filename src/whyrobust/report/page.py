@@ -24,7 +24,8 @@ from whyrobust.report.sections.made import made_section
 from whyrobust.report.sections.papers import papers_section
 from whyrobust.report.sections.published import published_answers, published_section
 from whyrobust.report.sections.robustness import line_rows, robustness_section
-from whyrobust.report.sections.runs import run_details, runs_section
+from whyrobust.report.sections.run_details import run_details
+from whyrobust.report.sections.runs import runs_section
 from whyrobust.report.sections.similarity import similarity_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.report.templating import page_environment
@@ -89,7 +90,7 @@ def render_report(
         "The chart of published models", lambda: published_section(reference if on_imagenet else None, colours)
     )
     explorers = {part.name: explorer_settings(part) for part in (explorer, published) if isinstance(part, Explorer)}
-    shown_runs = run_details(points[points["main"]], details, data.samples)
+    shown_runs = run_details(study, points[points["main"]], details, data.samples)
     classes = attempt("The table of classes", lambda: classes_section(study))
     html: str = (
         page_environment()

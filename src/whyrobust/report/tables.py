@@ -124,6 +124,7 @@ class RunTables:
     trained: pd.DataFrame
     curves: pd.DataFrame
     confusions: pd.DataFrame
+    class_accuracy: pd.DataFrame
     sample_predictions: pd.DataFrame
 
 

@@ -13,8 +13,8 @@ from whyrobust.report.page_parts import ChartData, Failure, compress_text
 from whyrobust.study.display_names import capital, name_test_set, spaced, verdict_key
 
 SCRIPT_PARTS: Final = (
-    "elements", "page_data", "charts", "explorer", "find_model", "folded", "run_panel", "runs_table",
-    "classes", "pictures", "start",
+    "elements", "numbers", "page_data", "address", "charts", "explorer", "find_model", "folded", "run_panel",
+    "compare_runs", "runs_table", "classes", "pictures", "start",
 )  # fmt: skip
 """Files of ``templates/script`` in the order in which they run; each may call the functions of all others."""
 

@@ -25,12 +25,12 @@ def curves_panel(
         height: of the panel in pixels.
 
     Returns:
-        The spec, with the parameter ``chosen``: name of the highlighted run, or "".
+        The spec, with the parameters ``chosen`` and ``second``: names of the highlighted runs, or "".
     """
     table = curves.merge(runs[["run", "source", "words"]], on="run", validate="many_to_one")
     rows = table[["run", "samples", "loss", "source", "words"]].round({"loss": 4}).to_dict("records")
     sources = list(dict.fromkeys(table["source"]))
-    clear = "chosen === '' || datum.run === chosen"
+    clear = "chosen === '' || datum.run === chosen || datum.run === second"
     x = alt.X(
         "samples:Q", title="training images shown", axis=alt.Axis(format="~s", tickCount=5, **axis_style(PAGE_THEME))
     )
@@ -52,5 +52,5 @@ def curves_panel(
         ],
     )
     chart = lines.mark_line(strokeWidth=1.5, cursor="pointer").properties(height=height)
-    spec = page_spec(alt.layer(chart).add_params(alt.param(name="chosen", value="")))
+    spec = page_spec(alt.layer(chart).add_params(*(alt.param(name=name, value="") for name in ("chosen", "second"))))
     return with_data(spec, "curves", rows)

@@ -192,8 +192,8 @@ def explorer_panel(
 
     Returns:
         The spec, with the parameters ``by`` (name of the field that gives colour and shape), ``styles`` (field to
-        value to colour and shape), ``hidden`` (field to values left out), ``chosen`` (name of the highlighted run or
-        "") and ``behind`` (whether published models in the background are shown).
+        value to colour and shape), ``hidden`` (field to values left out), ``chosen`` and ``second`` (names of
+        the highlighted runs or "") and ``behind`` (whether published models in the background are shown).
     """
     fields = [choice.name for choice in options.choices]
     panel = (residual_panel if of_residuals else shift_panel)(data, shift, options.sizes)
@@ -218,16 +218,16 @@ def explorer_panel(
         with_bars=models.transform_filter("datum.edge === '' && !datum.behind"),
     )
     layers = panel_layers(panel, axes, charts, steered_marks(options.intervals), PAGE_THEME, 11)
-    layers.append(
-        models.transform_filter("datum.run === chosen")
-        .mark_point(shape="circle", size=300, filled=False, strokeWidth=2, color=PAGE_THEME["ink"], tooltip=False)
-        .encode(x=axes.x(), y=axes.y())
-    )
+    ring = {"shape": "circle", "size": 300, "filled": False, "strokeWidth": 2, "color": PAGE_THEME["ink"]}
+    for name, dash in (("chosen", [1, 0]), ("second", [3, 2])):
+        marked = models.transform_filter(f"datum.run === {name}")
+        layers.append(marked.mark_point(**ring, strokeDash=dash, tooltip=False).encode(x=axes.x(), y=axes.y()))
     parameters = {
         "by": fields[0],
         "styles": {choice.name: choice.styles for choice in options.choices},
         "hidden": {name: list(options.hidden.get(name, ())) for name in fields},
         "chosen": "",
+        "second": "",
         "behind": True,
     }
     chart = alt.layer(*layers).properties(height=options.height)
@@ -247,8 +247,8 @@ def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) ->
 
 
 def steered_marks(intervals: bool) -> PointMarks:
-    """Return marks whose colour and shape follow the field that the reader picks, all but the chosen run faded."""
-    clear = "chosen === '' || datum.run === chosen"
+    """Return marks whose colour and shape follow the field that the reader picks, all but the chosen runs faded."""
+    clear = "chosen === '' || datum.run === chosen || datum.run === second"
     paper, tooltip = PAGE_THEME["paper"], point_tooltip()
     colour = alt.Color("style.colour:N", scale=None, legend=None)
     opacity = alt.condition(clear, alt.value(0.9), alt.value(0.12))

@@ -18,11 +18,10 @@ from whyrobust.study.display_names import (
     name_kind_of,
     name_objective,
     name_runs,
-    name_test_set,
     spaced,
 )
 from whyrobust.study.plan import HEAD_FIELDS
-from whyrobust.study.table_cells import cell_text, is_missing
+from whyrobust.study.table_cells import is_missing
 
 
 def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
@@ -115,69 +114,3 @@ def curve_panels(curves: pd.DataFrame, runs: pd.DataFrame) -> list[Panel]:
         )
         panels.append(Panel(title, spec, description))
     return panels
-
-
-def run_details(points: pd.DataFrame, details: RunTables, samples: pd.DataFrame) -> dict[str, Any]:
-    """Return what the page's script shows of a chosen run: its name, results, confusions and answers.
-
-    Args:
-        points: effective robustness of every run by its main head (see `describe_points`).
-        details: confusions and answers to sample images of each run.
-        samples: the sample images, whose order the answers have.
-
-    Returns:
-        ``runs``: run to ``label`` and ``results`` (main head, a row per shift); ``names``: labels and answers;
-        ``confusions``: run to test set to ``[label, answer, images, images of the class]`` with indices into
-        ``names``; ``answers``: run to test set to ``[answer, right]`` for each sample image, None if there is none;
-        ``default``: the run to show first, the one with the highest mean effective robustness.
-    """
-    runs: dict[str, dict[str, Any]] = {}
-    for row in table_rows(points):
-        entry = runs.setdefault(row["run"], {"label": row["words"], "results": []})
-        entry["results"].append(
-            [name_test_set(row["shift"])]
-            + [format_percent(row[name]) for name in ("id_accuracy", "shift_accuracy", "baseline_accuracy")]
-            + [format_points(row["effective_robustness_points"])]
-        )
-    means = points.groupby("run")["effective_robustness_points"].mean().dropna()
-    names: dict[str, int] = {}  # name -> its index; filled by the two functions below
-    return {
-        "runs": runs,
-        "confusions": _confusions_by_run(details.confusions, names),
-        "answers": _answers_by_run(details.sample_predictions, samples, names),
-        "names": list(names),
-        "test_sets": {name: name_test_set(name) for name in dict.fromkeys(details.sample_predictions["test_set"])},
-        "default": str(means.idxmax()) if len(means) else next(iter(runs), ""),
-    }
-
-
-def _index_of(name: object, names: dict[str, int]) -> int:
-    """Return the index of a display name, a new one where it is not known yet."""
-    return names.setdefault(spaced(cell_text(name)), len(names))
-
-
-def _confusions_by_run(confusions: pd.DataFrame, names: dict[str, int]) -> dict[str, dict[str, list[list[int]]]]:
-    by_run: dict[str, dict[str, list[list[int]]]] = {}
-    for row in table_rows(confusions):
-        label, prediction = (_index_of(row[name], names) for name in ("label", "prediction"))
-        by_run.setdefault(row["run"], {}).setdefault(row["test_set"], []).append(
-            [label, prediction, int(row["images"]), int(row["class_images"])]
-        )
-    return by_run
-
-
-def _answers_by_run(
-    predictions: pd.DataFrame, samples: pd.DataFrame, names: dict[str, int]
-) -> dict[str, dict[str, list[list[int] | None]]]:
-    order = {
-        (row["dataset"], row["uid"]): number
-        for _, rows in samples.groupby("dataset", sort=False)
-        for number, row in enumerate(table_rows(rows))
-    }
-    sizes = samples.groupby("dataset").size()
-    by_run: dict[str, dict[str, list[list[int] | None]]] = {}
-    for row in table_rows(predictions):
-        of_run = by_run.setdefault(row["run"], {})
-        answers = of_run.setdefault(row["test_set"], [None] * int(sizes[row["test_set"]]))
-        answers[order[row["test_set"], row["uid"]]] = [_index_of(row["prediction"], names), int(bool(row["correct"]))]
-    return by_run

@@ -2,8 +2,6 @@
 
 const places = [...document.querySelectorAll("[data-spec]")];
 const views = []; // { view, explorer }
-const states = {}; // explorer -> { by, hidden, behind }
-let chosen = "";
 
 async function draw(place) {
   if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
@@ -19,8 +17,8 @@ async function draw(place) {
     if (signals.includes("chosen")) {
       view.addEventListener("click", (event, item) => {
         const run = item && item.datum && item.datum.run;
-        if (run && page.runs[run]) choose(run === chosen ? "" : run);
-        else if (run) pick(entry.explorer, run === chosen ? "" : run);
+        if (run && page.runs[run]) pointAt(run);
+        else if (run) pick(entry.explorer, run);
       });
     }
     await steer(entry);
@@ -40,7 +38,8 @@ async function draw(place) {
 async function steer(entry) {
   const { view, explorer, signals } = entry;
   const state = states[explorer];
-  if (signals.includes("chosen")) view.signal("chosen", chosen);
+  if (signals.includes("chosen")) view.signal("chosen", (state && state.model) || chosen);
+  if (signals.includes("second")) view.signal("second", second);
   for (const name of ["by", "hidden", "behind", "line", "search"]) if (state && signals.includes(name)) view.signal(name, state[name]);
   await view.runAsync();
 }

@@ -1,5 +1,6 @@
 // Elements and tables.
 
+// An element with attributes (`text` is its text, `onclick` a listener) and children, which may be texts.
 function element(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
@@ -12,7 +13,7 @@ function element(tag, attributes, ...children) {
 }
 
 function cells(tag, values, numeric) {
-  return values.map((value, place) => element(tag, { class: numeric && place >= numeric ? "n" : null, scope: tag === "th" ? "col" : null, text: value }));
+  return values.map((value, place) => element(tag, { class: numeric && place >= numeric ? "n" : null, scope: tag === "th" ? "col" : null }, value));
 }
 
 function simpleTable(label, headings, rows, numeric) {

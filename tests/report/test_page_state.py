@@ -1,0 +1,145 @@
+"""What the reader sets on the page: it stands in the address, and runs are shown and compared in the panel."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pytest
+
+from tests.pages import make_data, make_details, make_page, make_runs, make_study
+
+POINTS = ".mark-symbol path[d]:not([d=''])"
+FIRST, OTHER = "cross_entropy-studio-500-0", "clip-web-2000-1"
+
+
+@pytest.fixture(scope="module")
+def html():
+    return make_page()
+
+
+def set_in(page):
+    """Return what the address says, without the heading that it may begin with."""
+    return [(name, value) for name, value in parse_qsl(page.url.partition("#")[2]) if value]
+
+
+def state_of(page):
+    """Return what a reader sees of what is set."""
+    legend = page.locator("[data-controls=study] .legend button[aria-pressed]")
+    return {
+        "kinds": legend.evaluate_all("all => all.map(b => [b.textContent, b.getAttribute('aria-pressed')])"),
+        "count": page.locator("[data-controls=study] [role=status]").inner_text(),
+        "view": page.locator("[data-view]:visible").get_attribute("data-view"),
+        "panel": page.locator("#chosen").inner_text(),
+        "rows": page.locator("#runs-table tbody tr").all_inner_texts(),
+        "marked": page.locator("tr.chosen, tr.second").evaluate_all("all => all.map(row => row.dataset.run)"),
+    }
+
+
+def test_what_is_set_stands_in_the_address_and_back_undoes_it(open_page, html):
+    page = open_page(html, all_charts=False)
+    controls = page.locator("[data-controls=study]")
+    steps = [state_of(page)]
+
+    def take(step):
+        step()
+        steps.append(state_of(page))
+
+    page.locator("#runs-table button.show").first.focus()
+    take(lambda: page.keyboard.press("Enter"))
+    take(lambda: page.locator("#second-run").select_option(OTHER))
+    take(lambda: page.locator("#chosen-test-set").select_option("sketch"))
+    take(lambda: controls.get_by_label("Colour and shape by").select_option("objective"))
+    take(lambda: controls.get_by_role("button", name="Only CLIP").press("Enter"))
+    take(lambda: controls.locator("input[data-field=reading]").nth(1).evaluate("box => box.click()"))
+    take(lambda: controls.locator("select").first.select_option("accuracies"))
+    take(lambda: page.get_by_label("sketch: Activate to sort").press("Enter"))
+    take(lambda: page.get_by_label("Show only rows with").press_sequentially("web"))
+    assert all(one != other for one, other in pairwise(steps))
+    wanted = {
+        "run": FIRST, "with": OTHER, "test": "sketch", "by": "objective", "show": "accuracies",
+        "hide.objective": "cross-entropy", "sort": "sketch.asc", "rows": "web",
+    }  # fmt: skip
+    assert dict(set_in(page)) == wanted and "hide.reading=" in page.url
+    page.reload()
+    page.wait_for_selector("html[data-charts=drawn]")
+    assert state_of(page) == steps[-1]
+    for before in steps[-2::-1]:
+        page.go_back()
+        assert state_of(page) == before
+    assert "#" not in page.url
+    for after in steps[1:]:
+        page.go_forward()
+        assert state_of(page) == after
+    # A link to a heading keeps what is set, and stands before it.
+    page.locator("#data a.to-heading").first.press("Enter")
+    assert page.url.partition("#")[2].startswith("data&") and dict(set_in(page)) == wanted
+    assert abs(page.locator("#data").bounding_box()["y"]) < 100
+    headings = page.locator("main :is(h2, h3, h4)")
+    assert headings.count() > 30
+    lost = """all => all.filter(h => !document.getElementById(h.querySelector(':scope > a').hash.slice(1)))
+        .map(h => h.textContent)"""
+    assert headings.evaluate_all(lost) == []
+
+
+def test_two_runs_are_compared_in_the_panel(open_page, html):
+    study = make_study(make_runs())
+    page = open_page(html, all_charts=False)
+    place = page.locator("[data-spec=shift-1]")
+    place.scroll_into_view_if_needed()
+    page.wait_for_selector("[data-spec=shift-2] svg.marks")
+    top = place.bounding_box()["y"]
+    place.locator(POINTS).nth(1).click(force=True)
+    panel = page.locator("#panel")
+    # The panel is beside the charts, which follow the narrower page and stay where they are.
+    assert place.bounding_box()["x"] + place.bounding_box()["width"] <= panel.bounding_box()["x"]
+    assert abs(place.bounding_box()["y"] - top) < 2
+    page.wait_for_timeout(200)
+    assert place.locator("svg").bounding_box()["width"] <= place.bounding_box()["width"] + 1
+    page.locator("#pin-run").click()
+    place.locator(POINTS).nth(10).click(force=True)
+    chosen = dict(set_in(page))
+    assert len(chosen) == 2 and chosen["run"] != chosen["with"]
+
+    def row(table, run):
+        found = table[(table["run"] == run) & table["main"]]
+        return found.set_index("test_set" if "test_set" in found else "shift").loc["v2"]
+
+    a, b = (row(study.accuracy, chosen[name]) for name in ("run", "with"))
+    low = b.accuracy - a.accuracy - np.hypot(b.accuracy - b.low, a.high - a.accuracy)
+    cells = panel.get_by_label("Accuracy of both runs").locator("tbody tr", has_text="v2").locator("td")
+    shown = [text.replace("\N{MINUS SIGN}", "-").split() for text in cells.all_inner_texts()]
+    assert shown[1][0] == f"{100 * a.accuracy:.1f}" and shown[2][0] == f"{100 * b.accuracy:.1f}"
+    assert shown[3][:2] == [f"{100 * (b.accuracy - a.accuracy):+.1f}", f"{100 * low:+.1f}"]
+    a, b = (row(study.effective, chosen[name]) for name in ("run", "with"))
+    value = b.effective_robustness_points - a.effective_robustness_points
+    cells = panel.get_by_label("Effective robustness of both runs").locator("tbody tr", has_text="v2").locator("td")
+    expected = [f"{value:+.1f}", f"{value - np.hypot(2, 2):+.1f}", "to", f"{value + np.hypot(2, 2):+.1f}"]
+    assert cells.last.inner_text().replace("\N{MINUS SIGN}", "-").split() == expected
+    # The made-up runs give the same answers: no picture is right with one only; classes differ, largest first.
+    assert "Only A is right: 0 of 3" in panel.inner_text()
+    differ = panel.get_by_label("Classes that differ most").locator("tbody tr td:last-child").all_inner_texts()
+    sizes = [abs(float(text.replace("\N{MINUS SIGN}", "-"))) for text in differ]
+    assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True)
+    # A point chosen again is let go of; Escape closes the panel and the page has its width again.
+    place.locator(POINTS).nth(10).click(force=True)
+    assert "with" not in dict(set_in(page))
+    page.keyboard.press("Escape")
+    assert not panel.is_visible() and set_in(page) == []
+
+
+def test_pictures_that_only_one_of_two_runs_has_right(open_page):
+    study, data = make_study(make_runs()), make_data()
+    details = make_details(study, data)
+    answers = details.sample_predictions
+    wrong = (answers["run"] == OTHER) & (answers["test_set"] == "v2")
+    answers.loc[wrong, ["prediction", "correct"]] = ["light bulb", False]
+    page = open_page(make_page(study=study, data=data, details=details), width=390, all_charts=False)
+    page.evaluate(f"location.hash = 'run={FIRST}&with={OTHER}&test=v2'")
+    panel = page.locator("#panel")
+    panel.wait_for()
+    # On a phone the panel is below the page, which can be scrolled until nothing lies behind the panel.
+    assert panel.bounding_box()["y"] > 400 and panel.bounding_box()["width"] == 390
+    assert "Only A is right: 1 of 3" in panel.inner_text() and "Only B is right: 0 of 3" in panel.inner_text()
+    assert panel.locator(".tiles .wrong").inner_text().startswith("B ✗ light bulb, not ")
