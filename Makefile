@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study new describe published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare cluster test-slurm
+.PHONY: help study new describe published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare cluster test-slurm forget
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -24,6 +24,7 @@ help:
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
 	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour"
 	@echo "make growth  measure how time and memory grow with the number of pairs; a few minutes"
+	@echo "make forget DAYS=30  remove finished work that no study has used for so many days (docs/cluster.md)"
 	@echo "make audit  check the pinned packages for known vulnerabilities (needs a network)"
 	@echo "make cluster  install the Snakemake plugins for SLURM and Kubernetes (docs/cluster.md)"
 	@echo "make test-slurm  run the smoke study on a one-node SLURM that is started for the test; Debian, as root"
@@ -88,6 +89,9 @@ published: $(VENV)/study-installed
 # Whether the data of a study are ready for training: a page, and the same in words.
 describe: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES) --keep-going --forcerun check_data $(addprefix --configfile ,$(CONFIG)) -- check_data
+
+forget: $(VENV)/study-installed
+	$(BIN)/python -m tools.forget --days $(or $(DAYS),30)
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import runpy
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.pages import find_browser
-from tests.studies import watched
+from tests.studies import ALONE, watched
 
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
@@ -52,6 +53,9 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
+
+# A test's study makes everything itself, and leaves nothing for the studies of whoever runs the tests.
+os.environ |= ALONE
 
 ALL_DRAWN = "[...document.querySelectorAll('[data-spec]')].every(c => !c.offsetParent || c.dataset.drawn === 'done')"
 

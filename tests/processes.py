@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import runpy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, ItemsView, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,8 +142,17 @@ def samples_shown(ranks: Ranks, images: Any, order: Sequence[Any]) -> list[Any]:
     return list(images.batches(order, settings, torch.Generator().manual_seed(1)))
 
 
-def run_script(script: str, given: dict[str, Any]) -> None:
-    """Run a stage's script as Snakemake does, with the values that its rule gives."""
+class Named(SimpleNamespace):
+    """Inputs, outputs or parameters by name, as Snakemake gives them to a script."""
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the pairs of name and value."""
+        return vars(self).items()
+
+
+def run_script(script: str, given: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    """Run a stage's script as Snakemake does, with the values that its rule gives and these variables."""
+    os.environ.update(environment or {})
     names = ("input", "output", "params", "resources")
-    values = {key: SimpleNamespace(**value) if key in names else value for key, value in given.items()}
+    values = {key: Named(**value) if key in names else value for key, value in given.items()}
     runpy.run_path(script, init_globals={"snakemake": SimpleNamespace(**values)}, run_name="__main__")

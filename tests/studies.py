@@ -11,11 +11,15 @@ from typing import Any
 import yaml
 
 from whyrobust.files import checksum
+from whyrobust.study.finished_work import OFF, VARIABLE
 
 ROOT = Path(__file__).parent.parent
 
 #: What tells of the run and not of the study: times, machines, and pages and pictures that show them.
 OF_THE_RUN = ("logs", "benchmarks", "report.html", "provenance.json")
+
+#: What lets a study make everything itself.
+ALONE = {VARIABLE: OFF}
 
 #: Endings of tables, subsets, images, embeddings and checkpoints; of figures, the tables that they are drawn from.
 COMPARED = (".csv", ".parquet", ".arrow", ".npy", ".npz", ".safetensors", ".json", ".txt")
@@ -35,7 +39,7 @@ def make_folder(folder: Path, config_name: str = "smoke.yaml") -> Path:
 def watched(folder: Path) -> dict[str, str]:
     """Return an environment in which every address that Python asks for is written to ``asked.txt`` in a folder."""
     paths = [str(ROOT / "tests" / "watch"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WHYROBUST_WATCH": str(folder / "asked.txt")}
+    return ALONE | os.environ | {"PYTHONPATH": os.pathsep.join(paths), "WHYROBUST_WATCH": str(folder / "asked.txt")}
 
 
 def snakemake_command(*arguments: str) -> list[str]:

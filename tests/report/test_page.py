@@ -214,6 +214,7 @@ def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_pa
     assert [row[1] for row in cells] == [stage.name.replace("_", " ") for stage in STAGES]
     (trained,) = (row for row in cells if row[1] == "train run")
     assert trained[2:] == ["assemble captions, match text, draw subset", "12", "120.0", "100.0 %", "100", "900"]
+    assert "9 of train run (1.5 minutes when they were made). In" in page.locator("#made").inner_text()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -21,6 +21,7 @@ from tests.processes import run_script
 from whyrobust.data.grey_images import mark_grey, turn_grey
 from whyrobust.data.pixel_store import read_pixels, write_pixels
 from whyrobust.data.preprocessing import study_preprocessing
+from whyrobust.study.finished_work import VARIABLE
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
 from whyrobust.training.device import ComputeSettings
@@ -82,9 +83,10 @@ def files(root, tmp_path):
     return give
 
 
-def run(root, given):
+def run(root, given, **environment):
     """Start the script in a process of its own."""
-    process = CONTEXT.Process(target=run_script, args=(str(root / "workflow" / "scripts" / "train_run.py"), given))
+    script = str(root / "workflow" / "scripts" / "train_run.py")
+    process = CONTEXT.Process(target=run_script, args=(script, given, environment))
     process.start()
     return process
 
@@ -255,3 +257,18 @@ def test_the_images_of_a_grey_view_are_grey(files, grey):
     plain = read_pixels(images, uids)
     assert np.array_equal(opened.pixels, turn_grey(plain) if grey else plain)
     assert not np.array_equal(turn_grey(plain), plain)
+
+
+def test_a_run_is_taken_by_a_study_of_another_name_without_training(root, files, tmp_path):
+    first, second, longer = files("first"), files("second"), files("longer", steps=13)
+    for given in (first, second, longer):
+        given["params"]["code"] |= {"inputs": given["output"]["weights"]}  # paths take no part
+        process = run(root, given, **{VARIABLE: str(tmp_path / "store")})
+        process.join()
+        assert process.exitcode == 0
+    logs = [Path(given["log"][0]).read_text("utf-8") for given in (first, second, longer)]
+    assert ["step 1 of" in text for text in logs] == [True, False, True]
+    assert ["taken from finished work" in text for text in logs] == [False, True, False]
+    for name in first["output"]:
+        assert Path(first["output"][name]).read_bytes() == Path(second["output"][name]).read_bytes()
+    assert len(losses(longer)) != len(losses(first)) == len(losses(second))

@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from whyrobust.study.code_version import module_versions, script_versions
 from whyrobust.study.config_file import check_config_file
 from whyrobust.study.data_kinds import ICON_PARTS
+from whyrobust.study.finished_work import OFF, VARIABLE, chosen_folder
 from whyrobust.study.input_versions import input_versions, listing_version
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
@@ -53,6 +54,13 @@ GPU_ENVIRONMENT = (
 )
 # From where a new conda environment installs the workflow's own package.
 os.environ.update(WHYROBUST_REPOSITORY=str(HOME))
+# Where finished work is shared; not where each job has a disk of its own.
+FINISHED_WORK = (
+    None
+    if workflow.storage_settings.default_storage_provider
+    else chosen_folder(os.environ, CONFIG.finished_work, Path.cwd())
+)
+os.environ[VARIABLE] = str(FINISHED_WORK or OFF)
 
 
 wildcard_constraints:

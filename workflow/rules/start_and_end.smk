@@ -2,6 +2,8 @@
 
 from snakemake.logging import logger
 
+from whyrobust.study.finished_work import describe
+
 
 def stop_where_downloads_are_missing():
     """Stop before any work where a file that a planned job would download has no address."""
@@ -37,6 +39,8 @@ def show_summary():
     summary, page = Path(RESULTS, folder, "summary.txt"), Path(RESULTS, folder, page)
     if summary.exists() and page.exists():
         logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
+    if FINISHED_WORK:
+        logger.info(describe(FINISHED_WORK, Path(RESULTS, "logs")))
 
 
 if workflow.is_main_process:

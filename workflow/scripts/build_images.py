@@ -4,6 +4,7 @@ Stands alone because drawing is the slowest preparation and depends on the drawi
 Fingerprints are made here, where the plain drawing is available: the background of a posed image would hide a copy.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from whyrobust.data.dataset_checks import check_failure_share, log_failures
@@ -13,6 +14,7 @@ from whyrobust.data.pixel_store import write_pixels
 from whyrobust.data.records import read_drawings
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("build_images", snakemake)
+    if work.take():
+        sys.exit()
     drawings = read_drawings(snakemake.input.drawings)
     size, seed, pose = snakemake.params.size, snakemake.params.seed, snakemake.params.pose
     uids, pixels, failures = draw_icons(drawings, size=size, pose=pose, seed=seed, workers=snakemake.threads)
@@ -31,3 +36,4 @@ if __name__ == "__main__":
         append(fingerprint_drawings(plain))
     write_table(snakemake.output.failures, failures)
     write_pixels(snakemake.output.images, uids, pixels)
+    work.keep()

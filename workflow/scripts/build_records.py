@@ -4,6 +4,7 @@ Stands alone because everything later works on records and no longer knows about
 the archive can only be read from front to back, and `studio_test` and `web_test` are split off on the way.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from whyrobust.data.label_matcher import other_nouns, read_classes
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("build_records", snakemake)
+    if work.take():
+        sys.exit()
     classes = read_classes(snakemake.input.classes)
     parts, counts = build_icon_records(
         snakemake.input.archive,
@@ -39,3 +44,4 @@ if __name__ == "__main__":
         write_records(Path(records_path), records)
         write_drawings(Path(drawings_path), drawings)
     write_table(snakemake.output.counts, pd.DataFrame(counts))
+    work.keep()

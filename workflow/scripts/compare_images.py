@@ -4,10 +4,12 @@ Stands alone because it is most of the work of decontamination, shared among one
 `decontaminate` merges what the slices found.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from whyrobust.data.decontamination import DatasetFiles, compare_slice, write_summary
 from whyrobust.logs import start_log
+from whyrobust.study.finished_work import FinishedWork
 from whyrobust.study.slices import Slice
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("compare_images", snakemake)
+    if work.take():
+        sys.exit()
     given, params = snakemake.input, snakemake.params
     part = Slice(**params.slice)
     found, compared = compare_slice(
@@ -30,3 +35,4 @@ if __name__ == "__main__":
     )
     logger.info("%s: %d images compared", part.name, compared)
     write_summary(found, snakemake.output.removed, snakemake.output.counts, snakemake.output.pairs)
+    work.keep()

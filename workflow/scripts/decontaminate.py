@@ -4,11 +4,13 @@ Stands alone, and does all data sets in one job, because one table holds what wa
 comparison was done by `compare_images`, slice by slice. Counts and sample pairs go into the report.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from whyrobust.data.decontamination import DatasetFiles, decontaminate_study, read_summary, write_summary
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("decontaminate", snakemake)
+    if work.take():
+        sys.exit()
     made, params = snakemake.output, snakemake.params
     files = {
         name: DatasetFiles(images, params.fingerprints[name], params.records[name])
@@ -36,3 +41,4 @@ if __name__ == "__main__":
         logger.info("%s", ", ".join(f"{column} {value}" for column, value in row.items()))
     write_summary(found, made.removed, made.counts, made.pairs)
     write_table(made.sizes, sizes)
+    work.keep()

@@ -4,23 +4,14 @@ Stands alone because the forward passes are done once per run: every head, promp
 embeddings. The runs of a group differ in their seed alone; one at a time is in memory.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from safetensors.torch import load_file
-
-from whyrobust.data.grey_images import is_grey, turn_grey
-from whyrobust.data.image_stores import read_images
-from whyrobust.evaluation.embed import Floats, embed_images, save_embeddings
-from whyrobust.evaluation.load_run import Encoders, open_run
-from whyrobust.evaluation.zero_shot import prompt_ensemble
 from whyrobust.files import atomic_folder, read_parquet
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_prompt_names
-from whyrobust.training.device import choose_device
-from whyrobust.training.gpu_locks import hold_gpus
-from whyrobust.training.weights import read_metadata
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -30,6 +21,22 @@ BATCH_SIZE = 256
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("embed_test_sets", snakemake)
+    if work.take():
+        sys.exit()
+    # Found work is taken without torch, whose import takes seconds.
+    import numpy as np
+    from safetensors.torch import load_file
+
+    from whyrobust.data.grey_images import is_grey, turn_grey
+    from whyrobust.data.image_stores import read_images
+    from whyrobust.evaluation.embed import Floats, embed_images, save_embeddings
+    from whyrobust.evaluation.load_run import Encoders, open_run
+    from whyrobust.evaluation.zero_shot import prompt_ensemble
+    from whyrobust.training.device import choose_device
+    from whyrobust.training.gpu_locks import hold_gpus
+    from whyrobust.training.weights import read_metadata
+
     hold_gpus(snakemake.params.device, snakemake.resources.gpu)
     params, files = snakemake.params, snakemake.input
     classes = read_prompt_names(files.classes)
@@ -67,3 +74,4 @@ if __name__ == "__main__":
             # A published model does not say what was in its batches.
             facts = {name: metadata.get(name) for name in ("images_used", "false_negative_share")}
             save_embeddings(folder / f"{run}.safetensors", arrays, facts)
+    work.keep()

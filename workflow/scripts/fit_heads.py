@@ -4,23 +4,30 @@ Stands alone because heads are fitted after training and before evaluation: noth
 penalty needs no forward pass.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
-from whyrobust.evaluation.heads import fit_heads
 from whyrobust.files import atomic_folder, read_parquet, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names
-from whyrobust.training.gpu_locks import hold_gpus
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("fit_heads", snakemake)
+    if work.take():
+        sys.exit()
+    # Found work is taken without torch, whose import takes seconds.
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    from whyrobust.evaluation.heads import fit_heads
+    from whyrobust.training.gpu_locks import hold_gpus
+
     hold_gpus(snakemake.params.device, snakemake.resources.gpu)
     folder, of_subsets = Path(snakemake.input.embeddings), iter(snakemake.input.subsets)
     classes = read_class_names(snakemake.input.classes)
@@ -43,3 +50,4 @@ if __name__ == "__main__":
             contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
             save_file(contiguous, fitted / f"{run}.safetensors")
             write_table(fitted / f"{run}.csv", penalties)
+    work.keep()

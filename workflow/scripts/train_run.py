@@ -8,16 +8,22 @@ import sys
 from typing import TYPE_CHECKING
 
 from whyrobust.logs import start_log
-from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError
-from whyrobust.training.device import ComputeSettings
-from whyrobust.training.gpu_locks import hold_gpus
-from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, carry_out, launch
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
+    work = FinishedWork.of_job("train_run", snakemake, leave_out=["checkpoint"])
+    if work.take():
+        sys.exit()
+    # Found work is taken without torch, whose import takes seconds.
+    from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError
+    from whyrobust.training.device import ComputeSettings
+    from whyrobust.training.gpu_locks import hold_gpus
+    from whyrobust.training.job import MachineSettings, RunFiles, RunOutputs, TrainingJob, carry_out, launch
+
     params, resources, files, output = snakemake.params, snakemake.resources, snakemake.input, snakemake.output
     processes = resources.gpu if params.device != "cpu" and resources.gpu else resources.processes
     hold_gpus(params.device, processes // resources.nodes)
@@ -68,3 +74,4 @@ if __name__ == "__main__":
     except StoppedError as stopped:
         logger.warning("%s", stopped)
         sys.exit(STOPPED_EXIT_CODE)
+    work.keep()

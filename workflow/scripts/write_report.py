@@ -65,7 +65,7 @@ if __name__ == "__main__":
         data.removed,
         [files.accuracy, files.effective_robustness, files.baselines, files.causes, files.runs],
         files.resource_files,
-        Path(snakemake.output.report).parent / "benchmarks",
+        Path(snakemake.output.report).parent,
     )
     write_json(snakemake.output.provenance, provenance)
     write_json(snakemake.output.card, make_card(provenance, study))

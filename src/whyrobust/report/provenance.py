@@ -16,6 +16,7 @@ import pandas as pd
 
 from whyrobust.files import checksum
 from whyrobust.study.code_version import PACKAGE_FOLDER, package_versions
+from whyrobust.study.finished_work import sum_taken
 
 if TYPE_CHECKING:
     from whyrobust.study.pinned_sources import PinnedSource
@@ -43,7 +44,7 @@ def record_study(
     removed: pd.DataFrame,
     tables: Sequence[Path | str],
     inputs: Sequence[Path | str],
-    benchmarks: Path,
+    folder: Path,
 ) -> dict[str, Any]:
     """Return the record of a finished study, as ``provenance.json`` holds it.
 
@@ -56,7 +57,7 @@ def record_study(
         tables: its main tables, whose checksums are recorded by file name.
         inputs: the small files that it read, whose checksums are recorded by path; those below the workflow's folder
             start there.
-        benchmarks: folder of Snakemake's benchmark files.
+        folder: of its results, with Snakemake's ``benchmarks`` and the jobs' ``logs``.
     """
     return {
         "study": study,
@@ -67,7 +68,8 @@ def record_study(
         "images": sizes.to_dict("records"),
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables},
-        "seconds_by_stage": stage_times(benchmarks),
+        "seconds_by_stage": stage_times(folder / "benchmarks"),
+        "taken_from_finished_work": sum_taken(folder / "logs"),
         "inputs_sha256": {_shown(path): checksum(path) for path in inputs},
         "config": without_secrets(config),
     }

@@ -415,6 +415,9 @@ class Config(Settings):
     """Published open_clip models that are evaluated beside the trained ones."""
     img2dataset: Text = "img2dataset"
     """The command img2dataset, which fetches images from the web."""
+    finished_work: LeftOut[Text] = None
+    """Folder where finished work is shared by studies, or off (docs/cluster.md). The environment variable
+    WHYROBUST_FINISHED_WORK goes first; ~/.cache/whyrobust/finished if neither names one."""
 
 
 #: Keys of ``training`` that are resources of the rule train_run now, with the resource of each and what it is.

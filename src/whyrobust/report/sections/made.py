@@ -20,6 +20,10 @@ def made_section(making: Making) -> dict[str, Any]:
     return {
         "stages": stage_rows(making.stages, times, making.images_by_stage),
         "whole": f"{sum(cost['seconds'] for cost in times.values()) / 60:,.1f}" if times else "",
+        "taken": [
+            {"stage": spaced(name), "jobs": f"{stage['jobs']:,.0f}", "minutes": f"{stage['seconds'] / 60:,.1f}"}
+            for name, stage in making.provenance["taken_from_finished_work"].items()
+        ],
         "machine": making.provenance["machine"],
         "commit": making.provenance["commit"],
         "record": {name: value for name, value in making.provenance.items() if name != "config"},
