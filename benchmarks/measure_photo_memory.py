@@ -104,7 +104,7 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
     }))  # fmt: skip
     calls.append(("train_run", {
         "wildcards": {},
-        "input": {"subset": at("kept", "source"), "images": [at("images", "source")],
+        "input": {"subset": at("kept", "source"), "images": [at("images", "source")], "decoded": [],
                   "captions": [at("captions", "source")], "matched_labels": [], "pretrained": [], "classes": classes,
                   "model": str(SCRIPTS.parent.parent / "resources" / "models" / "rn-tiny.json")},
         "output": {kind: at(kind, "run.csv") for kind in ("weights", "progress", "open_clip")},

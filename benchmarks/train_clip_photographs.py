@@ -65,7 +65,7 @@ def ours(setting: Setting, precision: str) -> Measured:
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
     with tarfile.open(setting.folder / "00000.tar") as archive:
         pictures = [member for member in archive if member.name.endswith(".jpg")]
-    places = [(str(setting.folder / "00000.tar"), member.offset_data, member.size, 0) for member in pictures]
+    places = [(str(setting.folder / "00000.tar"), member.offset_data, member.size, 0, "") for member in pictures]
     context = read_model_config(MODELS / f"{model}.json")["text_cfg"]["context_length"]
     marks = train_with_ours(
         images=PhotographsOnDisk(places, study_preprocessing(size, "clip"), setting.cores),

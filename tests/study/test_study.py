@@ -16,6 +16,7 @@ from tools.write_docs import is_in_use
 from whyrobust.study.caption_tables import caption_settings, group_captions
 from whyrobust.study.config import Augmentation, FineTuning, load_config
 from whyrobust.study.dataset_settings import classes_of_test_sets
+from whyrobust.study.decoded_photographs import decoded_stores_of
 from whyrobust.study.display_names import name_runs
 from whyrobust.study.input_files import classes_of_one_name
 from whyrobust.study.objectives_table import OBJECTIVES
@@ -345,11 +346,24 @@ def test_the_record_of_a_study_has_its_small_files(icons, paper):
 
 def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
-                      "import_pretrained", "measure_published"}  # fmt: skip
+                      "decode_photographs", "import_pretrained", "measure_published"}  # fmt: skip
     names = [stage.name for stage in STAGES if stage.name != "filter_view"]
     of_icons = {"build_records", "build_images", "measure_similarity", "similarity_bands"}
     assert icons.stages == [name for name in names if name not in of_photographs]
     assert paper.stages == [name for name in names if name not in of_icons]
+
+
+def test_photographs_are_decoded_once_at_what_the_smallest_crop_of_a_run_needs(icons, paper, root):
+    assert not any(decoded_stores_of(icons, run) for run in icons.trained)
+    for run in paper.trained:
+        planned = paper.runs[run]
+        side = 792 if planned.objective == "simclr" else 379  # 224 pixels by the roots of 0.08 and 0.35
+        assert decoded_stores_of(paper, run) == [f"{planned.source}_{side}"]
+    config = read(root, "config/paper.yaml")
+    config["training"]["decoded_store_gb"] = 0
+    off = Study.load(config, root)
+    assert not any(decoded_stores_of(off, run) for run in off.trained)
+    assert [stage for stage in paper.stages if stage not in off.stages] == ["decode_photographs"]
 
 
 def test_sources_are_compared_by_similarity_where_none_is_made_in_slices(icons, paper, load):

@@ -16,13 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from tests.processes import run_script
+from whyrobust.data.archives import LOCATION_SCHEMA
+from whyrobust.data.decoded_store import write_decoded
 from whyrobust.data.grey_images import mark_grey, turn_grey
+from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
 from whyrobust.data.pixel_store import read_pixels, write_pixels
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.finished_work import VARIABLE
-from whyrobust.training.batches import ImagesInMemory
+from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints
 from whyrobust.training.device import ComputeSettings
 from whyrobust.training.job import (
@@ -65,6 +69,7 @@ def files(root, tmp_path):
             },
             "input": {
                 "subset": str(tmp_path / "subset.parquet"), "images": [str(tmp_path / "images.arrow")],
+                "decoded": [],
                 "captions": [str(tmp_path / "captions.parquet")], "matched_labels": [], "pretrained": [],
                 "classes": str(tmp_path / "classes.csv"),
                 "model": str(root / "resources" / "models" / "icon-cnn.json"),
@@ -272,3 +277,27 @@ def test_a_run_is_taken_by_a_study_of_another_name_without_training(root, files,
     for name in first["output"]:
         assert Path(first["output"][name]).read_bytes() == Path(second["output"][name]).read_bytes()
     assert len(losses(longer)) != len(losses(first)) == len(losses(second))
+
+
+def test_photographs_are_read_from_stores_unless_one_is_empty(files, tmp_path):
+    uids = [f"u{number}" for number in range(4)]
+    for uid in uids:
+        Image.new("RGB", (70, 50), (10, 20, 30)).save(tmp_path / f"{uid}.png")
+    paths = [str(tmp_path / f"{uid}.png") for uid in uids]
+    located = pa.table({"uid": uids, "file": paths, "offset": [0] * 4, "length": [-1] * 4}, LOCATION_SCHEMA)
+    write_photographs(tmp_path / "index.arrow", index_of(located, range(4)), 0)
+    index = PhotoStore.open(tmp_path / "index.arrow")
+    write_decoded(tmp_path / "stored.arrow", index, 40, 1e9, 1)
+    write_decoded(tmp_path / "empty.arrow", index, 40, 0, 1)
+    jobs = {}
+    for name, decoded in (("stored", ["stored"]), ("empty", ["empty"]), ("both", ["stored", "empty"]), ("off", [])):
+        given = files()
+        given["input"] |= {
+            "images": [str(tmp_path / "index.arrow")],
+            "decoded": [str(tmp_path / f"{store}.arrow") for store in decoded],
+        }
+        jobs[name] = job_of(given)
+        images = open_images(jobs[name], uids, study_preprocessing(32, "clip"))
+        assert isinstance(images, DecodedOnce if name == "stored" else PhotographsOnDisk), name
+        assert len(images) == 4
+    assert len({job.identity() for job in jobs.values()}) == 4, "a checkpoint is continued from the same pixels"

@@ -78,6 +78,7 @@ def job(root, tmp_path):
                 "shuffle_block_images": 1, "shuffle_window_blocks": 1,
                 "files": {
                     "subset": str(tmp_path / "subset.parquet"), "images": [str(tmp_path / "images.arrow")],
+                    "decoded": [],
                     "captions": [str(tmp_path / "captions.parquet")],
                     "matched_labels": [str(tmp_path / "subset.parquet")],
                     "classes": str(tmp_path / "classes.csv"),

@@ -10,13 +10,17 @@ import time
 from multiprocessing import get_context
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 
 from tests.processes import HYPER, made_up_pictures, train_and_tell, train_made_up
+from whyrobust.data.archives import LOCATION_SCHEMA
+from whyrobust.data.decoded_store import open_decoded, write_decoded
+from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
 from whyrobust.data.preprocessing import study_preprocessing
-from whyrobust.training.batches import PhotographsOnDisk
+from whyrobust.training.batches import DecodedOnce, PhotographsOnDisk
 from whyrobust.training.checkpoints import Checkpoints, StoppedError
 from whyrobust.training.models import read_model_config
 
@@ -33,17 +37,24 @@ def icon_cnn(root):
     return read_model_config(root / "resources" / "models" / "icon-cnn.json")
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    """Photographs on the disk, decoded by two threads a few batches ahead."""
+@pytest.fixture(scope="module", params=["decoded once", "decoded each time"])
+def photographs(request, tmp_path_factory):
+    """Photographs on the disk, cropped by two threads a few batches ahead."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(5)
     places = []
     for number in range(24):
         path = folder / f"{number}.png"
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(path)
-        places.append((str(path), 0, path.stat().st_size, 1))
-    return PhotographsOnDisk(places, study_preprocessing(32, "clip"), loader_threads=2)
+        places.append((str(path), 0, path.stat().st_size, 1, ""))
+    preprocessing = study_preprocessing(32, "clip")
+    if request.param == "decoded each time":
+        return PhotographsOnDisk(places, preprocessing, loader_threads=2)
+    files, offsets, lengths, *_ = zip(*places, strict=True)
+    located = pa.table({"uid": files, "file": files, "offset": offsets, "length": lengths}, LOCATION_SCHEMA)
+    write_photographs(folder / "index.arrow", index_of(located, range(len(places))), border=1)
+    write_decoded(folder / "decoded.arrow", PhotoStore.open(folder / "index.arrow"), 36, 1e9, 2)
+    return DecodedOnce(open_decoded([folder / "decoded.arrow"], files), preprocessing, loader_threads=2)
 
 
 def undisturbed(images, name, config, hyper=HYPER):
@@ -129,22 +140,23 @@ def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, optimize
     assert found == losses, "a run reports every step once, those before the stop too"
 
 
-def test_photographs_decoded_by_threads_go_on_with_the_same_crops(photographs, icon_cnn, tmp_path):
-    expected, _ = undisturbed(photographs, "simclr", icon_cnn, SHORT)
-    checkpoints = Checkpoints(tmp_path / "run.pt", "this run", steps=7)
+def test_photographs_cropped_by_threads_go_on_with_the_same_crops(photographs, icon_cnn, tmp_path):
+    short = dataclasses.replace(HYPER, samples_seen=10 * 16)
+    expected, _ = undisturbed(photographs, "simclr", icon_cnn, short)
+    checkpoints = Checkpoints(tmp_path / "run.pt", "this run", steps=4)
 
     class CutOffError(Exception):
         pass
 
     def cut_off(progress):
-        if progress.step == 12:
+        if progress.step == 7:
             raise CutOffError
 
     with pytest.raises(CutOffError):
-        train_made_up(photographs, "simclr", icon_cnn, cut_off, checkpoints, SHORT)
+        train_made_up(photographs, "simclr", icon_cnn, cut_off, checkpoints, short)
     kept = checkpoints.read()
-    assert kept is not None and kept["done"] == 7
-    weights = train_made_up(photographs, "simclr", icon_cnn, lambda _: None, checkpoints, SHORT)
+    assert kept is not None and kept["done"] == 4
+    weights = train_made_up(photographs, "simclr", icon_cnn, lambda _: None, checkpoints, short)
     assert_same_weights(weights, expected)
 
 

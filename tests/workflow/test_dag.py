@@ -20,7 +20,7 @@ SHARED_STAGES = {
 }  # fmt: skip
 ICON_STAGES = {"build_records", "build_images", "measure_similarity", "similarity_bands"}
 PHOTO_STAGES = {
-    "build_photo_records", "index_images", "join_slices", "list_pairs", "fetch_pairs",
+    "build_photo_records", "index_images", "join_slices", "decode_photographs", "list_pairs", "fetch_pairs",
     "import_pretrained", "measure_published",
 }  # fmt: skip
 
@@ -58,6 +58,8 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1 + 8
     assert jobs["match_text"] == jobs["compare_images"] == 32 + 2
     assert jobs["assemble_captions"] == 32 + 4, "of YFCC titles, of ImageNet-Captions four variants"
+    # One file a source, and one of YFCC for the small crops of SimCLR.
+    assert jobs["decode_photographs"] == 3 + 1
     assert jobs["import_pretrained"] == 3
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
     profile = yaml.safe_load((root / "profiles" / "paper" / "config.yaml").read_text(encoding="utf-8"))

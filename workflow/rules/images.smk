@@ -113,3 +113,28 @@ rule join_slices:
         code=code_of("join_slices"),
     script:
         "../scripts/join_slices.py"
+
+
+rule decode_photographs:
+    input:
+        images="<results>/images/{photo_dataset}.arrow",
+    output:
+        decoded="<results>/decoded/{photo_dataset}_{side}.arrow",
+    log:
+        "<logs>/decode_photographs/{photo_dataset}_{side}.log",
+    benchmark:
+        "<benchmarks>/decode_photographs/{photo_dataset}_{side}.tsv"
+    wildcard_constraints:
+        side=r"\d+",
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        side=value(int, "side"),
+        limit_gb=CONFIG.training.decoded_store_gb,
+        code=code_of("decode_photographs"),
+    script:
+        "../scripts/decode_photographs.py"

@@ -1,10 +1,15 @@
 # Trained and published models.
 
+from whyrobust.study.decoded_photographs import decoded_stores_of
+
 
 rule train_run:
     input:
         subset=lambda wildcards: SUBSET.format(**STUDY.subset_of(wildcards.run)),
         images=files("<results>/images/{}.arrow", STUDY.components_of),
+        decoded=files(
+            "<results>/decoded/{}.arrow", lambda run: decoded_stores_of(STUDY, run)
+        ),
         captions=files("<results>/captions/{}.parquet", STUDY.captions_of),
         matched_labels=files(
             "<results>/text_match/{}.parquet", STUDY.matched_label_slices_of

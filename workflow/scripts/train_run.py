@@ -44,6 +44,7 @@ if __name__ == "__main__":
         files=RunFiles(
             subset=files.subset,
             images=list(files.images),
+            decoded=list(files.decoded),
             captions=list(files.captions),
             matched_labels=list(files.matched_labels),
             classes=files.classes,

@@ -99,7 +99,9 @@ def _decode_pixels(content: bytes, border: int, at_least: int | None, page: str)
         raise PhotographError(f"it does not decode: {reason}") from error
 
 
-def read_picture(file: str, offset: int, length: int, border: int, page: str) -> Image.Image:
+def read_picture(
+    file: str, offset: int, length: int, border: int, page: str, at_least: int | None = None
+) -> Image.Image:
     """Read and decode an image from where it lies, see `whyrobust.data.archives` and `decode`.
 
     Raises:
@@ -107,7 +109,7 @@ def read_picture(file: str, offset: int, length: int, border: int, page: str) ->
         LocationError: its file has gone or was changed.
     """
     try:
-        return decode(read_bytes(file, offset, length), border, page=page)
+        return decode(read_bytes(file, offset, length), border, at_least, page)
     except PhotographError as error:
         where = file if length < 0 else f"{file}, {length} bytes at {offset}"
         raise PhotographError(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -88,6 +89,27 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
     return np.array(CenterCrop(size)(Resize(size, interpolation)(image)))
+
+
+def draw_crop_boxes(shapes: NDArray[np.int64], min_area: float, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return a random box of each image, as `training_crop` draws them but with whole pixels.
+
+    Args:
+        shapes: height and width of the images in pixels ``[..., 2]``.
+        min_area: smallest share of an image in a box.
+        generator: of all numbers.
+
+    Returns:
+        Top, left, height and width ``[..., 4]``.
+    """
+    height, width = shapes[..., 0], shapes[..., 1]
+    area = height * width * generator.uniform(min_area, 1.0, height.shape)
+    aspect = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3), height.shape))
+    box_height = np.clip(np.rint(np.sqrt(area / aspect)), 1, height)
+    box_width = np.clip(np.rint(np.sqrt(area * aspect)), 1, width)
+    top = np.floor(generator.random(height.shape) * (height - box_height + 1))
+    left = np.floor(generator.random(height.shape) * (width - box_width + 1))
+    return np.stack([top, left, box_height, box_width], axis=-1).astype(np.int64)
 
 
 def training_crop(

@@ -167,6 +167,10 @@ class Training(Settings):
     shuffles all images freely."""
     shuffle_window_blocks: Count = 64
     """Photographs: blocks whose images are shuffled together."""
+    decoded_store_gb: Annotated[float, Allowed(ge=0)] = 20.0
+    """Photographs: largest file of a source's images that are decoded once, in GB; all runs read them from there. Their
+    shorter side is data.image_size divided by the root of min_crop_area. A source whose file would be larger is decoded
+    each time an image is shown; 0 does so for all."""
 
     def settings_of(self, objective: str) -> ObjectiveSettings:
         """Return the settings of an objective."""

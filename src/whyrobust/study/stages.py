@@ -33,6 +33,11 @@ STAGES: Final = (
         ("index_images",),
     ),
     Stage(
+        "decode_photographs",
+        "decode the photographs of each training source once, at the resolution that training needs",
+        ("join_slices",),
+    ),
+    Stage(
         "compare_images",
         "compare training images with all test images, a slice of a source at a time",
         ("build_images", "index_images", "join_slices"),
@@ -58,7 +63,7 @@ STAGES: Final = (
     ),
     Stage("filter_view", "the images that views have by sets, colour or nearness to shifts", ("decontaminate",)),
     Stage("draw_subset", "seeded subsets of a given size, of sources, views and mixtures", ("filter_view",)),
-    Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions")),
+    Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions", "decode_photographs")),
     Stage("import_pretrained", "take in a published model"),
     Stage(
         "embed_test_sets",

@@ -18,6 +18,7 @@ from whyrobust.study.comparisons import compare_sources
 from whyrobust.study.config import Config, Published, load_config
 from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
+from whyrobust.study.decoded_photographs import decoded_stores_of
 from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import (
@@ -453,6 +454,7 @@ class Study:
             "build_photo_records": self.datasets.photographs,
             "index_images": self.datasets.photographs,
             "join_slices": self.datasets.photographs,
+            "decode_photographs": any(decoded_stores_of(self, run) for run in self.trained),
             "list_pairs": self.datasets.fetched,
             "fetch_pairs": self.datasets.fetched,
             "download_source": self.downloads_used,

@@ -1,8 +1,9 @@
 """Training images as a stream of augmented batches, from memory or from the disk, in an order that the seed decides.
 
 `ImageOrder` says which images each step shows. `ImagesInMemory` augments small pictures as a batch on the device;
-`PhotographsOnDisk` decodes photographs in threads while the model learns, each cropped at its own size. What a run sees
-follows from the seed alone: not from the device, the number of threads or processes, or stops in between.
+`DecodedOnce` crops photographs from a store of pixels, `PhotographsOnDisk` decodes them each time they are shown, both
+in threads while the model learns. What a run sees follows from the seed alone: not from the device, the number of
+threads or processes, or stops in between.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from whyrobust.data.decoded_store import DecodedPhotographs
 from whyrobust.data.decoding import read_picture
 from whyrobust.data.photo_store import Location
 from whyrobust.data.pixel_store import Pixels
-from whyrobust.data.preprocessing import Preprocessing, training_crop
+from whyrobust.data.preprocessing import Preprocessing, draw_crop_boxes, training_crop
 from whyrobust.training.augmentation import (
     Augmentation,
     normalise_pixels,
@@ -169,6 +171,86 @@ class ImagesInMemory:
             yield torch.cat([images_of_view[share] for images_of_view in views])
 
 
+class DecodedOnce:
+    """Photographs in stores of pixels, cropped in threads: torch releases Python's lock while it resizes."""
+
+    def __init__(self, photographs: DecodedPhotographs, preprocessing: Preprocessing, loader_threads: int) -> None:
+        self.photographs, self.preprocessing, self.loader_threads = photographs, preprocessing, loader_threads
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def disk_order(self) -> Tensor:
+        """See `TrainingImages`: by store and place in it."""
+        return torch.from_numpy(self.photographs.disk_order())
+
+    def _crop(self, pixels: Tensor, positions: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
+        """Fill ``pixels``, uint8 ``[n, size, size, 3]``, with a box of each image, resized."""
+        size, mode = [self.preprocessing.size] * 2, self.preprocessing.interpolation
+        for target, position, (top, left, height, width) in zip(pixels, positions, boxes, strict=True):
+            # A copy: torch takes no array that is read-only.
+            box = np.array(self.photographs[position][top : top + height, left : left + width])
+            planes = torch.from_numpy(box).permute(2, 0, 1)[None]
+            resized = nn.functional.interpolate(planes, size, mode=mode, antialias=True)
+            target.copy_(resized[0].permute(1, 2, 0))
+
+    def batches(
+        self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
+    ) -> Iterator[Tensor]:
+        """See `TrainingImages`; a few batches are cropped ahead."""
+        waiting: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
+        sample, size, threads = first_sample, self.preprocessing.size, self.loader_threads
+        with ThreadPoolExecutor(threads) as executor:
+            try:
+                for positions in order:
+                    shown, boxes, mirrored = self._draw(positions, sample, settings)
+                    sample += len(positions)
+                    pixels = torch.empty((len(shown), size, size, 3), dtype=torch.uint8)
+                    parts = np.array_split(np.arange(len(shown)), threads)
+                    futures = [
+                        executor.submit(self._crop, pixels[part[0] : part[-1] + 1], shown[part], boxes[part])
+                        for part in parts
+                        if len(part)
+                    ]
+                    waiting.append((pixels, mirrored, futures))
+                    if len(waiting) > BATCHES_AHEAD:
+                        yield self._finished(*waiting.popleft(), settings, generator)
+                while waiting:
+                    yield self._finished(*waiting.popleft(), settings, generator)
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _draw(
+        self, positions: Tensor, sample: int, settings: BatchSettings
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor]:
+        """Return position, box and whether it is mirrored of each crop of this process, view by view.
+
+        All numbers of a step are drawn at once, by the number of its first sample, so each step has its own.
+        """
+        shown = np.tile(positions.numpy(), (settings.views, 1))
+        random = np.random.Generator(np.random.PCG64([settings.seed, sample]))
+        augmentation = settings.augmentation
+        boxes = draw_crop_boxes(self.photographs.shapes[shown], augmentation.min_crop_area, random)
+        mirrored = random.random(shown.shape) < (0.5 if augmentation.flip else 0.0)
+        share = settings.ranks.share(len(positions))
+        own = shown[:, share].reshape(-1), boxes[:, share].reshape(-1, 4)
+        return *own, torch.from_numpy(mirrored[:, share].reshape(-1))
+
+    def _finished(
+        self,
+        pixels: Tensor,
+        mirrored: Tensor,
+        futures: Sequence[Future[None]],
+        settings: BatchSettings,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Return the images of a batch that is cropped, or is waited for."""
+        for future in futures:
+            future.result()
+        pixels[mirrored] = pixels[mirrored].flip(2)
+        return _inputs_of_crops(pixels, self.preprocessing, settings, generator)
+
+
 class PhotographsOnDisk:
     """Photographs by location, decoded and cropped in threads: Pillow releases Python's lock while it decodes."""
 
@@ -222,16 +304,22 @@ class PhotographsOnDisk:
         self, futures: Sequence[Future[list[Pixels]]], settings: BatchSettings, generator: torch.Generator
     ) -> Tensor:
         """Return the images of a batch whose crops are decoded, or are waited for."""
-        mean, std, device = self.preprocessing.mean, self.preprocessing.std, settings.device
         crops = [future.result() for future in futures]
         stacked = np.stack([views[view] for view in range(settings.views) for views in crops])
-        pixels = torch.from_numpy(stacked)
-        if device.type == "cuda":
-            pixels = pixels.pin_memory()
-        images = normalise_pixels(pixels.to(device, non_blocking=True), mean, std)
-        if not settings.augmentation.strong:
-            return images
-        batch_size = len(crops) * settings.ranks.size
-        share = settings.ranks.share_of_views(batch_size, settings.views)
-        strength = settings.augmentation.colour_strength
-        return simclr_colours(images, strength, generator, mean, std, settings.views * batch_size, share)
+        return _inputs_of_crops(torch.from_numpy(stacked), self.preprocessing, settings, generator)
+
+
+def _inputs_of_crops(
+    pixels: Tensor, preprocessing: Preprocessing, settings: BatchSettings, generator: torch.Generator
+) -> Tensor:
+    """Return crops, uint8 ``[views * share, size, size, 3]``, as what a model is fed with on the device."""
+    mean, std, device = preprocessing.mean, preprocessing.std, settings.device
+    if device.type == "cuda":
+        pixels = pixels.pin_memory()
+    images = normalise_pixels(pixels.to(device, non_blocking=True), mean, std)
+    if not settings.augmentation.strong:
+        return images
+    batch_size = len(pixels) // settings.views * settings.ranks.size
+    share = settings.ranks.share_of_views(batch_size, settings.views)
+    strength = settings.augmentation.colour_strength
+    return simclr_colours(images, strength, generator, mean, std, settings.views * batch_size, share)

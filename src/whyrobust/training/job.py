@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from whyrobust.data.decoded_store import are_stored, open_decoded, store_metadata
 from whyrobust.data.grey_images import is_grey, turn_grey
 from whyrobust.data.image_stores import holds_photographs
 from whyrobust.data.photo_store import open_locations
@@ -36,7 +37,7 @@ from whyrobust.files import atomic_path, checksum, read_parquet, write_json
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.objectives_table import OBJECTIVES
-from whyrobust.training.batches import ImagesInMemory, PhotographsOnDisk, TrainingImages
+from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints, Progress, StoppedError
 from whyrobust.training.device import ComputeSettings, choose_device
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, process_group
@@ -66,6 +67,7 @@ class RunFiles:
     Attributes:
         subset: table of the images, in their order.
         images: image stores.
+        decoded: stores of decoded photographs, one per image store; none for icons, or where each is decoded as shown.
         captions: tables of captions by uid.
         matched_labels: tables of labels found in text, by uid.
         classes: table of classes.
@@ -75,6 +77,7 @@ class RunFiles:
 
     subset: str
     images: list[str]
+    decoded: list[str]
     captions: list[str]
     matched_labels: list[str]
     classes: str
@@ -82,7 +85,7 @@ class RunFiles:
     pretrained: str = ""
 
     def all(self) -> list[str]:
-        """Return all files."""
+        """Return all files but those of decoded photographs, which follow from the image stores."""
         files = [self.subset, *self.images, *self.captions, *self.matched_labels, self.classes, self.model]
         return files + ([self.pretrained] if self.pretrained else [])
 
@@ -175,6 +178,7 @@ class TrainingJob:
             "compute": compute,
             "images": [self.image_size, self.normalisation, self.shuffle_block_images, self.shuffle_window_blocks],
             "files": [checksum(path) for path in self.files.all()],
+            "decoded": [store_metadata(path) for path in self.files.decoded],
             "code": self.code,
             "torch": torch.__version__,
         }
@@ -253,7 +257,10 @@ def count_false_negatives(
 
 
 def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing) -> TrainingImages:
-    """Return the images of a run: small ones in memory, photographs from the disk."""
+    """Return the images of a run: small ones in memory, photographs from the disk, decoded once or each time."""
+    if are_stored(job.files.decoded):
+        logger.info("photographs are decoded already: %s", ", ".join(job.files.decoded))
+        return DecodedOnce(open_decoded(job.files.decoded, uids), preprocessing, job.machine.loader_threads)
     if holds_photographs(job.files.images):
         locations = open_locations(job.files.images, uids)
         return PhotographsOnDisk(locations, preprocessing, job.machine.loader_threads)

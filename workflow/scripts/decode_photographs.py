@@ -1,0 +1,22 @@
+"""Decode the photographs of a training source once, at the resolution that training needs.
+
+Stands alone because all runs and seeds share what is decoded: each would otherwise decode an image every time it is
+shown.
+"""
+
+from typing import TYPE_CHECKING
+
+from whyrobust.data.decoded_store import write_decoded
+from whyrobust.data.photo_store import PhotoStore
+from whyrobust.logs import start_log
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    photographs = PhotoStore.open(snakemake.input.images)
+    limit = snakemake.params.limit_gb * 1e9
+    outcome = write_decoded(snakemake.output.decoded, photographs, snakemake.params.side, limit, snakemake.threads)
+    logger.info("%s", outcome)
