@@ -86,6 +86,10 @@ study: $(VENV)/study-installed
 published: $(VENV)/study-installed
 	$(BIN)/snakemake --cores 1 --quiet all -- results/published/report.html
 
+# A config for data of one's own: make new DATA=my-data NAME=mine; two folders are two sources: DATA="one two".
+new: $(VENV)/study-installed
+	@$(BIN)/python -m tools.new_study --name $(or $(NAME),$(error give NAME=mine and DATA=folder-or-table)) $(or $(DATA),$(error give DATA=folder-or-table))
+
 # Whether the data of a study are ready for training: a page, and the same in words.
 describe: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES) --keep-going --forcerun check_data $(addprefix --configfile ,$(CONFIG)) -- check_data

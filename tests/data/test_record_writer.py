@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from whyrobust.data.archives import Member
 from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.record_writer import RecordBuffer, check_labels
+from whyrobust.data.record_writer import NOT_DRAWN, RecordBuffer, check_labels
 from whyrobust.data.records import read_records
 
 ROWS = st.lists(
@@ -49,6 +49,22 @@ def test_batches_change_nothing(tmp_path_factory, rows, size):
         written.append((records, places))
     pd.testing.assert_frame_equal(written[0][0], written[1][0])
     assert written[0][1] == written[1][1]
+
+
+@pytest.mark.parametrize("rows_per_batch", [3, 10_000])
+def test_parts_that_are_drawn_share_no_picture_and_are_the_whole_together(tmp_path, rows_per_batch):
+    rows = [("a title", [], "cat" if number % 2 else None) for number in range(1200)]
+    parts = []
+    for between in ((0.0, 0.25), (0.25, 1.0)):
+        buffer = fill(rows, rows_per_batch)
+        buffer.draw(*between)
+        buffer.write("set", tmp_path / "r.parquet", tmp_path / "l.parquet")
+        records = read_records(tmp_path / "r.parquet")
+        assert len(records) == len(buffer) == 1200 - buffer.left_out[NOT_DRAWN]
+        assert buffer.count_unlabelled() == records["label"].isna().sum()
+        parts.append(set(records["uid"]))
+    assert parts[0].isdisjoint(parts[1]) and len(parts[0] | parts[1]) == 1200
+    assert 250 < len(parts[0]) < 350  # 300 are expected, with a standard deviation of 15
 
 
 def test_a_name_that_comes_twice_is_named_and_nothing_is_written(tmp_path):

@@ -213,6 +213,12 @@ PHOTO_MUTATIONS = [
     ),
     (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
     (
+        lambda c: c["test_sets"]["same"].update(drawn_between=[0.2, 0.2]),
+        r"test_sets.same.drawn_between is \[0.2, 0.2\]: allowed are two numbers, the smaller one first",
+    ),
+    (lambda c: c["sources"]["mine"].update(drawn_between=[0, 0.2, 1]), r"drawn_between is \[0.0, 0.2, 1.0\]: allowed"),
+    (lambda c: c["sources"]["mine"].update(drawn_between=[0, 1.5]), r"mine.drawn_between\[1\] is 1.5"),
+    (
         lambda c: c["test_sets"]["same"].update(slices=2),
         "test_sets.same.slices is not known for kind 'image_folder'",
     ),

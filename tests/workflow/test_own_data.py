@@ -19,7 +19,12 @@ def test_the_page_runs_as_it_stands(root, tmp_path, snakemake):
     page = (root / "docs" / "own-data.md").read_text(encoding="utf-8")
     (tmp_path / "resources").symlink_to(root / "resources")
     own_data(tmp_path / "my-data", random.Random(0))
-    listed = re.findall(r"^  (\S+)", blocks(page, "")[0], re.MULTILINE)
+    commands, layout = blocks(page, "")[:2]
+    targets = re.findall(r"^make (\S+)", commands, re.MULTILINE)
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    assert targets == ["new", "describe"] and all(f"\n{target}: " in makefile for target in targets)
+    listed = re.findall(r"^  (\S+)", layout, re.MULTILINE)
+    assert listed
     for name in listed:
         assert (tmp_path / "my-data" / name.split("<")[0].rstrip("/")).exists(), name
     for written, file in zip(blocks(page, "csv"), ("classes.csv", "captions.csv"), strict=True):

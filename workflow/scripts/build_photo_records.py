@@ -32,14 +32,17 @@ if __name__ == "__main__":
     classes = read_class_names(snakemake.input.classes)
     with atomic_path(snakemake.output.pack) as temporary, temporary.open("wb") as handle:
         records = load_reader(snakemake.params.reader)(settings, classes, Pack(handle, snakemake.output.pack))
-    presence = records.presence
+    presence, reasons = records.presence, records.labels.reasons()
+    if "drawn_between" in settings:
+        records.draw(*settings["drawn_between"])
+        reasons = {"it has no label of the study (kept without one)": records.count_unlabelled()}
     if "role" in settings:
         column = snakemake.params.covered
         allowed = read_covered_classes(snakemake.input.classes, column) if column else classes
         check_labels(records, part.dataset, allowed)
     records.require(settings.get("needs", []))
     # Where a label is needed, those without one are counted among the images left out.
-    unlabelled = {} if "label" in settings.get("needs", []) else records.labels.reasons()
+    unlabelled = {} if "label" in settings.get("needs", []) else reasons
     counts = Counter({"kept": len(records)}) + records.left_out + Counter(unlabelled)
     logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     records.write(part.dataset, snakemake.output.records, snakemake.output.locations)

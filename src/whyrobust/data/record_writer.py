@@ -33,6 +33,9 @@ ROWS_PER_BATCH = 50_000
 #: Labels that are no class of which the images are counted one by one: a table may have another in each row.
 MOST_UNKNOWN_LABELS = 1000
 
+#: Reason to leave out an image of another part of the data set.
+NOT_DRAWN = "it lies outside of drawn_between"
+
 #: Reason to leave out an image whose uid an earlier one has.
 REPEATED = "it came before"
 
@@ -64,6 +67,7 @@ class RecordBuffer:
         self.first_missing = ("", "")
         self.labels, self.unknown_labels = LabelCounts(), Counter[str]()
         self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
+        self._between = (0.0, 1.0)
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
         options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -139,9 +143,25 @@ class RecordBuffer:
             self._writer = None
         self._file.seek(0)
         for batch in pa.ipc.open_stream(self._file):
+            if self._between != (0.0, 1.0):
+                batch = batch.filter(_drawn(batch["uid"], *self._between))
             for name in self._required:
                 batch = batch.filter(_has_value(batch, name))
             yield batch
+
+    def draw(self, start: float, end: float) -> None:
+        """Leave out records whose number, from 0 to 1 and drawn by their uid, is not from ``start`` to below ``end``.
+
+        The same pictures have the same numbers in every data set, so that two that are drawn from one share none.
+        """
+        self._between = (start, end)
+        drawn = sum(len(batch) for batch in self.batches())
+        self.left_out[NOT_DRAWN] += self._count - drawn
+        self._count = drawn
+
+    def count_unlabelled(self) -> int:
+        """Return how many records have no label."""
+        return sum(batch["label"].null_count for batch in self.batches())
 
     def require(self, fields: Sequence[str]) -> None:
         """Leave out records that lack one of the fields (``title, description, tags, label``), and count them."""
@@ -202,6 +222,13 @@ class RecordBuffer:
 def uid_hash(uid: str) -> int:
     """Return a hash of 8 bytes; uids of equal hashes must be compared, since two uids may share one."""
     return int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=8).digest(), "little")
+
+
+def _drawn(uids: pa.Array, start: float, end: float) -> pa.Array:
+    """Return which uids have a number from ``start`` to below ``end``."""
+    numbers = np.array([uid_hash(uid) for uid in uids.to_pylist()], dtype=np.uint64) / 2.0**64
+    # The largest hashes round to 1.
+    return pa.array((numbers >= start) & ((numbers < end) | (end == 1.0)))
 
 
 def _has_value(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:

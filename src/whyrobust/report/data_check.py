@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from whyrobust.data.dataset_checks import nearest_class
+from whyrobust.data.record_writer import NOT_DRAWN
 from whyrobust.report.number_format import count_noun, format_percent, list_some
 from whyrobust.report.page_parts import table_rows
 
@@ -30,8 +31,8 @@ WIDE_INTERVAL = 0.1
 #: Distance (total variation) between the class proportions of a shift and of the first in-distribution test set.
 PROPORTION_DISTANCE = 0.1
 
-#: Rows of the counts of a data set that are no pictures left out.
-KEPT_ROWS = ("kept",)
+#: Rows of the counts of a data set that are no pictures left out of what it should have.
+KEPT_ROWS = ("kept", NOT_DRAWN)
 KEPT_WITHOUT = "(kept without one)"
 
 

@@ -23,6 +23,7 @@ from whyrobust.study.setting_types import (
     Name,
     OneOrMore,
     Settings,
+    Share,
     Text,
 )
 
@@ -130,7 +131,22 @@ class Mixture(DatasetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder(DatasetSettings):
+class Drawn(DatasetSettings):
+    """Pictures of one's own, all of them or a part that is drawn."""
+
+    drawn_between: LeftOut[Annotated[tuple[Share, ...], Items(min_length=2)]] = None
+    """Each picture has a number from 0 to 1, drawn by its name; only those from the first to below the second of two
+    are read. ``[0.2, 1]`` for a source and ``[0, 0.2]`` for a test set of the same files hold a fifth out."""
+
+    def __post_init__(self) -> None:
+        """Check that there are two numbers, the smaller one first."""
+        between = self.drawn_between
+        if between is not None and (len(between) != 2 or between[0] >= between[1]):
+            raise ValueError(f".drawn_between is {list(between)}: allowed are two numbers, the smaller one first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(Drawn):
     """Class folders: <folder>/<class>/<picture>."""
 
     folder: InputPath
@@ -140,7 +156,7 @@ class ImageFolder(DatasetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTable(DatasetSettings):
+class ImageTable(Drawn):
     """A table with one row per image."""
 
     table: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
@@ -183,7 +199,7 @@ class TextFields(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebDataset(DatasetSettings):
+class WebDataset(Drawn):
     """Tar shards of image-text pairs."""
 
     shards: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]

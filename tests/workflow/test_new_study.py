@@ -1,0 +1,174 @@
+"""`make new`: each layout becomes a config that plans, with the values that its data ask for."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.replicas import write_tar
+from tools.look_at_data import LookError
+from tools.new_study import make
+from whyrobust.study.setting_checks import ConfigError
+
+#: No picture is read, so it may be anything.
+PICTURE = b"\xff\xd8 a picture"
+CLASSES = ("cat", "dog", "mug")
+
+
+@pytest.fixture
+def folder(root, tmp_path, monkeypatch):
+    """Return an empty folder in which studies are run: paths start from it."""
+    (tmp_path / "resources").symlink_to(root / "resources")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def made(folder, *data):
+    """Write a config; return it, and what the user is told."""
+    told = make("mine", [folder.__class__(each) for each in data], folder)
+    text = (folder / "mine.yaml").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 40 and all(f"{key}" in text for key in ("# what models", "# each run"))
+    return yaml.safe_load(text), told
+
+
+def write_folders(folder, images, classes=CLASSES):
+    for number in range(images):
+        path = folder / classes[number % len(classes)] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PICTURE)
+
+
+def classes_of(folder):
+    return (folder / "mine-classes.csv").read_text(encoding="utf-8").split()
+
+
+def test_folders_for_training_and_testing_are_what_their_names_say(folder):
+    for name, images in (("train", 300), ("test", 60), ("test_sketch", 30), ("val", 30)):
+        write_folders(folder / "data" / name, images, CLASSES[:2] if name == "test_sketch" else CLASSES)
+    config, told = made(folder, "data")
+    assert config["sources"] == {"train": {"kind": "image_folder", "folder": "data/train"}}
+    assert {name: (one["role"], one["classes"]) for name, one in config["test_sets"].items()} == {
+        "test": ("in_distribution", "all"), "val": ("shift", "all"), "test_sketch": ("shift", "own")
+    }  # fmt: skip
+    assert config["runs"][0]["train_images"] == [67, 130, 270] and config["runs"][1]["caption"] == "template"
+    assert classes_of(folder) == ["class", *CLASSES] and "test_sketch has pictures of 2 of the 3" in told
+
+
+def test_styles_in_folders_are_a_source_and_shifts_and_a_part_is_held_out(folder):
+    for name, images in (("photo", 90), ("cartoon", 120)):
+        write_folders(folder / "pacs" / name, images)
+    config, _ = made(folder, "pacs")
+    assert config["sources"]["cartoon"]["drawn_between"] == [0.2, 1.0]
+    assert config["test_sets"]["cartoon_held_out"]["drawn_between"] == [0.0, 0.2]
+    assert config["test_sets"]["photo"]["role"] == "shift" and "drawn_between" not in config["test_sets"]["photo"]
+
+
+def test_two_folders_are_compared_each_with_a_test_set_of_its_own(folder):
+    for name, images in (("photo", 900), ("cartoon", 1200)):
+        write_folders(folder / name, images)
+    config, told = made(folder, "photo", "cartoon")
+    assert list(config["sources"]) == ["photo", "cartoon"] == config["runs"][0]["source"]
+    own = {name: one.get("source") for name, one in config["test_sets"].items()}
+    assert own == {"photo_held_out": "photo", "cartoon_held_out": "cartoon", "placebo": None}
+    (comparison,) = config["causes"]["training_distribution"]
+    assert (comparison["from"], comparison["to"]) == ({"source": "photo"}, {"source": "cartoon"})
+    assert config["runs"][0]["train_images"][-1] == 640  # of 720 pictures of the smaller one, nine tenths
+    assert "the shift is a placebo" in told
+    parts = [config["test_sets"][name]["drawn_between"] for name in ("photo_held_out", "placebo")]
+    assert parts == [[0.0, 0.1], [0.1, 0.2]] and config["sources"]["photo"]["drawn_between"] == [0.2, 1.0]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_is_understood_by_its_names_or_by_what_it_holds(folder, header):
+    (folder / "set" / "pics").mkdir(parents=True)
+    names = {True: ("id", "words", "file", "what"), False: ("column_1", "column_2", "file", "column_4")}[header]
+    rows = [names] if header else []
+    for number in range(200):
+        (folder / "set" / "pics" / f"{number}.jpg").write_bytes(PICTURE)
+        label = CLASSES[number % 3]
+        rows.append((str(number), f"this is a {label} no {number}", f"{number}.jpg", label))
+    (folder / "set" / "list.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    config, _ = made(folder, "set/list.tsv")
+    source = config["sources"]["list"]
+    assert [source[key] for key in ("image", "title", "label")] == [names[2], names[1], names[3]]
+    assert source["root"] == "set/pics" and source.get("columns") == (None if header else list(names))
+    assert config["runs"][1]["caption"] == "title" and classes_of(folder) == ["class", *CLASSES]
+
+
+def test_a_table_of_classes_beside_the_data_is_taken_and_pictures_of_a_table_are_no_class_folders(folder):
+    write_folders(folder / "data" / "test", 60)
+    (folder / "data" / "photos").mkdir()
+    lines = ["file,caption,class"]
+    for number in range(100):
+        (folder / "data" / "photos" / f"{number}.jpg").write_bytes(PICTURE)
+        lines.append(f"{number}.jpg,my picture,{CLASSES[number % 3]}")
+    (folder / "data" / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "data" / "classes.csv").write_text("class,synonyms\ncat,kitty\ndog,\nmug,\n", encoding="utf-8")
+    config, _ = made(folder, "data")
+    assert config["data"]["classes"] == "data/classes.csv" and not (folder / "mine-classes.csv").exists()
+    assert list(config["sources"]) == ["captions"] and set(config["test_sets"]) == {"test", "placebo"}
+
+
+def test_shards_of_the_hub_have_their_class_names_and_their_split(folder):
+    for split, images in (("train", 120), ("test", 30)):
+        members = [(f"s{n:04d}.{end}", data) for n in range(images)
+                   for end, data in (("webp", PICTURE), ("cls", str(n % 3).encode()))]  # fmt: skip
+        write_tar(folder / "set" / split / "0.tar", members)
+    (folder / "set" / "classnames.txt").write_text("cat\ndog\nmug\n", encoding="utf-8")
+    config, _ = made(folder, "set")
+    shards = {"kind": "webdataset", "shards": "set/train", "class_names": "set/classnames.txt"}
+    assert config["sources"] == {"train": shards} and classes_of(folder) == ["class", *CLASSES]
+    assert config["test_sets"]["test"]["role"] == "in_distribution" and config["runs"][1]["caption"] == "template"
+
+
+def test_shards_of_pairs_keep_labels_and_titles_in_json(folder):
+    texts = [json.dumps({"caption": "a picture", "category": CLASSES[n % 3]}).encode() for n in range(100)]
+    members = [
+        (f"{n:04d}.{end}", data) for n, text in enumerate(texts) for end, data in (("jpg", PICTURE), ("json", text))
+    ]
+    write_tar(folder / "pairs" / "00000.tar", members)
+    config, _ = made(folder, "pairs")
+    source = config["sources"]["pairs"]
+    assert (source["label"], source["fields"]) == ("category", {"title": "caption"})
+
+
+def test_parquet_of_the_hub_is_two_splits_with_the_names_of_its_metadata(folder):
+    features = {"label": {"names": list(CLASSES), "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    (folder / "hub" / "data").mkdir(parents=True)
+    for split, images in (("train", 100), ("train_more", 40), ("test", 40)):
+        table = pa.table({"image": [{"bytes": PICTURE, "path": "a"}] * images, "label": [n % 3 for n in range(images)]})
+        for part in range(2):
+            path = folder / "hub" / "data" / f"{split}-0000{part}-of-00002.parquet"
+            pq.write_table(table.replace_schema_metadata(metadata), path)
+    config, _ = made(folder, "hub")
+    assert config["sources"]["train"]["table"] == "hub/data/train-*.parquet"
+    assert config["sources"]["train_more"]["table"] == "hub/data/train_more-*.parquet"
+    assert config["sources"]["train"]["image"] == "image" and classes_of(folder) == ["class", *CLASSES]
+    assert config["test_sets"]["test"]["table"] == "hub/data/test-*.parquet"
+
+
+def test_what_cannot_be_used_is_one_line_and_nothing_is_written(folder):
+    write_folders(folder / "few", 30)
+    (folder / "empty").mkdir()
+    write_tar(folder / "pairs" / "0.tar", [("a.jpg", PICTURE), ("a.txt", b"a dog")])
+    (folder / "far.csv").write_text("url,caption\nhttp://x/a.jpg,a dog\n", encoding="utf-8")
+    (folder / "gone.csv").write_text("file,class\na.jpg,dog\n", encoding="utf-8")
+    (folder / "latin.csv").write_bytes(b"file,class\na.jpg,caf\xe9\n")
+    for data, message in (("nothing", "no such file"), ("few", "about 24 pictures"), ("empty", "no class folders"),
+                          ("pairs", "0 labels"), ("far.csv", "img2dataset"), ("gone.csv", "'a.jpg'"),
+                          ("latin.csv", "UTF-8")):  # fmt: skip
+        with pytest.raises(LookError, match=message) as error:
+            make("mine", [folder / data], folder)
+        assert "\n" not in str(error.value)
+    write_folders(folder / "enough", 90)
+    with pytest.raises(ConfigError, match="config key study is 'Mine'"):
+        make("Mine", [folder / "enough"], folder)
+    assert not list(folder.glob("*ine*"))
+    make("mine", [folder / "enough"], folder)
+    with pytest.raises(LookError, match=r"mine\.yaml is there already"):
+        make("mine", [folder / "enough"], folder)
