@@ -51,7 +51,7 @@ def test_batches_change_nothing(tmp_path_factory, rows, size):
     assert written[0][1] == written[1][1]
 
 
-@pytest.mark.parametrize("rows_per_batch", [3, 10_000])
+@pytest.mark.parametrize("rows_per_batch", [500, 10_000])
 def test_parts_that_are_drawn_share_no_picture_and_are_the_whole_together(tmp_path, rows_per_batch):
     rows = [("a title", [], "cat" if number % 2 else None) for number in range(1200)]
     parts = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.studies import short_config
-from whyrobust.study.file_patterns import PatternError, expand_braces
+from whyrobust.study.file_patterns import PatternError, expand_braces, matching_files
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.study import Study
 
@@ -31,6 +31,17 @@ def test_braces_stand_for_what_they_do_in_a_shell(text, wanted):
 def test_braces_that_name_too_many_files_are_an_error(text):
     with pytest.raises(PatternError, match=r"names .* files"):
         expand_braces(text)
+
+
+def test_two_stars_stand_for_folders_and_beside_other_letters_they_are_an_error(tmp_path):
+    for name in ("s/0.tar", "s/a/1.tar", "s/a/b/2.tar", "s/a/b/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    everywhere = ["s/0.tar", "s/a/1.tar", "s/a/b/2.tar"]
+    assert matching_files(["s/**/*.tar"], tmp_path) == matching_files(["s/**"], tmp_path, (".tar",)) == everywhere
+    for text in ("s/**.tar", "s/a**/1.tar", "{s,t}/***/0.tar"):
+        with pytest.raises(PatternError, match=r"has \*\* beside other letters"):
+            matching_files([text], tmp_path)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 
 class PatternError(ValueError):
-    """A pattern that names too many files."""
+    """A pattern that names too many files, or is none."""
 
 
 def expand_braces(text: str) -> list[str]:
@@ -55,7 +55,7 @@ def matching_files(patterns: Sequence[str], root: Path, endings: tuple[str, ...]
         endings: of files that a folder stands for; without them a folder stands for itself.
 
     Raises:
-        PatternError: braces name too many files.
+        PatternError: braces name too many files, or ``**`` is not a whole folder name.
     """
     found: list[str] = []
     for text in patterns:
@@ -72,6 +72,8 @@ def matching_files(patterns: Sequence[str], root: Path, endings: tuple[str, ...]
 def _matches(pattern: Path, root: Path) -> list[Path]:
     if (root / pattern).exists():
         return [pattern]
+    if any("**" in part and part != "**" for part in pattern.parts):
+        raise PatternError(f"'{pattern}' has ** beside other letters: write it alone, as in shards/**/*.tar, or *")
     start = Path(pattern.anchor) if pattern.is_absolute() else root
     found = start.glob(pattern.relative_to(pattern.anchor).as_posix())
     # As in a shell: macOS puts a hidden file beside each.

@@ -13,12 +13,14 @@ import pytest
 
 from tests.data.readers.record_buffers import read_dataset, records_of, rows_of, write_picture
 from tests.data.test_photo_store import encoded, picture
+from tests.replicas import write_tar
 from tests.studies import short_config
 from whyrobust.data.archives import Pack, read_bytes
 from whyrobust.data.dataset_checks import DatasetError, LabelCounts
-from whyrobust.data.readers import table_files
+from whyrobust.data.readers import imagenet, table_files, tables
 from whyrobust.data.readers.table_files import read_rows
 from whyrobust.data.readers.tables import list_named_pictures
+from whyrobust.data.readers.yfcc import read_yfcc_ids
 from whyrobust.study.study import Study
 
 HUB_NAMES = ["dog", "cat", "sofa"]
@@ -95,6 +97,39 @@ def test_parquet_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     rows = read_rows(tmp_path / "t.parquet", {"image": "image"}, table_files.USUAL_FORM)
     assert next(rows)["image"]["path"] == "0.jpg"
     assert pa.total_allocated_bytes() - before < 200_000 and sum(1 for _ in rows) == 49
+
+
+def test_a_small_file_with_one_large_picture_in_all_rows_fills_neither_memory_nor_disk(tmp_path, monkeypatch, pack):
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array([b"\0" * 2000]))
+    pq.write_table(pa.table({"image": rows}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 20_000
+    monkeypatch.setattr(table_files, "PARQUET_BYTES", 10_000)
+    before = pa.total_allocated_bytes()
+    read = read_rows(tmp_path / "t.parquet", {"image": "image"}, table_files.USUAL_FORM)
+    assert next(read)["image"] == b"\0" * 2000 and pa.total_allocated_bytes() - before < 100_000
+    monkeypatch.setattr(tables, "MAXIMUM_BYTES", 10_000)
+    with pytest.raises(DatasetError, match=r"row \d\d: its pictures have unpacked to more than 20 times"):
+        read_dataset({"kind": "image_table", "table": [tmp_path / "t.parquet"], "image": "image"}, pack)
+
+
+def test_a_small_file_that_unpacks_to_one_long_line_is_no_table(tmp_path):
+    line = b"x" * (table_files.MAXIMUM_FIELD_CHARACTERS + 9)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"file\n" + line, 1))
+    (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress(b'{"file": "a"}\n"' + line, 1))
+    (tmp_path / "t.tsv.bz2").write_bytes(bz2.compress(b"1\t2\t3\n" + line, 1))
+    for name in ("t.csv.gz", "t.jsonl.gz"):
+        with pytest.raises(DatasetError, match=r"line 2 has more than 16,777,216 characters"):
+            list(read_rows(tmp_path / name, {"file": "file"}, table_files.USUAL_FORM))
+    with pytest.raises(DatasetError, match="line 2 has more than"):
+        read_yfcc_ids(tmp_path / "t.tsv.bz2")
+
+
+def test_a_devkit_that_unpacks_to_more_than_a_list_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "devkit.tar.gz"
+    write_tar(path, [(f"d/{imagenet.VALIDATION_TRUTH}", b"1\n" * 600), (f"d/{imagenet.VALIDATION_META}", b"")], "w:gz")
+    monkeypatch.setattr(imagenet, "MAXIMUM_BYTES", 1000)
+    with pytest.raises(DatasetError, match=r"ground_truth.txt' has 1,200 bytes"):
+        imagenet.read_devkit_labels(path)
 
 
 TEXT = "file\ttext\nphotos/0.jpg\ta cat\nphotos/1.jpg\t\u00fcber dogs\n"

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whyrobust.data.archives import Pack, is_image_name, list_archive
+from whyrobust.data.archives import MAXIMUM_BYTES, Pack, is_image_name, list_archive
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.folders import read_class_folders, read_class_table
 from whyrobust.data.record_writer import RecordBuffer
@@ -128,6 +128,10 @@ def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
                 for member in archive:
                     stream = archive.extractfile(member) if PurePosixPath(member.name).name in wanted else None
                     if stream is not None:
+                        if member.size > MAXIMUM_BYTES:
+                            raise DatasetError(
+                                f"{devkit}: member '{member.name}' has {member.size:,} bytes: no list is so large"
+                            )
                         found[PurePosixPath(member.name).name] = stream.read()
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise DatasetError(f"{devkit} cannot be read ({error}): fetch it again") from error

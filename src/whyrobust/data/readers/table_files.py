@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.dataset_checks import DatasetError
 
-#: Longest cell of a CSV or TSV table, and longest line of JSON.
+#: Longest cell and longest line of a table of text: a small compressed file may unpack to one line of gigabytes.
 MAXIMUM_FIELD_CHARACTERS = 16 * 2**20
 
-#: Rows of a Parquet table that are in memory at a time: they may hold photographs.
+#: Rows of a Parquet table that are in memory at a time, since they may hold photographs, and their bytes: a small file
+#: may hold one large picture in all rows.
 PARQUET_ROWS = 256
+PARQUET_BYTES = 256 * 2**20
 
 #: How tables are read, by the ending of the name.
 ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -101,12 +103,34 @@ def _check_columns(path: Path, keys: Mapping[str, str], columns: Sequence[str]) 
             raise DatasetError(f"{path} has no column '{column}' (key '{key}'): it has {', '.join(columns)}")
 
 
+def check_line(path: Path | str, line: str, number: int) -> None:
+    """Check that a line, of which one character more than allowed was read, is a line.
+
+    Raises:
+        DatasetError: it is longer than any line of a table.
+    """
+    if len(line) > MAXIMUM_FIELD_CHARACTERS:
+        raise DatasetError(
+            f"{path}, line {number} has more than {MAXIMUM_FIELD_CHARACTERS:,} characters: this is no table, fetch it "
+            "again"
+        )
+
+
+def _lines(path: Path, handle: TextIO) -> Iterator[str]:
+    """Yield the lines of a text, none of which may be longer than a table has them."""
+    number = 0
+    while line := handle.readline(MAXIMUM_FIELD_CHARACTERS + 1):
+        number += 1
+        check_line(path, line, number)
+        yield line
+
+
 def _csv_rows(
     path: Path, handle: TextIO, separator: str, keys: Mapping[str, str], form: TableForm
 ) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(MAXIMUM_FIELD_CHARACTERS)
     reader = csv.reader(
-        handle, delimiter=separator, strict=True,
+        _lines(path, handle), delimiter=separator, strict=True,
         quoting=csv.QUOTE_NONE if form.quoting == "none" else csv.QUOTE_MINIMAL,
     )  # fmt: skip
     header = list(form.header) or next(reader, [])
@@ -131,12 +155,12 @@ def _json_rows(path: Path, handle: TextIO, keys: Mapping[str, str]) -> Iterator[
     """Yield rows of JSON lines; a row that lacks a key has no value there, and some row must have each."""
     seen: set[str] = set()
     number = 0
-    while line := handle.readline(MAXIMUM_FIELD_CHARACTERS + 1):
+    for line in _lines(path, handle):
         number += 1
         if not line.strip():
             continue
         try:
-            row = json.loads(line) if len(line) <= MAXIMUM_FIELD_CHARACTERS else None
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DatasetError(f"{path}, line {number} is no JSON ({error}): give an object per line") from error
         if not isinstance(row, dict):
@@ -152,7 +176,10 @@ def _parquet_rows(path: Path, keys: Mapping[str, str]) -> Iterator[dict[str, Any
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, keys, file.schema_arrow.names)
-            for batch in file.iter_batches(PARQUET_ROWS, columns=sorted(set(keys.values()))):
+            columns = sorted(set(keys.values()))
+            first = next(file.iter_batches(1, columns=columns), None)
+            rows = PARQUET_ROWS if first is None else max(1, min(PARQUET_ROWS, PARQUET_BYTES // max(first.nbytes, 1)))
+            for batch in file.iter_batches(rows, columns=columns):
                 cells = [batch.column(batch.schema.get_field_index(column)).to_pylist() for column in keys.values()]
                 for row in zip(*cells, strict=True):
                     yield dict(zip(keys, row, strict=True))

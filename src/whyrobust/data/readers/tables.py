@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whyrobust.data.archives import Member, Pack
+from whyrobust.data.archives import MAXIMUM_BYTES, MAXIMUM_RATIO, Member, Pack
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.readers.table_files import USUAL_FORM, TableForm, holds_paths, names_of_numbers, read_rows
@@ -112,6 +112,7 @@ def read_image_tables(
         folder = Path(root) if root is not None else table.parent
         prefix = f"{name}/" if name else ""
         numbered = label_names or names_of_numbers(table, columns.label or "")
+        copied, most = 0, MAXIMUM_RATIO * table.stat().st_size + MAXIMUM_BYTES
         for number, cells in enumerate(read_rows(table, columns.named, form)):
             where = f"{table}, row {number + 1}"
             _check_cells(table, cells, columns.named)
@@ -121,6 +122,12 @@ def read_image_tables(
                 continue
             if isinstance(value, bytes):
                 uid, member = f"{prefix}row_{number}", pack.add(f"row {number}", value)
+                copied += len(value)
+                if copied > most:
+                    raise DatasetError(
+                        f"{where}: its pictures have unpacked to more than {MAXIMUM_RATIO} times the table's size: "
+                        "photographs hardly shrink, so these are something else"
+                    )
             else:
                 _check_path(value, folder, where)
                 image = find_picture(folder, value)

@@ -12,6 +12,7 @@ import numpy as np
 
 from whyrobust.data.archives import Pack
 from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.readers.table_files import MAXIMUM_FIELD_CHARACTERS, check_line
 from whyrobust.data.readers.webdataset import PairLayout, read_webdataset
 from whyrobust.data.record_writer import REPEATED, RecordBuffer
 
@@ -133,13 +134,14 @@ def _bz2_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     """Yield the numbered lines of a text compressed by bzip2.
 
     Raises:
-        DatasetError: the file is damaged, or is not UTF-8.
+        DatasetError: the file is damaged, is not UTF-8, or has a line that is too long.
     """
     number = 0
     try:
         with bz2.open(path, "rt", encoding="utf-8", newline="\n") as handle:
-            for line in handle:
+            while line := handle.readline(MAXIMUM_FIELD_CHARACTERS + 1):
                 number += 1
+                check_line(path, line, number)
                 yield number, line
     except (EOFError, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read after line {number} ({error}): fetch it again") from error
