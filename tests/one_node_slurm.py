@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.studies import ALONE
+
 #: Longest wait for the node to be idle, and for a daemon to end.
 PATIENCE_SECONDS = 30.0
 
@@ -144,10 +146,14 @@ def one_node_slurm(cores: int, memory_mb: int, gpus: int = 0) -> Iterator[dict[s
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm", dir="/tmp")))
         folder.chmod(0o711)
         write_files(folder, host, cores, memory_mb, gpus)
-        env = os.environ | {
-            "SLURM_CONF": f"{folder}/slurm.conf",
-            "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
-        }
+        env = (
+            os.environ
+            | ALONE
+            | {
+                "SLURM_CONF": f"{folder}/slurm.conf",
+                "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+            }
+        )
 
         def start(*command: str) -> None:
             """Start a daemon that stays in the foreground, and ends with the block or with this process."""

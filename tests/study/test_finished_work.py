@@ -10,13 +10,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.forget import main as forget_command
 from whyrobust.study import content_digests, finished_work
+from whyrobust.study.config import load_config
 from whyrobust.study.content_digests import content_digest
-from whyrobust.study.finished_work import OFF, VARIABLE, FinishedWork, chosen_folder, forget, size_of, sum_taken
+from whyrobust.study.finished_work import (
+    OFF,
+    VARIABLE,
+    FinishedWork,
+    chosen_folder,
+    describe,
+    forget,
+    size_of,
+    sum_taken,
+)
 
 
 @pytest.fixture
@@ -75,12 +86,24 @@ def test_what_one_study_made_another_takes_whatever_its_name_and_place(store, tm
     assert size_of(store) == (1, 2 * len("onetwo"))
     logs = second.table.parent / "logs"
     assert sum_taken(logs) == {"copy": {"jobs": 1, "seconds": pytest.approx(0, abs=5)}}
+    assert describe(store, logs) == (
+        "Taken from finished work: 1 of copy. Kept for other studies: the work of 1 job, 0.0 MB, in "
+        f"{store} (make forget empties it)"
+    )
     # A study's files are its own: they may change, and go, without harm to others.
     second.table.write_text("spoilt")
     assert Job(tmp_path / "c").run()
     # A result that is made after all is no longer told to be taken.
     changed = Job(tmp_path / "elsewhere" / "b", size=2)
     assert not changed.run() and sum_taken(logs) == {}
+    assert describe(store, logs).startswith("Kept for other studies: the work of 2 jobs")
+
+
+def test_a_job_that_is_told_of_no_folder_takes_and_keeps_nothing(tmp_path, monkeypatch):
+    for value in (None, OFF):
+        monkeypatch.delenv(VARIABLE) if value is None else monkeypatch.setenv(VARIABLE, value)
+        assert not Job(tmp_path / "a").run() and not Job(tmp_path / "a").run()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +250,7 @@ def test_what_is_not_used_is_forgotten_by_its_age(store, tmp_path, monkeypatch, 
     assert size_of(store) == (0, 0) and not list(store.glob("digests/*"))
 
 
-def test_the_folder_is_that_of_the_environment_or_the_config_or_the_users(tmp_path):
+def test_the_folder_is_that_of_the_environment_or_the_config_or_the_users(tmp_path, config):
     home = {"XDG_CACHE_HOME": "/caches"}
     assert chosen_folder(home, None, tmp_path) == Path("/caches/whyrobust/finished")
     assert chosen_folder(home, "work", tmp_path) == tmp_path / "work"
@@ -235,3 +258,5 @@ def test_the_folder_is_that_of_the_environment_or_the_config_or_the_users(tmp_pa
     assert chosen_folder(home | {VARIABLE: OFF}, "work", tmp_path) is None
     assert chosen_folder(home, OFF, tmp_path) is None
     assert chosen_folder({}, "~/work", tmp_path) == Path.home() / "work"
+    # As a config is read: `off` would be no text in YAML.
+    assert load_config(config | yaml.safe_load("finished_work: none")).finished_work == OFF

@@ -420,7 +420,7 @@ class Config(Settings):
     img2dataset: Text = "img2dataset"
     """The command img2dataset, which fetches images from the web."""
     finished_work: LeftOut[Text] = None
-    """Folder where finished work is shared by studies, or off (docs/cluster.md). The environment variable
+    """Folder where finished work is shared by studies, or none (docs/cluster.md). The environment variable
     WHYROBUST_FINISHED_WORK goes first; ~/.cache/whyrobust/finished if neither names one."""
 
 

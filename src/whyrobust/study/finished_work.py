@@ -28,9 +28,9 @@ from whyrobust.study.content_digests import content_digest, files_below
 
 logger = logging.getLogger("whyrobust")
 
-#: Names the folder, or says that there is none; goes before the config.
+#: Names the folder, or is `OFF`; goes before the config.
 VARIABLE = "WHYROBUST_FINISHED_WORK"
-OFF = "off"
+OFF = "none"
 
 #: Part of every key: another number where keys or entries are made otherwise.
 FORMAT = 1
