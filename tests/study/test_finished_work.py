@@ -187,8 +187,7 @@ def test_damaged_work_is_made_anew_and_replaced(store, tmp_path, harm):
     else:
         manifest.write_text("{}" if harm == "manifest" else "")
     assert not Job(tmp_path / "b").run()
-    if harm != "remove":
-        assert Job(tmp_path / "c").run()
+    assert Job(tmp_path / "c").run()
 
 
 def test_a_writer_that_was_killed_leaves_nothing_that_is_taken_and_is_cleared_away(store, tmp_path, monkeypatch):

@@ -266,6 +266,9 @@ def test_the_images_of_a_grey_view_are_grey(files, grey):
 
 def test_a_run_is_taken_by_a_study_of_another_name_without_training(root, files, tmp_path):
     first, second, longer = files("first"), files("second"), files("longer", steps=13)
+    stopped = Path(second["params"]["checkpoint"])
+    stopped.parent.mkdir(parents=True)
+    stopped.touch()
     for given in (first, second, longer):
         given["params"]["code"] |= {"inputs": given["output"]["weights"]}  # paths take no part
         process = run(root, given, **{VARIABLE: str(tmp_path / "store")})
@@ -274,6 +277,7 @@ def test_a_run_is_taken_by_a_study_of_another_name_without_training(root, files,
     logs = [Path(given["log"][0]).read_text("utf-8") for given in (first, second, longer)]
     assert ["step 1 of" in text for text in logs] == [True, False, True]
     assert ["taken from finished work" in text for text in logs] == [False, True, False]
+    assert not stopped.exists()
     for name in first["output"]:
         assert Path(first["output"][name]).read_bytes() == Path(second["output"][name]).read_bytes()
     assert len(losses(longer)) != len(losses(first)) == len(losses(second))

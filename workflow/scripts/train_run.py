@@ -5,6 +5,7 @@ once.
 """
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whyrobust.logs import start_log
@@ -17,6 +18,7 @@ if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     work = FinishedWork.of_job("train_run", snakemake, leave_out=["checkpoint"])
     if work.take():
+        Path(snakemake.params.checkpoint).unlink(missing_ok=True)  # of a training that was stopped
         sys.exit()
     # Found work is taken without torch, whose import takes seconds.
     from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError

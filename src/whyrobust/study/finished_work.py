@@ -122,15 +122,15 @@ class FinishedWork:
         if self.folder is None:
             return False
         entry = self.folder / self.stage / self.key
+        if not (entry / MANIFEST).exists():
+            return False
         try:
             manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
             for path, kept in zip(self.outputs, manifest["outputs"], strict=True):
                 _copy(entry / kept["file"], Path(path), kept["sha256"])
             told = {name: manifest[name] for name in ("made", "seconds", "bytes")}
             write_json(self.note, {"stage": self.stage, "key": self.key, **told})
-        except FileNotFoundError:
-            return False
-        except (DamagedError, ValueError, KeyError, TypeError) as problem:
+        except (DamagedError, FileNotFoundError, ValueError, KeyError, TypeError) as problem:
             logger.warning("finished work is damaged and is made anew: %s (%s)", entry, problem)
             _discard(entry)
             return False
