@@ -20,8 +20,8 @@ import pandas as pd
 import yaml
 
 from tools.write_docs import table
+from whyrobust.analysis.accuracies import OTHER_WEIGHTS
 from whyrobust.analysis.measured import MEAN_AXIS
-from whyrobust.analysis.other_weights import OTHER_WEIGHTS
 from whyrobust.files import atomic_path, write_text
 from whyrobust.report.findings import (
     hidden_sentence,

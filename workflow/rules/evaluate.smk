@@ -90,6 +90,8 @@ rule score_heads:
             category="Tables",
             labels={"table": "accuracy"},
         ),
+        # With classes weighted the other way.
+        other_weights="<results>/accuracy_other_weights.csv",
         runs="<results>/runs.csv",
     log:
         "<logs>/score_heads.log",
@@ -201,7 +203,7 @@ EFFECT_SETTINGS = {
 
 rule attribute_other_weights:
     input:
-        accuracy="<results>/accuracy.csv",
+        accuracy="<results>/accuracy_other_weights.csv",
         predictions="<results>/predictions.parquet",
         shifts="<results>/shifts.csv",
         runs="<results>/runs.csv",

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from whyrobust.analysis.accuracies import accuracy_table, count_correct
+from whyrobust.analysis.accuracies import OTHER_WEIGHTS, accuracy_table, count_correct
 from whyrobust.data.icon_parts import teams_of_sets
 from whyrobust.evaluation.embed import read_embeddings
 from whyrobust.evaluation.restricted_axes import add_restricted_views
@@ -43,7 +43,12 @@ if __name__ == "__main__":
     views = add_restricted_views(test_sets, snakemake.params.in_distribution)
     heads = {run: [Head(**head) for head in of_run] for run, of_run in snakemake.params.heads.items()}
     embeddings, fitted = snakemake.params.embeddings, snakemake.params.fitted
-    counts, facts = [], {}
+    of_weights = {
+        snakemake.params.class_weights: snakemake.output.accuracy,
+        OTHER_WEIGHTS[snakemake.params.class_weights]: snakemake.output.other_weights,
+    }
+    counts: dict[str, list[pd.DataFrame]] = {weights: [] for weights in of_weights}
+    facts = {}
     with (
         atomic_path(snakemake.output.predictions) as temporary,
         pq.ParquetWriter(temporary, PREDICTION_SCHEMA, compression="zstd") as writer,
@@ -56,10 +61,10 @@ if __name__ == "__main__":
             # A row group for each run and test set, so that one test set is read without the others.
             for _, part in predictions.groupby("test_set", sort=False):
                 writer.write_table(pa.Table.from_pandas(part, PREDICTION_SCHEMA, preserve_index=False))
-            of_run = count_correct(predictions, heads[run], snakemake.params.confidence, snakemake.params.class_weights)
-            counts.append(of_run)
+            for weights, of_runs in counts.items():
+                of_runs.append(count_correct(predictions, heads[run], snakemake.params.confidence, weights))
     runs = runs.merge(pd.DataFrame.from_dict(facts, orient="index"), left_on="run", right_index=True, how="left")
-    accuracy = accuracy_table(runs, pd.concat(counts), snakemake.params.confidence)
-    logger.info("%d runs, %d accuracies", len(runs), len(accuracy))
-    for table, path in ((accuracy, snakemake.output.accuracy), (runs, snakemake.output.runs)):
-        write_table(path, table)
+    for weights, path in of_weights.items():
+        write_table(path, accuracy_table(runs, pd.concat(counts[weights]), snakemake.params.confidence))
+    write_table(snakemake.output.runs, runs)
+    logger.info("%d runs on %d test sets", len(runs), len(views))

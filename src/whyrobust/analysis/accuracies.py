@@ -32,6 +32,9 @@ ACCURACY_COLUMNS = (
 #: How images are weighted in an accuracy: all alike, or so that all classes are.
 PER_IMAGE, EQUAL_CLASSES = "images", "equal"
 
+#: The other weighting, by that of a study.
+OTHER_WEIGHTS = {PER_IMAGE: EQUAL_CLASSES, EQUAL_CLASSES: PER_IMAGE}
+
 #: What identifies an evaluated run: the run and the head that it is evaluated with.
 KEYS = ("run", *HEAD_FIELDS)
 
