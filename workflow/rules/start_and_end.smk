@@ -1,8 +1,13 @@
 # What is said and checked before the first job, and said after the last one.
 
+import time
+
 from snakemake.logging import logger
 
 from whyrobust.study.finished_work import describe
+from whyrobust.study.stopped_jobs import why_stopped
+
+STARTED = time.time()
 
 
 def stop_where_downloads_are_missing():
@@ -43,6 +48,15 @@ def show_summary():
         logger.info(describe(FINISHED_WORK, Path(RESULTS, "logs")))
 
 
+def show_what_stopped():
+    """Print, where the data were asked for, why they cannot be used: below all else, a line for each data set."""
+    asked = {job.rule.name for job in workflow.dag.targetjobs}
+    stopped = why_stopped(Path(RESULTS, "logs"), STARTED)
+    if asked == {RULE_NAME("check_data")} and stopped:
+        lines = "".join(f"\n  {line}" for line in stopped)
+        logger.error(f"Verdict: the data cannot be used as they are.{lines}")
+
+
 if workflow.is_main_process:
     # A dry run shows the whole plan all the same.
     dry_run = workflow.output_settings.dryrun
@@ -58,3 +72,7 @@ onstart:
 
 onsuccess:
     show_summary()
+
+
+onerror:
+    show_what_stopped()

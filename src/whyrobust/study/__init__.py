@@ -21,5 +21,6 @@ order:
    formats of pictures that are read.
 8. `code_version`, `input_versions`: checksums of code, versions of packages and of files that users give, so that a
    change reruns what depends on it.
-9. `content_digests`, `finished_work`: what a job made is found again, in any study, by what it was made from.
+9. `stopped_jobs`: why jobs stopped, from their logs.
+10. `content_digests`, `finished_work`: what a job made is found again, in any study, by what it was made from.
 """
