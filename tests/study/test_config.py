@@ -209,7 +209,7 @@ PHOTO_MUTATIONS = [
     (lambda c: c["sources"]["mine"].update(needs=["text"]), r"sources.mine.needs\[0\] is 'text'"),
     (
         lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),
-        "sources.y.shorter_side is for photographs that are downloaded",
+        "sources.y.shorter_side is for photographs that are fetched",
     ),
     (lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv"}), "needs one of shards"),
     (

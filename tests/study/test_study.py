@@ -303,8 +303,12 @@ def test_what_photographs_are_read_from_and_checked_against(paper):
     assert datasets.files_of_slice("yfcc/1-of-32") == ["downloads/yfcc100m_subset_data.tsv.bz2"]
     assert "downloads/yfcc100m_dataset.bz2" in datasets.files_of("yfcc")
     assert datasets.fetched_by_slice("yfcc/1-of-32") == ["yfcc"] and datasets.fetched_by_slice("imagenet_val") == []
-    assert datasets.setting_of("yfcc", "shorter_side") is None
-    assert datasets.setting_of("yfcc", "metadata") == "downloads/yfcc100m_dataset.bz2"
+    assert datasets.files_of_list("yfcc") == datasets.files_of("yfcc")
+    assert datasets.list_settings("yfcc") == {
+        "subset": "downloads/yfcc100m_subset_data.tsv.bz2", "metadata": "downloads/yfcc100m_dataset.bz2"
+    }  # fmt: skip
+    assert datasets.fetch_settings("yfcc") == {"attempts": 3, "retry_after_seconds": 60, "stall_seconds": 600}
+    assert not {"attempts", "stall_seconds"} & set(datasets.slice_settings("yfcc/1-of-32"))
     assert datasets.kind_of_slice("yfcc/1-of-32") == datasets.kind_of("yfcc")
     assert datasets.whole_size("imagenet_val") == {"expected": 50_000, "allow_short": False}
     assert datasets.whole_size("yfcc") == {"expected": None, "allow_short": False}

@@ -21,6 +21,7 @@ from whyrobust.data.archives import LOCATION_SCHEMA, Member, write_locations
 from whyrobust.data.img2dataset import write_pairs
 from whyrobust.data.photo_store import index_of, write_photographs
 from whyrobust.data.pixel_store import write_pixels
+from whyrobust.data.readers.yfcc import YFCC_TEXTS
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.files import atomic_path, checksum, write_json, write_table
 from whyrobust.logs import advice
@@ -50,7 +51,7 @@ def write_archive(path):
         np.savez_compressed(temporary, a=RNG.random(20_000))
 
 
-PAIR = {"downloadurl": "u", "photoid": "1", "description": "d", "usertags": "t"}
+PAIR = {"url": "u", "photoid": "1", "description": "d", "usertags": "t"}
 
 #: Every way in which a stage writes.
 WRITERS = {
@@ -59,7 +60,7 @@ WRITERS = {
     "records.parquet": lambda path: write_records(path, records()),
     "drawings.parquet": lambda path: write_drawings(path, pd.DataFrame({"uid": WORDS, "svg": WORDS})),
     "locations.parquet": lambda path: write_locations(path, [(word, Member(word, word, 0, 1)) for word in WORDS]),
-    "pairs.parquet": lambda path: write_pairs(path, (PAIR | {"title": word} for word in WORDS)),
+    "pairs.parquet": lambda path: write_pairs(path, YFCC_TEXTS, (PAIR | {"title": word} for word in WORDS)),
     "model.safetensors": lambda path: save_weights(path, {"a": torch.randn(50_000)}, {"run": "x"}),
     "facts.json": lambda path: write_json(path, WORDS),
     "table.csv": lambda path: write_table(path, pd.DataFrame({"a": WORDS})),

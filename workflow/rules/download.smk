@@ -22,10 +22,7 @@ rule download_source:
 
 rule list_pairs:
     input:
-        subset=lambda wildcards: DATASETS.setting_of(wildcards.photo_dataset, "subset"),
-        metadata=lambda wildcards: DATASETS.setting_of(
-            wildcards.photo_dataset, "metadata"
-        ),
+        files=value(DATASETS.files_of_list, "photo_dataset"),
     output:
         pairs="<results>/pairs/{photo_dataset}.parquet",
     log:
@@ -36,6 +33,12 @@ rule list_pairs:
         mem_mb=6000,
         runtime=600,
     params:
+        settings=value(DATASETS.list_settings, "photo_dataset"),
+        lister=value(lambda name: DATASETS.kind_of(name).lister, "photo_dataset"),
+        lister_code=value(
+            lambda name: reader_code(DATASETS.kind_of(name).reader_module),
+            "photo_dataset",
+        ),
         code=code_of("list_pairs"),
     script:
         "../scripts/list_pairs.py"
@@ -60,9 +63,7 @@ rule fetch_pairs:
         runtime=2880,
     params:
         command=CONFIG.img2dataset,
-        shorter_side=lambda wildcards: DATASETS.setting_of(
-            wildcards.photo_dataset, "shorter_side"
-        ),
+        how=value(DATASETS.fetch_settings, "photo_dataset"),
         code=code_of("fetch_pairs"),
     script:
         "../scripts/fetch_pairs.py"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from whyrobust.data.archives import Pack
 from whyrobust.data.dataset_checks import write_dataset_counts
-from whyrobust.data.img2dataset import obtained_shards
+from whyrobust.data.fetching import count_failures, obtained_shards
 from whyrobust.data.readers.dispatch import load_reader
 from whyrobust.data.record_writer import check_labels
 from whyrobust.files import atomic_path, write_table
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     settings, part = snakemake.params.settings, Slice(**snakemake.params.slice)
-    for table in snakemake.input.fetched:
-        shards = obtained_shards(table)
+    unfetched = Counter[str]()
+    for manifest in snakemake.input.fetched:
+        shards, table = obtained_shards(manifest), pd.read_csv(manifest)
         settings = settings | {"shards": part.share_of(shards), "shard_names": part.share_of(shard_names(shards))}
+        # Every row of the list is counted by one slice.
+        unfetched.update(count_failures(table.iloc[list(part.rows_of(len(table)))]))
     classes = read_class_names(snakemake.input.classes)
     with atomic_path(snakemake.output.pack) as temporary, temporary.open("wb") as handle:
         records = load_reader(snakemake.params.reader)(settings, classes, Pack(handle, snakemake.output.pack))
@@ -43,7 +46,7 @@ if __name__ == "__main__":
     records.require(settings.get("needs", []))
     # Where a label is needed, those without one are counted among the images left out.
     unlabelled = {} if "label" in settings.get("needs", []) else reasons
-    counts = Counter({"kept": len(records)}) + records.left_out + Counter(unlabelled)
+    counts = Counter({"kept": len(records)}) + records.left_out + Counter(unlabelled) + unfetched
     logger.info("%s: %s", part.name, ", ".join(f"{count} {reason}" for reason, count in counts.items()))
     records.write(part.dataset, snakemake.output.records, snakemake.output.locations)
     write_dataset_counts(snakemake.output.presence, presence, records.labels, records.unknown_labels)

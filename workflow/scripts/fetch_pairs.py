@@ -7,7 +7,8 @@ failed job keeps what it has fetched.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.data.img2dataset import NO_SHARD, fetch_pairs
+from whyrobust.data.fetching import count_failures, fetch_pairs
+from whyrobust.data.img2dataset import FetchSettings
 from whyrobust.files import write_table
 from whyrobust.logs import start_log
 
@@ -18,16 +19,9 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
     manifest = Path(snakemake.output.shards)
-    found = fetch_pairs(
-        snakemake.input.pairs,
-        manifest.with_suffix(""),
-        snakemake.params.command,
-        processes=snakemake.threads,
-        threads=32,
-        shorter_side=snakemake.params.shorter_side,
-    )
-    lost = int(found.loc[found["shard"] == NO_SHARD, "pairs"].sum())
-    if lost:
-        logger.warning("%d pairs were not attempted: remove %s and run again to go on", lost, manifest)
+    settings = FetchSettings(snakemake.params.command, snakemake.threads, threads=32, **snakemake.params.how)
+    found = fetch_pairs(snakemake.input.pairs, manifest.with_suffix(""), settings)
+    for reason, count in count_failures(found).items():
+        logger.info("%d pairs: %s", count, reason)
     logger.info("%d of %d pairs obtained", found["obtained"].sum(), found["pairs"].sum())
     write_table(manifest, found)

@@ -7,7 +7,7 @@ repeated.
 from typing import TYPE_CHECKING
 
 from whyrobust.data.img2dataset import write_pairs
-from whyrobust.data.readers.yfcc import list_yfcc_pairs
+from whyrobust.data.readers.dispatch import load_lister
 from whyrobust.logs import start_log
 
 if TYPE_CHECKING:
@@ -16,5 +16,6 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0])
-    count = write_pairs(snakemake.output.pairs, list_yfcc_pairs(snakemake.input.subset, snakemake.input.metadata))
+    texts, rows = load_lister(snakemake.params.lister)(snakemake.params.settings)
+    count = write_pairs(snakemake.output.pairs, texts, rows)
     logger.info("%d pairs listed", count)

@@ -2,7 +2,7 @@
 
 Read in this order, that of the data flow:
 
-1. `downloads`: pinned files; `img2dataset`: images of a list of addresses.
+1. `downloads`: pinned files; `fetching`, `img2dataset`: images of a list of addresses.
 2. `records`: the table of records, which every data set is read into, and the join by uid.
 3. Icons: `iconify` (the archive), `icon_parts` (which icons become records), `split_by_drawing` (held-out icons);
    `svg`, `icon_poses`, `icon_drawing`, `pixel_store`: from a drawing to pixels on the disk.

@@ -1,61 +1,102 @@
-"""Lists of image-text pairs whose images are on the web, and downloads of their images with img2dataset.
+"""Lists of pictures on the web, and calls of img2dataset, which fetches them into tar shards.
 
-Links die, so fewer images are obtained than are listed; every pair of a list is accounted for, and later stages count
-what was obtained. img2dataset is called as a command of its own environment (envs/img2dataset.txt), since it brings
-many packages that nothing else needs.
+img2dataset is called as a command of its own environment (envs/img2dataset.txt), since it brings many packages that
+nothing else needs. `whyrobust.data.fetching` says which addresses are tried when.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whyrobust.data.archives import list_tar
+from whyrobust.data.worker_pool import die_with_parent
 from whyrobust.files import atomic_path
 
-#: Columns of a list; the texts stay as YFCC100M writes them.
-PAIR_COLUMNS = ("url", "photoid", "title", "description", "usertags")
-PAIR_SCHEMA = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS])
+#: Rows of a list that are in memory at a time.
+ROWS_PER_GROUP = 100_000
 
-#: Shard name and reason for pairs that no shard accounts for.
-NO_SHARD, NOT_ATTEMPTED = "none", "not attempted"
+#: Seconds between two looks at what img2dataset has written, and those that it may take to start.
+SECONDS_BETWEEN_LOOKS, SECONDS_TO_START = 0.5, 600.0
+
+
+#: What img2dataset prints where the disk is full or broken; it takes this for failures of pictures.
+CANNOT_WRITE = re.compile(
+    "failed .*("
+    + "|".join(os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO))
+    + ")"
+)
 
 
 class PairError(RuntimeError):
-    """Pairs whose images could not be fetched."""
+    """Pictures that could not be fetched; the message says what to do."""
 
 
-def write_pairs(path: Path | str, rows: Iterable[Mapping[str, str]], chunk: int = 100_000) -> int:
-    """Write a list of pairs as Parquet, one chunk at a time, and return how many there are.
+@dataclass(frozen=True)
+class FetchSettings:
+    """How pictures are fetched.
+
+    Attributes:
+        command: img2dataset.
+        processes: of img2dataset.
+        threads: of img2dataset, per process.
+        shorter_side: pixels; pictures with a longer shorter side are resized to it and compressed again. None: pictures
+            keep their bytes.
+        attempts: how often an address that fails is tried.
+        retry_after_seconds: pause before failed addresses are tried again.
+        stall_seconds: img2dataset is ended when it has written nothing for so long.
+        pairs_per_shard: rows of the list per shard.
+    """
+
+    command: str
+    processes: int
+    threads: int
+    shorter_side: int | None = None
+    attempts: int = 3
+    retry_after_seconds: float = 60
+    stall_seconds: float = 600
+    pairs_per_shard: int = 10_000
+
+
+def write_pairs(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> int:
+    """Write a list of pairs as Parquet, a part at a time, and return how many there are.
 
     Args:
-        path: the file.
-        rows: each with ``downloadurl, photoid, title, description, usertags``.
-        chunk: rows per row group.
+        path: the file; it gets a column ``row``, the number of the row from 0, before ``columns``.
+        columns: texts of a pair besides its address.
+        rows: each with ``url`` and the columns.
     """
-    count, waiting = 0, list[dict[str, str]]()
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA, compression="zstd") as writer:
+    schema = pa.schema([("url", pa.string()), ("row", pa.int64()), *((name, pa.string()) for name in columns)])
+    count, waiting = 0, list[dict[str, object]]()
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for row in rows:
-            waiting.append({"url": row["downloadurl"]} | {name: row[name] for name in PAIR_COLUMNS[1:]})
+            waiting.append({"url": row["url"], "row": count} | {name: row[name] for name in columns})
             count += 1
-            if len(waiting) == chunk:
-                writer.write_table(pa.Table.from_pylist(waiting, PAIR_SCHEMA))
+            if len(waiting) == ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_pylist(waiting, schema))
                 waiting = []
-        writer.write_table(pa.Table.from_pylist(waiting, PAIR_SCHEMA))
+        writer.write_table(pa.Table.from_pylist(waiting, schema))
     return count
 
 
 def find_img2dataset(command: str) -> str:
     """Return the path of img2dataset: on the search path, or where ``make img2dataset`` puts it."""
-    beside = Path(sys.prefix, "img2dataset", "bin", "img2dataset")
+    beside = Path(sys.prefix, "img2dataset", "bin", command)
     found = shutil.which(command) or (str(beside) if beside.exists() else None)
     if found is None:
         raise PairError(
@@ -64,92 +105,106 @@ def find_img2dataset(command: str) -> str:
     return found
 
 
-def fetch_pairs(
-    pairs: Path | str,
-    folder: Path | str,
-    command: str,
-    processes: int,
-    threads: int,
-    pairs_per_shard: int = 10_000,
-    shorter_side: int | None = None,
-) -> pd.DataFrame:
-    """Fetch the images of a list into WebDataset shards; a call continues where an earlier one stopped.
+def call_img2dataset(pairs: Path, folder: Path, settings: FetchSettings, pairs_per_shard: int) -> bool:
+    """Fetch the pictures of a list into a new folder of shards.
 
     Args:
-        pairs: list of `write_pairs`.
-        folder: where shards are written; finished ones are not fetched again.
-        command: img2dataset.
-        processes: of img2dataset.
-        threads: of img2dataset, per process.
+        pairs: list of `write_pairs`, or some of its rows.
+        folder: where the shards are written.
+        settings: how.
         pairs_per_shard: rows of the list per shard.
-        shorter_side: pixels; images with a longer shorter side are resized to it and compressed again. None: images
-            keep their bytes.
 
     Returns:
-        See `count_pairs`.
+        Whether it ended by itself; False where it stalled and was ended.
 
     Raises:
-        PairError: img2dataset failed, nothing at all was obtained, or the folder holds another list's shards.
+        PairError: img2dataset failed, or could not write.
     """
+    columns = [name for name in pq.read_schema(pairs).names if name != "url"]
     call = [
-        find_img2dataset(command), "--url_list", str(pairs), "--input_format", "parquet", "--url_col", "url",
-        "--save_additional_columns", json.dumps(list(PAIR_COLUMNS[1:])),
+        find_img2dataset(settings.command), "--url_list", str(pairs), "--input_format", "parquet", "--url_col", "url",
+        "--save_additional_columns", json.dumps(columns),
         "--output_format", "webdataset", "--output_folder", str(folder),
-        "--processes_count", str(processes), "--thread_count", str(threads),
+        "--processes_count", str(settings.processes), "--thread_count", str(settings.threads),
         "--number_sample_per_shard", str(pairs_per_shard), "--skip_reencode", "True",
-        *(["--resize_mode", "no"] if shorter_side is None else
-          ["--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True", "--image_size", str(shorter_side)]),
+        *(["--resize_mode", "no"] if settings.shorter_side is None else
+          ["--resize_mode", "keep_ratio", "--resize_only_if_bigger", "True",
+           "--image_size", str(settings.shorter_side)]),
         "--retries", "3", "--timeout", "20", "--incremental_mode", "incremental",
         "--enable_wandb", "False", "--compute_hash", "sha256",
     ]  # fmt: skip
     # Libraries of img2dataset would check the web for updates of themselves.
     quiet = {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
-    done = subprocess.run(call, env=os.environ | quiet, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            call, env=os.environ | quiet, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+        try:
+            ended = _wait(process, folder, settings.stall_seconds)
+        finally:
+            # Its worker processes too, which would wait for ever for a server that sends a byte now and then.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        lines = output.read().decode("utf-8", errors="replace").strip().splitlines()
+    if ended and process.returncode != 0:
         raise PairError(
-            f"img2dataset failed ({done.returncode}): {lines[-1] if lines else 'no message'}; run again to go on"
+            f"img2dataset failed ({process.returncode}): {lines[-1] if lines else 'no message'}; run again to go on"
         )
-    table = count_pairs(folder, pq.read_metadata(pairs).num_rows)
-    if not table["obtained"].sum():
-        why = table["failures"].iloc[0] if len(table) else "the list is empty"
-        raise PairError(f"none of the pairs in {pairs} could be fetched: {why}")
-    return table
+    trouble = next((line for line in lines if CANNOT_WRITE.search(line)), None)
+    if trouble is not None:
+        raise PairError(f"img2dataset cannot write to {folder}: {trouble}; make room there and run again to go on")
+    return ended
 
 
-def obtained_shards(table: Path | str) -> list[str]:
-    """Return the shards that have images, from a table of `fetch_pairs`; they lie in the folder of the table's name."""
-    rows = pd.read_csv(table)
-    return [(Path(table).with_suffix("") / shard).as_posix() for shard in rows.loc[rows["obtained"] > 0, "shard"]]
+def _wait(process: subprocess.Popen[bytes], folder: Path, stall_seconds: float) -> bool:
+    """Wait for img2dataset; return False where nothing was written for so long."""
+    seen, since = _bytes_below(folder), time.monotonic()
+    while True:
+        try:
+            process.wait(SECONDS_BETWEEN_LOOKS)
+        except subprocess.TimeoutExpired:
+            written = _bytes_below(folder)
+            if written != seen:
+                seen, since = written, time.monotonic()
+            has_begun = next(folder.glob("*.tar"), None) is not None
+            if time.monotonic() - since > (stall_seconds if has_begun else max(stall_seconds, SECONDS_TO_START)):
+                return False
+        else:
+            return True
 
 
-def count_pairs(folder: Path | str, listed: int) -> pd.DataFrame:
-    """Return how many pairs of a list each shard has, by the statistics that img2dataset wrote.
+def _bytes_below(folder: Path) -> tuple[int, int]:
+    """Return how many files are below a folder, and their bytes."""
+    sizes = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # a temporary file that has gone
+            sizes.append(path.stat().st_size)
+    return len(sizes), sum(sizes)
 
-    Args:
-        folder: of the shards.
-        listed: pairs in the list that was fetched.
 
-    Returns:
-        One row per shard: ``shard, pairs, obtained``, and the most frequent reasons of failure as JSON in ``failures``.
-        Pairs that no shard accounts for, because img2dataset gave a shard up, are a last row, `NO_SHARD`.
+def whole_shards(folder: Path) -> list[str]:
+    """Return the names of the shards of a folder that img2dataset has finished, and that are whole, in order.
 
-    Raises:
-        PairError: there are more pairs than listed.
+    A shard is finished once its statistics are there. img2dataset goes on when a disk is full: rows are then missing
+    from the table of a shard, or pictures from its tar.
     """
-    rows = []
-    for stats in sorted(Path(folder).glob("*_stats.json")):
-        shard = json.loads(stats.read_text(encoding="utf-8"))
-        reasons = {reason: count for reason, count in shard.get("status_dict", {}).items() if reason != "success"}
-        common = dict(sorted(reasons.items(), key=lambda item: -item[1])[:5])
-        rows.append(
-            (stats.name.removesuffix("_stats.json") + ".tar", shard["count"], shard["successes"], json.dumps(common))
-        )
-    lost = listed - sum(row[1] for row in rows)
-    if lost < 0:
-        raise PairError(
-            f"the shards in {folder} are of {listed - lost} pairs, the list has {listed}: remove the folder"
-        )
-    if lost:
-        rows.append((NO_SHARD, lost, 0, json.dumps({NOT_ATTEMPTED: lost})))
-    return pd.DataFrame(rows, columns=["shard", "pairs", "obtained", "failures"])
+    return [stats.name.removesuffix("_stats.json") for stats in sorted(folder.glob("*_stats.json")) if _is_whole(stats)]
+
+
+def _is_whole(stats: Path) -> bool:
+    name = stats.with_name(stats.name.removesuffix("_stats.json"))
+    try:
+        counts = json.loads(stats.read_text(encoding="utf-8"))
+        pictures = sum(member.is_image for member in list_tar(name.with_suffix(".tar")))
+        rows = pq.read_metadata(name.with_suffix(".parquet")).num_rows
+        return bool(rows == counts["count"] and pictures == counts["successes"])
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return False
+
+
+def read_shard(folder: Path, name: str) -> pa.Table:
+    """Return what became of each row of a shard: ``row, status`` (success, or how it failed) and ``error_message``."""
+    return pq.read_table(folder / f"{name}.parquet", columns=["row", "status", "error_message"])

@@ -156,7 +156,25 @@ class ImageFolder(Drawn):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTable(Drawn):
+class TextColumns(DatasetSettings):
+    """Which columns of a table say something of a picture, and how the table is written."""
+
+    title: LeftOut[Text] = None
+    """Column with titles."""
+    description: LeftOut[Text] = None
+    """Column with descriptions."""
+    tags: LeftOut[Text] = None
+    """Column with lists of tags, or text separated by commas."""
+    label: LeftOut[Text] = None
+    """Column with classes; a test set needs it."""
+    columns: LeftOut[ListedOnce[Text]] = None
+    """CSV and TSV: names of all columns, where the first line does not have them."""
+    quoting: Literal["double", "none"] = "double"
+    """CSV and TSV: double, text that holds a separator stands in double quotes; none, a quote is a letter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTable(Drawn, TextColumns):
     """A table with one row per image."""
 
     table: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
@@ -166,21 +184,9 @@ class ImageTable(Drawn):
     """Column with paths or image bytes."""
     root: LeftOut[InputPath] = None
     """Folder that paths start from; the folder of the table if left out."""
-    title: LeftOut[Text] = None
-    """Column with titles."""
-    description: LeftOut[Text] = None
-    """Column with descriptions."""
-    tags: LeftOut[Text] = None
-    """Column with lists of tags, or text separated by commas."""
-    label: LeftOut[Text] = None
-    """Column with classes; a test set needs it."""
     class_names: LeftOut[InputPath] = None
     """Text with a class name per line, where labels are numbers from 0; the names that Parquet files of the hub bring
     along if left out."""
-    columns: LeftOut[ListedOnce[Text]] = None
-    """CSV and TSV: names of all columns, where the first line does not have them."""
-    quoting: Literal["double", "none"] = "double"
-    """CSV and TSV: double, text that holds a separator stands in double quotes; none, a quote is a letter."""
     slices: Slices = 1
     """Jobs that prepare the data set, each with its share of the tables (docs/scaling.md); results are the same for any
     number."""
@@ -222,7 +228,38 @@ class WebDataset(Drawn):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yfcc15m(DatasetSettings):
+class Fetched(DatasetSettings):
+    """Photographs that are fetched from their addresses by img2dataset."""
+
+    shorter_side: LeftOut[Annotated[int, Allowed(ge=32)]] = None
+    """Photographs with a longer shorter side are resized to it when they are fetched; if left out they keep their
+    bytes."""
+    attempts: Annotated[int, Allowed(ge=1, le=20)] = 3
+    """How often an address that fails is tried, each time after all others; one that does not exist is tried once."""
+    retry_after_seconds: Annotated[int, Allowed(ge=0)] = 60
+    """Pause before failed addresses are tried again."""
+    stall_seconds: Annotated[int, Allowed(ge=1)] = 600
+    """When nothing was written for so long, the fetch is ended and goes on with what is missing, in smaller shards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressList(Fetched, TextColumns):
+    """A table with the address and the caption of a picture per row."""
+
+    addresses: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
+    """CSV, TSV, JSON lines (also compressed, .csv.gz) or Parquet: a file, a pattern, a folder of Parquet files, or a
+    list."""
+    url: Text = "url"
+    """Column with addresses."""
+    class_names: LeftOut[InputPath] = None
+    """Text with a class name per line, where labels are numbers from 0."""
+    slices: Slices = 1
+    """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
+    number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yfcc15m(Fetched):
     """OpenAI's subset of YFCC100M."""
 
     subset: InputPath
@@ -230,10 +267,7 @@ class Yfcc15m(DatasetSettings):
     shards: LeftOut[Annotated[tuple[InputPath, ...], Items(), OneOrMore()]] = None
     """Tar files, as a pattern or a list, where the images are there."""
     metadata: LeftOut[InputPath] = None
-    """yfcc100m_dataset.bz2; with it and without shards the photographs are downloaded."""
-    shorter_side: LeftOut[Annotated[int, Allowed(ge=32)]] = None
-    """With metadata: photographs with a longer shorter side are resized to it when they are downloaded; if left out
-    they keep their bytes."""
+    """yfcc100m_dataset.bz2; with it and without shards the photographs are fetched."""
     slices: Slices = 1
     """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
     number."""
@@ -243,7 +277,7 @@ class Yfcc15m(DatasetSettings):
         if (self.shards is None) == (self.metadata is None):
             raise ValueError(" needs one of shards (images that are there) and metadata (to download them)")
         if self.shorter_side is not None and self.metadata is None:
-            raise ValueError(".shorter_side is for photographs that are downloaded: remove it, or give metadata")
+            raise ValueError(".shorter_side is for photographs that are fetched: remove it, or give metadata")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +331,9 @@ class DataKind:
         reader: ``module:function`` that reads it; empty for icons, which are drawn, and for what is made of other
             sources.
         pictures: ``module:function`` that lists the files of pictures which its inputs only name, by its settings.
+        lister: ``module:function`` that lists addresses of pictures, in the module of the reader, which then reads what
+            was fetched.
+        listed_in: settings whose files only the lister reads.
         source: whether a training source may be of this kind.
         test_set: whether a test set may be of this kind.
         derived: whether it is made of other sources.
@@ -314,6 +351,8 @@ class DataKind:
     settings: type[DatasetSettings]
     reader: str = ""
     pictures: str = ""
+    lister: str = ""
+    listed_in: tuple[str, ...] = ()
     source: bool = True
     test_set: bool = True
     derived: bool = False
@@ -379,9 +418,19 @@ DATA_KINDS: dict[str, DataKind] = {
         ),
         DataKind(
             "webdataset",
-            "tar shards of image-text pairs (CC3M, CC12M, LAION, one's own)",
+            "tar shards of image-text pairs",
             WebDataset,
             "whyrobust.data.readers.webdataset:read_webdataset_dataset",
+        ),
+        DataKind(
+            "address_list",
+            "a list of addresses and captions, whose pictures are fetched (CC3M, CC12M, RedCaps, LAION, DataComp)",
+            AddressList,
+            "whyrobust.data.readers.address_list:read_address_list_dataset",
+            lister="whyrobust.data.readers.address_list:list_addresses",
+            listed_in=("addresses",),
+            needed_in_test_sets=("label",),
+            keeps_first_of_repeats=True,
         ),
         DataKind(
             "imagenet",
@@ -403,6 +452,8 @@ DATA_KINDS: dict[str, DataKind] = {
             "OpenAI's subset of YFCC100M",
             Yfcc15m,
             "whyrobust.data.readers.yfcc:read_yfcc15m_dataset",
+            lister="whyrobust.data.readers.yfcc:list_yfcc15m",
+            listed_in=("metadata",),
             test_set=False,
             keeps_first_of_repeats=True,
         ),

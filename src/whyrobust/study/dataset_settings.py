@@ -48,8 +48,8 @@ class Dataset(DatasetSettings):
 
     @property
     def fetched(self) -> bool:
-        """Whether its photographs are downloaded one by one from a list of addresses."""
-        return getattr(self, "metadata", None) is not None
+        """Whether its photographs are fetched one by one from a list of addresses."""
+        return bool(self.row.lister) and getattr(self, "shards", None) is None
 
 
 def _tell(name: str, value: Any) -> str:  # noqa: ANN401 - a value of a config

@@ -6,18 +6,21 @@ Names only: where results lie is said by the rules.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from whyrobust.study.data_kinds import DataKind, Icons
+from whyrobust.study.data_kinds import DataKind, Fetched, Icons
 from whyrobust.study.dataset_settings import Dataset, Source, TestSet
 from whyrobust.study.file_patterns import FILES_IN_FOLDERS, matching_files
 from whyrobust.study.input_files import files_of
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.slices import ShardError, Slice, shard_names, slices_of
+
+#: Settings that say how images are fetched.
+FETCHING = [setting.name for setting in fields(Fetched)]
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class UsedDatasets:
         """
         part = self.photo_slices[name]
         settings = plain_values(self.settings[part.dataset])
-        for unread in ("slices", "says"):  # neither changes what is read
+        for unread in ("slices", "says", *FETCHING):  # these do not change what is read
             settings.pop(unread, None)
         key, shards, names = self._shards[part.dataset]
         if not shards:
@@ -182,9 +185,10 @@ class UsedDatasets:
     def files_of_slice(self, name: str) -> list[str]:
         """Return the files and folders of the config that a slice of photographs is read from."""
         part = self.photo_slices[name]
-        # Of a list of addresses, the metadata is read when its images are fetched; of a folder that a table's pictures
-        # lie in, only those count.
-        elsewhere = ["shards", "table", *(["metadata"] if part.dataset in self.fetched else [])]
+        # A list of addresses is read when its images are fetched; of a folder that a table's pictures lie in, only
+        # those count.
+        listed_in = self.kind_of(part.dataset).listed_in if part.dataset in self.fetched else ()
+        elsewhere = ["shards", "table", *listed_in]
         elsewhere += ["root"] if self.kind_of(part.dataset).pictures else []
         others = files_of(self.settings[part.dataset], self.root, leave_out=elsewhere)
         return [*others, *part.share_of(self._shards[part.dataset][1])]
@@ -193,13 +197,28 @@ class UsedDatasets:
         """Return the data set of a slice of photographs where its images are fetched from the web, else none."""
         return [part for part in [self.photo_slices[name].dataset] if part in self.fetched]
 
+    def files_of_list(self, dataset: str) -> list[str]:
+        """Return the files of the config that the addresses of a data set are listed from."""
+        return files_of(self.settings[dataset], self.root, leave_out=["class_names"])
+
+    def list_settings(self, dataset: str) -> dict[str, Any]:
+        """Return the settings that the addresses of a data set are listed by."""
+        settings = self.settings[dataset]
+        others = {"class_names", "slices", *FETCHING}
+        names = [setting.name for setting in fields(settings.row.settings) if setting.name not in others]
+        values = plain_values(settings, names)
+        in_folders = {key: values[key] for key in settings.row.listed_in if key in FILES_IN_FOLDERS}
+        return values | {
+            key: matching_files(patterns, self.root, FILES_IN_FOLDERS[key]) for key, patterns in in_folders.items()
+        }
+
+    def fetch_settings(self, dataset: str) -> dict[str, Any]:
+        """Return how the images of a data set are fetched."""
+        return plain_values(self.settings[dataset], FETCHING)
+
     def files_of(self, dataset: str) -> list[str]:
         """Return the files and folders of the config that a whole data set is read from."""
         return files_of(self.settings[dataset], self.root)
-
-    def setting_of(self, dataset: str, name: str) -> Any:  # noqa: ANN401 - a value of a config
-        """Return a setting of a data set, None where it is left out or the kind has none of the name."""
-        return getattr(self.settings[dataset], name, None)
 
     def whole_size(self, dataset: str) -> dict[str, int | bool | None]:
         """Return how many images a data set should have, None where unknown, and whether fewer will do."""

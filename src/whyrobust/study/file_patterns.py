@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 #: Settings that may name a folder in place of the files in it, and how those end.
-FILES_IN_FOLDERS = {"shards": (".tar",), "table": (".parquet",)}
+FILES_IN_FOLDERS = {"shards": (".tar",), "table": (".parquet",), "addresses": (".parquet",)}
 
 #: Files that braces may name: more are a slip of the pen.
 MAXIMUM_NAMES = 1_000_000

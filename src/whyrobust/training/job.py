@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import hashlib
 import json
 import logging
@@ -33,6 +32,7 @@ from whyrobust.data.photo_store import open_locations
 from whyrobust.data.pixel_store import read_pixels
 from whyrobust.data.preprocessing import Preprocessing, study_preprocessing
 from whyrobust.data.records import Uids, read_rows_of_uids
+from whyrobust.data.worker_pool import die_with_parent
 from whyrobust.files import atomic_path, checksum, read_parquet, write_json
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
@@ -52,9 +52,6 @@ logger = logging.getLogger("whyrobust")
 
 #: Share of the pairs of a batch from which false negatives are a warning.
 MANY_FALSE_NEGATIVES = 0.01
-
-#: Option of prctl (Linux): signal this process when its parent dies.
-PR_SET_PDEATHSIG = 1
 
 #: First of the ports where processes of several machines meet; the number of the SLURM job, modulo 1,000, is added.
 FIRST_PORT = 29_500
@@ -405,12 +402,6 @@ def _output_of(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _die_with_parent() -> None:
-    """Ask for SIGTERM when the parent dies, however it died, so that no training continues unseen (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def launch(job: TrainingJob) -> None:
     """Train a run by several processes, and wait for them.
 
@@ -422,7 +413,7 @@ def launch(job: TrainingJob) -> None:
     job_file = Path(job.outputs.checkpoint).with_suffix(".json")
     write_json(job_file, asdict(job))
     # torchrun finds a free port itself: several runs may start at once, and a killed one may still hold its port.
-    started = subprocess.Popen(torchrun_command(processes, nodes, job_file, os.environ), preexec_fn=_die_with_parent)
+    started = subprocess.Popen(torchrun_command(processes, nodes, job_file, os.environ), preexec_fn=die_with_parent)
     asked = False
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -447,7 +438,7 @@ def launch(job: TrainingJob) -> None:
 
 def main(job_file: str) -> None:
     """Train as one of the processes that torchrun started for a run."""
-    _die_with_parent()
+    die_with_parent()
     job = TrainingJob.from_json(Path(job_file).read_text(encoding="utf-8"))
     if os.environ["RANK"] == "0":
         start_log(job.outputs.log, go_on=True)

@@ -53,6 +53,11 @@ class TableForm:
 USUAL_FORM = TableForm()
 
 
+def form_of(settings: Mapping[str, Any]) -> TableForm:
+    """Return the form that the settings of a data set give."""
+    return TableForm(settings.get("columns", ()), settings.get("quoting", "double"))
+
+
 def read_rows(path: Path, keys: Mapping[str, str], form: TableForm) -> Iterator[dict[str, Any]]:
     """Yield the cells of each row by key.
 

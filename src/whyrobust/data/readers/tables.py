@@ -12,7 +12,7 @@ from typing import Any
 from whyrobust.data.archives import MAXIMUM_BYTES, MAXIMUM_RATIO, Member, Pack
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.label_names import named_label, read_label_names
-from whyrobust.data.readers.table_files import USUAL_FORM, TableForm, holds_paths, names_of_numbers, read_rows
+from whyrobust.data.readers.table_files import USUAL_FORM, TableForm, form_of, holds_paths, names_of_numbers, read_rows
 from whyrobust.data.record_writer import RecordBuffer, label_text
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
 from whyrobust.study.table_cells import is_missing
@@ -56,13 +56,9 @@ def read_image_table_dataset(settings: Mapping[str, Any], classes: Sequence[str]
     columns = TableColumns(settings["image"], *(settings.get(key) for key in ("title", "description", "tags", "label")))
     label_names = read_label_names(settings["class_names"]) if "class_names" in settings else ()
     return read_image_tables(
-        settings["table"], columns, pack, classes, settings.get("root"), _form_of(settings), label_names,
+        settings["table"], columns, pack, classes, settings.get("root"), form_of(settings), label_names,
         settings.get("shard_names", ()),
     )  # fmt: skip
-
-
-def _form_of(settings: Mapping[str, Any]) -> TableForm:
-    return TableForm(settings.get("columns", ()), settings.get("quoting", "double"))
 
 
 def list_named_pictures(settings: Mapping[str, Any]) -> Iterator[Path]:
@@ -75,7 +71,7 @@ def list_named_pictures(settings: Mapping[str, Any]) -> Iterator[Path]:
         with suppress(DatasetError, OSError, ValueError):
             if not holds_paths(table, settings["image"]):
                 continue
-            for row in read_rows(table, {"image": settings["image"]}, _form_of(settings)):
+            for row in read_rows(table, {"image": settings["image"]}, form_of(settings)):
                 if isinstance(row["image"], str) and row["image"].strip():
                     yield find_picture(folder, row["image"])
 

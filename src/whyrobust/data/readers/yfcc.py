@@ -32,6 +32,16 @@ YFCC_LAYOUT = PairLayout(
 )
 
 
+#: Texts of a pair that is fetched, as YFCC100M names and writes them.
+YFCC_TEXTS = ("photoid", "title", "description", "usertags")
+
+
+def list_yfcc15m(settings: Mapping[str, Any]) -> tuple[Sequence[str], Iterator[dict[str, str]]]:
+    """Return the texts that a data set of kind ``yfcc15m`` has, and its rows: ``url`` and the texts."""
+    rows = list_yfcc_pairs(settings["subset"], settings["metadata"])
+    return YFCC_TEXTS, ({"url": row["downloadurl"]} | {name: row[name] for name in YFCC_TEXTS} for row in rows)
+
+
 def read_yfcc15m_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
     """Read a data set of kind ``yfcc15m``, or a slice of its shards."""
     return read_yfcc15m(settings["shards"], settings["subset"])
