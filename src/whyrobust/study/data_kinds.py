@@ -171,6 +171,9 @@ class TextColumns(DatasetSettings):
     """CSV and TSV: names of all columns, where the first line does not have them."""
     quoting: Literal["double", "none"] = "double"
     """CSV and TSV: double, text that holds a separator stands in double quotes; none, a quote is a letter."""
+    slices: Slices = 1
+    """Jobs that prepare the data set, each with its share of the files (docs/scaling.md); results are the same for any
+    number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +190,6 @@ class ImageTable(Drawn, TextColumns):
     class_names: LeftOut[InputPath] = None
     """Text with a class name per line, where labels are numbers from 0; the names that Parquet files of the hub bring
     along if left out."""
-    slices: Slices = 1
-    """Jobs that prepare the data set, each with its share of the tables (docs/scaling.md); results are the same for any
-    number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,8 +232,7 @@ class Fetched(DatasetSettings):
     """Photographs that are fetched from their addresses by img2dataset."""
 
     shorter_side: LeftOut[Annotated[int, Allowed(ge=32)]] = None
-    """Photographs with a longer shorter side are resized to it when they are fetched; if left out they keep their
-    bytes."""
+    """Photographs with a longer shorter side are resized to it; if left out they keep their bytes."""
     attempts: Annotated[int, Allowed(ge=1, le=20)] = 3
     """How often an address that fails is tried, each time after all others; one that does not exist is tried once."""
     retry_after_seconds: Annotated[int, Allowed(ge=0)] = 60
@@ -247,15 +246,11 @@ class AddressList(Fetched, TextColumns):
     """A table with the address and the caption of a picture per row."""
 
     addresses: Annotated[tuple[InputPath, ...], Items(), OneOrMore()]
-    """CSV, TSV, JSON lines (also compressed, .csv.gz) or Parquet: a file, a pattern, a folder of Parquet files, or a
-    list."""
+    """CSV, TSV, JSON lines or Parquet: a file, a pattern, a folder of Parquet files, or a list."""
     url: Text = "url"
     """Column with addresses."""
     class_names: LeftOut[InputPath] = None
     """Text with a class name per line, where labels are numbers from 0."""
-    slices: Slices = 1
-    """Jobs that prepare the data set, each with its share of the shards (docs/scaling.md); results are the same for any
-    number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,8 +326,7 @@ class DataKind:
         reader: ``module:function`` that reads it; empty for icons, which are drawn, and for what is made of other
             sources.
         pictures: ``module:function`` that lists the files of pictures which its inputs only name, by its settings.
-        lister: ``module:function`` that lists addresses of pictures, in the module of the reader, which then reads what
-            was fetched.
+        lister: ``module:function`` that lists addresses of pictures, in the module of the reader.
         listed_in: settings whose files only the lister reads.
         source: whether a training source may be of this kind.
         test_set: whether a test set may be of this kind.
