@@ -67,7 +67,13 @@ class Finished:
 
     def planned(self, *arguments: str, path: str = "") -> set[str]:
         """Return the stages that would run."""
-        return set(planned_jobs(self.call("--dry-run", *arguments, path=path))) - {"all"}
+        self.said = self.call("--dry-run", *arguments, path=path)
+        return set(planned_jobs(self.said)) - {"all"}
+
+    def reason(self) -> str:
+        """Return in what words the last plan said what would be done again; it is one line."""
+        (line,) = [line for line in self.said.splitlines() if " finished jobs would be done again: " in line]
+        return line
 
     def after(self, *stages: str) -> set[str]:
         """Return these stages and all that depend on them."""
@@ -101,7 +107,7 @@ def changed_file(finished):
 
 
 def test_a_finished_study_has_nothing_to_do(finished):
-    assert finished.planned() == set()
+    assert finished.planned() == set() and "done again" not in finished.said
     assert set(finished.stage_of.values()) - {"all"} == set(STAGES)
 
 
@@ -112,6 +118,7 @@ def test_a_finished_study_has_nothing_to_do(finished):
 def test_a_changed_script_runs_its_stage_and_what_depends_on_it_again(finished, changed_file, stage):
     changed_file(finished.code / "workflow" / "scripts" / f"{stage}.py", "CHANGED = 1\n")
     assert finished.planned() == finished.after(stage)
+    assert f"{stage}, since the code is another" in finished.reason()
 
 
 @pytest.mark.parametrize("module", ["evaluation.embed", "report.charts.robustness"])
@@ -131,6 +138,7 @@ def test_a_changed_package_runs_the_stages_that_use_it_again(finished, tmp_path)
     using = [stage for stage in STAGES if "altair" in environment_version(scripts / f"{stage}.py")]
     assert "train_run" not in using
     assert finished.planned(path=str(tmp_path)) == finished.after(*using)
+    assert "since altair is other, was " in finished.reason()
 
 
 @pytest.mark.parametrize(
@@ -169,30 +177,28 @@ def changed_config(finished):
 
 
 def test_other_standard_models_and_another_caption_variant_train_no_run_again(finished, changed_config):
+    """Another learning rate trains the runs again that have it, and those that start from them."""
+
     def change(config):
         config["baseline"]["standard"] = {"objective": "cross_entropy", "train_images": 300}
         (clip,) = [grid for grid in config["runs"] if grid["objective"] == "clip"]
         config["runs"].append(clip | {"caption": "title_tags", "source": "web", "seed": [1]})
+        config["training"]["simclr"]["learning_rate"] /= 2
         return config
 
     changed_config(change)
-    jobs = planned_jobs(finished.call("--dry-run"))
-    assert jobs["train_run"] == jobs["assemble_captions"] == 1, "the new run and its captions"
-    assert "measure_robustness" in jobs
+    assert "measure_robustness" in finished.planned()
+    jobs = planned_jobs(finished.said)
+    assert jobs["assemble_captions"] == 1, "of the new run"
+    assert jobs["train_run"] == 1 + 2, "the new run, SimCLR and what starts from it"
+    assert "since its settings are others" in finished.reason()
 
 
-def test_settings_of_training_train_the_runs_again_that_have_them(finished, changed_config):
-    """`threads` is one of them, and no parameter of a rule by itself."""
-
-    def change(config):
-        config["training"]["clip"]["learning_rate"] /= 2
-        return config
-
-    changed_config(change)
-    assert planned_jobs(finished.call("--dry-run"))["train_run"] == 4, "two sources, two seeds"
+def test_another_number_of_threads_trains_every_run_again(finished, changed_config):
     changed_config(lambda config: config | {"training": config["training"] | {"threads": 2}})
+    finished.planned()
     trained = sum(stage == "train_run" for stage in finished.stage_of.values())
-    assert planned_jobs(finished.call("--dry-run"))["train_run"] == trained == 20
+    assert planned_jobs(finished.said)["train_run"] == trained == 20
 
 
 def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path):
@@ -205,7 +211,12 @@ def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path)
     shutil.copytree(finished.code, clone.code, copy_function=shutil.copy)
     with (clone.study / "resources" / "reference" / "vlhub_top1.csv").open("a") as table:
         table.write("\n")
-    assert clone.planned() == clone.after("measure_reference")
+    for name in ("similarity_bands.csv", "layout.txt"):
+        (clone.study / "results" / "smoke" / name).unlink()
+    assert clone.planned() == clone.after("measure_reference", "similarity_bands")
+    assert "measure_reference, since a file that it reads is newer" in clone.reason()
+    assert "results/smoke is damaged: files that similarity_bands had made are gone" in clone.said
+    assert "results/smoke is of an older layout" in clone.said
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 import time
 
 from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from whyrobust.study.finished_work import describe
+from whyrobust.study.layout import describe_older_layout, write_layout
+from whyrobust.study.rerun_reasons import Planned, explain
 from whyrobust.study.stopped_jobs import why_stopped
 
 STARTED = time.time()
@@ -21,6 +24,49 @@ def stop_where_downloads_are_missing():
     missing = STUDY.missing_downloads(planned)
     if missing:
         raise WorkflowError(missing)
+
+
+def planned(job):
+    """Return what the plan says about a job."""
+    reason, records = workflow.dag.reason(job), workflow.persistence
+    there = [Path(path).exists() for path in job.output]
+    made = [records.metadata(path) is not None for path in job.output]
+    changed = reason.params_changed
+    return Planned(
+        stage=job.rule.name,
+        is_there=all(there),
+        is_lost=any(known and not found for known, found in zip(made, there)),
+        has_record=any(made),
+        is_forced=reason.forced,
+        was_stopped=bool(reason.incomplete_output),
+        has_newer_inputs=bool(reason.updated_input - reason.updated_input_run),
+        has_other_inputs=bool(reason.input_changed),
+        before=frozenset(changed.only_old) if changed else frozenset(),
+        now=frozenset(changed.only_new) if changed else frozenset(),
+    )
+
+
+def explained_plan():
+    """Return what of the results that are there would be done again, and why, in lines."""
+    jobs = [planned(job) for job in workflow.dag.needrun_jobs() if job.output]
+    older = describe_older_layout(Path(RESULTS))
+    return [line for line in (older, *explain(jobs, RESULTS)) if line]
+
+
+def mark_layout():
+    """Write the number of the layout into the folder of the study, if a planned job writes there."""
+    made = (str(path) for job in workflow.dag.needrun_jobs() for path in job.output)
+    if any(path.startswith(f"{RESULTS}/") for path in made):
+        write_layout(Path(RESULTS))
+
+
+def explain_dry_run(record, lines=[]):
+    """Let every record pass, and explain the plan before the second of its two tables, where all jobs count as done."""
+    if getattr(record, "event", None) == LogEvent.RUN_INFO:
+        while lines:
+            logger.warning(lines.pop(0))
+        lines += explained_plan()
+    return True
 
 
 def schedule_at_ends_of_jobs():
@@ -63,11 +109,16 @@ if workflow.is_main_process:
     missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""
     for warning in filter(None, [*STUDY.warnings, missing]):
         logger.warning(warning)
+    if dry_run:
+        logger.addFilter(explain_dry_run)
 
 
 onstart:
     stop_where_downloads_are_missing()
     schedule_at_ends_of_jobs()
+    for line in explained_plan():
+        logger.warning(line)
+    mark_layout()
 
 
 onsuccess:
