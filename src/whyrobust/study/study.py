@@ -452,6 +452,7 @@ class Study:
             "build_records": self.datasets.icons,
             "build_images": self.datasets.icons,
             "build_photo_records": self.datasets.photographs,
+            "assemble_captions": self.captions,
             "index_images": self.datasets.photographs,
             "join_slices": self.datasets.photographs,
             "decode_photographs": any(decoded_stores_of(self, run) for run in self.trained),
