@@ -22,7 +22,7 @@ help:
 	@echo "make compare A=results/icons B=results/icons_seeds_5  two finished studies on one page: causes side by side, what differs, all models"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
-	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour"
+	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour (one row: ROW=photographs_64)"
 	@echo "make growth  measure how time and memory grow with the number of pairs; a few minutes"
 	@echo "make forget DAYS=30  remove finished work that no study has used for so many days (docs/cluster.md)"
 	@echo "make audit  check the pinned packages for known vulnerabilities (needs a network)"
@@ -137,7 +137,7 @@ downloads/iconify.tgz: | $(VENV)/study-installed
 	$(BIN)/snakemake --cores 1 --quiet all -- $@
 
 bench: $(VENV)/bench-installed downloads/iconify.tgz
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run $(if $(ROW),--rows $(ROW))
 	$(BIN)/python -m benchmarks.write_table
 
 growth: $(VENV)/study-installed

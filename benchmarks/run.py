@@ -1,7 +1,7 @@
 """Run the benchmarks: this project and what a user would otherwise pick, in turn, on this machine.
 
     python -m benchmarks.run                      all rows; what `make bench` calls
-    python -m benchmarks.run --rows clip_icons    one of them
+    python -m benchmarks.run --rows clip_icons    one of them; make bench ROW=clip_icons
     python -m benchmarks.run --device cuda        the same rows on a GPU
 
 Every measurement runs in a process of its own, ours and the peer's in turn (A B A B), and the ratio of medians is the
@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 MODULES = (
     "train_clip_icons",
     "train_labels_icons",
+    "train_photographs",
     "train_clip_photographs",
     "measure_limit_share",
     "match_captions",

@@ -1,0 +1,258 @@
+"""Cross-entropy from JPEGs at 64 pixels against the loop that torchvision's users write.
+
+The same model, files, labels, batch and optimiser on both sides. Ours trains from the store of pixels that a study
+makes once; the peer is an ``ImageFolder`` with ``RandomResizedCrop`` in the workers of a DataLoader, their number found
+by a trial. JPEGs of 12 megapixels have a row of training and one of the first pass, in which the store is made.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.our_training import train_with_ours
+from benchmarks.pictures import draw_photograph
+from benchmarks.rows import Aim, Measured, Row, Setting
+from benchmarks.throughput import (
+    Mark,
+    Split,
+    Stopwatch,
+    choose_split,
+    possible_splits,
+    read_split,
+    side_by_side,
+)
+
+if TYPE_CHECKING:
+    from whyrobust.training.batches import DecodedOnce
+
+MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
+SIDE, BATCH, CLASSES, MIN_AREA = 64, 128, 20, 0.35
+
+#: Pictures that are drawn; the files are copies of them.
+DRAWN = 8
+
+#: How the peer is spread over the cores, found by a trial.
+SPLIT = "split.json"
+
+
+def write_folder(folder: Path, images: int, width: int, height: int) -> None:
+    """Write JPEGs in class folders; a few are drawn, each written several times, since drawing takes long."""
+    generator = np.random.default_rng(0)
+    drawn = [io.BytesIO() for _ in range(DRAWN)]
+    for content in drawn:
+        draw_photograph(width, height, generator).save(content, "JPEG", quality=90)
+    for number in range(images):
+        path = folder / f"{number % CLASSES:02}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(drawn[number % DRAWN].getvalue())
+
+
+def prepare(setting: Setting, images: int, width: int, height: int, trial_samples: int) -> None:
+    """Write the files, then find out how the peer is fastest on this machine."""
+    if setting.tiny:
+        images, width, height, trial_samples = 256, 80, 60, 4 * BATCH
+    write_folder(setting.folder / "images", images, width, height)
+    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
+
+    def trial(split: Split) -> float:
+        return side_by_side(partial(train_peer, setting=setting, split=split, samples=trial_samples), split.runs)
+
+    choose_split(setting.folder / SPLIT, trial, splits)
+
+
+def prepare_large(setting: Setting) -> None:
+    """Write the files of 12 megapixels."""
+    images, width, height = (128, 80, 60) if setting.tiny else (300, 4000, 3000)
+    write_folder(setting.folder / "images", images, width, height)
+
+
+def make_store(setting: Setting) -> Path:
+    """Write the index of the files and their store, as the stages of a study do; return the store's path."""
+    import pyarrow as pa
+
+    from whyrobust.data.archives import LOCATION_SCHEMA
+    from whyrobust.data.decoded_store import write_decoded
+    from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
+    from whyrobust.study.decoded_photographs import stored_side
+
+    names = files_of(setting)
+    columns = {"uid": names, "file": names, "offset": [0] * len(names), "length": [-1] * len(names)}
+    index, store = setting.folder / "index.arrow", setting.folder / "store.arrow"
+    write_photographs(index, index_of(pa.table(columns, LOCATION_SCHEMA), range(len(names))), border=0)
+    write_decoded(store, PhotoStore.open(index), stored_side(SIDE, MIN_AREA), 1e12, setting.cores)
+    return store
+
+
+def files_of(setting: Setting) -> list[str]:
+    """Return the paths of the files, sorted; the folder of each is its class."""
+    return sorted(str(path) for path in (setting.folder / "images").glob("*/*.jpg"))
+
+
+def open_store(setting: Setting) -> DecodedOnce:
+    """Return the images as a run of a study reads them."""
+    from whyrobust.data.decoded_store import open_decoded
+    from whyrobust.data.preprocessing import study_preprocessing
+    from whyrobust.training.batches import DecodedOnce
+
+    decoded = open_decoded([setting.folder / "store.arrow"], files_of(setting))
+    return DecodedOnce(decoded, study_preprocessing(SIDE, "clip"), 1 if setting.device == "cpu" else setting.cores)
+
+
+def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
+    """Train a run on one thread as a study does and return the time of its steps; ``number`` is its seed."""
+    import torch
+
+    from whyrobust.training.device import ComputeSettings
+
+    return train_with_ours(
+        images=open_store(setting),
+        targets=torch.tensor([int(Path(name).parent.name) for name in files_of(setting)]),
+        objective="cross_entropy",
+        model=MODEL,
+        samples=samples,
+        batch_size=BATCH,
+        seed=number,
+        compute=ComputeSettings(setting.device, threads=1),
+        min_crop_area=MIN_AREA,
+    )
+
+
+def ours(setting: Setting) -> Measured:
+    """Measure one run per core in parallel, as a study trains; on a GPU one run. Note what the store takes."""
+    began = time.perf_counter()
+    store = make_store(setting)
+    made = time.perf_counter() - began
+    # Tiny runs are over before the other one has begun.
+    runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
+    rate = side_by_side(partial(train_ours, setting=setting, samples=setting.size(16_384, 1024)), runs)
+    return Measured(rate, {"store_seconds": made, "store_mb": store.stat().st_size / 1e6})
+
+
+def train_peer(number: int, setting: Setting, split: Split, samples: int) -> list[Mark]:
+    """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
+    import torch
+    from torchvision import datasets, transforms
+
+    from whyrobust.data.preprocessing import CLIP_MEAN, CLIP_STD
+    from whyrobust.training.models import IconCnn
+
+    torch.manual_seed(number)
+    torch.set_num_threads(split.threads)
+    change = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(SIDE, (MIN_AREA, 1), interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(CLIP_MEAN, CLIP_STD),
+        ]
+    )
+    images = datasets.ImageFolder(str(setting.folder / "images"), change)
+    chosen = torch.utils.data.RandomSampler(images, num_samples=samples)
+    loader = torch.utils.data.DataLoader(
+        images, BATCH, sampler=chosen, num_workers=split.workers, drop_last=True, pin_memory=setting.device == "cuda"
+    )
+    model = torch.nn.Sequential(IconCnn(128), torch.nn.Linear(128, CLASSES)).to(setting.device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.05)
+    stopwatch = Stopwatch()
+    model.train()
+    for step, (batch, labels) in enumerate(loader, start=1):
+        loss = torch.nn.functional.cross_entropy(
+            model(batch.to(setting.device, non_blocking=True)), labels.to(setting.device, non_blocking=True)
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        stopwatch(step * BATCH)
+    if setting.device == "cuda":
+        torch.cuda.synchronize()
+    return stopwatch.marks
+
+
+def peer(setting: Setting, samples: int) -> Measured:
+    """Measure the reference loop, spread over the cores as was fastest."""
+    split = read_split(setting.folder / SPLIT)
+    run = partial(train_peer, setting=setting, split=split, samples=setting.size(samples, 1024))
+    return Measured(
+        side_by_side(run, split.runs), {f"{name} of the peer": float(value) for name, value in asdict(split).items()}
+    )
+
+
+def first_pass_ours(setting: Setting) -> Measured:
+    """Measure the seconds in which the store is made and every image is cropped once, by one thread per core."""
+    import torch
+
+    from whyrobust.training.augmentation import Augmentation
+    from whyrobust.training.batches import BatchSettings, ImageOrder
+
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    make_store(setting)
+    images = open_store(setting)
+    images.loader_threads = setting.cores
+    order = ImageOrder(len(images), BATCH, -(-len(images) // BATCH), 0)
+    settings = BatchSettings(1, Augmentation(flip=True, min_crop_area=MIN_AREA), 0, torch.device("cpu"))
+    shown = sum(len(batch) for batch in images.batches(order.batches(), settings, torch.Generator()))
+    return Measured(time.perf_counter() - began, {"images": float(shown)})
+
+
+def first_pass_peer(setting: Setting) -> Measured:
+    """Measure the seconds in which a DataLoader with a worker per core shows every image once."""
+    import torch
+    from torchvision import datasets, transforms
+
+    change = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(SIDE, (MIN_AREA, 1), interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+        ]
+    )
+    began = time.perf_counter()
+    images = datasets.ImageFolder(str(setting.folder / "images"), change)
+    loader = torch.utils.data.DataLoader(images, BATCH, shuffle=True, num_workers=setting.cores)
+    shown = sum(len(batch) for batch, _ in loader)
+    return Measured(time.perf_counter() - began, {"images": float(shown)})
+
+
+def _row(name: str, what: str, picture: Sequence[int], peer_samples: int, aim: float, limit: str) -> Row:
+    images, width, height = picture
+    return Row(
+        name=name,
+        what=what,
+        unit="images/s",
+        ours=ours,
+        peer="torchvision, ImageFolder and DataLoader",
+        measure_peer=partial(peer, samples=peer_samples),
+        aims={"cpu": (Aim(least=aim),), "cuda": (Aim(least=5),)},
+        prepare=partial(prepare, images=images, width=width, height=height, trial_samples=peer_samples // 2),
+        limit=limit,
+    )
+
+
+ROWS = (
+    _row("photographs_64", "cross-entropy training at 64 pixels from JPEGs of 227 pixels, fp32", (1187, 302, 227),
+         6_144, 2.5, "the model's convolutions: nine tenths of a step"),
+    _row("photographs_12mp", "the same from 12-megapixel JPEGs, after the first pass", (300, 4000, 3000),
+         1_024, 10, "the model's convolutions: nine tenths of a step"),
+    Row(
+        name="photographs_first_pass",
+        what="300 JPEGs of 12 megapixels shown once, the store made on the way",
+        unit="s",
+        ours=first_pass_ours,
+        peer="torchvision, ImageFolder and DataLoader",
+        measure_peer=first_pass_peer,
+        aims={"cpu": (Aim(least=1),)},
+        better="lower",
+        prepare=prepare_large,
+        limit="libjpeg, which decodes an eighth of each side",
+        devices=("cpu",),
+    ),
+)  # fmt: skip
