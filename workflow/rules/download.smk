@@ -36,7 +36,7 @@ rule list_pairs:
         settings=value(DATASETS.list_settings, "photo_dataset"),
         lister=value(lambda name: DATASETS.kind_of(name).lister, "photo_dataset"),
         lister_code=value(
-            lambda name: reader_code(DATASETS.kind_of(name).reader_module),
+            lambda name: module_versions(DATASETS.kind_of(name).reader_module),
             "photo_dataset",
         ),
         code=code_of("list_pairs"),
