@@ -105,7 +105,12 @@ def look_at(path: Path) -> tuple[list[Found], Path | None]:
 def config_name(text: str) -> str:
     """Return a text as a name in a config."""
     name = re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
-    return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
+    # YAML takes some words for truth values.
+    return (
+        name
+        if name[:1].isalpha() and name not in ("on", "off", "yes", "no", "null", "true", "false", "y", "n")
+        else f"data_{name}".rstrip("_")
+    )
 
 
 def _look_at(path: Path, name: str, classes: list[Path]) -> Iterator[Found]:

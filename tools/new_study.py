@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from tools.look_at_data import TEST_WORDS, TRAINING_WORDS, Found, LookError, look_at
+from tools.look_at_data import TEST_WORDS, TRAINING_WORDS, Found, LookError, config_name, look_at
 from whyrobust.files import write_text
 from whyrobust.study.class_table import ClassTableError, read_class_names
 from whyrobust.study.setting_checks import ConfigError
@@ -56,11 +56,11 @@ class Datasets:
     classes: Sequence[str]
 
 
-def sort_out(groups: Sequence[Sequence[Found]], table: Sequence[str]) -> tuple[Datasets, list[str]]:
+def sort_out(groups: Sequence[tuple[str, Sequence[Found]]], table: Sequence[str]) -> tuple[Datasets, list[str]]:
     """Decide what is trained on and what is tested on.
 
     Args:
-        groups: the data sets that were found in each folder or file that was given.
+        groups: name of each folder or file that was given, and the data sets that were found in it.
         table: classes of a table that lies beside the data; empty where there is none.
 
     Returns:
@@ -70,19 +70,21 @@ def sort_out(groups: Sequence[Sequence[Found]], table: Sequence[str]) -> tuple[D
         LookError: there is nothing to train on or to test with.
     """
     said: list[str] = []
-    tests = _with_own_names([each for group in groups for each in group if each.is_test_set])
+    tests: list[Found] = []
     sources: list[Found] = []
     others: list[Found] = []
-    for group in groups:
+    for name, group in groups:
         left = [each for each in group if not each.is_test_set]
         named = [each for each in left if each.words & TRAINING_WORDS]
         chosen = named or sorted(left, key=lambda each: (not each.captions, -each.images))[:1]
-        sources += chosen
-        others += [each for each in left if each not in chosen and each.classes]
         if len(left) > len(chosen):
             rest = ", ".join(each.name for each in left if each not in chosen)
             said.append(f"{chosen[0].name} is trained on; {rest}: shifts")
-    sources = _with_own_names(sources)
+        prefix = f"{name}_" if len(groups) > 1 and len(group) > 1 else ""
+        tests += [replace(each, name=prefix + each.name) for each in group if each.is_test_set]
+        others += [replace(each, name=prefix + each.name) for each in left if each not in chosen and each.classes]
+        sources += [replace(each, name=name if prefix and len(chosen) == 1 else each.name) for each in chosen]
+    sources, tests = _with_own_names(sources), _with_own_names(tests)
     if not sources:
         raise LookError("every data set is named like a test set: give pictures to train on as well")
     classes = _classes_of([*sources, *tests, *others], table, said)
@@ -141,13 +143,25 @@ def _classes_of(found: Sequence[Found], table: Sequence[str], said: list[str]) -
 def _roles_of_tests(
     tests: Sequence[Found], sources: Sequence[Found], said: list[str]
 ) -> tuple[dict[str, Found], list[Found]]:
-    """Return the in-distribution test sets by source, and the shifts, of test sets that lie beside the sources."""
-    if not tests or len(sources) > 1:
+    """Return the in-distribution test sets by source, and the shifts, of test sets that lie beside the sources.
+
+    Of several sources each has those that are called after it, or none has one.
+    """
+    beside = {
+        each.name if len(sources) > 1 else "": [
+            test for test in tests if len(sources) == 1 or test.name.startswith(f"{each.name}_")
+        ]
+        for each in sources
+    }
+    if not all(beside.values()):
         return {}, list(tests)
     # test before val, and test before test_other, which holds pictures of another kind.
-    order = sorted(tests, key=lambda each: (len(each.words - TEST_WORDS), "test" not in each.words, each.name))
-    said.append(f"{order[0].name} holds pictures like those that are trained on")
-    return {"": order[0]}, order[1:]
+    chosen = {
+        source: min(own, key=lambda each: (len(each.words - TEST_WORDS), "test" not in each.words, each.name))
+        for source, own in beside.items()
+    }
+    said += [f"{test.name} holds pictures like those that are trained on" for test in chosen.values()]
+    return chosen, [each for each in tests if each not in chosen.values()]
 
 
 def _part(found: Found, name: str, start: float, end: float) -> Found:
@@ -213,7 +227,7 @@ def write_config(name: str, datasets: Datasets, classes: str) -> str:
     ]
     if datasets.placebo:
         lines.append(
-            "  # PLACEBO: no shift was found. Put other pictures of the classes here; until then, effects are zero."
+            "  # PLACEBO: no shift was found. Put other pictures of the classes here; until then, effects are chance."
         )
     lines += [_test_line(each, "shift", "", datasets.classes) for each in datasets.shifts]
     lines += [
@@ -298,7 +312,9 @@ def make(name: str, data: Sequence[Path], root: Path) -> str:
     found = [look_at(path) for path in data]
     given = next((path for _, path in found if path is not None), None)
     listed = read_class_names(given) if given is not None else []
-    datasets, said = sort_out([group for group, _ in found], listed)
+    datasets, said = sort_out(
+        [(config_name(path.stem), group) for path, (group, _) in zip(data, found, strict=True)], listed
+    )
     text = write_config(name, datasets, given.as_posix() if given is not None else table.name)
     if given is None:
         written = io.StringIO()

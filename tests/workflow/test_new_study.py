@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tests.replicas import write_tar
-from tools.look_at_data import LookError
-from tools.new_study import make
+from tools.look_at_data import LookError, config_name, look_at
+from tools.new_study import make, sort_out
 from whyrobust.study.setting_checks import ConfigError
 
 #: No picture is read, so it may be anything.
@@ -80,6 +80,31 @@ def test_two_folders_are_compared_each_with_a_test_set_of_its_own(folder):
     assert "the shift is a placebo" in told
     parts = [config["test_sets"][name]["drawn_between"] for name in ("photo_held_out", "placebo")]
     assert parts == [[0.0, 0.1], [0.1, 0.2]] and config["sources"]["photo"]["drawn_between"] == [0.2, 1.0]
+
+
+def test_two_folders_with_test_sets_of_their_own_keep_them(folder):
+    for name in ("photos", "drawings"):
+        for split, images in (("train", 200), ("test", 40), ("val", 30)):
+            write_folders(folder / name / split, images)
+    config, _ = made(folder, "photos", "drawings")
+    assert {name: one["folder"] for name, one in config["sources"].items()} == {
+        "photos": "photos/train", "drawings": "drawings/train"
+    }  # fmt: skip
+    assert {name: (one["folder"], one.get("source")) for name, one in config["test_sets"].items()} == {
+        "photos_test": ("photos/test", "photos"), "drawings_test": ("drawings/test", "drawings"),
+        "photos_val": ("photos/val", None), "drawings_val": ("drawings/val", None),
+    }  # fmt: skip
+
+
+def test_captions_without_labels_need_labelled_pictures_to_test_with(folder):
+    write_folders(folder / "set" / "test", 60)
+    members = [(f"{n}.{end}", data) for n in range(200) for end, data in (("jpg", PICTURE), ("txt", b"a dog"))]
+    write_tar(folder / "set" / "shards" / "0.tar", members)
+    config, _ = made(folder, "set")
+    assert config["sources"] == {"shards": {"kind": "webdataset", "shards": "set/shards"}}
+    assert config["runs"][0]["labels"] == "text_match" == config["baseline"]["standard"]["labels"]
+    with pytest.raises(LookError, match="shards has no labels"):
+        sort_out([("shards", look_at(folder / "set" / "shards")[0])], CLASSES)
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -172,3 +197,8 @@ def test_what_cannot_be_used_is_one_line_and_nothing_is_written(folder):
     make("mine", [folder / "enough"], folder)
     with pytest.raises(LookError, match=r"mine\.yaml is there already"):
         make("mine", [folder / "enough"], folder)
+
+
+def test_any_name_of_a_folder_becomes_a_name_of_a_config():
+    names = [config_name(each) for each in ("My Photos!", "2024-07", "no", "\u00e9t\u00e9", "train")]
+    assert names == ["my_photos", "data_2024_07", "data_no", "t", "train"]
