@@ -9,7 +9,8 @@ Read in this order, that of the data flow:
 4. Photographs: `archives` (where files are; `tar_headers` reads damaged tars strictly), `readers` (one layout per
    module), `record_writer`, `dataset_checks`; `decoding`, `preprocessing`, `photo_store`, `photo_checks`: from a
    file to pixels; `merge_slices`: data sets built in slices; `decoded_store`: pixels that all runs on a source share.
-   `worker_pool` decodes and draws untrusted files; `image_stores` reads icons and photographs alike.
+   `worker_pool` decodes and draws untrusted files; `child_processes`: programs that end with their job;
+   `image_stores` reads icons and photographs alike.
 5. Texts: `text_cleaning`, `text_columns`, `captions`; `label_matcher`, `phrase_search`, `text_labels`: labels found in
    texts; `choose_classes`: the classes of the icons.
 6. `fingerprints`, `near_duplicates`, `decontamination`: training images that repeat a test image are removed;

