@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study new describe published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare cluster test-slurm forget
+.PHONY: help study new describe published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare peek cluster test-slurm forget
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
 	@echo "make new DATA=folder-or-table NAME=mine  write a config for your own data (docs/own-data.md)"
 	@echo "make describe CONFIG=mine.yaml  say whether the data of a config are ready for training"
+	@echo "make peek   its page from what is finished while it runs (peek/icons/results/icons/report.html); CONFIG=my.yaml for another study"
 	@echo "make published  the five questions on ImageNet, from published models, in seconds (results/published/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
@@ -78,6 +79,10 @@ estimate: $(VENV)/study-installed
 compare: $(VENV)/study-installed
 	$(if $(and $(A),$(B)),,$(error Name the results of two finished studies: make compare A=results/icons B=results/icons_seeds_5))
 	$(BIN)/python -m tools.compare_studies $(A) $(B)
+
+# In a folder of its own, beside the study that runs; trains nothing.
+peek: $(VENV)/study-installed
+	$(BIN)/python -m tools.peek $(addprefix --configfile ,$(CONFIG))
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES)
@@ -168,4 +173,4 @@ lock: $(VENV)/test-installed
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header envs/audit.in --output-file envs/audit.txt
 
 clean:
-	rm -rf results/*/ replicas .snakemake
+	rm -rf results/*/ peek replicas .snakemake

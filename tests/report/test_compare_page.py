@@ -14,10 +14,12 @@ from whyrobust.report.compare_page import (
     ComparedStudy,
     compare_in_words,
     effect_panels,
+    is_unfinished,
     joined_explorer,
     meaning_warnings,
     render_comparison,
     side_by_side_rows,
+    unfinished_warning,
 )
 from whyrobust.report.side_by_side import Difference, compare_verdicts, differences, match_effects
 
@@ -93,6 +95,12 @@ def test_a_page_warns_of_settings_that_change_what_a_number_means():
     )
     warnings = meaning_warnings([Difference(key, "one", "two") for key in keys])
     assert [text.split(",")[0] for text in warnings] == [f"They differ in {key}" for key in keys[:2]]
+
+
+def test_a_page_warns_of_a_study_that_is_unfinished(study, both):
+    part = compared("part", study, unfinished={"planned": 30, "runs": ["one", "two"]})
+    assert unfinished_warning(part) == "part is unfinished: 2 of 30 runs are missing."
+    assert is_unfinished(part) and not is_unfinished(both[0])
 
 
 def test_words_and_rows_have_both_studies(both):

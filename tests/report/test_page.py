@@ -217,6 +217,25 @@ def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_pa
     assert "9 of train run (1.5 minutes when they were made). In" in page.locator("#made").inner_text()
 
 
+def test_an_unfinished_page_says_so_first(html):
+    """In words that need no script, before any number."""
+    lacks = {
+        "planned": 30,
+        "runs": ["CLIP on web <titles>, seed 1"],
+        "comparisons": [
+            {"cause": "language_at_test", "comparison": "names", "pairs": 2, "planned": 5},
+            {"cause": "training_set_size", "comparison": "more images", "pairs": 0, "planned": 3},
+        ],
+    }
+    page = make_page(settings=replace(SETTINGS, unfinished=lacks))
+    told = page[: page.index('id="headline"')]
+    assert "<title>Unfinished: " in told and "made up study, unfinished" in told
+    assert "29 of 30 runs are done" in told and "CLIP on web &lt;titles&gt;, seed 1" in told
+    assert "Language at test, names: 2 of 5 pairs" in told
+    assert "Training set size, more images: not shown yet, 3 pairs to come" in told
+    assert "nfinished" not in html[: html.index('id="headline"')]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_page(open_page, html, width):
     page = open_page(html, width)

@@ -288,7 +288,11 @@ rule write_report:
         test_sets=plain_values(CONFIG, ["test_sets"])["test_sets"],
         trained=lambda wildcards: STUDY.rows_of(STUDY.trained),
         stages=STUDY.stages,
-        commands=remake_commands(workflow.overwrite_configfiles, Path.cwd(), HOME),
+        commands=(
+            ["make peek"]
+            if CONFIG.unfinished
+            else remake_commands(workflow.overwrite_configfiles, Path.cwd(), HOME)
+        ),
         downloads_used=sorted(row.name for row in STUDY.downloads_used.values()),
         terms=EFFECT_TERMS,
         sentences=STUDY.sentences,

@@ -92,6 +92,7 @@ if __name__ == "__main__":
         terms=EffectTerms(**params.terms),
         sentences=params.sentences,
         without_test_set=params.without_test_set,
+        unfinished=config.get("unfinished"),
     )
     html = render_report(settings, study, data, details, reference, making)
     write_text(snakemake.output.report, html)

@@ -72,7 +72,7 @@ def render_comparison(first: ComparedStudy, second: ComparedStudy) -> str:
     """Return the page as HTML."""
     both = (first, second)
     configs = differences(*(one.card["config"] for one in both))
-    configs = [row for row in configs if row.key != "study"]
+    configs = [row for row in configs if row.key != "study" and row.key.partition(".")[0] != "unfinished"]
     explorer = attempt("The chart of both studies' models", lambda: joined_explorer(first, second))
     settings = {explorer.name: explorer_settings(explorer)} if isinstance(explorer, Explorer) else {}
     html: str = (
@@ -81,7 +81,7 @@ def render_comparison(first: ComparedStudy, second: ComparedStudy) -> str:
         .render(
             labels=[one.label for one in both],
             headline=compare_in_words(first, second),
-            warnings=meaning_warnings(configs),
+            warnings=[*map(unfinished_warning, filter(is_unfinished, both)), *meaning_warnings(configs)],
             configs=configs,
             versions=differences(*(one.card["versions"] for one in both)),
             panels=effect_panels(first, second),
@@ -92,6 +92,17 @@ def render_comparison(first: ComparedStudy, second: ComparedStudy) -> str:
         )
     )
     return html
+
+
+def is_unfinished(study: ComparedStudy) -> bool:
+    """Tell whether a study still ran when its card was written."""
+    return "unfinished" in study.card["config"]
+
+
+def unfinished_warning(study: ComparedStudy) -> str:
+    """Say how much of an unfinished study is there."""
+    lacks = study.card["config"]["unfinished"]
+    return f"{study.label} is unfinished: {len(lacks['runs'])} of {lacks['planned']} runs are missing."
 
 
 def meaning_warnings(configs: Sequence[Difference]) -> list[str]:

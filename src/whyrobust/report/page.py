@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.findings import EffectTerms
@@ -47,6 +48,7 @@ class PageSettings:
         terms: what effects are stated in.
         sentences: what each source and test set is.
         without_test_set: compared sources that no in-distribution test set is of.
+        unfinished: what the study lacks, where it still runs (`whyrobust.study.unfinished_settings.Unfinished`).
     """
 
     name: str
@@ -59,6 +61,7 @@ class PageSettings:
     terms: EffectTerms
     sentences: Mapping[str, str]
     without_test_set: Sequence[str]
+    unfinished: Mapping[str, Any] | None = None
 
 
 def render_report(
@@ -97,6 +100,7 @@ def render_report(
         .get_template("report.html.j2")
         .render(
             name=settings.name,
+            unfinished=settings.unfinished,
             answer=answer_section(study, terms, colours),
             compared=attempt(
                 "What is compared",

@@ -42,6 +42,7 @@ from whyrobust.study.setting_types import (
     Text,
     plain_values,
 )
+from whyrobust.study.unfinished_settings import Unfinished
 
 ObjectiveName = Annotated[str, Built(lambda: Literal[tuple(OBJECTIVES)])]
 ObjectiveOrNone = Annotated[str, Built(lambda: Literal["", *OBJECTIVES])]
@@ -422,6 +423,8 @@ class Config(Settings):
     finished_work: LeftOut[Text] = None
     """Folder where finished work is shared by studies, or none (docs/cluster.md). The environment variable
     WHYROBUST_FINISHED_WORK goes first; ~/.cache/whyrobust/finished if neither names one."""
+    unfinished: LeftOut[Unfinished] = None
+    """What a study lacks that still runs: written by make peek, never by hand. The page says that it is unfinished."""
 
 
 #: Keys of ``training`` that are resources of the rule train_run now, with the resource of each and what it is.

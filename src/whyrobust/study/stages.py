@@ -118,15 +118,22 @@ STAGES: Final = (
 )
 
 
+def all_needs() -> dict[str, set[str]]:
+    """Return what each stage waits for, also by way of others."""
+    needs: dict[str, set[str]] = {}
+    for stage in STAGES:
+        needs[stage.name] = set(stage.needs).union(*(needs[need] for need in stage.needs))
+    return needs
+
+
 def stages_before(used: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return what each stage that a study uses waits for, in the order of `STAGES`.
 
     A stage that is not used is replaced by what it waits for itself, and what another of them waits for is left out (a
     transitive reduction).
     """
-    names, before, reduced = set(used), dict[str, set[str]](), dict[str, tuple[str, ...]]()
+    names, before, reduced = set(used), all_needs(), dict[str, tuple[str, ...]]()
     for stage in STAGES:
-        before[stage.name] = set(stage.needs).union(*(before[need] for need in stage.needs))
         if stage.name in names:
             found = [other.name for other in STAGES if other.name in before[stage.name] & names]
             reduced[stage.name] = tuple(name for name in found if not any(name in before[other] for other in found))
