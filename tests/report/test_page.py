@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from tests.pages import SETTINGS, emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.page_parts import ChartData, Panel
-from whyrobust.report.sections.runs import run_details, run_rows
+from whyrobust.report.sections.run_details import run_details
+from whyrobust.report.sections.runs import run_rows
 from whyrobust.study.stages import STAGES
 
 WIDTHS = (390, 1280, 2560)
@@ -531,9 +532,8 @@ def test_no_two_runs_share_a_name():
     study = make_study(pd.concat([once, resnet, longer], ignore_index=True))
     points = describe_points(study.effective, study.runs)
     nothing = emptied(make_details(study, make_data()))
-    in_list = [
-        run["label"] for run in run_details(points[points["main"]], nothing, make_data().samples)["runs"].values()
-    ]
+    shown = run_details(study, points[points["main"]], nothing, make_data().samples)
+    in_list = [run["label"] for run in shown["runs"].values()]
     in_table = [
         tuple(row[name] for name in ("kind", "images", "details", "seed", "head"))
         for row in run_rows(study.accuracy, study.effective)
