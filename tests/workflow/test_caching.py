@@ -45,7 +45,7 @@ class Finished:
             if row.startswith(("results/", "downloads/")):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.mkdir() if not place.suffix else place.touch()
-        self.call("--touch", "--forceall", "--cores", "1")
+        self.touched = self.call("--touch", "--forceall", "--cores", "1")
         graph = self.call("--dag")
         # Job by job: a stage may need another for some of its runs only.
         self.stage_of = dict(re.findall(r'(\d+)\[label = "(\w+)', graph))
@@ -104,6 +104,11 @@ def changed_file(finished):
     for path, (content, status) in before.items():
         path.write_bytes(content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_the_terminal_does_not_say_that_jobs_are_looked_for(finished):
+    assert "Job stats:" in finished.touched and "steps (100%) done" in finished.touched
+    assert "Select jobs" not in finished.touched and "Execute" not in finished.touched
 
 
 def test_a_finished_study_has_nothing_to_do(finished):

@@ -1,5 +1,6 @@
 # What is said and checked before the first job, and said after the last one.
 
+import re
 import time
 
 from snakemake.logging import logger
@@ -69,6 +70,14 @@ def explain_dry_run(record, lines=[]):
     return True
 
 
+def is_no_noise(record):
+    """Tell whether a record says more than that the next jobs are looked for, which Snakemake says for each job."""
+    text = str(record.msg)
+    return not re.fullmatch(
+        r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.", text
+    )
+
+
 def schedule_at_ends_of_jobs():
     """Let Snakemake look for jobs to start where one has ended, and at no other time, if jobs run on this machine.
 
@@ -109,6 +118,7 @@ if workflow.is_main_process:
     missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""
     for warning in filter(None, [*STUDY.warnings, missing]):
         logger.warning(warning)
+    logger.addFilter(is_no_noise)
     if dry_run:
         logger.addFilter(explain_dry_run)
 
