@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import parse_qsl
 
@@ -12,6 +15,7 @@ from tests.pages import make_data, make_details, make_page, make_runs, make_stud
 
 POINTS = ".mark-symbol path[d]:not([d=''])"
 FIRST, OTHER = "cross_entropy-studio-500-0", "clip-web-2000-1"
+FIRST_OF_WEB = "cross_entropy-web-500-0"
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +147,80 @@ def test_pictures_that_only_one_of_two_runs_has_right(open_page):
     assert panel.bounding_box()["y"] > 400 and panel.bounding_box()["width"] == 390
     assert "Only A is right: 1 of 3" in panel.inner_text() and "Only B is right: 0 of 3" in panel.inner_text()
     assert panel.locator(".tiles .wrong").inner_text().startswith("B ✗ light bulb, not ")
+
+
+def saved(page, button):
+    """Return the text of the file that a button saves."""
+    with page.expect_download() as download:
+        button.click()
+    return download.value.path().read_text(encoding="utf-8")
+
+
+def test_a_region_shows_its_runs_everywhere_and_what_is_shown_can_be_saved(open_page, html):
+    page = open_page(html, all_charts=False)
+    place = page.locator("[data-spec=shift-1]")
+    place.evaluate("place => place.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    page.wait_for_selector("[data-spec=shift-2] svg.marks")
+    page.wait_for_function("document.documentElement.dataset.charts === 'drawn'")
+    box = place.locator("svg .root > g > .background").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.55 * box["height"], steps=3)
+    page.mouse.up()
+    inside = {"cross_entropy-web-500-0", "clip-web-2000-0", "clip-web-2000-1"}
+    rows = "all => all.map(row => row.dataset.run)"
+    assert set(page.locator("#runs-table tbody tr").evaluate_all(rows)) == inside
+    assert page.locator("#region-news").inner_text().startswith("3 runs in the region on v2")
+    page.wait_for_timeout(200)
+    faint = "all => all.filter(p => parseFloat(p.getAttribute('opacity')) < 0.2).length"
+    for number in (1, 2):
+        assert page.locator(f"[data-spec=shift-{number}] {POINTS}").evaluate_all(faint) == 12 - 3
+    # Its points are those shown: a kind that is left out has none in it.
+    legend = page.locator("[data-controls=study] .legend")
+    legend.get_by_role("button", name="CLIP on web titles", exact=True).press("Enter")
+    assert page.locator("#region-news").inner_text().startswith("1 run in")
+    assert page.locator("figcaption .live").first.inner_text() == "10 points shown."
+    # What is saved is what is shown, numbers as numbers.
+    points = list(csv.DictReader(io.StringIO(saved(page, page.get_by_role("button", name="Save the points shown")))))
+    assert [(row["shift"], row["training images"], row["effective robustness, points"]) for row in points] == [
+        ("v2", "500", "10.1"), ("sketch", "500", "10.1"),
+    ]  # fmt: skip
+    runs = list(csv.DictReader(io.StringIO(saved(page, page.get_by_role("button", name="Save the rows shown")))))
+    assert [(row["run"], row["v2, accuracy"], row["Images"]) for row in runs] == [(FIRST_OF_WEB, "0.3050", "500")]
+    drawing = saved(page, page.get_by_label("Save the chart v2 as SVG").first)
+    assert drawing.startswith("<svg") and "var(" not in drawing and "mean accuracy on studio test" in drawing
+    # The address has it, and by keyboard it moves, changes its size and goes.
+    page.reload()
+    page.wait_for_selector("html[data-charts=drawn]")
+    assert page.locator("#region-news").inner_text().startswith("1 run in")
+    page.get_by_label("Select a region on sketch").first.press("Enter")
+    region = page.locator("#region")
+    before = region.bounding_box()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    after = region.bounding_box()
+    moved = {name: round(after[name] - before[name]) for name in before}
+    assert moved == {"x": 12, "y": 0, "width": 0, "height": 12}
+    page.keyboard.press("Escape")
+    assert region.count() == 0 and "region=" not in page.url
+    assert page.evaluate("document.activeElement.textContent") == "Select a region"
+
+
+def test_captions_and_legend_say_what_is_drawn_now(open_page):
+    study = make_study(make_runs())
+    clip = study.effective["run"].str.startswith("clip")
+    lost = (study.effective["run"] == OTHER) & study.effective["main"] & (study.effective["shift"] == "v2")
+    effective = study.effective.assign(extrapolated=clip)
+    effective.loc[lost, ["residual", "effective_robustness_points"]] = np.nan
+    page = open_page(make_page(study=replace(study, effective=effective)), all_charts=False)
+    caption = page.locator("[data-view=residuals] figcaption .live").first
+    words = caption.inner_text()
+    assert words.startswith("11 points shown.") and "Hollow: 3 points" in words
+    assert "Not drawn: 1 point without a measurement (CLIP on web titles, 2,000 images, seed 1" in words
+    heads = page.locator("[data-controls=study] input[data-field=reading]")
+    heads.nth(1).evaluate("box => box.click()")
+    assert "15 points shown. Not drawn: 1 point" in caption.inner_text() and "Hollow: 7 points" in caption.inner_text()
+    page.locator("[data-controls=study] input[data-field=source][value=studio]").evaluate("box => box.click()")
+    assert "Hollow: 3 points" in caption.inner_text()
+    legend = page.locator("[data-controls=study] .legend li")
+    assert ["none shown" in text for text in legend.all_inner_texts()] == [True, True, False, False]

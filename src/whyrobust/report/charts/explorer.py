@@ -58,6 +58,9 @@ LAYER_PREFIX: Final = "published: "
 MOST_POINTS: Final = 6_000
 
 
+#: Parameters of every chart with `steered_marks`, as they start: highlighted runs and the runs in a region.
+STEERED: Final = {"chosen": "", "second": "", "region": None}
+
 USUAL_WIDTH_PIXELS: Final = 400
 """About how wide a panel is, which decides where a label has room."""
 
@@ -192,8 +195,9 @@ def explorer_panel(
 
     Returns:
         The spec, with the parameters ``by`` (name of the field that gives colour and shape), ``styles`` (field to
-        value to colour and shape), ``hidden`` (field to values left out), ``chosen`` and ``second`` (names of
-        the highlighted runs or "") and ``behind`` (whether published models in the background are shown).
+        value to colour and shape), ``hidden`` (field to values left out), ``chosen`` and ``second`` (names of the
+        highlighted runs or ""), ``region`` (names of the runs in the region, or null) and ``behind`` (whether published
+        models in the background are shown). Its data set ``absent`` has the models without a place in the panel.
     """
     fields = [choice.name for choice in options.choices]
     panel = (residual_panel if of_residuals else shift_panel)(data, shift, options.sizes)
@@ -222,16 +226,25 @@ def explorer_panel(
     for name, dash in (("chosen", [1, 0]), ("second", [3, 2])):
         marked = models.transform_filter(f"datum.run === {name}")
         layers.append(marked.mark_point(**ring, strokeDash=dash, tooltip=False).encode(x=axes.x(), y=axes.y()))
-    parameters = {
+    parameters: dict[str, Any] = {
         "by": fields[0],
         "styles": {choice.name: choice.styles for choice in options.choices},
         "hidden": {name: list(options.hidden.get(name, ())) for name in fields},
-        "chosen": "",
-        "second": "",
+        **STEERED,
         "behind": True,
     }
     chart = alt.layer(*layers).properties(height=options.height)
-    return with_data(with_parameters(page_spec(chart), parameters), "points", rows)
+    spec = with_data(with_parameters(page_spec(chart), parameters), "points", rows)
+    absent = _absent_rows(data.points, shift, panel, fields)
+    return with_data(spec, "absent", absent) if absent else spec
+
+
+def _absent_rows(points: pd.DataFrame, shift: str, panel: ShiftPanel, fields: Sequence[str]) -> list[dict[str, str]]:
+    """Return the models of a shift that have no place in its panel, with the fields to choose from."""
+    missing = points[
+        (points["shift"] == shift) & ~points["layer"].astype(bool) & ~points.index.isin(panel.points.index)
+    ]
+    return [{name: str(row[name]) for name in ("words", *fields)} for row in missing.to_dict("records")]
 
 
 def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) -> list[dict[str, Any]]:
@@ -248,7 +261,8 @@ def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) ->
 
 def steered_marks(intervals: bool) -> PointMarks:
     """Return marks whose colour and shape follow the field that the reader picks, all but the chosen runs faded."""
-    clear = "chosen === '' || datum.run === chosen || datum.run === second"
+    in_region = "chosen === '' && (region === null || indexof(region, datum.run) >= 0)"
+    clear = f"{in_region} || datum.run === chosen || datum.run === second"
     paper, tooltip = PAGE_THEME["paper"], point_tooltip()
     colour = alt.Color("style.colour:N", scale=None, legend=None)
     opacity = alt.condition(clear, alt.value(0.9), alt.value(0.12))

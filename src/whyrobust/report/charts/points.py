@@ -1,4 +1,4 @@
-"""The points of the charts of effective robustness: names of models, positions on the axes, and notes on single points.
+"""The points of the charts of effective robustness: names of models, and positions on the axes.
 
 Print and page show the same points (`robustness`, `explorer`); what a point is and where it lies is decided here.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from whyrobust.report.accuracy_axes import transform_accuracy
-from whyrobust.report.number_format import count_noun, format_percent, format_points, list_some
+from whyrobust.report.number_format import format_percent, format_points
 from whyrobust.study.display_names import (
     COLLECTION_WORDS,
     STANDARD_WORDS,
@@ -107,7 +107,7 @@ def describe_published(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured_points(points: pd.DataFrame, shift: str) -> pd.DataFrame:
-    """Return the points of a shift that have both accuracies; `note_points` names the rest."""
+    """Return the points of a shift that have both accuracies."""
     return points[(points["shift"] == shift) & points["id_accuracy"].notna() & points["shift_accuracy"].notna()]
 
 
@@ -225,37 +225,3 @@ def clip_to_panel(
         return min(max(value, spans[name][0]), spans[name][1]) if name in spans else value
 
     return [{name: clip(name, value) for name, value in row.items()} for row in rows]
-
-
-def note_points(points: pd.DataFrame, shift: str, scale: str = "logit") -> list[str]:
-    """Say which points of a panel are not drawn at their position, and which not at all.
-
-    Returns:
-        Sentences to set under the panel: points at accuracy 0 or 1 (triangles on the edge), points without an
-        accuracy (not drawn), and hollow points.
-    """
-    rows = points[points["shift"] == shift]
-    notes: list[str] = []
-    extreme, absent, hollow = [], [], 0
-    for row in rows.to_dict("records"):
-        pair = (row["id_accuracy"], row["shift_accuracy"])
-        if any(is_missing(value) for value in pair):
-            absent.append(row["words"])
-        elif any(math.isinf(transform_accuracy(value, scale)) for value in pair):
-            extreme.append(row["words"])
-        hollow += bool(row.get("extrapolated", False))
-    if extreme:
-        notes.append(
-            f"Triangles on the edge: {count_noun(len(extreme), 'point')} at 0 % or 100 %, "
-            f"which has no place on a {scale} axis ({list_some(extreme)})."
-        )
-    if absent:
-        notes.append(
-            f"Not drawn: {count_noun(len(absent), 'point')} without a measured accuracy ({list_some(absent)})."
-        )
-    if hollow:
-        notes.append(
-            f"Hollow: {count_noun(hollow, 'point')} outside the span of the standard models, where the prediction is "
-            "extrapolated."
-        )
-    return notes

@@ -17,7 +17,7 @@ from whyrobust.analysis.published_lines import LINES, SCALE, TESTBED_LINE
 from whyrobust.analysis.published_tables import FULL_VALIDATION
 from whyrobust.report.accuracy_axes import accuracy_axis, accuracy_domain, transform_accuracy
 from whyrobust.report.charts.baseline import PanelAxes, line_layers
-from whyrobust.report.charts.explorer import USUAL_WIDTH_PIXELS, Choice, steered_marks
+from whyrobust.report.charts.explorer import STEERED, USUAL_WIDTH_PIXELS, Choice, steered_marks
 from whyrobust.report.charts.robustness import PointCharts, ShiftPanel, panel_axes, panel_layers
 from whyrobust.report.published_findings import QUESTIONS, choose_main, mean_effects
 from whyrobust.report.render import page_spec, with_data, with_parameters
@@ -163,11 +163,11 @@ def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: 
             .mark_point(shape="circle", size=size, filled=False, strokeWidth=2, color=PAGE_THEME["ink"], tooltip=False)
             .encode(x=axes.x(), y=axes.y())
         )
-    parameters = {
+    parameters: dict[str, Any] = {
         "by": choices[0].name,
         "styles": {choice.name: choice.styles for choice in choices},
         "hidden": {choice.name: [] for choice in choices},
-        "chosen": "",
+        **STEERED,
         "search": "",
         "line": TESTBED_LINE,
     }

@@ -9,10 +9,9 @@ import pandas as pd
 
 from whyrobust.report.charts.baseline import describe_baseline
 from whyrobust.report.charts.explorer import LAYER_PREFIX, ExplorerOptions, explorer_panel
-from whyrobust.report.charts.points import note_points
 from whyrobust.report.charts.residuals import residual_points
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.number_format import count_noun, format_points
+from whyrobust.report.number_format import format_points
 from whyrobust.report.page_parts import Explorer, Panel
 from whyrobust.report.theme import MARKS
 from whyrobust.study.display_names import capital, name_test_set
@@ -36,7 +35,7 @@ def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Pane
             f"Scatter of accuracy on {title} against in-distribution accuracy. Mean effective "
             "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
         )
-        notes = note_baseline(data.baselines, shift) + note_points(shown[~shown["layer"]], shift, data.scale)
+        notes = note_baseline(data.baselines, shift)
         panels.append(Panel(title, spec, description, notes))
     return panels
 
@@ -52,7 +51,6 @@ def residual_panels(data: RobustnessData, options: ExplorerOptions, roles: Mappi
     panels = []
     for shift in data.shifts:
         spec = explorer_panel(data, shift, options, of_residuals=True)
-        here = data.points[data.points["shift"] == shift]
         shown = residual_points(data.points, shift)
         mean = shown.groupby("kind", sort=False)["effective_robustness_points"].mean()
         title = name_test_set(shift, data.names)
@@ -60,9 +58,7 @@ def residual_panels(data: RobustnessData, options: ExplorerOptions, roles: Mappi
             f"Effective robustness on {title} beyond all in-distribution test sets, by accuracy on those. Mean in "
             "points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
         )
-        lost = here["words"].nunique() - shown["words"].nunique()
         notes = [roles[shift]] if roles.get(shift) else []
-        notes += [f"Not drawn: {count_noun(lost, 'model')} without effective robustness."] if lost else []
         panels.append(Panel(title, spec, description, notes))
     return panels
 

@@ -1,7 +1,7 @@
 // Charts: drawn when they come near, steered by what the reader picks.
 
 const places = [...document.querySelectorAll("[data-spec]")];
-const views = []; // { view, explorer }
+const views = []; // { place, view, explorer, signals } of each chart that is drawn
 
 async function draw(place) {
   if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
@@ -12,7 +12,7 @@ async function draw(place) {
   try {
     const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
     const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
-    const entry = { view, explorer: place.dataset.explorer || "", signals };
+    const entry = { place, view, explorer: place.dataset.explorer || "", signals };
     views.push(entry);
     if (signals.includes("chosen")) {
       view.addEventListener("click", (event, item) => {
@@ -29,6 +29,8 @@ async function draw(place) {
     place.removeAttribute("aria-roledescription");
     [...place.children].forEach((child) => child.setAttribute("aria-hidden", "true"));
     place.dataset.drawn = "done";
+    if (entry.explorer === "study") drawRegions(entry);
+    if (region && region.chart === place.dataset.spec) placeRegion();
   } catch (error) {
     place.replaceChildren(element("p", { text: description })); // what it shows, in words
     console.error("chart " + place.dataset.spec + " could not be drawn", error);
@@ -40,6 +42,7 @@ async function steer(entry) {
   const state = states[explorer];
   if (signals.includes("chosen")) view.signal("chosen", (state && state.model) || chosen);
   if (signals.includes("second")) view.signal("second", second);
+  if (signals.includes("region")) view.signal("region", regionRuns);
   for (const name of ["by", "hidden", "behind", "line", "search"]) if (state && signals.includes(name)) view.signal(name, state[name]);
   await view.runAsync();
 }

@@ -24,8 +24,7 @@ function controls(place) {
   const count = element("p", { class: "muted", role: "status" });
   const filters = element("div", { class: "filters" });
   const { all, models } = readPoints(key, settings);
-
-  const isShown = (point) => settings.choices.every((choice) => !state.hidden[choice.name].includes(point[choice.name]));
+  const isShown = (point) => isPointShown(settings, state, point);
 
   function hide(field, values) {
     state.hidden = { ...state.hidden, [field]: values };
@@ -63,8 +62,10 @@ function controls(place) {
     legend.replaceChildren(...choice.values.filter((entry) => state.behind || !entry.layer).map((entry) => legendEntry(choice, entry, drawn)));
     if (focused >= 0) legend.querySelectorAll("button")[focused]?.focus();
     filters.querySelectorAll("input").forEach((box) => { box.checked = !state.hidden[box.dataset.field].includes(box.value); });
+    notePoints(key, settings, state);
     count.textContent = `${shown.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} ${settings.noun} shown.`;
-    steerAll(key);
+    if (key === "study" && region) setRegion(region, false); // its runs are those of the points shown
+    else steerAll(key);
   }
 
   settings.choices.forEach((choice) => {
@@ -103,14 +104,44 @@ function controls(place) {
   row.append(element("button", { type: "button", text: "Reset", onclick: () => {
     Object.assign(state, explorerStart(settings));
     showAll();
-    if (key === "study") showRuns("", "", false);
+    if (key === "study") {
+      setRegion(null, false);
+      showRuns("", "", false);
+    }
     keepStep();
   } }));
   place.replaceChildren(row, legend);
   if (filters.childElementCount) place.append(element("details", {}, element("summary", { text: "Filter" }), filters));
-  place.append(count);
+  place.append(count, element("p", { class: "tools" }, element("button", { type: "button", text: "Save the points shown as CSV", onclick: () => saveFile(`${key}-points.csv`, "text/csv", pointsAsCsv(key)) })));
+  if (key === "study") place.append(element("p", { class: "muted", id: "region-news", "aria-live": "polite" }));
   refresh();
   inAddress.push(explorerInAddress(key, settings, state, models, showAll));
+}
+
+// The rows of a chart of an explorer, unpacked once: those that it draws, and those that lack a measurement.
+const rowsOf = (chart) => (rowsOf.known[chart.dataset.spec] ||= readSpec(chart.dataset.spec).datasets);
+rowsOf.known = {};
+
+const isPointShown = (settings, state, point) => settings.choices.every((choice) => !state.hidden[choice.name].includes(point[choice.name]));
+
+// Under each panel, what its points are that are shown now: drawn hollow or on the edge, or not at all.
+function notePoints(key, settings, state) {
+  places.filter((chart) => chart.dataset.explorer === key).forEach((chart) => {
+    const caption = chart.closest("figure")?.querySelector("figcaption");
+    if (!caption) return;
+    const { points: drawn, absent: lost = [] } = rowsOf(chart);
+    const shown = drawn.filter((point) => !point.behind && isPointShown(settings, state, point));
+    const absent = lost.filter((point) => isPointShown(settings, state, point));
+    const [hollow, edge] = [shown.filter((point) => point.hollow), shown.filter((point) => point.edge)];
+    const some = (list) => list.slice(0, 3).map((point) => point.words).join("; ") + (list.length > 3 ? `; and ${list.length - 3} more` : "");
+    const notes = [`${counted(shown.length, "point")} shown.`];
+    if (edge.length) notes.push(`Triangles on the edge: ${counted(edge.length, "point")} at 0 % or 100 %, which has no place on this axis (${some(edge)}).`);
+    if (absent.length) notes.push(`Not drawn: ${counted(absent.length, "point")} without a measurement (${some(absent)}).`);
+    if (hollow.length) notes.push(`Hollow: ${counted(hollow.length, "point")} outside the span of the standard models, where the prediction is extrapolated.`);
+    let live = caption.querySelector(".live");
+    if (!live) caption.append(live = element("div", { class: "live" }));
+    live.textContent = notes.join(" ");
+  });
 }
 
 const ownValues = (choice) => choice.values.filter((entry) => !entry.layer).map((entry) => entry.value);
@@ -120,7 +151,7 @@ function readPoints(key, settings) {
   const points = {};
   const models = Object.create(null);
   document.querySelectorAll(`[data-explorer="${key}"]`).forEach((chart) => {
-    readSpec(chart.dataset.spec).datasets.points.forEach((point) => {
+    rowsOf(chart).points.forEach((point) => {
       point.shift = chart.dataset.title;
       (models[point.run] = models[point.run] || []).push(point);
       if (!point.behind) points[settings.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;

@@ -1,6 +1,7 @@
 // The table of runs: it sorts, searches, and marks the runs that are shown.
 
 let table = null;
+let isRead = false; // while the address is read, nothing is written to it
 const runsTable = document.getElementById("runs-table");
 
 function markRows() {
@@ -8,6 +9,15 @@ function markRows() {
     row.classList.toggle("chosen", row.dataset.run === chosen && chosen !== "");
     row.classList.toggle("second", row.dataset.run === second && second !== "");
   });
+}
+
+// Only the rows of runs in the region, where there is one.
+function filterRows() {
+  if (!table) return;
+  table.search.fixed("region", regionRuns ? (_text, _data, number) => regionRuns.includes(table.row(number).node().dataset.run) : null);
+  isRead = true;
+  table.draw();
+  isRead = false;
 }
 
 const columnNames = () => table.columns().header().map((heading) => heading.textContent.trim()).toArray();
@@ -29,7 +39,6 @@ function startTable() {
   window.addEventListener("beforeprint", () => { rowsShown = table.page.len(); table.page.len(-1).draw(); });
   window.addEventListener("afterprint", () => table.page.len(rowsShown).draw());
 
-  let isRead = false; // while the address is read, nothing is written to it
   const sorting = () => { const [first] = table.order(); return first && first[1] ? `${columnNames()[first[0]]}.${first[1]}` : ""; };
   table.on("order", () => { if (!isRead) keepStep(); });
   table.on("search", () => { if (!isRead) keepStep(true); });

@@ -3,7 +3,10 @@
 linkHeadings();
 startTable();
 startPanel();
+tableTools();
 document.querySelectorAll("[data-controls]").forEach(controls);
+chartTools();
+startRegion();
 startClasses();
 startPictures();
 startAddress();
