@@ -16,9 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.bad_tables import DOCUMENTED, make_tables
+from tests.data.readers.record_buffers import CLASSES
 from tests.data.test_archive_faults import everything, samples
 from tests.data.test_image_faults import SAMPLES
-from tests.studies import differences, digests, make_folder, run_study, snakemake_command
+from tests.studies import ALONE, differences, digests, make_folder, run_study, snakemake_command
 from whyrobust.data.archives import LocationError, Pack, list_archive
 from whyrobust.data.decoding import PhotographError, decode
 from whyrobust.data.text_cleaning import clean_web_text
@@ -61,6 +63,7 @@ class Study:
             self.process = subprocess.Popen(
                 snakemake_command("--cores", str(CORES), "--rerun-incomplete"),
                 cwd=self.folder, stdout=log, stderr=log, start_new_session=True, preexec_fn=fill_disk,
+                env=os.environ | ALONE,
             )  # fmt: skip
 
     def processes(self) -> dict[str, list[psutil.Process]]:
@@ -164,9 +167,14 @@ def damage(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_thousands_of_damaged_pictures_archives_and_texts(tmp_path, soak_counts):
+def test_thousands_of_damaged_pictures_archives_texts_tables_and_shards(tmp_path, soak_counts):
     rng = random.Random(int(os.environ.get("SOAK_SEED", "0")))
     archives = list(samples(tmp_path).values())
+    (tmp_path / "names.txt").write_text("\n".join(CLASSES))
+    tables = make_tables(tmp_path)
+    for content, name, read in tables.values():  # undamaged ones are read
+        (tmp_path / name).write_bytes(content)
+        read(str(tmp_path / name))
     for _ in range(INPUTS):
         with contextlib.suppress(PhotographError):
             assert decode(damage(rng.choice(SAMPLES), rng)).mode == "RGB"
@@ -177,4 +185,8 @@ def test_thousands_of_damaged_pictures_archives_and_texts(tmp_path, soak_counts)
             "utf-8", "surrogateescape"
         )
         clean_web_text(text, rng.random() < 0.5).encode("utf-8")
-        soak_counts["bad inputs tried"] += 3
+        content, name, read = tables[rng.choice(list(tables))]
+        (tmp_path / name).write_bytes(damage(content, rng))
+        with contextlib.suppress(*DOCUMENTED):
+            read(str(tmp_path / name))
+        soak_counts["bad inputs tried"] += 4

@@ -12,7 +12,7 @@ from tests.data.readers.record_buffers import CLASSES, read_dataset, records_of,
 from whyrobust.data.archives import DANGLING, NO_FILE
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.label_matcher import read_classes
-from whyrobust.data.readers.folders import read_image_folder
+from whyrobust.data.readers.folders import read_class_table, read_image_folder
 from whyrobust.data.readers.imagenet import read_wnid_folders
 from whyrobust.study.class_table import read_class_names
 
@@ -119,3 +119,10 @@ def test_names_are_compared_in_one_unicode_form(tmp_path, form_of_table, form_of
     write_picture(tmp_path / "set" / unicodedata.normalize(form_of_folder, name) / "1.jpg")
     records = records_of(read_image_folder(tmp_path / "set", classes, is_test_set=True), "t")
     assert records["label"].tolist() == classes == read_classes(tmp_path / "classes.csv")["class"].tolist()
+
+
+@pytest.mark.parametrize("content", [b"folder,class\nn01,caf\xe9\n", b'folder,class\nn01,"' + b"x" * 200_000 + b'"\n'])
+def test_a_table_of_folders_that_is_no_text_says_so(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"t\.csv cannot be read as a CSV table in UTF-8 \(.*\): save it as one"):
+        read_class_table(tmp_path / "t.csv", CLASSES)

@@ -95,10 +95,13 @@ def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, st
     """Return the label of each folder from a CSV table with columns ``folder`` and ``classes`` (or ``class``).
 
     Raises:
-        DatasetError: a column is missing, a folder comes twice, or a class is not in the study.
+        DatasetError: it is no UTF-8, a column is missing, a folder comes twice, or a class is not in the study.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} cannot be read as a CSV table in UTF-8 ({error}): save it as one") from error
     labels: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         folder, label = row.get("folder"), row.get("classes", row.get("class"))
