@@ -214,7 +214,14 @@ def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_pa
     cells = rows.evaluate_all("all => all.map(row => [...row.cells].map(cell => cell.firstChild?.textContent ?? ''))")
     assert [row[1] for row in cells] == [stage.name.replace("_", " ") for stage in STAGES]
     (trained,) = (row for row in cells if row[1] == "train run")
-    assert trained[2:] == ["assemble captions, match text, draw subset", "12", "120.0", "100.0 %", "100", "900"]
+    assert trained[2:] == [
+        "decode photographs, assemble captions, match text, draw subset",
+        "12",
+        "120.0",
+        "100.0 %",
+        "100",
+        "900",
+    ]
     assert "9 of train run (1.5 minutes when they were made). In" in page.locator("#made").inner_text()
 
 
@@ -386,7 +393,7 @@ def test_the_table_of_runs_has_accuracy_with_effective_robustness_in_sight_on_a_
     number = r"[+−]?\d+\.\d"
     assert re.fullmatch(rf"\d+\.\d %\s+{number} \({number} to {number}\)", shift.inner_text().strip())
     assert row.locator("td.n").first.locator("small").count() == 0  # in distribution nothing is beyond a prediction
-    page.locator(".dt-layout-table").evaluate("place => { place.scrollLeft = 600; }")
+    page.locator("#runs .dt-layout-table").evaluate("place => { place.scrollLeft = 600; }")
     name = row.locator("th").bounding_box()
     assert 0 <= name["x"] <= 40 and "studio labels" in row.locator("th").inner_text()
 
