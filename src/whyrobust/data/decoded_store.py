@@ -28,8 +28,8 @@ from whyrobust.logs import progress_interval
 #: A JPEG is decoded at no less than this multiple of the stored side, then resized: its own reduction is a plain mean.
 DECODED_MARGIN = 2
 
-#: Images by which the size of a store is estimated, spread evenly over the source.
-SAMPLED_IMAGES = 256
+#: Images by which the size of a store is estimated, spread evenly over the source; few, since they are decoded twice.
+SAMPLED_IMAGES = 32
 
 #: Images that are written at a time.
 IMAGES_PER_BATCH = 256
