@@ -43,7 +43,7 @@ RESULTS = f"results/{STUDY.name}"
 REFERENCE = own_file("resources/reference", Path.cwd(), HOME)
 # Where a subset is, by the wildcards of the rule that draws it.
 SUBSET = "<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet"
-# How a rule is called: another workflow that uses this one may have its own names for the rules.
+# The names of rules: another workflow that uses this one may have its own names for the rules.
 RULE_NAME = workflow.modifier.modify_rulename
 # GPUs and conda environment of the rules that use a GPU if there is one.
 GPUS = 1 if CONFIG.training.device == "cuda" else 0
