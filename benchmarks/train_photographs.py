@@ -232,7 +232,7 @@ def _row(name: str, what: str, picture: Sequence[int], peer_samples: int, aim: f
         peer="torchvision, ImageFolder and DataLoader",
         measure_peer=partial(peer, samples=peer_samples),
         aims={"cpu": (Aim(least=aim),), "cuda": (Aim(least=5),)},
-        prepare=partial(prepare, images=images, width=width, height=height, trial_samples=peer_samples // 4),
+        prepare=partial(prepare, images=images, width=width, height=height, trial_samples=6 * BATCH),
         limit=limit,
     )
 
