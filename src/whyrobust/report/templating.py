@@ -14,7 +14,7 @@ from whyrobust.study.display_names import capital, name_test_set, spaced, verdic
 
 SCRIPT_PARTS: Final = (
     "elements", "numbers", "page_data", "address", "charts", "explorer", "find_model", "folded", "run_panel",
-    "compare_runs", "region", "runs_table", "downloads", "classes", "pictures", "start",
+    "compare_runs", "region", "runs_table", "downloads", "classes", "pictures", "paper", "start",
 )  # fmt: skip
 """Files of ``templates/script`` in the order in which they run; each may call the functions of all others."""
 

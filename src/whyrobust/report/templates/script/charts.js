@@ -12,8 +12,9 @@ async function draw(place) {
   try {
     const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
     const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
-    const entry = { place, view, explorer: place.dataset.explorer || "", signals };
+    const entry = { place, view, explorer: place.dataset.explorer || "", signals, heightOnPaper: Number(place.dataset.paperHeight), height: view.height() };
     views.push(entry);
+    fitPaper(entry);
     if (signals.includes("chosen")) {
       view.addEventListener("click", (event, item) => {
         const run = item && item.datum && item.datum.run;
@@ -77,17 +78,3 @@ function drawAsTheyComeNear() {
   places.forEach((place) => near.observe(place));
   if (!places.length) drawWaiting(); // there is nothing to wait for
 }
-
-// On paper all charts are there, and all that is folded or comes later.
-window.addEventListener("beforeprint", () => {
-  document.querySelectorAll("details:not([open])").forEach((details) => {
-    fill(details);
-    details.open = true;
-    details.dataset.opened = "print";
-  });
-  places.forEach(draw); // nothing in it waits for a timer, so the browser prints after it
-});
-window.addEventListener("afterprint", () => document.querySelectorAll("details[data-opened]").forEach((details) => {
-  details.open = false;
-  delete details.dataset.opened;
-}));

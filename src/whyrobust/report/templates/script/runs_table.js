@@ -35,9 +35,6 @@ function startTable() {
     else showRuns(button.dataset.run, "");
     document.getElementById("chosen-title").focus();
   });
-  let rowsShown = 25; // on paper all rows are there
-  window.addEventListener("beforeprint", () => { rowsShown = table.page.len(); table.page.len(-1).draw(); });
-  window.addEventListener("afterprint", () => table.page.len(rowsShown).draw());
 
   const sorting = () => { const [first] = table.order(); return first && first[1] ? `${columnNames()[first[0]]}.${first[1]}` : ""; };
   table.on("order", () => { if (!isRead) keepStep(); });
