@@ -59,6 +59,14 @@ os.environ |= ALONE
 
 ALL_DRAWN = "[...document.querySelectorAll('[data-spec]')].every(c => !c.offsetParent || c.dataset.drawn === 'done')"
 
+#: Have all charts drawn as for print, also those that are left out there.
+DRAW_ALL = """() => {
+    const left = [...document.querySelectorAll(".off-paper:has([data-spec])")];
+    left.forEach((place) => place.classList.remove("off-paper"));
+    ["beforeprint", "afterprint"].forEach((name) => dispatchEvent(new Event(name)));
+    left.forEach((place) => place.classList.add("off-paper"));
+}"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of `LONG_FILES` first; the others stay in their order."""
@@ -167,7 +175,7 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Open HTML in a new window, wait until its charts are drawn, and fail on any complaint of the browser.
 
-    Charts are drawn as they come near, and all of them for print: unless ``all_charts`` is false, it is asked for.
+    Charts are drawn as they come near, and most of them for print: unless ``all_charts`` is false, all are asked for.
     """
     complaints, windows = [], []
 
@@ -182,7 +190,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]
         window.goto(path.as_uri())
         window.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
         if all_charts:
-            window.evaluate("['beforeprint', 'afterprint'].forEach(name => dispatchEvent(new Event(name)))")
+            window.evaluate(DRAW_ALL)
             window.wait_for_function(ALL_DRAWN, timeout=60_000)
         return window
 
