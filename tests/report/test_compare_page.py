@@ -148,7 +148,7 @@ def test_the_page_in_a_browser(open_page, both):
     assert page.locator("[data-explorer=both] svg.marks").count() == 2
     panel = page.locator("[data-spec=both-1]")
     assert panel.locator(POINTS).count() == 24
-    assert page.locator("[data-controls=both] .legend button").all_inner_texts() == ["●first", "■second"]
+    assert page.locator("[data-controls=both] .legend button:not(.only)").all_inner_texts() == ["●first", "■second"]
     page.locator("[data-controls=both] .legend button").first.click()
     page.wait_for_function(
         "document.querySelector('[data-controls=both] [role=status]').textContent.startsWith('12 of')"

@@ -14,7 +14,7 @@ from whyrobust.data.dataset_checks import write_dataset_counts
 from whyrobust.data.fetching import count_failures, obtained_shards
 from whyrobust.data.readers.dispatch import load_reader
 from whyrobust.data.record_writer import check_labels
-from whyrobust.files import atomic_path, write_table
+from whyrobust.files import atomic_path, read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
 from whyrobust.study.slices import Slice, shard_names
@@ -28,7 +28,7 @@ if __name__ == "__main__":
     settings, part = snakemake.params.settings, Slice(**snakemake.params.slice)
     unfetched = Counter[str]()
     for manifest in snakemake.input.fetched:
-        shards, table = obtained_shards(manifest), pd.read_csv(manifest)
+        shards, table = obtained_shards(manifest), read_csv(manifest)
         settings = settings | {"shards": part.share_of(shards), "shard_names": part.share_of(shard_names(shards))}
         # Every row of the list is counted by one slice.
         unfetched.update(count_failures(table.iloc[list(part.rows_of(len(table)))]))

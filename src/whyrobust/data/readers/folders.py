@@ -113,7 +113,7 @@ def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, st
         unknown = sorted(set(members) - set(classes))
         if unknown:
             raise DatasetError(
-                f"{path}, line {number}: '{unknown[0]}' is no class of the study: name one of data.classes"
+                f"{path}, line {number}: '{unknown[0]:.80}' is no class of the study: name one of data.classes"
             )
         if folder in labels:
             raise DatasetError(f"{path}, line {number}: folder '{folder}' comes twice: keep one line")
