@@ -218,7 +218,11 @@ def _repeated(tables: Tables, repeated: Tables) -> str:
     ]
     kept = f"{len(verdicts.primary) - len(named)} of {len(verdicts.primary)} verdicts are the same"
     told = f"{kept}; {' and '.join(named)}, so that no verdict is claimed for these." if named else f"{kept}."
-    secondary = f"Of {len(verdicts.found)} secondary findings {len(verdicts.again)} are found again."
+    secondary = (
+        f"Of {len(verdicts.found)} secondary findings {len(verdicts.again)} are found again."
+        if verdicts.found
+        else "There was no secondary finding to find again."
+    )
     more = [
         f"{start}: {'; '.join(_named_again(other) for _, other in pairs)}."
         for start, pairs in (("The others there", verdicts.lost), ("New", verdicts.new))
