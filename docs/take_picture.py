@@ -37,11 +37,11 @@ if __name__ == "__main__":
             for part, side in (("#answer", "top"), ("#answer .grid", "bottom"))
         )
         clip: FloatRect = {"x": 0, "y": start, "width": 1280, "height": end - start}
-        page.screenshot(path=named.folder / "report_answer.png", full_page=True, clip=clip)
+        page.screenshot(path=named.folder / "report_answer.png", full_page=True, clip=clip, timeout=120_000)
         start, end = (
             page.locator(part).evaluate(f"part => part.getBoundingClientRect().{side} + scrollY")
             for part, side in (("#robustness", "top"), ("#robustness figure >> nth=1", "bottom"))
         )
         clip = {"x": 0, "y": start, "width": 1280, "height": end - start}
-        page.screenshot(path=named.folder / "report_explorer.png", full_page=True, clip=clip)
+        page.screenshot(path=named.folder / "report_explorer.png", full_page=True, clip=clip, timeout=120_000)
         browser.close()
