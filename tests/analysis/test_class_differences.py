@@ -53,6 +53,13 @@ def test_differences_are_means_over_pairs_that_differ_in_the_source_alone():
         assert row["pairs_below"] == sum(change < 0 for change in changes)
 
 
+def test_a_pair_of_equal_accuracies_is_neither_above_nor_below():
+    runs = evaluated()
+    equal = class_accuracy(runs).assign(correct=1)
+    table = compare_classes(equal, runs, [comparison(objective="cross_entropy")])
+    assert (table["pairs"] == 4).all() and (table[["pairs_above", "pairs_below"]] == 0).all(axis=None)
+
+
 def test_without_a_comparison_of_sources_there_is_no_row():
     runs = evaluated()
     assert compare_classes(class_accuracy(runs), runs, []).empty
