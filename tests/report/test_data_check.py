@@ -90,6 +90,9 @@ def test_a_size_that_no_source_has_is_said_before_training():
     assert "ask for 1,001" in few[0].text and "1,000 are left" in few[0].text
     allowed = dataclasses.replace(NEEDS, train_images={"web": 1001}, allowed_shortfall_share=0.01)
     assert find_remarks(counts_of(), allowed) == []
+    # 1 % of 1,011 may be missing, which is less than the 11 that are.
+    beyond = dataclasses.replace(allowed, train_images={"web": 1011})
+    assert [remark.kind for remark in find_remarks(counts_of(), beyond)] == ["too few images"]
 
 
 def test_only_test_sets_of_all_classes_must_have_them_and_a_source_without_labels_has_none():
