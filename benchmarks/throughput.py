@@ -14,7 +14,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.rows import Measured, Setting
 from whyrobust.files import write_json
+
+#: How the peer of a row is spread over the cores, found by a trial.
+SPLIT = "split.json"
 
 #: A step that ended: seconds of the system's steady clock, which all processes share, and images shown so far.
 Mark = tuple[float, int]
@@ -77,6 +81,18 @@ def choose_split(path: Path, trial: Callable[[Split], float], splits: Sequence[S
 def read_split(path: Path) -> Split:
     """Return the split that `choose_split` wrote."""
     return Split(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def find_split(setting: Setting, rate_of: Callable[[Split], float]) -> None:
+    """Find by trial how the peer of a row is fastest on this machine, for `measure_at_best`."""
+    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
+    choose_split(setting.folder / SPLIT, rate_of, splits)
+
+
+def measure_at_best(setting: Setting, rate_of: Callable[[Split], float]) -> Measured:
+    """Measure the peer of a row, spread over the cores as was fastest."""
+    split = read_split(setting.folder / SPLIT)
+    return Measured(rate_of(split), {f"{name} of the peer": float(value) for name, value in asdict(split).items()})
 
 
 class Stopwatch:

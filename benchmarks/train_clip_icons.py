@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +18,10 @@ from benchmarks.open_clip_peer import train_with_open_clip
 from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons, make_captions
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import Mark, Split, choose_split, possible_splits, read_split, side_by_side
+from benchmarks.throughput import Mark, Split, find_split, measure_at_best, side_by_side
 
 MODELS = Path(__file__).parent.parent / "resources" / "models"
 SIDE, BATCH = 32, 64
-
-#: How the peer is spread over the cores, found by a trial.
-SPLIT = "split.json"
 
 
 def prepare(setting: Setting) -> None:
@@ -47,12 +43,7 @@ def prepare(setting: Setting) -> None:
 def prepare_with_peer(setting: Setting, model: str, precision: str) -> None:
     """Do that, then find out how the peer is fastest on this machine."""
     prepare(setting)
-    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
-
-    def trial(split: Split) -> float:
-        return rate_of_peer(setting, split, model, precision, samples=2048, epochs=1)
-
-    choose_split(setting.folder / SPLIT, trial, splits)
+    find_split(setting, lambda split: rate_of_peer(setting, split, model, precision, samples=2048, epochs=1))
 
 
 def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
@@ -114,11 +105,8 @@ def rate_of_peer(setting: Setting, split: Split, model: str, precision: str, sam
 
 def peer(setting: Setting, model: str, precision: str) -> Measured:
     """Measure the peer, spread over the cores as was fastest."""
-    split = read_split(setting.folder / SPLIT)
-    return Measured(
-        rate_of_peer(setting, split, model, precision, setting.size(4096, 256), setting.size(2, 1)),
-        {f"{name} of the peer": float(value) for name, value in asdict(split).items()},
-    )
+    samples, epochs = setting.size(4096, 256), setting.size(2, 1)
+    return measure_at_best(setting, lambda split: rate_of_peer(setting, split, model, precision, samples, epochs))
 
 
 ROWS = (

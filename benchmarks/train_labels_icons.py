@@ -6,7 +6,7 @@ torchvision's transforms in the workers of a DataLoader, trained in fp32 as torc
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import itertools
 from functools import partial
 from pathlib import Path
 
@@ -16,21 +16,11 @@ from PIL import Image
 from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import (
-    Mark,
-    Split,
-    Stopwatch,
-    choose_split,
-    possible_splits,
-    read_split,
-    side_by_side,
-)
+from benchmarks.throughput import Mark, Split, find_split, measure_at_best, side_by_side
+from benchmarks.torchvision_loop import train_on
 
 MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
 SIDE, BATCH, CLASSES = 32, 128, 70
-
-#: How the peer is spread over the cores, found by a trial.
-SPLIT = "split.json"
 
 
 def prepare(setting: Setting) -> None:
@@ -75,20 +65,13 @@ def ours(setting: Setting) -> Measured:
 def prepare_with_peer(setting: Setting) -> None:
     """Write the pictures, then find out how the peer is fastest on this machine."""
     prepare(setting)
-    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
-
-    def trial(split: Split) -> float:
-        return side_by_side(partial(train_peer, setting=setting, split=split, epochs=1), split.runs)
-
-    choose_split(setting.folder / SPLIT, trial, splits)
+    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1))
 
 
 def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list[Mark]:
     """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
     import torch
     from torchvision import datasets, transforms
-
-    from whyrobust.training.models import IconCnn
 
     torch.manual_seed(number)
     torch.set_num_threads(split.threads)
@@ -107,32 +90,17 @@ def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list
         images, BATCH, shuffle=True, num_workers=split.workers, drop_last=True, persistent_workers=True,
         pin_memory=setting.device == "cuda",
     )  # fmt: skip
-    model = torch.nn.Sequential(IconCnn(128), torch.nn.Linear(128, CLASSES)).to(setting.device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.05)
-    stopwatch, shown = Stopwatch(), 0
-    model.train()
-    for _ in range(epochs):
-        for batch, labels in loader:
-            loss = torch.nn.functional.cross_entropy(
-                model(batch.to(setting.device, non_blocking=True)), labels.to(setting.device, non_blocking=True)
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            shown += len(labels)
-            stopwatch(shown)
-    if setting.device == "cuda":
-        torch.cuda.synchronize()
-    return stopwatch.marks
+    return train_on(itertools.chain.from_iterable(loader for _ in range(epochs)), CLASSES, setting.device)
+
+
+def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
+    """Return the joint rate of the peer's runs."""
+    return side_by_side(partial(train_peer, setting=setting, split=split, epochs=epochs), split.runs)
 
 
 def peer(setting: Setting) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    split = read_split(setting.folder / SPLIT)
-    run = partial(train_peer, setting=setting, split=split, epochs=setting.size(3, 1))
-    return Measured(
-        side_by_side(run, split.runs), {f"{name} of the peer": float(value) for name, value in asdict(split).items()}
-    )
+    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(3, 1)))
 
 
 ROWS = (

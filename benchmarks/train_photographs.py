@@ -10,25 +10,17 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_photograph
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import (
-    Mark,
-    Split,
-    Stopwatch,
-    choose_split,
-    possible_splits,
-    read_split,
-    side_by_side,
-)
+from benchmarks.throughput import Mark, Split, find_split, measure_at_best, side_by_side
+from benchmarks.torchvision_loop import train_on
 
 if TYPE_CHECKING:
     from whyrobust.training.batches import DecodedOnce
@@ -38,9 +30,6 @@ SIDE, BATCH, CLASSES, MIN_AREA = 64, 128, 20, 0.35
 
 #: Pictures that are drawn; the files are copies of them.
 DRAWN = 8
-
-#: How the peer is spread over the cores, found by a trial.
-SPLIT = "split.json"
 
 
 def write_folder(folder: Path, images: int, width: int, height: int) -> None:
@@ -60,12 +49,7 @@ def prepare(setting: Setting, images: int, width: int, height: int, trial_sample
     if setting.tiny:
         images, width, height, trial_samples = 256, 80, 60, 4 * BATCH
     write_folder(setting.folder / "images", images, width, height)
-    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
-
-    def trial(split: Split) -> float:
-        return side_by_side(partial(train_peer, setting=setting, split=split, samples=trial_samples), split.runs)
-
-    choose_split(setting.folder / SPLIT, trial, splits)
+    find_split(setting, partial(rate_of_peer, setting=setting, samples=trial_samples))
 
 
 def prepare_large(setting: Setting) -> None:
@@ -136,53 +120,46 @@ def ours(setting: Setting) -> Measured:
     return Measured(rate, {"store_seconds": made, "store_mb": store.stat().st_size / 1e6})
 
 
-def train_peer(number: int, setting: Setting, split: Split, samples: int) -> list[Mark]:
-    """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
-    import torch
+def folder_of_crops(setting: Setting, *more: Any) -> Any:  # noqa: ANN401 - torchvision is untyped
+    """Return the ``ImageFolder`` of random crops and flips as tensors; ``more`` changes come last."""
     from torchvision import datasets, transforms
 
-    from whyrobust.data.preprocessing import CLIP_MEAN, CLIP_STD
-    from whyrobust.training.models import IconCnn
-
-    torch.manual_seed(number)
-    torch.set_num_threads(split.threads)
     change = transforms.Compose(
         [
             transforms.RandomResizedCrop(SIDE, (MIN_AREA, 1), interpolation=transforms.InterpolationMode.BICUBIC),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
-            transforms.Normalize(CLIP_MEAN, CLIP_STD),
+            *more,
         ]
     )
-    images = datasets.ImageFolder(str(setting.folder / "images"), change)
+    return datasets.ImageFolder(str(setting.folder / "images"), change)
+
+
+def train_peer(number: int, setting: Setting, split: Split, samples: int) -> list[Mark]:
+    """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
+    import torch
+    from torchvision import transforms
+
+    from whyrobust.data.preprocessing import CLIP_MEAN, CLIP_STD
+
+    torch.manual_seed(number)
+    torch.set_num_threads(split.threads)
+    images = folder_of_crops(setting, transforms.Normalize(CLIP_MEAN, CLIP_STD))
     chosen = torch.utils.data.RandomSampler(images, num_samples=samples)
     loader = torch.utils.data.DataLoader(
         images, BATCH, sampler=chosen, num_workers=split.workers, drop_last=True, pin_memory=setting.device == "cuda"
     )
-    model = torch.nn.Sequential(IconCnn(128), torch.nn.Linear(128, CLASSES)).to(setting.device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.05)
-    stopwatch = Stopwatch()
-    model.train()
-    for step, (batch, labels) in enumerate(loader, start=1):
-        loss = torch.nn.functional.cross_entropy(
-            model(batch.to(setting.device, non_blocking=True)), labels.to(setting.device, non_blocking=True)
-        )
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        stopwatch(step * BATCH)
-    if setting.device == "cuda":
-        torch.cuda.synchronize()
-    return stopwatch.marks
+    return train_on(loader, CLASSES, setting.device)
+
+
+def rate_of_peer(split: Split, setting: Setting, samples: int) -> float:
+    """Return the joint rate of the peer's runs."""
+    return side_by_side(partial(train_peer, setting=setting, split=split, samples=samples), split.runs)
 
 
 def peer(setting: Setting, samples: int) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    split = read_split(setting.folder / SPLIT)
-    run = partial(train_peer, setting=setting, split=split, samples=setting.size(samples, 1024))
-    return Measured(
-        side_by_side(run, split.runs), {f"{name} of the peer": float(value) for name, value in asdict(split).items()}
-    )
+    return measure_at_best(setting, partial(rate_of_peer, setting=setting, samples=setting.size(samples, 1024)))
 
 
 def first_pass_ours(setting: Setting) -> Measured:
@@ -206,18 +183,9 @@ def first_pass_ours(setting: Setting) -> Measured:
 def first_pass_peer(setting: Setting) -> Measured:
     """Measure the seconds in which a DataLoader with a worker per core shows every image once."""
     import torch
-    from torchvision import datasets, transforms
 
-    change = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(SIDE, (MIN_AREA, 1), interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-        ]
-    )
     began = time.perf_counter()
-    images = datasets.ImageFolder(str(setting.folder / "images"), change)
-    loader = torch.utils.data.DataLoader(images, BATCH, shuffle=True, num_workers=setting.cores)
+    loader = torch.utils.data.DataLoader(folder_of_crops(setting), BATCH, shuffle=True, num_workers=setting.cores)
     shown = sum(len(batch) for batch, _ in loader)
     return Measured(time.perf_counter() - began, {"images": float(shown)})
 
