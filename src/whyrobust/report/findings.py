@@ -158,7 +158,7 @@ def is_hidden(row: Mapping[str, Any]) -> bool:
 def hidden_sentence(row: Mapping[str, Any]) -> str:
     """Say what a verdict on a source is about where `is_hidden`."""
     within = verdict_key(read_verdict(row)) == WITHIN
-    said = "This says only" if within else "It could only be said"
+    said = "This says only" if within else "Even within the margin would say only"
     return (
         f"{said} that the source does no more for the shifts than for its own test set: of an effect in step "
         f"with its share in training the main measurement would leave {format_whole_percent(row['kept_share'])} to be "
