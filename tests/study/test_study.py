@@ -26,6 +26,7 @@ from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
 from whyrobust.study.study import Study
 from whyrobust.study.unlikely_settings import missing_class_folders
+from whyrobust.study.wildcards import trained_pattern, wildcard_patterns
 from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files
 
 STUDIO = "cross_entropy-annotated-studio-5000_images-icon_cnn-30000_samples-seed_1"
@@ -146,7 +147,7 @@ def test_scored_runs_that_differ_in_their_seed_alone_are_a_group(icons, paper):
         assert all(len(kinds) == 1 for kinds in alike) and len(set.union(*alike)) == len(study.groups)
     assert icons.runs_of(STUDIO_GROUP) == [f"{STUDIO_GROUP}-seed_{seed}" for seed in range(5)]
     assert paper.runs_of(PUBLISHED) == [PUBLISHED]
-    wanted = icons.wildcard_patterns["group"]
+    wanted = wildcard_patterns(icons)["group"]
     assert re.fullmatch(wanted, STUDIO_GROUP) and not re.fullmatch(wanted, STUDIO)
 
 
@@ -380,7 +381,7 @@ def test_sources_are_compared_by_similarity_where_none_is_made_in_slices(icons, 
 
 def test_wildcards_match_the_names_of_the_study_alone(icons, paper):
     def matching(study, wildcard, *names):
-        return [name for name in names if re.fullmatch(study.wildcard_patterns[wildcard], name)]
+        return [name for name in names if re.fullmatch(wildcard_patterns(study)[wildcard], name)]
 
     assert matching(icons, "run", STUDIO, CLIP, "clip") == [STUDIO, CLIP]
     assert matching(icons, "source", "web", "half_web", "v2") == ["web", "half_web"]
@@ -390,7 +391,9 @@ def test_wildcards_match_the_names_of_the_study_alone(icons, paper):
     assert matching(paper, "photo_slice", "yfcc/1-of-32", "yfcc", "imagenet_val") == ["yfcc/1-of-32", "imagenet_val"]
     assert matching(paper, "text_slice", "yfcc/32-of-32", "imagenet_val") == ["yfcc/32-of-32"]
     assert matching(paper, "published", PUBLISHED, "published-other") == [PUBLISHED]
-    assert re.fullmatch(paper.trained_pattern, paper.trained[0]) and not re.fullmatch(paper.trained_pattern, PUBLISHED)
+    assert re.fullmatch(trained_pattern(paper), paper.trained[0]) and not re.fullmatch(
+        trained_pattern(paper), PUBLISHED
+    )
 
 
 def test_commands_name_config_files_as_they_are_reached(tmp_path):

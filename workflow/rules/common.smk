@@ -16,6 +16,7 @@ from whyrobust.study.input_versions import input_versions, listing_version
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.study import Study
+from whyrobust.study.wildcards import trained_pattern, wildcard_patterns
 from whyrobust.study.workflow_files import own_file, remake_commands
 
 # The folder of the workflow; a study may be run in another one.
@@ -64,7 +65,7 @@ os.environ[VARIABLE] = str(FINISHED_WORK or OFF)
 
 
 wildcard_constraints:
-    **STUDY.wildcard_patterns,
+    **wildcard_patterns(STUDY),
 
 
 def value(of, by="run"):

@@ -28,7 +28,7 @@ rule train_run:
     benchmark:
         "<benchmarks>/train_run/{run}.tsv"
     wildcard_constraints:
-        run=STUDY.trained_pattern,
+        run=trained_pattern(STUDY),
     conda:
         GPU_ENVIRONMENT
     threads: CONFIG.training.threads

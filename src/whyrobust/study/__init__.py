@@ -15,7 +15,8 @@ order:
    `unlikely_settings`: what can be, and is rarely meant. `workflow_files`: where the workflow's own files are, and the
    commands that make a study, in another folder than the workflow's.
 6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on
-   large ones. `decoded_photographs`: which stores of pixels a run reads. `unfinished`: the finished part of a study
+   large ones. `decoded_photographs`: which stores of pixels a run reads. `wildcards`: the names that rules
+   may be asked for. `unfinished`: the finished part of a study
    that still runs, and `unfinished_settings`: what it says that it lacks.
 7. `class_table`, `display_names`, `restricted_names`, `published_shifts`, `table_cells`: names of classes, of what
    figures show, of axes and of the shifts of published models; what an empty cell of a table is. `picture_formats`: the

@@ -5,7 +5,6 @@ Everything is plain values and names of data sets, slices, runs and sources; whe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from whyrobust.study.input_files import (
     read_prompt_sets,
 )
 from whyrobust.study.pinned_sources import PinnedSource
-from whyrobust.study.plan import AFTER_TRAINING, OWN, Head, Plan, Run, name_pattern
+from whyrobust.study.plan import AFTER_TRAINING, OWN, Head, Plan, Run
 from whyrobust.study.published_shifts import has_published_shifts
 from whyrobust.study.roles import in_distribution_test_sets, sources_without_test_set
 from whyrobust.study.setting_types import plain_values
@@ -38,9 +37,6 @@ from whyrobust.study.workflow_files import with_own_files
 
 #: The archive of all icons, in the folder for downloads.
 ICON_ARCHIVE = "iconify.tgz"
-
-#: Matches no name: what a wildcard is held to where a study has nothing of its kind.
-NO_NAME = "none"
 
 
 @dataclass(frozen=True)
@@ -467,34 +463,3 @@ class Study:
             "similarity_bands": self.source_comparisons,
         }
         return [stage.name for stage in STAGES if used.get(stage.name, True)]
-
-    # Wildcards
-
-    @cached_property
-    def trained_pattern(self) -> str:
-        """A regular expression for the names of the runs that are trained here."""
-        return name_pattern(self.trained)
-
-    @cached_property
-    def wildcard_patterns(self) -> dict[str, str]:
-        """Regular expressions for the wildcards of rules, each for the names that the study has and nothing else."""
-        files = [Path(path).relative_to(self.config.downloads).as_posix() for path in self.downloads]
-        return {
-            "run": name_pattern(self.runs),
-            "group": name_pattern(self.groups),
-            "published": name_pattern(set(self.runs) - set(self.trained)) or NO_NAME,
-            "downloaded": _alternatives(files),
-            "source": _alternatives(self.sources),
-            "view": _alternatives(self.filtered_views),
-            "icon_dataset": _alternatives(self.datasets.icons),
-            "photo_dataset": _alternatives(self.datasets.photographs),
-            "photo_slice": _alternatives(self.datasets.photo_slices),
-            "text_slice": _alternatives(self.datasets.text_slices),
-            "caption": _alternatives(variant for _, variant in self.captions),
-            "train_images": r"\d+",
-            "seed": r"\d+",
-        }
-
-
-def _alternatives(values: Iterable[str]) -> str:
-    return "|".join(re.escape(value) for value in sorted(set(values))) or NO_NAME
