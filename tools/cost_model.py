@@ -16,10 +16,10 @@ import yaml
 from whyrobust.study.checks import used_sources
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import Config
-from whyrobust.study.data_kinds import Icons
 from whyrobust.study.dataset_settings import Dataset, PhotoTestSet
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.input_files import downloadable_files, files_of, read_class_counts, read_prompt_sets
+from whyrobust.study.kind_settings import Icons
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run

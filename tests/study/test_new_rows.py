@@ -19,9 +19,10 @@ from whyrobust.data.readers.dispatch import load_reader
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.config import load_config
-from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
+from whyrobust.study.data_kinds import DATA_KINDS, DataKind
 from whyrobust.study.display_names import name_kind
 from whyrobust.study.input_files import files_of
+from whyrobust.study.kind_settings import DatasetSettings
 from whyrobust.study.objectives_table import OBJECTIVES, Objective, ObjectiveSettings
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import Allowed, InputPath, Text, plain_values

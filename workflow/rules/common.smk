@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from whyrobust.study.code_version import module_versions, script_versions
 from whyrobust.study.config_file import check_config_file
-from whyrobust.study.data_kinds import ICON_PARTS
+from whyrobust.study.kind_settings import ICON_PARTS
 from whyrobust.study.finished_work import OFF, VARIABLE, chosen_folder
 from whyrobust.study.input_versions import input_versions, listing_version
 from whyrobust.study.setting_checks import ConfigError

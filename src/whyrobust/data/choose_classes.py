@@ -13,7 +13,7 @@ import pandas as pd
 
 from whyrobust.data.icon_parts import build_icon_records
 from whyrobust.data.label_matcher import CLASS_COLUMNS, other_nouns
-from whyrobust.study.data_kinds import ICON_PARTS
+from whyrobust.study.kind_settings import ICON_PARTS
 
 #: Fewest drawings of a class, alike for both sources: enough to learn and test it in each, and on most shifts.
 MINIMUM_DRAWINGS = {"studio": 10, "web": 10, "studio_test": 2, "web_test": 2, "v2": 1, "rendition": 5}

@@ -4,8 +4,8 @@ Everything here is light, since every start of the workflow and every job import
 order:
 
 1. `config_file`: a config file as text. `config`: its keys as types, and `load_config`. The keys of a data set and of
-   an objective come from `data_kinds` and `objectives_table`; `dataset_settings` makes the sources and test sets of a
-   config from the former.
+   an objective come from `data_kinds` (its classes: `kind_settings`) and `objectives_table`; `dataset_settings` makes
+   the sources and test sets of a config from the former.
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
    `caption_tables`: where the captions of a variant are, and what they depend on.

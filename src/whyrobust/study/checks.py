@@ -13,10 +13,10 @@ from pathlib import Path
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
 from whyrobust.study.comparisons import Comparison, match_pairs
 from whyrobust.study.config import Config
-from whyrobust.study.data_kinds import ICON_PARTS, Icons, Mixture, View
 from whyrobust.study.dataset_settings import Source, TestSet
 from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.input_files import check_class_names, check_files, count_covered_classes, read_class_counts
+from whyrobust.study.kind_settings import ICON_PARTS, Icons, Mixture, View
 from whyrobust.study.plan import (
     OWN,
     Head,

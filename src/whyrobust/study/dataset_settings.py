@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from whyrobust.study.data_kinds import DATA_KINDS, DataKind, DatasetSettings
+from whyrobust.study.data_kinds import DATA_KINDS, DataKind
 from whyrobust.study.display_names import capital, spaced
+from whyrobust.study.kind_settings import DatasetSettings
 from whyrobust.study.setting_types import Built, Count, Flag, LeftOut, ListedOnce, Name, Text, plain_values
 
 KindName = Annotated[str, Built(lambda: Literal[tuple(DATA_KINDS)])]

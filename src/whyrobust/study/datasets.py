@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from whyrobust.study.data_kinds import DataKind, Fetched, Icons
+from whyrobust.study.data_kinds import DataKind
 from whyrobust.study.dataset_settings import Dataset, Source, TestSet
 from whyrobust.study.file_patterns import FILES_IN_FOLDERS, matching_files
 from whyrobust.study.input_files import files_of
+from whyrobust.study.kind_settings import Fetched, Icons
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.slices import ShardError, Slice, shard_names, slices_of

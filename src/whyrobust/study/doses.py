@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from whyrobust.study.data_kinds import Mixture, View
 from whyrobust.study.dataset_settings import Source
+from whyrobust.study.kind_settings import Mixture, View
 
 
 @dataclass(frozen=True)

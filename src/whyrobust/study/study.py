@@ -15,7 +15,6 @@ from whyrobust.study.caption_tables import caption_names
 from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.comparisons import compare_sources
 from whyrobust.study.config import Config, Published, load_config
-from whyrobust.study.data_kinds import View
 from whyrobust.study.datasets import UsedDatasets
 from whyrobust.study.decoded_photographs import decoded_stores_of
 from whyrobust.study.doses import dose_series
@@ -26,6 +25,7 @@ from whyrobust.study.input_files import (
     published_files,
     read_prompt_sets,
 )
+from whyrobust.study.kind_settings import View
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import AFTER_TRAINING, OWN, Head, Plan, Run
 from whyrobust.study.published_shifts import has_published_shifts

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from whyrobust.study.class_table import read_class_names
-from whyrobust.study.data_kinds import ImageFolder
 from whyrobust.study.dataset_settings import TestSet
 from whyrobust.study.input_files import classes_of_one_name
+from whyrobust.study.kind_settings import ImageFolder
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import Run
 

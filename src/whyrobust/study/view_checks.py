@@ -6,8 +6,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from whyrobust.study.data_kinds import ICON_FILTERS, Icons, View
 from whyrobust.study.dataset_settings import Source
+from whyrobust.study.kind_settings import ICON_FILTERS, Icons, View
 from whyrobust.study.setting_checks import ConfigError
 
 
