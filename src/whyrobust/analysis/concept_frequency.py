@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whyrobust.analysis.intervals import check_confidence
+from whyrobust.analysis.intervals import check_confidence, student_half_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,6 @@ def fit_frequency(
         ValueError: where counts are not in 0..images.
     """
     from scipy.special import expit
-    from scipy.stats import t as student
 
     check_confidence(confidence)
     if np.any((correct < 0) | (correct > images)):
@@ -151,5 +150,5 @@ def fit_frequency(
     leverage = weights * np.einsum("ci,ij,cj->c", x, inverse, x)
     scores = x * ((k - n * p) / (1.0 - leverage))[:, None]
     variance = (inverse @ scores.T @ scores @ inverse)[1, 1]
-    half = float(student.ppf((1.0 + confidence) / 2.0, len(n) - 2) * np.sqrt(variance))
+    half = student_half_width(float(np.sqrt(variance)), len(n) - 2, confidence)
     return FrequencyFit(float(beta[1]), float(beta[1] - half), float(beta[1] + half), len(n), without)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.arrays import BoolArray, FloatArray
-from whyrobust.analysis.intervals import check_confidence, moderate_variances
+from whyrobust.analysis.intervals import moderate_variances, student_half_width
 from whyrobust.study.comparisons import Comparison, Pair, match_pairs
 
 if TYPE_CHECKING:
@@ -113,12 +113,7 @@ class Effect:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the interval of the effect, NaN where its error is not known."""
-        from scipy.stats import t as student
-
-        check_confidence(confidence)
-        half = np.nan
-        if np.isfinite(self.error):
-            half = self.error and float(student.ppf((1.0 + confidence) / 2.0, self.freedom)) * self.error
+        half = student_half_width(self.error, self.freedom, confidence)
         return self.effect - half, self.effect + half
 
 

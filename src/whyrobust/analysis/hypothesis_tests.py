@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from whyrobust.analysis.arrays import FloatArray
+from whyrobust.analysis.intervals import student_half_width
 
 POWER: Final = 0.8
 """Share of studies in which an effect of the detectable size is found."""
@@ -83,12 +84,7 @@ def equivalence(effect: float, error: float, freedom: float, alpha: float) -> tu
         freedom: degrees of freedom of the error; may be infinite.
         alpha: level of each of the tests.
     """
-    from scipy.stats import t as student
-
-    half = np.nan
-    if np.isfinite(error):
-        # Without variance there are no degrees of freedom either.
-        half = error and float(student.ppf(1.0 - alpha, freedom)) * error
+    half = student_half_width(error, freedom, 1.0 - 2.0 * alpha)
     return effect - half, effect + half
 
 

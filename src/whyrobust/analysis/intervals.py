@@ -1,7 +1,7 @@
 """Confidence intervals of accuracies, of draws and of ratios, and moderated variances.
 
-Sources: Clopper and Pearson 1934; Fieller 1954; Smyth 2004. Student's t intervals of effects, with their degrees of
-freedom, are in `whyrobust.analysis.effects`.
+Sources: Clopper and Pearson 1934; Student 1908; Fieller 1954; Smyth 2004. What degrees of freedom an effect has is in
+`whyrobust.analysis.effects`.
 """
 
 from __future__ import annotations
@@ -113,6 +113,22 @@ def percentile_interval(draws: FloatArray, confidence: float) -> tuple[FloatArra
     if some.any():
         low[some], high[some] = np.nanquantile(draws[:, some], [tail, 1.0 - tail], axis=0)
     return low, high
+
+
+def student_half_width(error: float, freedom: float, confidence: float) -> float:
+    """Return half the width of an interval by Student's t; NaN where the standard error is not known.
+
+    Args:
+        error: standard error, in the unit of the estimate. Where it is 0 the width is 0, whatever the freedom.
+        freedom: degrees of freedom of the error; may be infinite.
+        confidence: coverage, between 0 and 1.
+    """
+    from scipy.stats import t as student
+
+    check_confidence(confidence)
+    if error == 0 or not np.isfinite(error):
+        return 0.0 if error == 0 else np.nan
+    return float(student.ppf((1.0 + confidence) / 2.0, freedom)) * float(error)
 
 
 def fieller_interval(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.hypothesis_tests import benjamini_hochberg, detectable_effect, two_sided_p
-from whyrobust.analysis.intervals import moderate_variances
+from whyrobust.analysis.intervals import moderate_variances, student_half_width
 from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS
 from whyrobust.analysis.verdicts import judge_effect
 from whyrobust.study.display_names import MEAN, name_margin
@@ -124,7 +124,6 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
         the same in points, ``p``, ``q`` (over the rows of a line and shift) and ``verdict``.
     """
     import pandas as pd
-    from scipy.stats import t
 
     usable = effects[effects["se_logits"].notna() & (effects["question"] == "language_training")]
     direct = {frozenset(pair) for pair in zip(effects["control"], effects["treatment"], strict=True)}
@@ -139,7 +138,8 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
                 degrees = np.array([row["degrees_of_freedom"] for row in (one, other)])
                 welch = variances.sum() ** 2 / np.sum(variances**2 / degrees) if np.isfinite(degrees).any() else np.inf
                 effect = other["effect_logits"] - one["effect_logits"]
-                half = {c: float(t.ppf(0.5 + c / 2, welch) * np.sqrt(variances.sum())) for c in (CONFIDENCE, 0.9)}
+                error = float(np.sqrt(variances.sum()))
+                half = {level: student_half_width(error, welch, level) for level in (CONFIDENCE, 0.9)}
                 row = {
                     "question": question,
                     "control": control,
@@ -153,7 +153,7 @@ def indirect_effects(effects: pd.DataFrame, lines: Mapping[tuple[str, str], Line
                 ends = [effect, *(effect + sign * half[level] for level in (CONFIDENCE, 0.9) for sign in (-1, 1))]
                 points = _to_points(row, _own_axes(lines), np.array(ends), lines)
                 row |= dict(zip(("effect_points", "low_points", "high_points"), points[:3], strict=True))
-                rows.append(row | {"p": two_sided_p(effect, float(np.sqrt(variances.sum())), welch)})
+                rows.append(row | {"p": two_sided_p(effect, error, welch)})
                 ends_of.append(points)
     table = pd.DataFrame(rows)
     if len(table):

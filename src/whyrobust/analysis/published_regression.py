@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whyrobust.analysis.intervals import student_half_width
 from whyrobust.analysis.pretraining import documented
 from whyrobust.analysis.published_lines import MAIN_SHIFTS
 from whyrobust.analysis.published_tables import FULL_VALIDATION
@@ -117,10 +118,8 @@ def contrast_terms(regressions: Sequence[Regression]) -> pd.DataFrame:
 
 
 def _interval(one: Regression, weights: FloatArray) -> dict[str, float]:
-    from scipy.stats import t
-
     value, error = float(weights @ one.values), float(np.sqrt(weights @ one.covariance @ weights))
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, one.clusters - 1)) * error
+    half = student_half_width(error, one.clusters - 1, CONFIDENCE)
     return {
         "effect_logits": value,
         "low_logits": value - half,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyrobust.analysis.attribution import EffectSettings
-from whyrobust.analysis.intervals import check_confidence
+from whyrobust.analysis.intervals import check_confidence, student_half_width
 from whyrobust.analysis.scales import to_scale
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import OWN
@@ -406,8 +406,6 @@ def _variance_inflation(design: FloatArray, position: int) -> float:
 
 def _jackknife_half_width(estimates: FloatArray, seeds: int, confidence: float) -> float:
     """Return the half width of the interval of an estimate from its values without one seed each, [all seeds]."""
-    from scipy.stats import t as student
-
     count = estimates.size
     variance = (count - 1) / count * float(((estimates - estimates.mean()) ** 2).sum())
-    return float(student.ppf((1.0 + confidence) / 2.0, seeds - 1)) * float(np.sqrt(variance))
+    return student_half_width(float(np.sqrt(variance)), seeds - 1, confidence)
