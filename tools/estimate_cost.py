@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.cost_model import (
@@ -26,8 +27,11 @@ from tools.cost_model import (
 from tools.detectable_effects import describe as describe_detectable
 from tools.detectable_effects import read_deviations
 from whyrobust.study.checks import plan_study
-from whyrobust.study.config import load_config
+from whyrobust.study.config import Config, load_config
 from whyrobust.study.config_file import read_config_file
+from whyrobust.study.plan import Run
+from whyrobust.training.footprint import GIGABYTE, measure_footprint
+from whyrobust.training.models import read_model_config
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -38,6 +42,31 @@ def named_number(text: str) -> tuple[str, int]:
     """Read NAME=NUMBER."""
     name, _, number = text.partition("=")
     return name, int(number)
+
+
+def describe_memory(config: Config, runs: Sequence[Run], machine: Machine, gpu: str) -> str:
+    """Return a line on the GPU memory that a step of the largest run needs, and whether the GPU has it."""
+    training = config.training
+    models = {run.model for run in runs if not run.published}
+    counted = {
+        name: measure_footprint(read_model_config(ROOT / config.models[name]), training.precision) for name in models
+    }
+    needed, run, batch = max(
+        (
+            (counted[run.model].of_step(run.objective, batch, training.images_at_once), run, batch)
+            for run in runs
+            if not run.published
+            for batch in [training.settings_of(run.objective).batch_size // machine.gpus_per_run]
+        ),
+        key=lambda found: found[0],
+    )
+    has = json.loads(ASSUMED.read_text(encoding="utf-8"))["gpus"][gpu]["memory_gb"]
+    needed_gb = needed / GIGABYTE
+    fits = "fits" if needed_gb < has else "DOES NOT FIT: set training.images_at_once, precision or more GPUs for a run"
+    return (
+        f"GPU memory of a step, counted without padding left out: {needed_gb:,.0f} GB for {run.objective} with "
+        f"{run.model} and {batch:,} images a GPU ({training.precision}), of {has} GB of {gpu}: {fits}."
+    )
 
 
 def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: dict[str, int]) -> str:
@@ -54,6 +83,7 @@ def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: 
     measured_on = json.loads(MEASURED.read_text(encoding="utf-8"))["machine"]
     hours = wall_hours(costs, cores, max(1, machine.gpus))
     listed = ", ".join(f"{name} {dataset.images:,}" for name, dataset in size.datasets.items())
+    memory = [describe_memory(config, study.runs, machine, gpu)] if size.on_gpu else []
     lines = [
         as_table(costs),
         "",
@@ -61,6 +91,7 @@ def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: 
         f"Images: {listed}.",
         f"A second of one core: measured on {measured_on['processor']}. A GPU: {rates['gpu_utilisation']:.0%} of "
         f"{rates.peak_flops / 1e12:,.0f} TFLOP/s, not measured here (tools/assumed_rates.json).",
+        *memory,
         "",
         describe_detectable(config, study, read_deviations()),
     ]

@@ -38,6 +38,7 @@ from whyrobust.training.job import (
     open_images,
     torchrun_command,
 )
+from whyrobust.training.order_checks import OrderError
 from whyrobust.training.weights import read_metadata, read_weights
 
 CONTEXT = get_context("forkserver")
@@ -305,3 +306,20 @@ def test_photographs_are_read_from_stores_unless_one_is_empty(files, tmp_path):
         assert isinstance(images, DecodedOnce if name == "stored" else PhotographsOnDisk), name
         assert len(images) == 4
     assert len({job.identity() for job in jobs.values()}) == 4, "a checkpoint is continued from the same pixels"
+
+
+@pytest.mark.parametrize(("labels", "refused"), [(["cat"] * 12 + ["dog"] * 12, True), ([None] * 24, False)])
+def test_images_in_class_order_train_no_run_in_blocks(files, labels, refused):
+    give = files()
+    pq.write_table(
+        pa.table({"uid": [f"u{number}" for number in range(24)], "label": pa.array(labels, pa.string())}),
+        give["input"]["subset"],
+    )
+    give["params"] |= {"shuffle_block_images": 6, "shuffle_window_blocks": 1}
+    job = job_of(give)
+    if refused:
+        with pytest.raises(OrderError, match="the files lie class by class"):
+            carry_out(job)
+    else:
+        carry_out(job)
+    assert Path(job.outputs.weights).exists() != refused

@@ -27,7 +27,7 @@ from tools.cost_model import (
     training_flops,
     wall_hours,
 )
-from tools.estimate_cost import describe
+from tools.estimate_cost import describe, describe_memory
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.plan import plan_heads, plan_runs
@@ -204,3 +204,12 @@ def test_a_published_run_is_met_by_the_rate_that_was_taken_from_it():
 def test_the_default_study_is_estimated_with_what_it_could_detect():
     text = describe(ROOT / "config.yaml", Machine(0), "A100", 2, {})
     assert "| train_run |" in text and "| detectable points |" in text and "web instead of studio" in text
+
+
+@pytest.mark.parametrize(("at_once", "says"), [(1024, "of 80 GB of A100: fits."), (None, "DOES NOT FIT")])
+def test_memory_of_the_largest_run_is_said_before_it_runs(at_once, says):
+    config = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text(encoding="utf-8"))
+    config["training"]["images_at_once"] = at_once
+    loaded = load_config(config)
+    line = describe_memory(loaded, plan_study(loaded, ROOT, data_is_there=False).runs, Machine(8), "A100")
+    assert says in line and "images a GPU (bf16)" in line

@@ -7,10 +7,12 @@ Read in this order:
    `text_encoder`: tokens, the text tower without padding, and the part of the vocabulary that occurs; `light_imports`:
    what of torch and open_clip is used without the rest.
 3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two.
-4. `augmentation`, `batches`: what a step sees, in an order that the seed decides.
+4. `augmentation`, `batches`: what a step sees, in an order that the seed decides; `order_checks`: whether it mixes
+   the classes.
 5. `loop`: `train`, one loop for all; `optimisers`: Muon and AdamW; `grad_cache`: the gradient of a batch that does not
    fit into memory; `distributed`: several processes that share a batch; `checkpoints`: stop and continue with the same
    weights.
-6. `job`: a run from its files to its weights, alone or by torchrun; `gpu_locks`: GPUs of a job's own;
-   `false_negatives`: samples that a contrastive loss takes for different although they say the same.
+6. `job`: a run from its files to its weights, alone or by torchrun; `footprint`: GPU memory of a step, counted before
+   it; `gpu_locks`: GPUs of a job's own; `false_negatives`: samples that a contrastive loss takes for different although
+   they say the same.
 """

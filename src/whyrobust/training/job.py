@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -42,8 +43,10 @@ from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints, Progr
 from whyrobust.training.device import ComputeSettings, choose_device
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, process_group
 from whyrobust.training.false_negatives import false_negative_share, number_labels
+from whyrobust.training.footprint import check_gpu_memory
 from whyrobust.training.loop import image_order, train
 from whyrobust.training.models import read_model_config
+from whyrobust.training.order_checks import check_order
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import tokenize
 from whyrobust.training.weights import open_clip_config, read_weights, save_weights
@@ -253,6 +256,23 @@ def count_false_negatives(
     return share
 
 
+def check_image_order(job: TrainingJob, uids: Uids, images: TrainingImages, settings: TrainingSettings) -> None:
+    """Check that batches mix the classes that the subset says its images are of, where images are read in blocks.
+
+    Labels found in text are not looked at: they name few images, and a source without labels of its own is in no order
+    of classes.
+
+    Raises:
+        OrderError: they do not.
+    """
+    if settings.shuffle_block_images == 1:
+        return
+    subset = read_parquet(job.files.subset, ["uid", "label"])
+    labels = subset["label"].take(pc.index_in(uids, value_set=subset["uid"].combine_chunks()))
+    if labels.null_count < len(labels):
+        check_order(image_order(images, settings), number_labels(labels.to_pylist()))
+
+
 def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing) -> TrainingImages:
     """Return the images of a run: small ones in memory, photographs from the disk, decoded once or each time."""
     if are_stored(job.files.decoded):
@@ -285,12 +305,12 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
         shuffle_block_images=job.shuffle_block_images,
         shuffle_window_blocks=job.shuffle_window_blocks,
     )
-    machine = job.machine
+    machine, batch_size = job.machine, settings.hyperparameters.batch_size
+    check_gpu_memory(model_config, settings.objective, batch_size // ranks.size, job.compute, targets)
     checkpoints = Checkpoints(
         Path(job.outputs.checkpoint), job.identity(), machine.checkpoint_minutes, machine.checkpoint_steps
     )
     steps: list[Progress] = []
-    batch_size = settings.hyperparameters.batch_size
     with tqdm(
         total=settings.hyperparameters.steps * batch_size,
         desc=job.run["run"],
@@ -306,6 +326,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
             bar.update(batch_size)
 
         images = open_images(job, uids, preprocessing)
+        check_image_order(job, uids, images, settings)
         weights = train(
             images,
             targets,

@@ -1,0 +1,160 @@
+"""GPU memory that a step of training needs, counted before it runs on tensors without data.
+
+A lower bound: what autograd keeps for the backward pass, and weights, gradients and the optimiser's two moments. Work
+space of kernels, fragments and batches that wait come on top, so a run needs some tenths more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.device import ComputeSettings, choose_device
+
+#: Weights, gradients and two moments, 32 bits each.
+BYTES_A_PARAMETER = 16
+
+#: Images that are counted at once: a batch norm needs more than one.
+COUNTED = 2
+
+GIGABYTE = 1e9
+
+
+class FootprintError(RuntimeError):
+    """A run that does not fit into the memory of its GPU."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What training a model keeps in memory.
+
+    Attributes:
+        image_bytes: kept for the backward pass of one view of an image.
+        text_bytes: kept for that of one caption.
+        image_parameters: of the image encoder.
+        parameters: of both towers.
+    """
+
+    image_bytes: float
+    text_bytes: float
+    image_parameters: int
+    parameters: int
+
+    def of_step(self, objective: str, batch: int, images_at_once: int | None, filled: float = 1.0) -> float:
+        """Return the bytes that a step needs at least.
+
+        Args:
+            objective: what is trained.
+            batch: samples of a process in a step.
+            images_at_once: as in `whyrobust.training.grad_cache`.
+            filled: share of the text tower's context that captions fill; padding is not computed.
+        """
+        views, has_text = OBJECTIVES[objective].views, OBJECTIVES[objective].supervision == "captions"
+        samples = batch if images_at_once is None else min(batch, max(1, images_at_once // views))
+        kept = samples * (views * self.image_bytes + (filled * self.text_bytes if has_text else 0.0))
+        return kept + BYTES_A_PARAMETER * (self.parameters if has_text else self.image_parameters)
+
+    def check(
+        self, objective: str, batch: int, images_at_once: int | None, available: float, filled: float = 1.0
+    ) -> None:
+        """Check that a step fits into a GPU.
+
+        Args:
+            objective: what is trained.
+            batch: samples of a process in a step.
+            images_at_once: as in `whyrobust.training.grad_cache`.
+            available: bytes of the GPU's memory that are free.
+            filled: share of the text tower's context that captions fill.
+
+        Raises:
+            FootprintError: it does not; the message says what would.
+        """
+        needed = self.of_step(objective, batch, images_at_once, filled)
+        if needed <= available:
+            return
+        fixed = self.of_step(objective, 0, None)
+        each = (self.of_step(objective, 1, None, filled) - fixed) / OBJECTIVES[objective].views
+        # A tenth is left for what is not counted.
+        fitting = int((0.9 * available - fixed) / each)
+        what = f"set training.images_at_once to {fitting} or less" if fitting > 0 else "take a smaller model"
+        raise FootprintError(
+            f"a step of {objective} with {batch} images needs {needed / GIGABYTE:.0f} GB of GPU memory or more, and "
+            f"{available / GIGABYTE:.0f} GB are free: {what}, use training.precision bf16, or more GPUs for a run"
+        )
+
+
+@contextmanager
+def _counting(module: nn.Module) -> Iterator[dict[int, torch.UntypedStorage]]:
+    """Collect the storages that autograd keeps, but for parameters and buffers; each counts once."""
+    owned = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in owned:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
+
+
+def measure_footprint(config: Mapping[str, Any], precision: str) -> Footprint:
+    """Count what training keeps of an image and of a caption, without weights and without a GPU.
+
+    Args:
+        config: open_clip model description.
+        precision: of products, as in `ComputeSettings`.
+    """
+    import open_clip
+
+    from whyrobust.training.models import encoder_of, register_image_encoders
+
+    side, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
+    register_image_encoders()
+    # open_clip's text tower for all: ours leaves out padding, so that it keeps less.
+    towers = {name: value for name, value in config.items() if name != "custom_text"}
+    number = torch.bfloat16 if precision == "bf16" else torch.float32
+    with torch.device("meta"):
+        model = open_clip.CustomTextCLIP(**towers).to(number).train()
+        with _counting(model) as of_images:
+            image = model.encode_image(torch.zeros(COUNTED, 3, side, side, dtype=number))
+        with _counting(model) as of_texts:
+            text = model.encode_text(torch.zeros(COUNTED, length, dtype=torch.long))
+        del image, text
+    whole, encoder = (sum(p.numel() for p in part.parameters()) for part in (model, encoder_of(model, config)))
+    image_bytes, text_bytes = (
+        sum(storage.nbytes() for storage in kept.values()) / COUNTED for kept in (of_images, of_texts)
+    )
+    return Footprint(image_bytes, text_bytes, encoder, whole)
+
+
+def check_gpu_memory(
+    config: Mapping[str, Any], objective: str, batch: int, compute: ComputeSettings, targets: Tensor | None
+) -> None:
+    """Check that a step of a run fits into the memory that is free on its GPU; nothing is checked on a CPU.
+
+    Args:
+        config: open_clip model description.
+        objective: what is trained.
+        batch: samples of this process in a step.
+        compute: device, precision and parts of a batch.
+        targets: caption tokens ``[n, context]``, class ids ``[n]``, or None.
+
+    Raises:
+        FootprintError: it does not.
+    """
+    device = choose_device(compute.device)
+    if device.type != "cuda":
+        return
+    available, _ = torch.cuda.mem_get_info(device)
+    has_text = targets is not None and targets.ndim == 2
+    filled = float((targets != 0).double().mean()) if targets is not None and has_text else 1.0
+    footprint = measure_footprint(config, compute.precision)
+    footprint.check(objective, batch, compute.images_at_once, available, filled)
