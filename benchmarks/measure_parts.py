@@ -51,12 +51,12 @@ rule one:
 Part = tuple[str, float, str]
 
 
-def processor_seconds(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+def processor_seconds(functions: dict[str, Callable[[], object]], setting: Setting) -> dict[str, float]:
     """Return the median processor time of each function, which take turns."""
     took: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()
-    for _ in range(ROUNDS):
+    for _ in range(setting.size(ROUNDS, 1)):
         for name, function in functions.items():
             began = time.process_time()
             function()
@@ -83,7 +83,8 @@ def captions(setting: Setting) -> Iterator[Part]:
             "reading": lambda: list(batches_of(path, range(count))),
             "joining": lambda: [join_fields([batch[name] for name in FIELDS]) for batch in batches],
             "labelling": lambda: [matcher.label_records([texts]) for texts in joined],
-        }
+        },
+        setting,
     )
     yield from ((name, seconds / count * 1e6, "µs a caption") for name, seconds in took.items())
 
@@ -101,7 +102,8 @@ def subset(setting: Setting) -> Iterator[Part]:
             hashed.digest()
 
     took = processor_seconds(
-        {"a hash anew": lambda: [hashlib.sha256(b"0\x00" + uid).digest() for uid in uids], "a copied hash": copied}
+        {"a hash anew": lambda: [hashlib.sha256(b"0\x00" + uid).digest() for uid in uids], "a copied hash": copied},
+        setting,
     )
     yield from ((name, seconds / count * 1e6, "µs a record") for name, seconds in took.items())
 
@@ -116,9 +118,18 @@ def scoring(setting: Setting) -> Iterator[Part]:
     from whyrobust.training.augmentation import normalise_pixels
 
     prepare(setting)
+    calls = range(setting.size(CALLS, 1))
     yield "one prompt set, first call", ours(setting, 1).value, "s"
-    yield "one prompt set, later calls", statistics.median(ours(setting, 1).value for _ in range(CALLS)), "s"
-    yield "five prompt sets, later calls", statistics.median(ours(setting, 5).value for _ in range(CALLS)), "s"
+    yield (
+        "one prompt set, later calls",
+        statistics.median(ours(setting, 1).value for _ in calls),
+        "s",
+    )
+    yield (
+        "five prompt sets, later calls",
+        statistics.median(ours(setting, 5).value for _ in calls),
+        "s",
+    )
     torch.set_num_threads(1)
     pixels = torch.randint(0, 256, (512, 32, 32, 3), dtype=torch.uint8)
     mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (WHITE_PAGE_MEAN, WHITE_PAGE_STD))
@@ -131,7 +142,8 @@ def scoring(setting: Setting) -> Iterator[Part]:
             "making a tokenizer": SimpleTokenizer,
             "512 icons normalised by channel": by_channel,
             "512 icons normalised by rows": lambda: normalise_pixels(pixels, WHITE_PAGE_MEAN, WHITE_PAGE_STD),
-        }
+        },
+        setting,
     )
     yield from ((name, seconds * 1e3, "ms") for name, seconds in took.items())
 
@@ -153,7 +165,8 @@ def drawing(setting: Setting) -> Iterator[Part]:
         {
             "drawing": lambda: [draw_svg(document, SIDE) for document in documents],
             "of it the library": lambda: [library(document) for document in documents],
-        }
+        },
+        setting,
     )
     yield from ((name, seconds / len(documents) * 1e3, "ms a drawing") for name, seconds in took.items())
 
@@ -164,7 +177,7 @@ def planning(setting: Setting) -> Iterator[Part]:
     (folder / "environment.yaml").write_text("channels: []\n", encoding="utf-8")
     (folder / "script.py").write_text("print()\n", encoding="utf-8")
     took: dict[str, list[float]] = {"one job": [], "bare": [], "shaped": []}
-    for _ in range(CALLS):
+    for _ in range(setting.size(CALLS, 1)):
         for name, text, count in (("one job", BARE, 1), ("bare", BARE, jobs), ("shaped", SHAPED, jobs)):
             (folder / "Snakefile").write_text(text % count, encoding="utf-8")
             began = time.perf_counter()

@@ -70,11 +70,10 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
 
 def ours(setting: Setting, model: str, precision: str) -> Measured:
     """Measure one run per core in parallel, as a study trains; on a GPU one run."""
-    # Tiny runs are over before the other one has begun.
-    runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
+    runs = setting.cores if setting.device == "cpu" else 1
     samples = setting.size(12_288, 512)
     run = partial(train_ours, setting=setting, model=model, samples=samples, precision=precision)
-    return Measured(side_by_side(run, runs))
+    return Measured(side_by_side(run, runs, setting))
 
 
 def train_peer(
@@ -100,7 +99,7 @@ def rate_of_peer(setting: Setting, split: Split, model: str, precision: str, sam
     run = partial(
         train_peer, setting=setting, split=split, model=model, precision=precision, samples=samples, epochs=epochs
     )
-    return side_by_side(run, split.runs)
+    return side_by_side(run, split.runs, setting)
 
 
 def peer(setting: Setting, model: str, precision: str) -> Measured:

@@ -57,9 +57,9 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
 
 def ours(setting: Setting) -> Measured:
     """Measure one run per core in parallel, as a study trains; on a GPU one run."""
-    # Tiny runs are over before the other one has begun.
-    runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
-    return Measured(side_by_side(partial(train_ours, setting=setting, samples=setting.size(32_768, 1024)), runs))
+    runs = setting.cores if setting.device == "cpu" else 1
+    run = partial(train_ours, setting=setting, samples=setting.size(32_768, 512))
+    return Measured(side_by_side(run, runs, setting))
 
 
 def prepare_with_peer(setting: Setting) -> None:
@@ -95,7 +95,7 @@ def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list
 
 def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
     """Return the joint rate of the peer's runs."""
-    return side_by_side(partial(train_peer, setting=setting, split=split, epochs=epochs), split.runs)
+    return side_by_side(partial(train_peer, setting=setting, split=split, epochs=epochs), split.runs, setting)
 
 
 def peer(setting: Setting) -> Measured:

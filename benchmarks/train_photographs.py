@@ -114,9 +114,8 @@ def ours(setting: Setting) -> Measured:
     began = time.perf_counter()
     store = make_store(setting)
     made = time.perf_counter() - began
-    # Tiny runs are over before the other one has begun.
-    runs = setting.cores if setting.device == "cpu" and not setting.tiny else 1
-    rate = side_by_side(partial(train_ours, setting=setting, samples=setting.size(16_384, 1024)), runs)
+    runs = setting.cores if setting.device == "cpu" else 1
+    rate = side_by_side(partial(train_ours, setting=setting, samples=setting.size(16_384, 512)), runs, setting)
     return Measured(rate, {"store_seconds": made, "store_mb": store.stat().st_size / 1e6})
 
 
@@ -154,12 +153,12 @@ def train_peer(number: int, setting: Setting, split: Split, samples: int) -> lis
 
 def rate_of_peer(split: Split, setting: Setting, samples: int) -> float:
     """Return the joint rate of the peer's runs."""
-    return side_by_side(partial(train_peer, setting=setting, split=split, samples=samples), split.runs)
+    return side_by_side(partial(train_peer, setting=setting, split=split, samples=samples), split.runs, setting)
 
 
 def peer(setting: Setting, samples: int) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    return measure_at_best(setting, partial(rate_of_peer, setting=setting, samples=setting.size(samples, 1024)))
+    return measure_at_best(setting, partial(rate_of_peer, setting=setting, samples=setting.size(samples, 512)))
 
 
 def first_pass_ours(setting: Setting) -> Measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
-from benchmarks.run import all_rows, measure_here, write_results
+from benchmarks.run import all_rows, measure_apart, measure_here, write_results
 from benchmarks.throughput import Split, choose_split, joint_rate, possible_splits, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 from tests.studies import ROOT, make_folder, snakemake_command
@@ -105,30 +106,54 @@ def fetch_archive(folder):
     assert archive.exists(), done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def archive(root, tmp_path_factory):
+    """Fetch the archive of icons, as a study does, if no study has."""
+    if not (root / "downloads" / "iconify.tgz").exists():
+        fetch_archive(tmp_path_factory.mktemp("fetching"))
+
+
+def run_tiny(root, folder, *arguments):
+    """Run a benchmark at a tiny size to its end and return its lines, and the file that it wrote."""
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    written = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return done.stdout.splitlines(), written
+
+
+@pytest.fixture(scope="module")
+def tiny_rows(root, tmp_path_factory, archive):
+    """Try all rows, in one process: importing torch and the peers takes longer than all of them."""
+    folder = tmp_path_factory.mktemp("rows")
+    options = ("--tiny", "--rounds", "1", "--results", str(folder))
+    _, (results,) = run_tiny(root, folder, "benchmarks.run", *options)
+    return {row["name"]: row for row in results["rows"]}
+
+
 @pytest.mark.parametrize("name", [name for name, row in all_rows().items() if "cpu" in row.devices])
-def test_every_row_runs_at_a_tiny_size(root, tmp_path, name):
-    if name == "draw_icons" and not (root / "downloads" / "iconify.tgz").exists():
-        fetch_archive(tmp_path / "fetching")
-    command = [sys.executable, "-m", "benchmarks.run", "--tiny", "--rounds", "1", "--results", str(tmp_path)]
-    done = subprocess.run([*command, "--rows", name], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("*.json")
-    (result,) = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    assert "problem" not in result, result["problem"] + done.stderr
+def test_every_row_runs_at_a_tiny_size(tiny_rows, name):
+    result = tiny_rows[name]
+    assert "problem" not in result, result["problem"]
     assert result["figures"]["ours"] > 0
     if result["peer"]:
         assert result["figures"]["ratio"] > 0
 
 
-@pytest.mark.parametrize("row", PARTS)
-def test_the_parts_of_a_row_are_measured_at_a_tiny_size(root, tmp_path, row):
-    if row == "drawing" and not (root / "downloads" / "iconify.tgz").exists():
-        fetch_archive(tmp_path / "fetching")
-    command = [sys.executable, "-m", "benchmarks.measure_parts", "--tiny", row]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) >= 2 and all(re.fullmatch(rf"{row}: [^:]+: -?[\d.e-]+ \D+", line) for line in lines), lines
+def test_a_side_is_measured_in_a_process_of_its_own(tmp_path):
+    folder = tmp_path / "row"
+    folder.mkdir()
+    setting = Setting(folder, tiny=True)
+    assert measure_apart(all_rows()["draw_rows"], "prepare", setting) == {}
+    assert measure_apart(all_rows()["draw_rows"], "ours", setting)["value"] > 0
+    # What both sides read is gone: the answer of the process before is not taken again.
+    shutil.rmtree(folder)
+    assert "ours failed" in measure_apart(all_rows()["draw_rows"], "ours", setting)["problem"]
+
+
+def test_the_parts_of_rows_are_measured_at_a_tiny_size(root, tmp_path, archive):
+    lines, _ = run_tiny(root, tmp_path, "benchmarks.measure_parts", "--tiny")
+    rows = [re.fullmatch(r"(\w+): [^:]+: -?[\d.e-]+ \D+", line)[1] for line in lines]
+    assert set(rows) == set(PARTS) and all(rows.count(row) >= 2 for row in PARTS), lines
 
 
 def test_growth_is_reckoned_by_the_slope_between_the_largest_sizes():
@@ -136,11 +161,8 @@ def test_growth_is_reckoned_by_the_slope_between_the_largest_sizes():
     assert reckon([1, 10, 20], [5.0, 31.0, 30.0], 40) == 30.0  # noise is no gain
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_growth_is_measured_at_tiny_sizes(root, tmp_path, stage):
-    command = [sys.executable, "-m", "benchmarks.measure_growth", "--shrink", "100", "--results", str(tmp_path)]
-    done = subprocess.run([*command, "--stages", stage], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("*.json")
-    results = json.loads(path.read_text(encoding="utf-8"))
-    assert min(results["growth"][0]["peak_mb"]) > 20 and results["machine"]["processor"] in growth_section(results)
+def test_growth_is_measured_at_tiny_sizes(root, tmp_path):
+    _, (results,) = run_tiny(root, tmp_path, "benchmarks.measure_growth", "--shrink", "100", "--results", str(tmp_path))
+    assert [row["stage"] for row in results["growth"]] == list(STAGES)
+    assert all(min(row["peak_mb"]) > 20 for row in results["growth"])
+    assert results["machine"]["processor"] in growth_section(results)
