@@ -1,7 +1,8 @@
 """ImageNet's class tables, made from published ones: ``python -m tools.make_imagenet_tables`` writes them.
 
 The tables are made once and committed (`resources/imagenet`); this command makes them again. Names come from open_clip,
-lemmas and the classes of ImageNet-R and ImageNet-A from timm, ObjectNet's classes from the ImageNet testbed.
+lemmas and the classes of ImageNet-R and ImageNet-A from timm, ObjectNet's classes from the ImageNet testbed. Phrases in
+which a name means something else are written by hand (`resources/imagenet/excluded_phrases.csv`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from whyrobust.files import write_text
 from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 CLASSES = Path("resources/imagenet/classes.csv")
+EXCLUDED = Path("resources/imagenet/excluded_phrases.csv")
 OBJECTNET = Path("resources/imagenet/objectnet_folders.csv")
 PROMPTS = Path("resources/prompts/openai_imagenet_80.txt")
 REFERENCE = Path("resources/reference")
@@ -36,8 +38,17 @@ def read_wnids() -> list[str]:
     return [line.strip() for line in _timm_lines("imagenet_synsets.txt") if line.strip()]
 
 
-def class_rows() -> list[dict[str, str]]:
+def read_excluded(path: Path) -> dict[str, str]:
+    """Return the phrases that name something else than a class, by its wnid, as they stand in the committed table."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        return {row["class"]: row["excluded_phrases"] for row in csv.DictReader(handle)}
+
+
+def class_rows(excluded: Mapping[str, str]) -> list[dict[str, str]]:
     """Return ``class, name, synonyms, excluded_phrases, imagenet_r, imagenet_a`` of each class, by index.
+
+    Args:
+        excluded: phrases that name something else, by wnid.
 
     Raises:
         TableError: the published tables do not have 1,000 classes.
@@ -62,7 +73,7 @@ def class_rows() -> list[dict[str, str]]:
                 "class": wnid,
                 "name": name,
                 "synonyms": LABEL_SEPARATOR.join(phrase for phrase in phrases if phrase and phrase != name),
-                "excluded_phrases": "",
+                "excluded_phrases": excluded.get(wnid, ""),
             }
             | {part: str(index in indices).lower() for part, indices in covered.items()}
         )
@@ -132,16 +143,16 @@ def as_csv(rows: Iterable[Mapping[str, str]]) -> str:
     return buffer.getvalue()
 
 
-def tables(reference: Path) -> dict[Path, str]:
-    """Return the text of each committed file by its path."""
-    rows = class_rows()
+def tables(root: Path) -> dict[Path, str]:
+    """Return the text of each committed file by its path below the root of the repository."""
+    rows = class_rows(read_excluded(root / EXCLUDED))
     return {
         CLASSES: as_csv(rows),
-        OBJECTNET: as_csv(objectnet_rows(reference, [row["class"] for row in rows])),
+        OBJECTNET: as_csv(objectnet_rows(root / REFERENCE, [row["class"] for row in rows])),
         PROMPTS: "\n".join(prompt_lines()) + "\n",
     }
 
 
 if __name__ == "__main__":
-    for path, text in tables(REFERENCE).items():
+    for path, text in tables(Path()).items():
         write_text(path, text)

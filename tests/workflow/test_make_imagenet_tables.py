@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.make_imagenet_tables import CLASSES, OBJECTNET, REFERENCE, TableError, objectnet_rows, read_wnids, tables
+from tools.make_imagenet_tables import (
+    CLASSES,
+    EXCLUDED,
+    OBJECTNET,
+    REFERENCE,
+    TableError,
+    objectnet_rows,
+    read_wnids,
+    tables,
+)
 from whyrobust.data.label_matcher import LabelMatcher, plural_forms, read_classes, split_phrases, split_words
 
 
@@ -21,11 +33,11 @@ def classes(root):
 
 @pytest.fixture(scope="module")
 def matcher(classes):
-    return LabelMatcher(classes, shared="ambiguous")
+    return LabelMatcher(classes, shared="ambiguous", possessives=True)
 
 
 def test_the_committed_tables_are_what_the_command_writes(root):
-    for path, text in tables(root / REFERENCE).items():
+    for path, text in tables(root).items():
         assert (root / path).read_text(encoding="utf-8") == text, f"{path}: run python -m tools.make_imagenet_tables"
 
 
@@ -93,22 +105,35 @@ def test_shared_names_are_an_error_unless_they_are_allowed(root):
         read_classes(root / CLASSES)
 
 
-def plain_matches(text, classes):
-    """The plain way: at each word try every phrase of every class, longest first, written names before plurals."""
-    written, derived = {}, {}
+def plain_targets(classes):
+    """Classes by phrase, the plain way: names before excluded phrases before plurals before possessives."""
+    written, derived, excluded = {}, {}, []
     for row in classes.to_dict("records"):
         for phrase in [row["name"], *split_phrases(row["synonyms"])]:
             key = tuple(split_words(phrase))
             written.setdefault(key, set()).add(row["class"])
             for form in plural_forms(key[-1]):
                 derived.setdefault((*key[:-1], form), set()).add(row["class"])
+        excluded += [tuple(split_words(phrase)) for phrase in split_phrases(row["excluded_phrases"])]
     targets = derived | written
+    for key in excluded:
+        if key not in written:
+            targets[key] = set()
+        for form in plural_forms(key[-1]):
+            targets.setdefault((*key[:-1], form), set())
+    for key in [*written, *excluded]:
+        targets.setdefault((*key[:-1], key[-1] + "s"), targets[key])
+    return targets
+
+
+def plain_matches(text, targets):
+    """The plain way: at each word try every phrase of every class, longest first."""
     longest = max(map(len, targets))
     words, found, at = split_words(text), [], 0
     while at < len(words):
         for length in range(min(longest, len(words) - at), 0, -1):
             hit = targets.get(tuple(words[at : at + length]))
-            if hit:
+            if hit is not None:
                 found += [name for name in hit if name not in found]
                 at += length - 1
                 break
@@ -117,14 +142,63 @@ def plain_matches(text, classes):
 
 
 @pytest.fixture(scope="module")
+def targets(classes):
+    return plain_targets(classes)
+
+
+@pytest.fixture(scope="module")
 def vocabulary(classes):
     words = [word for name in classes["name"] for word in re.findall(r"[\w'-]+", name)]
-    return [*sorted(set(words)), "cats", "a", "the", "crane", "catalogue", "fire", "hot"]
+    words += [word for phrases in classes["excluded_phrases"] for word in re.findall(r"[\w'-]+", phrases)]
+    return [
+        *sorted(set(words)),
+        "cats",
+        "ostrich's",
+        "boxer's",
+        "tiger",
+        "woods",
+        "a",
+        "the",
+        "crane",
+        "catalogue",
+        "fire",
+        "hot",
+    ]
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_matches_equal_the_plain_way(data, classes, matcher, vocabulary):
+def test_matches_equal_the_plain_way(data, targets, matcher, vocabulary):
     words = data.draw(st.lists(st.sampled_from(vocabulary), max_size=7))
     text = data.draw(st.sampled_from([" ", "-", ", "])).join(words)
-    assert set(matcher.match(text)) == plain_matches(text, classes)
+    assert set(matcher.match(text)) == plain_matches(text, targets)
+
+
+def test_captions_get_the_label_that_a_reader_gave(classes, matcher):
+    """Written in the manner of titles on Flickr and judged by reading: names in other senses, possessives, hashtags."""
+    with (Path(__file__).parent / "judged_captions.csv").open(encoding="utf-8", newline="") as handle:
+        judged = {row["caption"]: row["class"] or None for row in csv.DictReader(handle)}
+    name_of = dict(zip(classes["class"], classes["name"], strict=True))
+    assert {caption: name_of.get(matcher.label_of(caption)) for caption in judged} == judged
+    without = LabelMatcher(classes.assign(excluded_phrases=""), shared="ambiguous")
+    wrong = [caption for caption, label in judged.items() if name_of.get(without.label_of(caption)) != label]
+    assert len(wrong) > 40, "they are captions that need the excluded phrases"
+    columns = matcher.label_records([pa.array(list(judged))]).to_pylist()
+    assert [name_of.get(label) for label in columns] == list(judged.values())
+
+
+def test_excluded_phrases_are_of_classes_whose_word_they_hold(root, classes):
+    rows = {row["class"]: row for row in classes.to_dict("records")}
+    with (root / EXCLUDED).open(encoding="utf-8", newline="") as handle:
+        for given in csv.DictReader(handle):
+            row = rows[given["class"]]
+            names = [" ".join(split_words(name)) for name in (row["name"], *split_phrases(row["synonyms"]))]
+            forms = {form for name in names for form in (name, *plurals(name))}
+            assert given["name"] == row["name"]
+            for phrase in split_phrases(given["excluded_phrases"]):
+                assert any(f" {form} " in f" {phrase} " for form in forms), f"{phrase}: {given['name']}"
+
+
+def plurals(name):
+    words = name.split()
+    return [" ".join([*words[:-1], form]) for form in plural_forms(words[-1])]

@@ -49,6 +49,7 @@ rule describe_data:
         fetched=by_name("fetched", DATASETS.fetched),
         captions=lambda wildcards, input: group_captions(STUDY.captions, input.captions),
         shared=CONFIG.data.shared_names,
+        possessives=CONFIG.data.text_match.possessives,
         code=code_of("describe_data"),
     script:
         "../scripts/describe_data.py"

@@ -61,6 +61,7 @@ rule match_text:
         fields=list(CONFIG.data.text_match.fields),
         policy=CONFIG.data.text_match.policy,
         shared=CONFIG.data.shared_names,
+        possessives=CONFIG.data.text_match.possessives,
         code=code_of("match_text"),
     script:
         "../scripts/match_text.py"

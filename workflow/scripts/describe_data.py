@@ -38,7 +38,7 @@ if __name__ == "__main__":
     ]
     classes = read_classes(files.classes, shared=params.shared)
     nouns = other_nouns(read_classes(files.nouns), classes) if files.nouns else None
-    matcher = LabelMatcher(classes, nouns, shared=params.shared)
+    matcher = LabelMatcher(classes, nouns, params.shared, params.possessives)
 
     class_counts, filters, samples = describe_datasets(datasets, list(classes["class"]), read_csv(files.sizes))
     write_table(snakemake.output.classes, class_counts)

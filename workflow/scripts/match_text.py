@@ -33,8 +33,9 @@ if __name__ == "__main__":
     records = records[kept].reset_index(drop=True)
     classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
     nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
-    matcher = LabelMatcher(classes, nouns, shared=snakemake.params.shared)
-    matched = match_records(records, matcher, snakemake.params.fields, snakemake.params.policy, snakemake.threads)
+    params = snakemake.params
+    matcher = LabelMatcher(classes, nouns, params.shared, params.possessives)
+    matched = match_records(records, matcher, params.fields, params.policy, snakemake.threads)
     write_table(snakemake.output.labels, matched, LABEL_SCHEMA)
     matches = describe_matches(records, matched)
     matches.insert(0, "source", part.dataset)

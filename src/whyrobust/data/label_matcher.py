@@ -37,6 +37,8 @@ SharedNames = Literal["error", "ambiguous"]
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _APOSTROPHES = "'\u2018\u2019\u02bc"
+_HASHTAG = re.compile(r"#\w+")
+_WORDS_RUN_TOGETHER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IRREGULAR_PLURALS: Mapping[str, str] = {
     "child": "children",
     "foot": "feet",
@@ -59,6 +61,20 @@ def split_words(text: str) -> list[str]:
     if text.isascii():
         return _WORD.findall(text.replace("'", "").lower())
     return _WORD.findall(text.translate(_FOLDED))
+
+
+def split_hashtags(text: str) -> str:
+    """Return a text in which the words of a hashtag that are told by capitals (#GoldenRetriever) stand apart."""
+    return _HASHTAG.sub(lambda found: _WORDS_RUN_TOGETHER.sub(" ", found[0]), text) if "#" in text else text
+
+
+def _split_hashtags_of(texts: pa.Array) -> pa.Array:
+    """Return Arrow strings with their hashtags split; most texts have none, and a column without any is returned."""
+    tagged = pc.match_substring(texts, "#")
+    if not pc.any(tagged).as_py():
+        return texts
+    split = pa.array([split_hashtags(text) for text in texts.filter(tagged).to_pylist()], texts.type)
+    return pc.replace_with_mask(texts, tagged, split)
 
 
 def space_words(text: str) -> str:
@@ -166,13 +182,18 @@ class LabelMatcher:
             never returned; a text that also names one of them is not about one class alone.
         shared: ``error``: no phrase may name two classes. ``ambiguous``: such a phrase names both, so that a text
             with it is about neither alone (ImageNet's "crane" is a bird and a machine).
+        possessives: whether the last word of a phrase may be a possessive that looks like no plural ("ostrich's").
 
     Raises:
         ValueError: a class is listed twice or is empty, or one phrase names two classes.
     """
 
     def __init__(
-        self, classes: pd.DataFrame, others: pd.DataFrame | None = None, shared: SharedNames = "error"
+        self,
+        classes: pd.DataFrame,
+        others: pd.DataFrame | None = None,
+        shared: SharedNames = "error",
+        possessives: bool = False,
     ) -> None:
         self._shared = shared
         self.classes: list[str] = [str(name) for name in classes["class"]]
@@ -198,6 +219,8 @@ class LabelMatcher:
                 target = self._targets.get(form)
                 if target is None or (not target.written and form == key):
                     self._targets[form] = _Target((), is_class=False, written=True)
+        if possessives:
+            self._add_possessives()
         # Lengths by first word, longest first: most words start no phrase and cost one look-up.
         lengths: dict[str, set[int]] = {}
         for key in self._targets:
@@ -244,6 +267,13 @@ class LabelMatcher:
                     both = tuple(dict.fromkeys((*known.names, *target.names)))
                     self._targets[form] = _Target(both, is_class=True, written=False)
 
+    def _add_possessives(self) -> None:
+        """Add the possessive of every phrase whose plural is another form; an apostrophe joins ("ostrichs")."""
+        for key, target in list(self._targets.items()):
+            if target.written:
+                form = (*key[:-1], key[-1] + "s")
+                self._targets.setdefault(form, _Target(target.names, is_class=target.is_class, written=False))
+
     def phrases(self) -> dict[str, tuple[str, ...]]:
         """Return every phrase that is searched for, with the classes that it names (none for other nouns)."""
         return {" ".join(key): target.names if target.is_class else () for key, target in self._targets.items()}
@@ -253,7 +283,7 @@ class LabelMatcher:
 
         The last value is whether the first phrase found is one that several classes share.
         """
-        words = split_words(text)
+        words = split_words(split_hashtags(text))
         found: list[str] = []
         other = ambiguous_start = False
         start = 0
@@ -357,7 +387,7 @@ class LabelMatcher:
         rows_of, phrases_of = [], []
         for field in fields:
             is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
-            found = finder.find(field.flatten() if is_list else field, threads)
+            found = finder.find(_split_hashtags_of(field.flatten() if is_list else field), threads)
             owner = pc.list_parent_indices(field).to_numpy()[found.texts] if is_list else found.texts
             rows_of.append(owner)
             phrases_of.append(found.phrases)

@@ -62,6 +62,8 @@ class TextMatch(Settings):
     """Text fields that are searched for class names."""
     policy: Literal["single", "first"] = "single"
     """single: exactly one class and no other noun. first: the class named first."""
+    possessives: Flag = False
+    """Whether a possessive that looks like no plural names a class too ("the ostrich's nest")."""
 
 
 @dataclass(frozen=True, kw_only=True)
