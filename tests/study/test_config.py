@@ -107,6 +107,21 @@ def test_the_default_study_has_24_runs_and_3_seeds(config, root):
             ["figures.colours", "clip on moon", "CLIP on web titles"],
         ),
         (["prompts", "name"], ["no place"], ["prompts.name", "no place", "text"]),
+        (
+            ["test_sets", "v2"],
+            {"kind": "imagenet_o", "archive": "x.tar", "role": "shift", "classes": "own"},
+            ["test_sets.v2.kind", "imagenet_o", "ImageNet-O is no shift", "leave it out"],
+        ),
+        (
+            ["sources", "studio"],
+            {"kind": "objectnet", "archive": "x.zip", "class_table": "x.csv"},
+            ["sources.studio.kind", "objectnet", "licence", "may be a test set"],
+        ),
+        (
+            ["sources", "studio"],
+            {"kind": "image_folder", "folder": "x", "classes_between": [0.5, 0.5]},
+            ["sources.studio.classes_between", "[0.5, 0.5]", "the smaller one first"],
+        ),
     ],
 )
 def test_a_mutation_is_one_line_with_key_value_and_allowed(config, root, path, value, words):

@@ -1,6 +1,10 @@
 # Icons and photographs as records: title, description, tags, label, and the location of the picture.
 
 
+# A study without icons may name a data set as a part of the icons: DomainNet has a domain called sketch.
+ruleorder: join_slices > build_records
+
+
 rule build_records:
     input:
         archive=STUDY.icon_archive,

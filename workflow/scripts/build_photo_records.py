@@ -13,7 +13,7 @@ from whyrobust.data.archives import Pack
 from whyrobust.data.dataset_checks import write_dataset_counts
 from whyrobust.data.fetching import count_failures, obtained_shards
 from whyrobust.data.readers.dispatch import load_reader
-from whyrobust.data.record_writer import check_labels
+from whyrobust.data.record_writer import check_labels, classes_between
 from whyrobust.files import atomic_path, read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
@@ -38,6 +38,9 @@ if __name__ == "__main__":
     presence, reasons = records.presence, records.labels.reasons()
     if "drawn_between" in settings:
         records.draw(*settings["drawn_between"])
+    if "classes_between" in settings:
+        records.keep_classes(classes_between(classes, *settings["classes_between"]))
+    if {"drawn_between", "classes_between"} & set(settings):
         reasons = {"it has no label of the study (kept without one)": records.count_unlabelled()}
     if "role" in settings:
         column = snakemake.params.covered

@@ -36,6 +36,9 @@ MOST_UNKNOWN_LABELS = 1000
 #: Reason to leave out an image of another part of the data set.
 NOT_DRAWN = "it lies outside of drawn_between"
 
+#: Reason to leave out an image of a class that the data set is restricted from.
+OTHER_CLASS = "its class lies outside of classes_between"
+
 #: Reason to leave out an image whose uid an earlier one has.
 REPEATED = "it came before"
 
@@ -67,7 +70,7 @@ class RecordBuffer:
         self.first_missing = ("", "")
         self.labels, self.unknown_labels = LabelCounts(), Counter[str]()
         self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
-        self._between = (0.0, 1.0)
+        self._between, self._classes = (0.0, 1.0), frozenset[str]()
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
         options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -145,6 +148,8 @@ class RecordBuffer:
         for batch in pa.ipc.open_stream(self._file):
             if self._between != (0.0, 1.0):
                 batch = batch.filter(_drawn(batch["uid"], *self._between))
+            if self._classes:
+                batch = batch.filter(_of_classes(batch["label"], self._classes))
             for name in self._required:
                 batch = batch.filter(_has_value(batch, name))
             yield batch
@@ -158,6 +163,13 @@ class RecordBuffer:
         drawn = sum(len(batch) for batch in self.batches())
         self.left_out[NOT_DRAWN] += self._count - drawn
         self._count = drawn
+
+    def keep_classes(self, classes: Collection[str]) -> None:
+        """Leave out records that have no label, or one that names a class which is none of these."""
+        self._classes = frozenset(classes)
+        kept = sum(len(batch) for batch in self.batches())
+        self.left_out[OTHER_CLASS] += self._count - kept
+        self._count = kept
 
     def count_unlabelled(self) -> int:
         """Return how many records have no label."""
@@ -229,6 +241,26 @@ def _drawn(uids: pa.Array, start: float, end: float) -> pa.Array:
     numbers = np.array([uid_hash(uid) for uid in uids.to_pylist()], dtype=np.uint64) / 2.0**64
     # The largest hashes round to 1.
     return pa.array((numbers >= start) & ((numbers < end) | (end == 1.0)))
+
+
+def _of_classes(labels: pa.Array, classes: frozenset[str]) -> pa.Array:
+    """Return which labels name none but these classes."""
+    found = {label: classes.issuperset(label.split(LABEL_SEPARATOR)) for label in labels.unique().to_pylist() if label}
+    return pa.array([bool(label) and found[label] for label in labels.to_pylist()], pa.bool_())
+
+
+def classes_between(classes: Sequence[str], start: float, end: float) -> list[str]:
+    """Return the classes from one share of them to another, in an order that is drawn by their names.
+
+    Ranges that meet have no class in common and, together, all: ``0`` to ``0.5`` and ``0.5`` to ``1`` are two halves.
+
+    Args:
+        classes: of the study, in any order.
+        start: share of the classes that come before.
+        end: share of the classes up to the last.
+    """
+    drawn = sorted(classes, key=lambda name: (uid_hash(name), name))
+    return drawn[round(start * len(drawn)) : round(end * len(drawn))]
 
 
 def _has_value(batch: pa.RecordBatch, name: str) -> pa.BooleanArray:

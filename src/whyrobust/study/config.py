@@ -13,6 +13,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
+from whyrobust.study.data_kinds import NO_SOURCES, NO_TEST_SETS
 from whyrobust.study.dataset_settings import Source, TestSet, classes_of_sources, classes_of_test_sets
 from whyrobust.study.heads_table import FITTED_HEADS, HEADS
 from whyrobust.study.objectives_table import OBJECTIVES, LearningRate, ObjectiveSettings
@@ -380,9 +381,11 @@ class Config(Settings):
     """Folder for downloaded archives."""
     data: Data
     """Where images and names come from."""
-    sources: Annotated[dict[Name, Annotated[Source, OfKind(classes_of_sources)]], Items()]
+    sources: Annotated[dict[Name, Annotated[Source, OfKind(classes_of_sources, NO_SOURCES)]], Items()]
     """Training sources by name."""
-    test_sets: Annotated[dict[Name, Annotated[TestSet, OfKind(classes_of_test_sets)]], Items(min_length=2)]
+    test_sets: Annotated[
+        dict[Name, Annotated[TestSet, OfKind(classes_of_test_sets, NO_TEST_SETS)]], Items(min_length=2)
+    ]
     """Test sets by name; one or several are in_distribution, the first of them that of the paper's measurement."""
     class_weights: Literal["images", "equal"] = "images"
     """What an accuracy is: images, the share of a test set's images that is right. equal: the mean over its classes of

@@ -13,7 +13,9 @@ from typing import Any, get_args, get_type_hints
 from whyrobust.study.kind_settings import (
     AddressList,
     Archive,
+    CounterAnimal,
     DatasetSettings,
+    DomainNet,
     Icons,
     ImageFolder,
     ImageNet,
@@ -26,6 +28,18 @@ from whyrobust.study.kind_settings import (
     Yfcc15m,
 )
 from whyrobust.study.setting_types import Allowed
+
+#: Data sets that are offered as shifts, and why they can be none, in the words of an error.
+NO_TEST_SETS = {
+    "imagenet_o": (
+        "ImageNet-O is no shift: its images show none of ImageNet's 1,000 classes, so no answer is right and there is "
+        "no accuracy (it is for detectors of what is out of distribution); leave it out"
+    ),
+}
+#: Test sets that nothing may be trained on, and why.
+NO_SOURCES = {
+    "objectnet": "the licence of ObjectNet forbids to tune the parameters of any model on it; it may be a test set",
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +61,8 @@ class DataKind:
         needed_in_test_sets: settings that a test set must have though a source need not.
         own_classes_only: whether a test set of this kind is always evaluated on its own classes.
         covered_classes_column: whether the table of classes says in a column of the kind's name which it covers.
-        published_images: images that the whole test set has by its paper, so that a short copy is noticed.
-        published_split: value of the setting ``split`` that ``published_images`` is for; empty if there is none.
+        published_images: images that the whole test set has by its paper, so that a short copy is noticed, with the
+            value of the setting ``split`` that each number is for, which is empty where the kind has none.
         border_pixels: pixels to cut off each side of a picture.
         keeps_first_of_repeats: whether of several pictures of one uid the first counts; else they are an error.
     """
@@ -66,8 +80,7 @@ class DataKind:
     needed_in_test_sets: tuple[str, ...] = ()
     own_classes_only: bool = False
     covered_classes_column: bool = False
-    published_images: int | None = None
-    published_split: str = ""
+    published_images: tuple[tuple[str, int], ...] = ()
     border_pixels: int = 0
     keeps_first_of_repeats: bool = False
 
@@ -93,7 +106,7 @@ class DataKind:
         Args:
             split: value of the setting ``split``; empty where the kind has none.
         """
-        return self.published_images if split == self.published_split else None
+        return dict(self.published_images).get(split)
 
 
 def _names_input(hint: Any) -> bool:  # noqa: ANN401 - a type
@@ -144,8 +157,7 @@ DATA_KINDS: dict[str, DataKind] = {
             "ImageNet (ILSVRC-2012), training or validation images",
             ImageNet,
             "whyrobust.data.readers.imagenet:read_imagenet_dataset",
-            published_images=50_000,
-            published_split="validation",
+            published_images=(("validation", 50_000),),
         ),
         DataKind(
             "imagenet_captions",
@@ -166,11 +178,27 @@ DATA_KINDS: dict[str, DataKind] = {
         ),
         DataKind(
             "imagenet_v2",
-            "ImageNet-V2 (Recht et al. 2019)",
+            "ImageNet-V2, matched frequency (Recht et al. 2019)",
             Archive,
             "whyrobust.data.readers.imagenet:read_imagenet_v2_dataset",
             source=False,
-            published_images=10_000,
+            published_images=(("", 10_000),),
+        ),
+        DataKind(
+            "imagenet_v2_threshold",
+            "ImageNet-V2, threshold 0.7 (Recht et al. 2019)",
+            Archive,
+            "whyrobust.data.readers.imagenet:read_imagenet_v2_dataset",
+            source=False,
+            published_images=(("", 10_000),),
+        ),
+        DataKind(
+            "imagenet_v2_top",
+            "ImageNet-V2, top images (Recht et al. 2019)",
+            Archive,
+            "whyrobust.data.readers.imagenet:read_imagenet_v2_dataset",
+            source=False,
+            published_images=(("", 10_000),),
         ),
         DataKind(
             "imagenet_r",
@@ -179,7 +207,7 @@ DATA_KINDS: dict[str, DataKind] = {
             "whyrobust.data.readers.imagenet:read_wnid_folders_dataset",
             source=False,
             covered_classes_column=True,
-            published_images=30_000,
+            published_images=(("", 30_000),),
         ),
         DataKind(
             "imagenet_a",
@@ -188,7 +216,7 @@ DATA_KINDS: dict[str, DataKind] = {
             "whyrobust.data.readers.imagenet:read_wnid_folders_dataset",
             source=False,
             covered_classes_column=True,
-            published_images=7_500,
+            published_images=(("", 7_500),),
         ),
         DataKind(
             "imagenet_sketch",
@@ -196,7 +224,7 @@ DATA_KINDS: dict[str, DataKind] = {
             Archive,
             "whyrobust.data.readers.imagenet:read_wnid_folders_dataset",
             source=False,
-            published_images=50_889,
+            published_images=(("", 50_889),),
         ),
         DataKind(
             "objectnet",
@@ -205,9 +233,23 @@ DATA_KINDS: dict[str, DataKind] = {
             "whyrobust.data.readers.imagenet:read_objectnet_dataset",
             source=False,
             own_classes_only=True,
-            published_images=18_574,
-            # The data set's terms ask for its red border to be cut off.
+            published_images=(("", 18_574),),
+            # Its pictures have a red border, by its licence of one pixel; the authors' loader cuts off two.
             border_pixels=2,
+        ),
+        DataKind(
+            "counter_animal",
+            "CounterAnimal (Wang et al. 2024), animals on common backgrounds or on others",
+            CounterAnimal,
+            "whyrobust.data.readers.counter_animal:read_counter_animal_dataset",
+            source=False,
+            published_images=(("common", 7_174), ("counter", 5_926)),
+        ),
+        DataKind(
+            "domainnet",
+            "a domain of DomainNet (Peng et al. 2019)",
+            DomainNet,
+            "whyrobust.data.readers.domainnet:read_domainnet_dataset",
         ),
     )
 }

@@ -132,12 +132,17 @@ class Drawn(DatasetSettings):
     drawn_between: LeftOut[Annotated[tuple[Share, ...], Items(min_length=2)]] = None
     """Each picture has a number from 0 to 1, drawn by its name; only those from the first to below the second of two
     are read. ``[0.2, 1]`` for a source and ``[0, 0.2]`` for a test set of the same files hold a fifth out."""
+    classes_between: LeftOut[Annotated[tuple[Share, ...], Items(min_length=2)]] = None
+    """The classes of the study are put in an order that is drawn by their names; only pictures of those from the first
+    share of them to the second are read. A source with ``[0, 0.5]`` has half of the classes, a test set with
+    ``[0.5, 1]`` the others."""
 
     def __post_init__(self) -> None:
         """Check that there are two numbers, the smaller one first."""
-        between = self.drawn_between
-        if between is not None and (len(between) != 2 or between[0] >= between[1]):
-            raise ValueError(f".drawn_between is {list(between)}: allowed are two numbers, the smaller one first")
+        for key in ("drawn_between", "classes_between"):
+            between = getattr(self, key)
+            if between is not None and (len(between) != 2 or between[0] >= between[1]):
+                raise ValueError(f".{key} is {list(between)}: allowed are two numbers, the smaller one first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,3 +313,21 @@ class ObjectNet(Archive):
     """Table with columns folder and class (or classes, separated by ;)."""
     password: LeftOut[Text] = None
     """The password that is published with the data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterAnimal(Archive):
+    """CounterAnimal, one of its two groups."""
+
+    split: Literal["common", "counter"]
+    """common, animals on the background that they are mostly photographed on, or counter, on another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainNet(Drawn):
+    """DomainNet, one of its six domains."""
+
+    archive: InputPath
+    """The zip of the domain as published, or the unpacked folder."""
+    pictures: LeftOut[InputPath] = None
+    """The published list of a split, such as clipart_train.txt; all pictures of the domain if left out."""

@@ -103,8 +103,13 @@ def any_of(metadata: Sequence[object], kind: type[object]) -> bool:
 
 def _kinds_of(hint: Any) -> Mapping[str, type[Any]]:  # noqa: ANN401 - a type
     """Return the classes of settings by kind where the key ``kind`` decides between several; nothing elsewhere."""
+    marker = _of_kind(hint)
+    return marker.classes() if marker else {}
+
+
+def _of_kind(hint: Any) -> OfKind | None:  # noqa: ANN401 - a type
     metadata = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((part.classes() for part in metadata if isinstance(part, OfKind)), {})
+    return next((part for part in metadata if isinstance(part, OfKind)), None)
 
 
 def _class_at(hint: Any, value: object) -> Any:  # noqa: ANN401 - types
@@ -190,6 +195,9 @@ def _explain(path: Path, error: ErrorDetails, settings: type[Any], given: Mappin
     if error["type"] == "value_error" and (kinds := _kinds_of(hint)) and _class_at(hint, value) is None:
         if not isinstance(value, Mapping):
             return f"{key} is {shown(value)}: allowed is a mapping"
+        marker, named_kind = _of_kind(hint), value.get("kind")
+        if marker and isinstance(named_kind, str) and named_kind in marker.refused:
+            return f"{key}.kind is {shown(named_kind)}: {marker.refused[named_kind]}"
         named = f"is {shown(value['kind'])}: allowed is" if "kind" in value else "is missing: give"
         return f"{key}.kind {named} one of {', '.join(kinds)}"
     if error["type"] in ("unexpected_keyword_argument", "invalid_key"):

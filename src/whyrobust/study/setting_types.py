@@ -120,10 +120,16 @@ class OfKind:
     """Placeholder for one of several classes of settings, the one that the key ``kind`` names.
 
     Pydantic's schema of a class is built when the first config uses it: a start of the workflow needs few of them.
+
+    Args:
+        classes: returns the classes by kind.
+        refused: kind that one might ask for -> why it is none of them.
     """
 
-    def __init__(self, classes: Callable[[], Mapping[str, type[Settings]]]) -> None:
-        self.classes = classes
+    def __init__(
+        self, classes: Callable[[], Mapping[str, type[Settings]]], refused: Mapping[str, str] | None = None
+    ) -> None:
+        self.classes, self.refused = classes, refused or {}
 
     def __get_pydantic_core_schema__(self, _source: type, _handler: object) -> dict[str, Any]:
         """Return pydantic's schema of a value that `check` checks."""

@@ -8,19 +8,27 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whyrobust.data.archives import MAXIMUM_BYTES, Pack, is_image_name, list_archive
+from whyrobust.data.archives import MAXIMUM_BYTES, Member, Pack, is_image_name, list_archive
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.folders import read_class_folders, read_class_table
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.data.tar_headers import StrictTarInfo
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
+from whyrobust.study.data_kinds import NO_TEST_SETS
 
 #: Largest JSON list of captions that is read into memory (ImageNet-Captions has 0.4 GB).
 MAXIMUM_JSON_BYTES = 4 * 2**30
+
+#: What each form of ImageNet-V2 is called in the names of its archive and folder, by the kind of data set.
+V2_FORMS = {
+    "imagenet_v2": "matched-frequency",
+    "imagenet_v2_threshold": "threshold0.7",
+    "imagenet_v2_top": "top-images",
+}
 
 VALIDATION_TRUTH, VALIDATION_META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 
@@ -38,8 +46,8 @@ def read_imagenet_captions_dataset(settings: Mapping[str, Any], classes: Sequenc
 
 
 def read_imagenet_v2_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
-    """Read a data set of kind ``imagenet_v2``."""
-    return read_imagenet_v2(settings["archive"], classes, pack)
+    """Read a data set of kind ``imagenet_v2``, ``imagenet_v2_threshold`` or ``imagenet_v2_top``."""
+    return read_imagenet_v2(settings["archive"], classes, pack, settings["kind"])
 
 
 def read_wnid_folders_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
@@ -219,25 +227,61 @@ def _only_json(path: Path) -> bytes:
 
 
 def read_wnid_folders(archive: Path | str, classes: Collection[str], pack: Pack) -> RecordBuffer:
-    """Read ImageNet-R, ImageNet-A or ImageNet-Sketch: folders named by wnid."""
-    return read_class_folders(list_archive(archive, pack, is_image_name), {name: name for name in classes}.get)
-
-
-def read_imagenet_v2(archive: Path | str, class_order: Sequence[str], pack: Pack) -> RecordBuffer:
-    """Read ImageNet-V2: folders ``0`` to ``999`` are positions in ``class_order``, the 1,000 sorted wnids.
+    """Read ImageNet-R, ImageNet-A or ImageNet-Sketch: folders named by wnid.
 
     Raises:
-        DatasetError: a folder is not a number below the number of classes, or the classes are not ImageNet's 1,000.
+        DatasetError: it is ImageNet-O, whose folders do not say what its images show.
+    """
+
+    def checked() -> Iterator[Member]:
+        for member in list_archive(archive, pack, is_image_name):
+            if "imagenet-o" in (*member.path.parts, Path(archive).name.split(".")[0]):
+                raise DatasetError(f"{archive} is not what its kind says: {NO_TEST_SETS['imagenet_o']}")
+            yield member
+
+    return read_class_folders(checked(), {name: name for name in classes}.get)
+
+
+def read_imagenet_v2(
+    archive: Path | str, class_order: Sequence[str], pack: Pack, kind: str = "imagenet_v2"
+) -> RecordBuffer:
+    """Read a form of ImageNet-V2: folders ``0`` to ``999`` are positions in ``class_order``, the 1,000 sorted wnids.
+
+    Args:
+        archive: as published, or unpacked.
+        class_order: classes of the study, in their order.
+        pack: takes images of the compressed archive.
+        kind: of `V2_FORMS`.
+
+    Raises:
+        DatasetError: a folder is not a number below the number of classes, the classes are not ImageNet's 1,000, or it
+            is another form.
     """
     if len(class_order) != 1000:
         raise DatasetError(f"ImageNet-V2's folders are numbers of 1,000 classes, data.classes has {len(class_order)}")
 
-    def label_of_folder(folder: str) -> str:
-        if not folder.isdecimal() or int(folder) >= len(class_order):
-            raise DatasetError(f"{archive}: folder '{folder}' is not a number from 0 to {len(class_order) - 1}")
-        return class_order[int(folder)]
+    def checked() -> Iterator[Member]:
+        for member in list_archive(archive, pack, is_image_name):
+            for other, form in V2_FORMS.items():
+                if other != kind and form in f"{Path(archive).name}/{member.name}":
+                    raise DatasetError(f"{archive} holds ImageNet-V2's form {form}: give the kind {other}")
+            yield member
 
-    return read_class_folders(list_archive(archive, pack, is_image_name), label_of_folder)
+    def label_of_folder(folder: str) -> str:
+        return class_at(folder, class_order, archive)
+
+    return read_class_folders(checked(), label_of_folder)
+
+
+def class_at(number: str, class_order: Sequence[str], archive: Path | str) -> str:
+    """Return the class at a position, which the name of a folder gives.
+
+    Raises:
+        DatasetError: it is no number, or too large a one.
+    """
+    if not number.isdecimal() or int(number) >= len(class_order):
+        raise DatasetError(f"{archive}: folder '{number}' is not a number from 0 to {len(class_order) - 1}")
+    return class_order[int(number)]
 
 
 def read_objectnet(
