@@ -74,6 +74,17 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
         assert sum(wanted <= asked for asked in asked_for) == sum(jobs[rule] for rule in rules)
 
 
+@pytest.mark.parametrize(
+    "name, sources, test_sets", [("config/domainnet.yaml", 7, 5), ("config/shifts-of-today.yaml", 3, 10)]
+)
+def test_the_studies_of_todays_shifts_are_planned(root, workspace, snakemake, name, sources, test_sets):
+    done = snakemake(workspace, "--dry-run", "--configfile", str(root / name))
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert jobs["build_photo_records"] == jobs["join_slices"] == sources + test_sets
+    assert "build_records" not in jobs, "a domain called sketch is no part of the icons"
+
+
 def assert_lists_what_must_be_asked_for(output):
     (line,) = [line for line in output.splitlines() if "must be asked for" in line]
     for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):

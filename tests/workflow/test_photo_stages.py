@@ -15,6 +15,7 @@ from tests.data.test_svg import HOUSE
 from whyrobust.data.image_stores import read_images
 from whyrobust.data.photo_store import open_locations
 from whyrobust.data.preprocessing import study_preprocessing
+from whyrobust.data.record_writer import OTHER_CLASS, classes_between
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.slices import Slice
 from whyrobust.training.augmentation import Augmentation
@@ -153,6 +154,14 @@ def test_too_many_missing_files_stop_the_build(built, tmp_path):
         built(facts)
     made = built(facts, allowed_failure_share=0.25)
     assert len(pd.read_parquet(made["records"])) == 3
+
+
+def test_a_source_of_some_classes_has_no_picture_of_the_others(built, tmp_path):
+    facts = {name: value for name, value in write_folder(tmp_path / "set", 6).items() if name in ("kind", "folder")}
+    (first,) = classes_between(CLASSES, 0, 0.3)
+    made = built(facts | {"classes_between": [0, 0.3]})
+    assert set(pd.read_parquet(made["records"])["label"]) == {first}
+    assert pd.read_csv(made["counts"]).values.tolist() == [["kept", 2], [OTHER_CLASS, 4]]
 
 
 def test_the_border_of_objectnet_is_cut_off_wherever_a_picture_is_read(built, tmp_path):
