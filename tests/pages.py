@@ -386,7 +386,7 @@ def make_class_differences():
     """Return made-up accuracies by class: web is 10 points better at dogs, 20 at light bulbs, and worse at cats."""
     return pd.DataFrame(
         {"comparison": "web instead of studio", "from": "studio", "to": "web", "test_set": test_set, "class": name}
-        | {"images": 40 + place, "pairs": 6, "accuracy_from": 0.5, "accuracy_to": 0.5 + difference}
+        | {"images": 40 + 20 * place, "pairs": 6, "accuracy_from": 0.5, "accuracy_to": 0.5 + difference}
         | {"difference_points": 100 * difference, "pairs_above": 3 + place, "pairs_below": 3 - place}
         for test_set in (*IN_DISTRIBUTION, *SHIFTS)
         for place, (name, difference) in enumerate(zip(CLASSES, (-0.05, 0.1, 0.2), strict=True))

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from tests.pages import make_cause_row, make_causes, make_other_weights, make_single_causes
-from whyrobust.report import findings
 from whyrobust.report.findings import (
     EffectTerms,
     answer_sentences,
@@ -20,14 +19,17 @@ from whyrobust.report.findings import (
     secondary_findings,
     weights_rows,
 )
+from whyrobust.report.headline import make_headline
 from whyrobust.report.number_format import format_p, format_points_interval, join_words
 
 TERMS = EffectTerms()
 
 
 def headline(*tables):
-    """Return the sentences of the headline as one text."""
-    return " ".join(findings.headline(*tables))
+    """Return the headline as one text."""
+    made = make_headline(*tables)
+    lines = [f"{line.cause}: {line.says}" for line in made.lines]
+    return " ".join([made.lead, *lines, made.unit, *made.cautions, *made.tests])
 
 
 def cause(name, effect, verdict, width=2.0, shifts=("v2", "sketch"), **changes):
@@ -50,16 +52,41 @@ def test_the_headline_names_what_is_found_with_its_numbers():
         "Of 3 causes compared, 1 changes effective robustness: the training distribution raises it (more "
         "training_distribution: +5.6 points, +3.6 to +7.6; adjusted p .004)."
     )
-    assert (
-        "Within ±2 points: language at test (more language_at_test: +0.3 points, −0.7 to +1.3; 90 % interval −0.5 to "
-        "+1.1, p of equivalence .03)." in text
+    assert "Of the others 1 is shown to change it by less than 2 points and 1 is undecided." in text
+    made = make_headline(pd.concat([SMALL, RAISED, UNDECIDED]), TERMS)
+    # A line a cause, findings first: verdict, number and interval in plain words.
+    assert [(line.cause, line.says) for line in made.lines] == [
+        (
+            "Training distribution",
+            "raises it; more training_distribution: +5.6 points (+3.6 to +7.6); adjusted p .004.",
+        ),
+        ("Language at test", "within ±2 points; more language_at_test: +0.3 points (−0.7 to +1.3)."),
+        ("Training set size", "undecided; more training_set_size: +1.0 points (−2.0 to +4.0)."),
+    ]
+    assert made.unit == "Effects on the mean over 2 shifts, in points at 50 % accuracy, with 95 % intervals."
+    # What verdicts rest on stands apart.
+    assert list(made.tests) == [
+        "Training distribution: 90 % interval +4.0 to +7.2, p of equivalence .31.",
+        "Language at test: 90 % interval −0.5 to +1.1, p of equivalence .03.",
+        "Training set size: 90 % interval −1.4 to +3.4, p of equivalence .31; an effect of 4.3 points is found in 80 % "
+        "of studies at level .017; one of zero is shown to be within the margin in 25 %.",
+    ]
+
+
+def test_an_undecided_effect_whose_interval_leaves_out_zero_says_why_it_is_no_finding():
+    open_ = cause("language_at_test", 2.5, "undecided", width=2.3, p_adjusted=0.175)
+    text = headline(pd.concat([open_, SMALL.assign(cause="contrastive_loss")]), TERMS)
+    assert "(+0.2 to +4.8). Its interval leaves out zero, but among 2 tests that is no finding; adjusted p .17." in text
+    holds = cause("language_at_test", 2.0, "undecided", width=2.3, p_adjusted=0.175)
+    assert "leaves out zero" not in headline(pd.concat([holds, SMALL.assign(cause="contrastive_loss")]), TERMS)
+
+
+def test_the_lead_tells_undecided_from_small():
+    text = make_headline(pd.concat([SMALL, UNDECIDED, UNDECIDED.assign(cause="contrastive_loss")]), TERMS).lead
+    assert text == (
+        "Of 3 causes compared, none is shown to raise or lower effective robustness: 1 is shown to change it by less "
+        "than 2 points and 2 are undecided."
     )
-    assert (
-        "Undecided: training set size (more training_set_size: +1.0 points, −2.0 to +4.0; 90 % interval −1.4 to +3.4, "
-        "p of equivalence .31; an effect of 4.3 points is found in 80 % of studies at level .017; one of zero is shown "
-        "to be within the margin in 25 %)." in text
-    )
-    assert "means over 2 shifts, in points at 50 % accuracy, with 95 % intervals; intervals and tests of equi" in text
 
 
 def test_the_headline_follows_verdicts_and_not_numbers():
@@ -76,7 +103,7 @@ def test_the_headline_follows_the_main_comparisons_on_the_mean_alone():
     on_a_shift = UNDECIDED.assign(verdict=["undecided", "raises", "raises"])
     text = headline(pd.concat([on_a_shift, other]), TERMS)
     first = text.partition("Secondary findings")[0]
-    assert "a side issue" not in first and "raises it" not in first
+    assert "a side issue" not in first and "raises it" not in first and "Training set size: undecided" in first
 
 
 def test_secondary_findings_are_named_and_none_is_said():
@@ -92,9 +119,8 @@ def test_secondary_findings_are_named_and_none_is_said():
 def test_a_verdict_that_the_plane_would_give_anyhow_is_no_evidence():
     hidden = cause("training_distribution", 0.0, "within ±2", width=1.0, kept_share=0.126)
     text = headline(pd.concat([hidden, SMALL]), TERMS)
-    within, _, rest = text.partition("Within ±2 points: ")[2].partition(". ")
-    assert "language at test" in within and "distribution" not in within
-    assert rest.startswith("Training distribution (more training_distribution: 0.0 points") and "is within ±2. " in rest
+    rest = text.partition("Training distribution: ")[2]
+    assert rest.startswith("within ±2 points; more training_distribution: 0.0 points (") and ". This says only" in rest
     assert "would leave 13 % to be seen, so that it is no evidence against such an effect" in rest
     kept = cause("training_distribution", 0.0, "within ±2", width=1.0, kept_share=0.9)
     assert "no evidence" not in headline(kept, TERMS) and "no evidence" not in headline(
@@ -118,9 +144,9 @@ def test_a_mean_of_opposite_shifts_is_called_so():
 
 def test_one_cause_and_one_shift_are_told_in_the_singular():
     one = headline(cause("training_distribution", 5.6, "raises", shifts=("v2",)), TERMS)
-    assert one.startswith("The training distribution raises it") and "Effects are on one shift" in one
+    assert one.startswith("The training distribution raises it") and "Effects on one shift, in" in one
     open_ = headline(UNDECIDED, TERMS)
-    assert open_.startswith("One cause was compared; it is not shown") and "Undecided: training set size" in open_
+    assert open_.startswith("One cause was compared, and it is not") and "Training set size: undecided;" in open_
     two = headline(pd.concat([RAISED, cause("contrastive_loss", -4.0, "lowers")]), TERMS)
     assert two.startswith("Of 2 causes compared, 2 change effective robustness: the training distribution raises it")
     assert "and the contrastive loss lowers it" in two
@@ -130,8 +156,8 @@ def test_a_study_without_intervals_is_not_judged():
     missing = {"low_points": np.nan, "high_points": np.nan, "p": np.nan, "p_adjusted": np.nan}
     single = cause("training_distribution", 5.6, "no interval", detectable_points=np.nan, **missing)
     text = headline(single, TERMS)
-    assert "Not judged, since an interval takes two seeds: training distribution" in text
-    assert "+5.6 points)" in text and "nan" not in text
+    assert "Training distribution: not judged, since an interval takes two seeds;" in text
+    assert ": +5.6 points. " in text and "nan" not in text
     ((_, (sentence,)),) = answer_sentences(single).items()
     assert "+5.6 points, no interval" in sentence
 
@@ -141,18 +167,19 @@ def test_what_is_not_measured_is_said():
     assert "No cause was measured" in headline(lost, TERMS)
     assert "No cause was measured" in headline(lost.iloc[:0], TERMS)
     text = headline(pd.concat([RAISED, lost]), TERMS)
-    assert "Not measured on a shift that takes part in verdicts: contrastive loss." in text
+    assert "Contrastive loss: not measured on a shift that takes part in verdicts." in text
+    assert "Of the others 1 is not measured." in text
     # A cause whose shifts are all case studies has no mean.
     apart = RAISED[RAISED["shift"] != "mean"].assign(cause="contrastive_loss", role="case study", verdict="")
-    assert "takes part in verdicts: contrastive loss." in headline(pd.concat([RAISED, apart]), TERMS)
+    assert "Contrastive loss: not measured on a shift that takes" in headline(pd.concat([RAISED, apart]), TERMS)
 
 
 def test_shifts_of_a_seen_style_are_counted_apart():
     seen = make_cause_row("training_distribution", "more training_distribution", "mean_seen", 41.0, 3.0)
     text = headline(pd.concat([RAISED, pd.DataFrame([seen])]), TERMS)
-    assert text.endswith(
+    assert (
         "Counted apart, on shifts whose style a compared source contains: +41.0 points, +38.0 to +44.0 for the "
-        "training distribution."
+        "training distribution." in text
     )
     assert "+41.0" not in text.partition("Counted apart")[0]
 

@@ -4,7 +4,8 @@ Read first what all of it shares: `theme` (colours, fonts, widths), `number_form
 (axes with percent labels) and `render` (charts to files and specs). `charts` holds the charts of both.
 
 - In print: `figures` draws and saves, `latex` writes tables.
-- The page: `tables` (what it is given), `findings` (what the tables say, in sentences), `page_parts`, `sections` (one
+- The page: `tables` (what it is given), `findings` (what the tables say, in sentences), `headline` (the answer
+  first), `page_parts`, `sections` (one
   module per template), `templating` (templates and scripts, which all pages share) and `page`.
 - The page of published models: `published_findings` (what their tables say), `published_rows` (tables as text, also of
   the docs) and `published_page`.

@@ -1,19 +1,17 @@
 """Findings: what the tables of causes say, in sentences and in rows for the page.
 
-Verdicts, intervals and p come with the tables; a sentence only names them. The headline is about the primary family:
-the main comparison of each cause, in the mean over the shifts that take part in verdicts.
+Verdicts, intervals and p come with the tables; a sentence only names them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from whyrobust.analysis.measured import OF_MEAN
 from whyrobust.report.number_format import (
     count_noun,
     describe_evidence,
@@ -35,7 +33,6 @@ from whyrobust.study.display_names import (
     WITHIN,
     capital,
     name_cause,
-    name_margin,
     name_test_set,
     name_weighting,
     spaced,
@@ -95,60 +92,6 @@ def read_verdict(row: Mapping[str, Any]) -> str:
     return str(role) if isinstance(role, str) and role not in ("", "shift", MEAN, MEAN_SEEN) else NO_INTERVAL
 
 
-def headline(
-    causes: pd.DataFrame,
-    terms: EffectTerms,
-    single_causes: pd.DataFrame | None = None,
-    other_weights: pd.DataFrame | None = None,
-) -> list[str]:
-    """Say what the primary family shows: which causes raise or lower it, which are small, and which are undecided.
-
-    The first sentence is the answer; what it rests on, and what else a reader must know of it, follows.
-
-    Args:
-        causes: ``causes.csv``.
-        terms: what an effect is stated in.
-        single_causes: ``causes_single_line.csv``. Where it has a line over the mean of several in-distribution test
-            sets, the headline says what the main measurement cannot show of a training source.
-        other_weights: ``causes_other_weights.csv``.
-    """
-    main = main_comparisons(causes)
-    found = dict.fromkeys(main["cause"])
-    if main.empty or main["effect_points"].isna().all():
-        return ["No cause was measured: no comparison has a pair of runs with effective robustness."]
-    rows = {row["cause"]: row for row in _primary(causes)}
-    groups: dict[str, list[str]] = {}
-    for cause in found:
-        row = rows.get(cause)
-        verdict = NOT_MEASURED if row is None else read_verdict(row)
-        words = name_cause(str(cause)) if row is None else _name_finding(row, verdict, terms, len(rows))
-        group = verdict_key(verdict) if verdict not in (NOT_MEASURED, NO_INTERVAL) else verdict
-        groups.setdefault(_HIDDEN if row is not None and is_hidden(row) else group, []).append(words)
-    clear = [*groups.get(RAISES, []), *groups.get(LOWERS, [])]
-    sentences = [_count_found(len(found), clear), *_sentences_of(groups, terms)]
-    sentences += [told for row in rows.values() for told in opposite_shifts(causes, row)]
-    sentences += secondary_findings(causes)
-    if len(rows):
-        count = main.loc[~main["shift"].isin([MEAN, MEAN_SEEN]) & (main["role"] == "shift"), "shift"].nunique()
-        over = f"means over {count_noun(count, 'shift')}" if count > 1 else "on one shift"
-        sentences.append(
-            f"Effects are {over}, in {terms.unit}, with {terms.interval}s; intervals and tests of equivalence are not "
-            "adjusted for several tests, the verdicts raises and lowers are."
-        )
-    seen = [f"{_name_effect(row)} for the {name_cause(row['cause'])}" for row in _means_of_seen(main)]
-    if seen:
-        sentences.append(f"Counted apart, on shifts whose style a compared source contains: {join_words(seen)}.")
-    if single_causes is not None and "training_distribution" in rows:
-        sentences += _beyond_mean_of_test_sets(rows["training_distribution"], single_causes)
-    if other_weights is not None:
-        sentences += compare_weights(causes, other_weights, terms.weights_note)
-    return sentences
-
-
-_HIDDEN = "hidden"
-"""Group of findings on sources that say little, see `is_hidden`."""
-
-
 def is_hidden(row: Mapping[str, Any]) -> bool:
     """Tell whether an effect is not shown where the baseline would hide most of one in step with a source."""
     hidden = not is_missing(row["kept_share"]) and row["kept_share"] < LEAST_KEPT
@@ -166,19 +109,6 @@ def hidden_sentence(row: Mapping[str, Any]) -> str:
     )
 
 
-def _sentences_of(groups: Mapping[str, Sequence[str]], terms: EffectTerms) -> list[str]:
-    """Say which causes are within the margin, undecided, or not judged: a sentence each, with its numbers."""
-    margin = capital(name_margin(terms.margin_points))
-    endings = (
-        (WITHIN, f"{margin} points"),
-        (UNDECIDED, "Undecided"),
-        (NO_INTERVAL, "Not judged, since an interval takes two seeds"),
-        (NOT_MEASURED, "Not measured on a shift that takes part in verdicts"),
-    )
-    told = [f"{start}: {words}." for group, start in endings for words in groups.get(group, ())]
-    return told + list(groups.get(_HIDDEN, ()))
-
-
 def opposite_shifts(causes: pd.DataFrame, row: Mapping[str, Any]) -> list[str]:
     """Say where a mean that is not clear of zero is of shifts that change in opposite directions; nothing elsewhere.
 
@@ -194,7 +124,7 @@ def opposite_shifts(causes: pd.DataFrame, row: Mapping[str, Any]) -> list[str]:
     if not (rising and falling):
         return []
     up, down = (
-        ", ".join(f"{name_test_set(str(one['shift']))} {_name_effect(one)}" for one in part)
+        ", ".join(f"{name_test_set(str(one['shift']))} {name_effect(one)}" for one in part)
         for part in (rising, falling)
     )
     return [
@@ -224,7 +154,7 @@ def secondary_findings(causes: pd.DataFrame, marks: Mapping[tuple[str, str], str
     if not secondary:
         return []
     found = [
-        f"{row['comparison']} {row['verdict']} it on {name_test_set(str(row['shift']))} ({_name_effect(row)}; q "
+        f"{row['comparison']} {row['verdict']} it on {name_test_set(str(row['shift']))} ({name_effect(row)}; q "
         f"{format_p(row['p_adjusted'])}{(marks or {}).get((row['comparison'], row['shift']), '')})"
         for row in secondary
         if row["verdict"] in (RAISES, LOWERS) and row["shift"] != MEAN_SEEN
@@ -240,8 +170,8 @@ def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str
         other_weights: ``causes_other_weights.csv``.
         note: what must be known of the choice between the two.
     """
-    own = {row["cause"]: read_verdict(row) for row in _primary(causes)}
-    others = [row for row in _primary(other_weights) if row["cause"] in own]
+    own = {row["cause"]: read_verdict(row) for row in primary_rows(causes)}
+    others = [row for row in primary_rows(other_weights) if row["cause"] in own]
     if not others:
         return []
     weighting = name_weighting(str(others[0]["class_weights"]))
@@ -255,7 +185,7 @@ def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str
     return [f"Sensitivity analysis: with accuracies {weighting} instead, {told}", *([note] if note else [])]
 
 
-def _primary(causes: pd.DataFrame) -> list[dict[str, Any]]:
+def primary_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the primary family: the main comparison of each cause on the mean over shifts."""
     main = main_comparisons(causes) if len(causes) else causes
     return table_rows(main[main["shift"] == MEAN]) if len(main) else []
@@ -281,75 +211,8 @@ def weights_rows(causes: pd.DataFrame, other_weights: pd.DataFrame) -> list[dict
     return rows
 
 
-def _beyond_mean_of_test_sets(row: Mapping[str, Any], single_causes: pd.DataFrame) -> list[str]:
-    """Say what a source does in step with its own test set, which the plane over all test sets takes away."""
-    same = (single_causes["comparison"] == row["comparison"]) & (single_causes["cause"] == row["cause"])
-    of_mean = (single_causes["measurement"] == OF_MEAN) & (single_causes["shift"] == MEAN)
-    return [
-        f"Not tested: beyond the line over the mean of all test sets, {row['comparison']} gives {_name_effect(found)}; "
-        "this may be an effect of the source, or that the shifts are nearer to it."
-        for found in table_rows(single_causes[same & of_mean])
-    ]
-
-
-def _means_of_seen(main: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = main[(main["shift"] == MEAN_SEEN) & main["effect_points"].notna()]
-    return table_rows(rows)
-
-
-def _count_found(causes: int, clear: Sequence[str]) -> str:
-    """Say how many of the causes are shown to raise or lower effective robustness, and which."""
-    if causes == 1:
-        return f"{capital(clear[0])}." if clear else "One cause was compared; it is not shown to raise or lower it."
-    if not clear:
-        return f"Of {causes} causes compared, none is shown to raise or lower effective robustness."
-    verb = "changes" if len(clear) == 1 else "change"
-    return f"Of {causes} causes compared, {len(clear)} {verb} effective robustness: {join_words(clear)}."
-
-
-def _name_finding(row: Mapping[str, Any], verdict: str, terms: EffectTerms, tests: int) -> str:
-    """Name a cause with its main comparison and numbers; a clear one with what it does, as a clause."""
-    cause, effect = name_cause(str(row["cause"])), _name_effect(row)
-    if is_hidden(row):
-        equivalence = f"{effect}; {describe_equivalence(row, terms)}"
-        return f"{capital(cause)} ({row['comparison']}: {equivalence}) is {verdict}. {hidden_sentence(row)}"
-    if verdict in (RAISES, LOWERS):
-        p = f"; adjusted p {format_p(row['p_adjusted'])}" if not is_missing(row["p_adjusted"]) else ""
-        return f"the {cause} {verdict} it ({row['comparison']}: {effect}{p})"
-    if verdict_key(verdict) in (WITHIN, UNDECIDED):
-        told = [effect, describe_equivalence(row, terms), *describe_power(row, terms, tests)]
-        return f"{cause} ({row['comparison']}: {'; '.join(part for part in told if part)})"
-    return cause if verdict == NOT_MEASURED else f"{cause} ({row['comparison']}: {effect})"
-
-
-def describe_equivalence(row: Mapping[str, Any], terms: EffectTerms) -> str:
-    """Say what a verdict of equivalence rests on: ``90 % interval -1.9 to +0.8, p of equivalence .04``."""
-    interval = format_points_interval(row["equivalence_low_points"], row["equivalence_high_points"])
-    if not interval:
-        return ""
-    return (
-        f"{100 * (2 * terms.confidence - 1):g} % interval {interval}, p of equivalence {format_p(row['p_equivalence'])}"
-    )
-
-
-def describe_power(row: Mapping[str, Any], terms: EffectTerms, tests: int) -> list[str]:
-    """Say what an undecided main comparison could have shown, in clauses; nothing for another verdict.
-
-    Args:
-        row: of ``causes.csv``.
-        terms: what an effect is stated in.
-        tests: number of tests of the primary family.
-    """
-    if read_verdict(row) != UNDECIDED or is_missing(row["detectable_points"]):
-        return []
-    level = f"{(1 - terms.confidence) / max(tests, 1):.2g}".removeprefix("0")
-    told = [f"an effect of {abs(row['detectable_points']):.1f} points is found in 80 % of studies at level {level}"]
-    if not is_missing(row["equivalence_power"]):
-        told.append(f"one of zero is shown to be within the margin in {100 * row['equivalence_power']:.0f} %")
-    return told
-
-
-def _name_effect(row: Mapping[str, Any]) -> str:
+def name_effect(row: Mapping[str, Any]) -> str:
+    """Write an effect with its interval: ``+1.6 points, -0.9 to +4.2``."""
     interval = format_points_interval(row["low_points"], row["high_points"])
     return f"{format_points(row['effect_points'])} points" + (f", {interval}" if interval else "")
 
@@ -368,7 +231,7 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         parts = [
             f"{name_test_set(str(row['shift']))}: "
-            + (NOT_MEASURED if is_missing(row["effect_points"]) else f"{_name_effect(row)}, {read_verdict(row)}")
+            + (NOT_MEASURED if is_missing(row["effect_points"]) else f"{name_effect(row)}, {read_verdict(row)}")
             for row in table_rows(means_first(rows))
         ]
         sentences.setdefault(capital(name_cause(str(cause))), []).append(f"{comparison}. {capital('; '.join(parts))}.")
@@ -444,9 +307,9 @@ def evidence_rows(
         test set of each single line, the paper's first, and ``other``: the texts of `effect_cells` with the other
         weighting of classes, None where there are none.
     """
-    others = {row["cause"]: row for row in _primary(other_weights)} if other_weights is not None else {}
+    others = {row["cause"]: row for row in primary_rows(other_weights)} if other_weights is not None else {}
     rows = []
-    for row in _primary(causes):
+    for row in primary_rows(causes):
         lines = single[(single["cause"] == row["cause"]) & (single["comparison"] == row["comparison"])]
         lines = lines[lines["shift"] == MEAN].sort_values("measurement", key=lambda names: names != "paper")
         rows.append(

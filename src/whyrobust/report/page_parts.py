@@ -93,6 +93,7 @@ class ChartData:
         """Start without a chart."""
         self._specs: dict[str, Mapping[str, Any]] = {}
         self._codes: dict[str, int] = {}
+        self._folded: list[str] = []
 
     def add(self, key: str, panel: Panel) -> str:
         """Keep the spec of a panel, its data sets packed (see `pack_rows`); returns the key.
@@ -122,9 +123,14 @@ class ChartData:
                 columns[name] = values
         return {"rows": len(rows), "columns": columns}
 
+    def keep(self, html: str) -> int:
+        """Keep markup that the script puts into the page later, compressed until then; returns its number."""
+        self._folded.append(html)
+        return len(self._folded) - 1
+
     def embed(self, others: Mapping[str, Any]) -> str:
-        """Return everything as compressed JSON: ``specs``, ``texts`` and ``others``; NaN is an error, as in JSON."""
-        whole = {"specs": self._specs, "texts": list(self._codes), **others}
+        """Return everything as compressed JSON: ``specs, texts, folded`` and ``others``; NaN is an error."""
+        whole = {"specs": self._specs, "texts": list(self._codes), "folded": self._folded, **others}
         return compress_text(json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 

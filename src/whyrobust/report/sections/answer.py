@@ -15,11 +15,11 @@ from whyrobust.report.findings import (
     answer_sentences,
     effect_rows,
     evidence_rows,
-    headline,
     main_comparisons,
     regression_rows,
     weights_rows,
 )
+from whyrobust.report.headline import make_headline
 from whyrobust.report.page_parts import Panel
 from whyrobust.report.tables import StudyTables
 from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS
@@ -41,7 +41,7 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
     evidence = evidence_rows(study.causes, study.single_causes, study.other_weights)
     margin = f"{name_margin(terms.margin_points)} points"
     return {
-        "headline": headline(study.causes, terms, study.single_causes, study.other_weights),
+        "headline": make_headline(study.causes, terms, study.single_causes, study.other_weights),
         "terms": terms,
         "margin": margin,
         "changed": changed_panels(study, terms, colours),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -12,7 +13,8 @@ from whyrobust.report.tables import StudyTables
 from whyrobust.study.display_names import name_test_set, spaced
 from whyrobust.study.table_cells import cell_text
 
-_DECIMALS: Final = {"accuracy_from": 3, "accuracy_to": 3, "difference_points": 1}
+_LEAST_COUNT: Final = 0.01
+"""Rounding errors of a count are far below this."""
 
 
 def classes_section(study: StudyTables) -> list[dict[str, Any]]:
@@ -20,8 +22,7 @@ def classes_section(study: StudyTables) -> list[dict[str, Any]]:
 
     Returns:
         For each compared two sources ``comparison``, ``from`` and ``to`` as display names, ``evidence`` (the number of
-        pairs), and ``test_sets``, shifts first: ``name``, ``title`` and ``rows`` of class, images, mean accuracy from
-        0 to 1 of either source, difference in points, and in how many pairs it is above and below zero.
+        pairs), and ``test_sets``, shifts first: ``name``, ``title``, and ``rows``, see `class_rows`.
     """
     table = study.class_differences
     if table.empty:
@@ -45,13 +46,36 @@ def classes_section(study: StudyTables) -> list[dict[str, Any]]:
     return parts
 
 
-def class_rows(rows: pd.DataFrame) -> list[list[str | int | float]]:
-    """Return the rows of one comparison and test set as lists, see `classes_section`."""
-    counts, numbers = ("images",), tuple(_DECIMALS)
-    return [
-        [spaced(cell_text(row["class"]))]
-        + [int(row[name]) for name in counts]
-        + [round(float(row[name]), _DECIMALS[name]) for name in numbers]
-        + [int(row[name]) for name in ("pairs_above", "pairs_below")]
-        for row in table_rows(rows)
-    ]
+def class_rows(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the rows of one comparison and test set by column, which is small when it is compressed.
+
+    Accuracies are given as counts of images, from which the page's script computes them and their difference.
+
+    Args:
+        rows: of ``details/class_differences.csv``.
+
+    Returns:
+        ``rows``, their number, and ``columns``: ``class, images, pairs``, ``from`` and ``to`` (the images that the runs
+        of either source have right in all pairs together), and in how many pairs the second source is ``above`` and
+        ``below`` the first.
+
+    Raises:
+        ValueError: a mean accuracy is none of so many images and pairs.
+    """
+    table = table_rows(rows)
+    columns: dict[str, list[str] | list[int]] = {"class": [spaced(cell_text(row["class"])) for row in table]}
+    whole = {"images": "images", "pairs": "pairs", "above": "pairs_above", "below": "pairs_below"}
+    columns |= {name: [int(row[column]) for row in table] for name, column in whole.items()}
+    columns |= {side: [_count_right(row, f"accuracy_{side}") for row in table] for side in ("from", "to")}
+    return {"rows": len(table), "columns": columns}
+
+
+def _count_right(row: Mapping[str, Any], name: str) -> int:
+    """Return how many images of a class are right in all pairs together."""
+    right = float(row[name]) * int(row["images"]) * int(row["pairs"])
+    if abs(right - round(right)) > _LEAST_COUNT:
+        raise ValueError(
+            f"{name} of class {row['class']!r} on {row['test_set']} is {row[name]}: no mean of {row['pairs']} "
+            f"accuracies on {row['images']} images is; make details/class_differences.csv anew"
+        )
+    return round(right)

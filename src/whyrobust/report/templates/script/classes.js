@@ -18,6 +18,14 @@ function pictureButtons(className, testSetName) {
   });
 }
 
+// Rows of the table: class, images, accuracy of either source, difference in points, pairs above and below.
+function classRows(packed) {
+  return unpack(packed).map((row) => {
+    const [from, to] = [row.from, row.to].map((right) => right / (row.images * row.pairs));
+    return [row.class, row.images, from, to, 100 * (row.to - row.from) / (row.images * row.pairs), row.above, row.below];
+  });
+}
+
 function classCell(column, testSetName, [name, images, from, to, difference, above, below]) {
   const share = (value) => `${(100 * value).toFixed(1)} %`;
   const signed = `${difference > 0 ? "+" : ""}${difference.toFixed(1)}`.replace("-", "\u2212");
@@ -33,7 +41,7 @@ function fillClasses(place, comparison, testSet) {
     render: (data, type, row) => (type === "display" ? classCell(column, testSet.name, row) : sorted(row)[column]),
   }));
   return new window.DataTable(place, {
-    data: testSet.rows, columns, order: [[1, "desc"]], autoWidth: false, deferRender: true, pageLength: 10, lengthMenu: [10, 25, 100, { label: "all", value: -1 }],
+    data: classRows(testSet.rows), columns, order: [[1, "desc"]], autoWidth: false, deferRender: true, pageLength: 10, lengthMenu: [10, 25, 100, { label: "all", value: -1 }],
     language: { search: "Show only classes with", lengthMenu: "Rows: _MENU_", entries: { _: "classes", 1: "class" } },
   });
 }

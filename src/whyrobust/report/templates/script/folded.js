@@ -11,9 +11,10 @@ document.querySelectorAll("button[data-pairs]").forEach((button) => button.addEv
 }));
 
 // Long tables that are folded away become elements when they are opened.
-function fill(details) {
-  const later = details.querySelector(":scope > template");
-  if (later) later.replaceWith(later.content);
+function fill(place) {
+  if (place.dataset.folded === undefined) return;
+  place.insertAdjacentHTML("beforeend", page.folded[place.dataset.folded]);
+  delete place.dataset.folded;
 }
 
-document.querySelectorAll("details:has(> template)").forEach((details) => details.addEventListener("toggle", () => fill(details)));
+document.querySelectorAll("details[data-folded]").forEach((details) => details.addEventListener("toggle", () => fill(details)));

@@ -24,6 +24,7 @@ const columnNames = () => table.columns().header().map((heading) => heading.text
 
 function startTable() {
   if (!runsTable) return;
+  fill(runsTable.tBodies[0]);
   table = new window.DataTable(runsTable, {
     order: [], autoWidth: false, pageLength: 25, lengthMenu: [10, 25, 100, { label: "all", value: -1 }],
     language: { search: "Show only rows with", lengthMenu: "Rows: _MENU_", entries: { _: "rows", 1: "row" } },
