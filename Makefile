@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study new describe published test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare peek cluster test-slurm forget
+.PHONY: help study new describe published imagenet-captions test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare peek cluster test-slurm forget
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
+	@echo "make imagenet-captions  build ImageNet-Captions from where it comes from (docs/imagenet-captions.md)"
 	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs, and the smallest effects that it could detect"
 	@echo "make compare A=results/icons B=results/icons_seeds_5  two finished studies on one page: causes side by side, what differs, all models"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
@@ -70,6 +71,11 @@ img2dataset: $(VENV)/img2dataset/installed
 # The paper's study in minutes, on replicas that a local server serves.
 paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile config/paper-check.yaml
+
+# ImageNet-Captions from ImageNet's list of addresses and Flickr's API, compared with what was published; it takes days and
+# goes on where it was stopped. FLICKR_API_KEY in the environment has your key.
+imagenet-captions: $(VENV)/study-installed
+	$(BIN)/snakemake --cores 1 --configfile config/paper.yaml config/imagenet-captions.yaml -- results/imagenet_captions/compared.csv
 
 # Estimated cost of a study: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
 estimate: $(VENV)/study-installed

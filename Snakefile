@@ -40,6 +40,11 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/published.smk"
 
 
+if CONFIG.imagenet_captions:
+
+    include: "workflow/rules/imagenet_captions.smk"
+
+
 rule all:
     default_target: True
     input:

@@ -23,6 +23,11 @@ PHOTO_STAGES = {
     "build_photo_records", "index_images", "join_slices", "decode_photographs", "list_pairs", "fetch_pairs",
     "import_pretrained", "measure_published",
 }  # fmt: skip
+#: Of ImageNet-Captions, where it is built (`test_imagenet_captions`).
+CAPTION_STAGES = {
+    "list_flickr_photos", "look_up_flickr_texts", "fetch_flickr_texts", "write_imagenet_captions",
+    "compare_imagenet_captions",
+}  # fmt: skip
 
 
 def planned_jobs(output):
@@ -143,10 +148,11 @@ def test_rule_script_log_and_benchmark_names_agree(root):
     scripts = {path.stem for path in (root / "workflow" / "scripts").glob("*.py")}
     texts = rule_texts(root)
     asked_for = {"choose_classes", "write_published", "check_data"}
-    assert set(texts) == scripts == SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | {"filter_view"} | asked_for
+    stages = SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | CAPTION_STAGES
+    assert set(texts) == scripts == stages | {"filter_view"} | asked_for
     for name, text in texts.items():
         assert f'"../scripts/{name}.py"' in text, name
         # What was downloaded was verified: no code fetches it again.
         assert (f'code_of("{name}")' in text) == (name != "download_source"), name
-        assert re.search(rf'"(<logs>|results/(reference|published)/logs)/{name}(\.log|/)', text), name
+        assert re.search(rf'"(<logs>|results/(reference|published|imagenet_captions)/logs)/{name}(\.log|/)', text), name
         assert "    benchmark:" not in text or re.search(rf'"<benchmarks>/{name}(\.tsv|/)', text), name

@@ -13,8 +13,8 @@ import pytest
 from tests.studies import watched
 from whyrobust.logs import NO_TELEMETRY
 
-#: Modules that may use the network: downloads by the table of sources, and img2dataset's call.
-ALLOWED = {"downloads.py", "img2dataset.py"}
+#: Modules that may use the network: downloads by the table of sources, img2dataset's call, and Flickr's API.
+ALLOWED = {"downloads.py", "img2dataset.py", "flickr_api.py"}
 
 
 def run(folder: Path, program: str) -> str:

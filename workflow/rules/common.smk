@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from whyrobust.study.caption_build import missing_key
 from whyrobust.study.code_version import module_versions, script_versions
 from whyrobust.study.config_file import check_config_file
 from whyrobust.study.kind_settings import ICON_PARTS

@@ -27,6 +27,14 @@ def stop_where_downloads_are_missing():
         raise WorkflowError(missing)
 
 
+def stop_where_the_key_for_flickr_is_missing():
+    """Stop before any work where a planned job would ask Flickr and the user's key is not in the environment."""
+    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    missing = missing_key(CONFIG.imagenet_captions, os.environ)
+    if missing and RULE_NAME("fetch_flickr_texts") in planned:
+        raise WorkflowError(missing)
+
+
 def planned(job):
     """Return what the plan says about a job."""
     reason, records = workflow.dag.reason(job), workflow.persistence
@@ -116,7 +124,8 @@ if workflow.is_main_process:
     # A dry run shows the whole plan all the same.
     dry_run = workflow.output_settings.dryrun
     missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""
-    for warning in filter(None, [*STUDY.warnings, missing]):
+    no_key = missing_key(STUDY.built_captions, os.environ) if dry_run else ""
+    for warning in filter(None, [*STUDY.warnings, missing, no_key]):
         logger.warning(warning)
     logger.addFilter(is_no_noise)
     if dry_run:
@@ -125,6 +134,7 @@ if workflow.is_main_process:
 
 onstart:
     stop_where_downloads_are_missing()
+    stop_where_the_key_for_flickr_is_missing()
     schedule_at_ends_of_jobs()
     for line in explained_plan():
         logger.warning(line)

@@ -3,6 +3,8 @@
 Read in this order, that of the data flow:
 
 1. `downloads`: pinned files; `fetching`, `img2dataset`: images of a list of addresses.
+   `flickr_addresses`, `flickr_api`, `flickr_texts`, `built_captions`: ImageNet-Captions from ImageNet's list of
+   addresses and the texts that its photographs have on Flickr.
 2. `records`: the table of records, which every data set is read into, and the join by uid.
 3. Icons: `iconify` (the archive), `icon_parts` (which icons become records), `split_by_drawing` (held-out icons);
    `svg`, `icon_poses`, `icon_drawing`, `pixel_store`: from a drawing to pixels on the disk.

@@ -1,8 +1,8 @@
 """Download pinned files: resumed after a break, from several addresses in turn, verified before they get their name.
 
-Nothing else but `img2dataset` may use the network: a stage that needs an archive takes it as an input file. HTTP is
-requests, retries are tenacity. pooch 1.9, the nearest library, verifies and renames too, but does not resume, tries one
-address only and ignores Retry-After.
+Nothing else but `img2dataset` and `flickr_api` may use the network: a stage that needs an archive takes it as an input
+file. HTTP is requests, retries are tenacity. pooch 1.9, the nearest library, verifies and renames too, but does not
+resume, tries one address only and ignores Retry-After.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DownloadError(RuntimeError):
     """A file that could not be downloaded, or is not the one that was pinned."""
 
 
-class _TransientError(DownloadError):
+class TransientError(DownloadError):
     """A failure that may pass: the address is tried again, after ``wait`` seconds where the server names them."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
@@ -128,10 +128,10 @@ def pack_npm(package: str, version: str, folder: Path) -> Path:
         # In the new folder, where no file of a project's own sets options.
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, cwd=folder)
     except subprocess.TimeoutExpired as error:
-        raise _TransientError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
+        raise TransientError(f"npm pack {package}@{version} took more than 15 minutes: check the network") from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise _TransientError(f"npm pack {package}@{version} failed: {lines[-1] if lines else 'no message'}")
+        raise TransientError(f"npm pack {package}@{version} failed: {lines[-1] if lines else 'no message'}")
     found = list(folder.glob("*.tgz"))
     if len(found) != 1:
         raise DownloadError(f"npm pack {package}@{version} left {len(found)} archives in {folder}: expected one")
@@ -156,7 +156,7 @@ class _Session(requests.Session):
         return target
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def retry_after(response: requests.Response) -> float | None:
     """Return the seconds that a server asks to wait, given as a number or as a date; None where it asks for none."""
     text = response.headers.get("Retry-After")
     try:
@@ -239,7 +239,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
         expected_bytes: size, if it is known.
 
     Raises:
-        DownloadError: the address cannot be used; the message gives the reason. Its subclass `_TransientError` if
+        DownloadError: the address cannot be used; the message gives the reason. Its subclass `TransientError` if
             another attempt may succeed.
     """
     begun = _begun(address, part)
@@ -259,7 +259,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
                 raise DownloadError("the server sends a part of the file, although the whole was asked for")
             if code == 416 or (code == 206 and not _continues(begun, response, span)):
                 _forget(part)
-                raise _TransientError("the server has another file, or another part of it, than before: starting again")
+                raise TransientError("the server has another file, or another part of it, than before: starting again")
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             if kind == "text/html" and not address.endswith((".html", ".htm")):
                 raise DownloadError("a web page came instead of the file: a login or a portal stands before it")
@@ -276,20 +276,20 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
     ) as error:
         raise DownloadError(f"it is no address that can be fetched ({error})") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-        raise _TransientError(f"the connection broke ({type(error).__name__}: {error})") from error
+        raise TransientError(f"the connection broke ({type(error).__name__}: {error})") from error
 
 
 def _check_status(response: requests.Response) -> None:
     """Raise where an answer brings nothing of the file; one that the server has no such part (416) passes."""
     code = response.status_code
     if code in (408, 425, 429) or code >= 500:
-        wait = _retry_after(response)
+        wait = retry_after(response)
         if wait is not None and wait > LONGEST_WAIT_SECONDS:
             # Asking again sooner would be in vain.
             raise DownloadError(
                 f"the server answers {code} {response.reason} and asks to wait {wait:,.0f} s: call again then"
             )
-        raise _TransientError(f"the server answers {code} {response.reason}", wait)
+        raise TransientError(f"the server answers {code} {response.reason}", wait)
     if code not in (200, 206, 416):
         raise DownloadError(f"the server answers {code} {response.reason}")
 
@@ -336,7 +336,7 @@ def _receive(response: requests.Response, address: str, part: Path, begun: _Begu
         os.fsync(handle.fileno())
         found = handle.tell()
     if wanted is not None and found < wanted:
-        raise _TransientError(f"the connection broke after {found:,} of {wanted:,} bytes")
+        raise TransientError(f"the connection broke after {found:,} of {wanted:,} bytes")
     if wanted is not None and found > wanted:
         _forget(part)
         raise DownloadError(f"more bytes came than the {wanted:,} that were expected")
@@ -358,9 +358,10 @@ def verify(source: PinnedSource, path: Path) -> None:
     check_signature(path, source.file)
 
 
-def _wait(state: RetryCallState) -> float:
+def growing_wait(state: RetryCallState) -> float:
+    """Return the seconds before the next attempt: what the server asks for, else twice those before, at most 60."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _TransientError) else None
+    asked = error.wait if isinstance(error, TransientError) else None
     return asked if asked is not None else float(wait_exponential(multiplier=2, max=60)(state))
 
 
@@ -378,9 +379,7 @@ def _fetch(source: PinnedSource, address: str, part: Path) -> None:
         _forget(part)
         if resumed:
             # The partial file of an earlier attempt may be at fault.
-            raise _TransientError(
-                f"{error}; the download was resumed, so it starts again from the beginning"
-            ) from error
+            raise TransientError(f"{error}; the download was resumed, so it starts again from the beginning") from error
         raise
 
 
@@ -452,9 +451,9 @@ def _download_alone(source: PinnedSource, destination: Path, attempts: int, slee
         try:
             for attempt in Retrying(
                 stop=_StopWithoutProgress(part, attempts),
-                wait=_wait,
+                wait=growing_wait,
                 sleep=sleep,
-                retry=retry_if_exception_type(_TransientError),
+                retry=retry_if_exception_type(TransientError),
                 reraise=True,
             ):
                 with attempt:

@@ -8,7 +8,8 @@ order:
    the sources and test sets of a config from the former.
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
-   `caption_tables`: where the captions of a variant are, and what they depend on.
+   `caption_tables`: where the captions of a variant are, and what they depend on. `caption_build`: how
+   ImageNet-Captions is built.
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them. `doses`: series of mixtures.
 5. `pinned_sources`, `file_patterns`, `input_files`, `roles`, `view_checks`, `checks`: files that can be downloaded, the
    files that a config names, what test sets are for, what views filter by, and whether the whole can be carried out.

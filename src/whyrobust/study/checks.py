@@ -34,7 +34,7 @@ from whyrobust.study.setting_types import Settings, chosen_values
 from whyrobust.study.view_checks import check_views
 
 #: Folders under ``results`` that all studies share.
-SHARED_RESULTS = ("reference", "published")
+SHARED_RESULTS = ("reference", "published", "imagenet_captions")
 
 
 def check_study_name(name: str) -> None:

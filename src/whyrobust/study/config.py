@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
+from whyrobust.study.caption_build import CaptionBuild
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
 from whyrobust.study.data_kinds import NO_SOURCES, NO_TEST_SETS
 from whyrobust.study.dataset_settings import Source, TestSet, classes_of_sources, classes_of_test_sets
@@ -425,6 +426,9 @@ class Config(Settings):
     """Published open_clip models that are evaluated beside the trained ones."""
     img2dataset: Text = "img2dataset"
     """The command img2dataset, which fetches images from the web."""
+    imagenet_captions: LeftOut[CaptionBuild] = None
+    """How ImageNet-Captions is built, where results/imagenet_captions/imagenet_captions.json is asked for
+    (docs/imagenet-captions.md)."""
     finished_work: LeftOut[Text] = None
     """Folder where finished work is shared by studies, or none (docs/cluster.md). The environment variable
     WHYROBUST_FINISHED_WORK goes first; ~/.cache/whyrobust/finished if neither names one."""

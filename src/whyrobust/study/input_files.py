@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from whyrobust.study.caption_build import BUILT_CAPTIONS, CaptionBuild
 from whyrobust.study.class_table import ClassTableError, covered_names, read_class_table
 from whyrobust.study.config import Config, Published, Sentences
 from whyrobust.study.data_kinds import DATA_KINDS
@@ -211,14 +212,27 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
     for number, entry in enumerate(config.pretrained):
         _check_published(f"config key pretrained[{number}]", entry, root, data_is_there)
     read_prompt_sets(config.prompts, root)
-    known = downloadable_files(root / config.sources_table, config.downloads)
+    known = set(downloadable_files(root / config.sources_table, config.downloads))
+    build = config.imagenet_captions
+    if data_is_there and build is not None:
+        _check_build_files(build, root, known, config.sources_table)
+        known.add(BUILT_CAPTIONS)
     if data_is_there:
         for section, datasets in (("sources", config.sources), ("test_sets", config.test_sets)):
             for name, dataset in datasets.items():
                 _check_dataset_files(f"config key {section}.{name}", dataset, root, known, config.sources_table)
 
 
-def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Mapping[str, PinnedSource], table: str) -> None:
+def _check_build_files(build: CaptionBuild, root: Path, known: Collection[str], table: str) -> None:
+    for name, path in build.files.items():
+        if not (root / path).exists() and Path(path).as_posix() not in known:
+            raise ConfigError(
+                f"config key imagenet_captions.{name} is '{path}': there is no such file, and {table} does not say how "
+                "to download it"
+            )
+
+
+def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Collection[str], table: str) -> None:
     for name, texts in named_inputs(dataset).items():
         for text in texts:
             if re.match(r"[A-Za-z][\w+.-]+://|pipe:", text):

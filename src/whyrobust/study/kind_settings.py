@@ -292,7 +292,8 @@ class ImageNetCaptions(DatasetSettings):
     """ImageNet-Captions: the texts that some training images of ImageNet had on Flickr."""
 
     annotations: InputPath
-    """imagenet_captions.zip or its JSON."""
+    """imagenet_captions.zip or its JSON; results/imagenet_captions/imagenet_captions.json where the key
+    imagenet_captions says how it is built."""
     images: InputPath
     """ImageNet's training images: the tar as published, or a folder."""
 

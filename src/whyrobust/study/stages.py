@@ -24,7 +24,15 @@ STAGES: Final = (
     Stage("list_pairs", "addresses of image-text pairs", ("download_source",)),
     Stage("fetch_pairs", "their images from the web, with img2dataset", ("list_pairs",)),
     Stage("build_records", "icon sets to records: title, description, tags, label, group", ("download_source",)),
-    Stage("build_photo_records", "photographs of any layout to records", ("download_source", "fetch_pairs")),
+    Stage("list_flickr_photos", "training images of ImageNet that come from Flickr", ("download_source",)),
+    Stage("look_up_flickr_texts", "their texts, from YFCC100M's metadata", ("list_flickr_photos",)),
+    Stage("fetch_flickr_texts", "their texts, from Flickr's API", ("look_up_flickr_texts",)),
+    Stage("write_imagenet_captions", "ImageNet-Captions from these texts", ("fetch_flickr_texts",)),
+    Stage(
+        "build_photo_records",
+        "photographs of any layout to records",
+        ("download_source", "fetch_pairs", "write_imagenet_captions"),
+    ),
     Stage("build_images", "draw every icon", ("build_records",)),
     Stage("index_images", "check every photograph and index where its bytes lie", ("build_photo_records",)),
     Stage(

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from whyrobust.study.caption_build import BUILT_CAPTIONS, CaptionBuild
 from whyrobust.study.caption_tables import caption_names
 from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.comparisons import compare_sources
@@ -401,7 +402,15 @@ class Study:
         paths = {self.icon_archive} if self.datasets.icons else set()
         for name in self.datasets.photographs:
             paths |= {Path(path).as_posix() for path in self.datasets.files_of(name)}
+        if self.built_captions is not None:
+            paths |= {Path(path).as_posix() for path in self.built_captions.files.values()}
         return {path: self.downloads[path] for path in sorted(paths) if path in self.downloads}
+
+    @cached_property
+    def built_captions(self) -> CaptionBuild | None:
+        """How ImageNet-Captions is built, where a data set of the study reads what is built."""
+        read = (path for name in self.datasets.photographs for path in self.datasets.files_of(name))
+        return self.config.imagenet_captions if BUILT_CAPTIONS in read else None
 
     def is_given(self, path: str) -> bool:
         """Tell whether an input of a rule is a user's: no result (``<results>/...``), and no file with an address."""
@@ -444,7 +453,12 @@ class Study:
     @cached_property
     def stages(self) -> list[str]:
         """The stages that the study goes through, in the order of the workflow."""
+        build = self.built_captions
         used = {
+            "list_flickr_photos": build,
+            "look_up_flickr_texts": build and build.metadata,
+            "fetch_flickr_texts": build and build.flickr,
+            "write_imagenet_captions": build,
             "build_records": self.datasets.icons,
             "build_images": self.datasets.icons,
             "build_photo_records": self.datasets.photographs,

@@ -118,16 +118,20 @@ def read_yfcc_ids(subset: Path | str) -> PhotoIds:
 
 
 def list_yfcc_pairs(subset: Path | str, metadata: Path | str) -> Iterator[dict[str, str]]:
-    """Yield the metadata of the photos of a subset, without videos.
+    """Yield the metadata of the photos of a subset, without videos; see `read_yfcc_ids` and `list_photo_metadata`."""
+    return list_photo_metadata(read_yfcc_ids(subset), metadata)
+
+
+def list_photo_metadata(ids: PhotoIds, metadata: Path | str) -> Iterator[dict[str, str]]:
+    """Yield the metadata of photos, without videos, in the order of the file.
 
     Args:
-        subset: see `read_yfcc_ids`.
+        ids: of the photos.
         metadata: bz2, tab separated, `YFCC_COLUMNS`; the first release has no `YFCC_LATER_COLUMNS`.
 
     Raises:
         DatasetError: a line has another number of columns, or a file is damaged.
     """
-    ids = read_yfcc_ids(subset)
     first_release = tuple(name for name in YFCC_COLUMNS if name not in YFCC_LATER_COLUMNS)
     layouts = {len(names): (names, names.index("photoid")) for names in (YFCC_COLUMNS, first_release)}
     for number, line in _bz2_lines(metadata):

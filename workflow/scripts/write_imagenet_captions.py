@@ -1,0 +1,23 @@
+"""Write ImageNet-Captions from the texts that were found: cleaned, filtered, in the layout of its authors.
+
+Stands alone because filters may change where texts took days to get.
+"""
+
+from typing import TYPE_CHECKING
+
+from whyrobust.data.built_captions import build_captions, read_excluded_words, read_tables, write_captions
+from whyrobust.files import read_parquet, write_table
+from whyrobust.logs import start_log
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+if __name__ == "__main__":
+    logger = start_log(snakemake.log[0])
+    words = [word for path in snakemake.input.excluded_words for word in read_excluded_words(path)]
+    outcomes = build_captions(read_parquet(snakemake.input.photos), read_tables(snakemake.input.texts), words)
+    counts = write_captions(snakemake.output.captions, outcomes)
+    for row in counts.itertuples():
+        logger.info("%d images: %s", row.images, row.outcome)
+    write_table(snakemake.output.counts, counts)
