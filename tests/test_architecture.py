@@ -12,7 +12,7 @@ from tests.conftest import LONG_FILES
 
 MOST_LINES_OF_A_MODULE = 500
 MOST_LINES_OF_A_FUNCTION = 80
-ROOMS = ("study", "data", "training", "evaluation", "analysis", "report")
+ROOMS = ("study", "terminal", "data", "training", "evaluation", "analysis", "report")
 
 
 def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

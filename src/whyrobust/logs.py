@@ -1,6 +1,7 @@
 """Logging of workflow scripts: messages and tracebacks go to the job's log and to the terminal.
 
-Every script starts with `start_log`.
+Every script starts with `start_log`. Where the workflow's display has the terminal (`WATCHED`), all that a job writes
+goes to its log, where the display reads it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import platform
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-#: Seconds between two updates of a progress bar where nobody watches a terminal.
-QUIET_INTERVAL_SECONDS = 20.0
+from whyrobust.cores import hold_cores
+from whyrobust.job_note import Note, remove_note, write_note
 
+#: Set for jobs whose terminal is the workflow's own display (`whyrobust.terminal`): they write to their logs alone.
+WATCHED = "WHYROBUST_DISPLAY"
 
 #: What switches off the reports of libraries that a stage may import, and the general sign for it.
 NO_TELEMETRY = {
@@ -52,11 +56,12 @@ def advice(error: BaseException, folder: Path) -> str:
     return ""
 
 
-def start_log(path: Path | str, go_on: bool = False) -> logging.Logger:
+def start_log(path: Path | str, cores: int = 0, go_on: bool = False) -> logging.Logger:
     """Log to ``path`` and to standard error, and let an uncaught error leave its traceback in both.
 
     Args:
         path: of the log.
+        cores: that the job waits for and holds, see `whyrobust.cores`; none for jobs that wait for a network.
         go_on: write at its end, for a process that another one of the job started; otherwise it is started afresh.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +70,22 @@ def start_log(path: Path | str, go_on: bool = False) -> logging.Logger:
     logger = logging.getLogger("whyrobust")
     logger.setLevel(logging.INFO)
     logger.handlers.clear()
-    to_file = logging.FileHandler(path, mode="a" if go_on else "w", encoding="utf-8")
+    if not go_on:
+        remove_note(Path(path))
+        Path(path).write_bytes(b"")
+    # Appended to, since several processes and libraries may write to it.
+    to_file = logging.FileHandler(path, mode="a", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    to_terminal = logging.StreamHandler()
-    to_terminal.setLevel(logging.WARNING)
     logger.addHandler(to_file)
-    logger.addHandler(to_terminal)
+    if is_watched():
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            with suppress(OSError, ValueError), Path(path).open("ab") as log:  # unless the stream is no file
+                os.dup2(log.fileno(), stream.fileno())
+    else:
+        to_terminal = logging.StreamHandler()
+        to_terminal.setLevel(logging.WARNING)
+        logger.addHandler(to_terminal)
     began = time.perf_counter()
     logger.info("python %s on %s", platform.python_version(), platform.platform())
 
@@ -81,9 +96,25 @@ def start_log(path: Path | str, go_on: bool = False) -> logging.Logger:
             logger.error("%s", hint)
 
     sys.excepthook = leave_traceback
+
+    def tell_wait() -> None:
+        logger.info("waiting for %d free cores", cores)
+        write_note(Path(path), Note(waits_for="free cores"))
+
+    if cores:
+        hold_cores(cores, tell_wait)
+        remove_note(Path(path))
     return logger
 
 
-def progress_interval() -> float:
-    """Return how many seconds lie between updates of a progress bar: often on a terminal, seldom elsewhere."""
-    return 0.5 if sys.stderr.isatty() else QUIET_INTERVAL_SECONDS
+def is_watched() -> bool:
+    """Tell whether the workflow's display has the terminal."""
+    return WATCHED in os.environ
+
+
+def current_log() -> Path | None:
+    """Return the log that `start_log` opened in this process; None where it did not."""
+    for handler in logging.getLogger("whyrobust").handlers:
+        if isinstance(handler, logging.FileHandler):
+            return Path(handler.baseFilename)
+    return None

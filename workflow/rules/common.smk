@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from whyrobust import cores
 from whyrobust.study.caption_build import missing_key
 from whyrobust.study.code_version import module_versions, script_versions
 from whyrobust.study.config_file import check_config_file
@@ -63,6 +64,9 @@ FINISHED_WORK = (
     else chosen_folder(os.environ, CONFIG.finished_work, Path.cwd())
 )
 os.environ[VARIABLE] = str(FINISHED_WORK or OFF)
+# Jobs share the cores of this machine with those of other studies; a cluster assigns its own.
+if workflow.is_main_process and workflow.local_exec:
+    os.environ.setdefault(cores.VARIABLE, cores.ON)
 
 
 wildcard_constraints:

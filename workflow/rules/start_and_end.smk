@@ -4,12 +4,15 @@ import re
 import time
 
 from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from whyrobust.study.display_names import ALL_COMPARISONS
 from whyrobust.study.finished_work import describe
 from whyrobust.study.layout import describe_older_layout, write_layout
 from whyrobust.study.rerun_reasons import Planned, explain
-from whyrobust.study.stopped_jobs import why_stopped
+from whyrobust.study.stages import STAGES
+from whyrobust.study.stopped_jobs import describe_stopped, why_stopped
 
 STARTED = time.time()
 
@@ -105,19 +108,69 @@ def show_summary():
         else ("", "report.html")
     )
     summary, page = Path(RESULTS, folder, "summary.txt"), Path(RESULTS, folder, page)
-    if summary.exists() and page.exists():
-        logger.info(summary.read_text(encoding="utf-8") + f"\nReport: {page}")
     if FINISHED_WORK:
         logger.info(describe(FINISHED_WORK, Path(RESULTS, "logs")))
+    if summary.exists() and page.exists():
+        short, _, rest = summary.read_text(encoding="utf-8").partition(ALL_COMPARISONS)
+        where = f"{ALL_COMPARISONS}: {summary}\n" if rest else ""
+        logger.info(f"{short}{where}Report: {page}")
 
 
 def show_what_stopped():
-    """Print, where the data were asked for, why they cannot be used: below all else, a line for each data set."""
-    asked = {job.rule.name for job in workflow.dag.targetjobs}
-    stopped = why_stopped(Path(RESULTS, "logs"), STARTED)
-    if asked == {RULE_NAME("check_data")} and stopped:
-        lines = "".join(f"\n  {line}" for line in stopped)
-        logger.error(f"Verdict: the data cannot be used as they are.{lines}")
+    """Print what jobs said that stopped, below all else: a line for each data set where these were asked for."""
+    asked, logs = {job.rule.name for job in workflow.dag.targetjobs}, Path(
+        RESULTS, "logs"
+    )
+    if asked == {RULE_NAME("check_data")}:
+        stopped = why_stopped(logs, STARTED)
+        head = "Verdict: the data cannot be used as they are."
+    else:
+        stopped = [] if DISPLAYED else describe_stopped(logs, STARTED)
+        head = "Stopped; the log of each job that failed, and what it said last:"
+    if stopped:
+        logger.error(head + "".join(f"\n  {line}" for line in stopped))
+        logger.addFilter(is_no_ending)
+
+
+def is_no_ending(record):
+    """Tell whether a record says more than that a job failed and where Snakemake's own log is."""
+    return not str(record.msg).startswith(("At least one job", "Complete log(s)"))
+
+
+def jobs_of_plan():
+    """Return the jobs of the plan for the display, in the order of the stages."""
+    # Imported where there is a display only: it takes rich and tqdm.
+    from whyrobust.terminal.job_names import JobNames
+
+    names = JobNames(STUDY)
+    order = {RULE_NAME(stage.name): place for place, stage in enumerate(STAGES)}
+    jobs = [
+        names.job(
+            workflow.dag.jobid(job),
+            job.rule.name,
+            job.wildcards_dict,
+            job.threads,
+            job.log,
+        )
+        for job in workflow.dag.needrun_jobs()
+        if job.output
+    ]
+    return sorted(jobs, key=lambda job: (order.get(job.stage, len(order)), job.label))
+
+
+def show_study():
+    """Put a live display in the place of Snakemake's lines, if there is a terminal for it; return whether there is."""
+    settings = workflow.output_settings
+    if dry_run or settings.verbose or settings.printshellcmds or settings.debug_dag:
+        return False
+    if Quietness.ALL in (settings.quiet or ()):
+        return False
+    try:
+        from whyrobust.terminal.display import show_display
+    except ImportError:  # rich is not installed: Snakemake's own lines do
+        return False
+    cores = workflow.resource_settings.cores or 1
+    return show_display(logger, STUDY.name, cores, jobs_of_plan)
 
 
 if workflow.is_main_process:
@@ -127,6 +180,7 @@ if workflow.is_main_process:
     no_key = missing_key(STUDY.built_captions, os.environ) if dry_run else ""
     for warning in filter(None, [*STUDY.warnings, missing, no_key]):
         logger.warning(warning)
+    DISPLAYED = show_study()
     logger.addFilter(is_no_noise)
     if dry_run:
         logger.addFilter(explain_dry_run)
@@ -138,6 +192,11 @@ onstart:
     schedule_at_ends_of_jobs()
     for line in explained_plan():
         logger.warning(line)
+    used = cores.cores_in_use()
+    if used:
+        logger.warning(
+            f"Another study uses {used} of the {len(cores.usable_cores())} cores of this machine: jobs wait for free ones."
+        )
     mark_layout()
 
 

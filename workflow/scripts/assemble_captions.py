@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     part = Slice(**snakemake.params.slice)
     rows = part.rows_of(pq.read_metadata(snakemake.input.records).num_rows)
     records = read_record_rows(snakemake.input.records, rows)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     effective_robustness = read_csv(snakemake.input.effective_robustness, keep_empty=True)
     accuracy = read_csv(snakemake.input.accuracy, keep_empty=True)
     shifts = read_csv(snakemake.input.shifts, keep_empty=True)

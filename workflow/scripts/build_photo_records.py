@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     settings, part = snakemake.params.settings, Slice(**snakemake.params.slice)
     unfetched = Counter[str]()
     for manifest in snakemake.input.fetched:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     work = FinishedWork.of_job("build_records", snakemake)
     if work.take():
         sys.exit()

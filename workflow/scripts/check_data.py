@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     files, params = snakemake.input, snakemake.params
     tables = {name: read_csv(path, keep_empty=True) for name, path in params.counts.items()}
     labels = {name: read_csv(path, keep_empty=True) for name, path in params.unknown_labels.items()}

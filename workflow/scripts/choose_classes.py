@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     nouns = read_classes(snakemake.input.nouns)
     classes = choose_icon_classes(
         snakemake.input.archive,

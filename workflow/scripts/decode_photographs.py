@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     photographs = PhotoStore.open(snakemake.input.images)
     limit = snakemake.params.limit_gb * 1e9
     outcome = write_decoded(snakemake.output.decoded, photographs, snakemake.params.side, limit, snakemake.threads)

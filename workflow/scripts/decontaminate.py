@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     work = FinishedWork.of_job("decontaminate", snakemake)
     if work.take():
         sys.exit()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    start_log(snakemake.log[0])
+    start_log(snakemake.log[0], snakemake.threads)
     files, params = snakemake.input, snakemake.params
     datasets = [
         DatasetFiles(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     files, test_sets = snakemake.input, snakemake.params.test_sets
     write_table(snakemake.output.curves, average_curves(snakemake.params.progress))
     samples = pd.read_parquet(files.samples, columns=["dataset", "uid"]).rename(columns={"dataset": "test_set"})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     read = cache(lambda path: pq.read_table(path, columns=["label"])["label"].to_pylist())
     frequency = count_concepts(
         read_csv(snakemake.input.class_accuracy, keep_empty=True),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     size, seed = int(snakemake.wildcards.train_images), int(snakemake.wildcards.seed)
     settings, kept = snakemake.params.settings, snakemake.params.kept
     try:

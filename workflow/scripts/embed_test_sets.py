@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 256
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     work = FinishedWork.of_job("embed_test_sets", snakemake)
     if work.take():
         sys.exit()

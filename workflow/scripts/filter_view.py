@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     given, datasets = snakemake.input, snakemake.params.datasets
     kept = pq.read_table(given.kept[0])
     compared = {}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     work = FinishedWork.of_job("fit_heads", snakemake)
     if work.take():
         sys.exit()

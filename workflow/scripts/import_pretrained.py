@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     entry = snakemake.params.published
     published = read_published(entry["model"], entry["weights"])
     metadata = {"open_clip_model": published.name, "description": published.open_clip_config["model_cfg"],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     locations = pq.read_table(snakemake.input.locations)
     border, page = snakemake.params.border_pixels, snakemake.params.page_colour
     decoded, failures = check_photographs(locations, border, snakemake.threads, snakemake.output.fingerprints, page)

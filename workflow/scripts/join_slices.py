@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     given, made, params = snakemake.input, snakemake.output, snakemake.params
     dataset = snakemake.wildcards.photo_dataset
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     files, params = snakemake.input, snakemake.params
     effective = read_csv(files.effective_robustness, keep_empty=True)
     tables = measure_doses(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     tables = make_tables(Path(snakemake.input.pretraining).parent)
     for name, table in tables.items():
         write_table(snakemake.output[name], table)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     accuracies = read_reference(Path(snakemake.input.testbed).parent)
     result = measure_reference(accuracies)
     logger.info("%d published accuracies", len(accuracies))

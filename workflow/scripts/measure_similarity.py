@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     params = snakemake.params
     similarity = measure_similarity(params.images, params.fingerprints, params.kept, params.sources, params.test_sets)
     write_table(snakemake.output.similarity, similarity)

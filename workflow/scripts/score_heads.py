@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
     teams = teams_of_sets(snakemake.input.sets) if snakemake.input.sets else {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     intervals = snakemake.params.intervals
     accuracy = read_csv(snakemake.input.accuracy, keep_empty=True)
     evaluated = accuracy.drop_duplicates(list(KEYS))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     work = FinishedWork.of_job("train_run", snakemake, leave_out=["checkpoint"])
     if work.take():
         Path(snakemake.params.checkpoint).unlink(missing_ok=True)  # of a training that was stopped

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     tables = read_tables(Path(snakemake.input.effects).parent)
     html = render_published(tables, read_pretraining(Path(snakemake.input.pretraining).parent))
     with atomic_folder(snakemake.output.figures) as folder:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     files, params = snakemake.input, snakemake.params
     config = params.config
     study = read_study_tables(dict(files.items()))

@@ -23,7 +23,7 @@ from whyrobust.analysis.gap_shares import gap_shares
 from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift, evaluated_runs
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.study.comparisons import Comparison
-from whyrobust.study.display_names import name_cause, name_test_set, name_weighting
+from whyrobust.study.display_names import ALL_COMPARISONS, name_cause, name_test_set, name_weighting
 from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def summarise_causes(causes: pd.DataFrame, settings: EffectSettings, other_weigh
     for row in primary.to_dict("records"):
         lines += [f"  {name_cause(str(row['cause']))}: {row['comparison']}", f"    {_describe(row)}"]
     lines += _summarise_other_weights(other_weights)
-    lines += ["", "All comparisons, p adjusted by Benjamini and Hochberg"]
+    lines += ["", f"{ALL_COMPARISONS}, p adjusted by Benjamini and Hochberg"]
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         lines += ["", f"{name_cause(str(cause))}: {comparison}"]
         lines += [f"  {name_test_set(str(row['shift'])):<18} {_describe(row)}" for row in rows.to_dict("records")]

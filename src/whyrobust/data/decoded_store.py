@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
-from tqdm import tqdm
 
 from whyrobust.data.decoding import read_picture
 from whyrobust.data.photo_store import Location, PhotoStore
 from whyrobust.data.pixel_store import Pixels, check_no_image_is_missing
 from whyrobust.data.records import Uids, rows_of_uids
 from whyrobust.files import atomic_path
-from whyrobust.logs import progress_interval
+from whyrobust.progress import ProgressBar
 
 #: A JPEG is decoded at no less than this multiple of the stored side, then resized: its own reduction is a plain mean.
 DECODED_MARGIN = 2
@@ -97,7 +96,7 @@ def write_decoded(path: Path | str, photographs: PhotoStore, side: int, limit_by
             return f"not stored: {size}, where training.decoded_store_gb allows {limit_bytes / 1e9:g}"
         uids = photographs.uids
         decoded = _decode_all(photographs, side, workers)
-        with tqdm(total=len(uids), desc="decoding once", unit="image", mininterval=progress_interval()) as bar:
+        with ProgressBar(len(uids), "decoding once", "images") as bar:
             for start in range(0, len(uids), IMAGES_PER_BATCH):
                 named = uids[start : start + IMAGES_PER_BATCH]
                 writer.write_batch(_record_batch(named, list(islice(decoded, len(named))), schema))

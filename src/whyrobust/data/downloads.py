@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,8 +26,8 @@ import urllib3
 from filelock import FileLock
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.stop import stop_base
-from tqdm import tqdm
 
+from whyrobust.progress import ProgressBar
 from whyrobust.study.pinned_sources import PinnedSource, split_checksum
 
 logger = logging.getLogger(__name__)
@@ -320,9 +319,7 @@ def _receive(response: requests.Response, address: str, part: Path, begun: _Begu
     _note_of(part).write_text(json.dumps(note), encoding="utf-8")
     with (
         part.open("r+b" if begun.have else "wb") as handle,
-        tqdm(
-            total=total, initial=begun.have, desc=part.stem, unit="B", unit_scale=True, disable=not sys.stderr.isatty()
-        ) as bar,
+        ProgressBar(total, part.stem, "B", quiet=True, initial=begun.have, unit_scale=True) as bar,
     ):
         handle.seek(begun.have)
         handle.truncate()

@@ -54,9 +54,9 @@ def draw_icons(
         ValueError: a column is missing, a uid comes twice, or the pose or the number of workers is unknown.
     """
     import pandas as pd
-    from tqdm import tqdm
 
     from whyrobust.data.records import check_uids
+    from whyrobust.progress import ProgressBar
 
     check_size(size)
     if pose not in ("plain", "posed"):
@@ -73,7 +73,7 @@ def draw_icons(
     pixels = np.empty((len(pairs), size, size, 3), dtype=np.uint8)
     kept: list[str] = []
     failures: list[tuple[str, str]] = []
-    with tqdm(total=len(pairs), desc="drawing", unit="image") as progress:
+    with ProgressBar(len(pairs), "drawing", "images") as progress:
         waiting = iter(uids)
         for results in map_isolated(_draw, tasks, workers, cpu_seconds=DRAWING_SECONDS):
             for result, uid in zip(results, waiting, strict=False):

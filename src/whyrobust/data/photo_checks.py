@@ -64,13 +64,14 @@ def check_photographs(
         The images that decode (`photo_store.INDEX_SCHEMA`), and ``uid, reason`` of the others.
     """
     import pandas as pd
-    from tqdm import tqdm
+
+    from whyrobust.progress import ProgressBar
 
     decodes, contents = np.zeros(len(locations), dtype=np.bool_), array("Q")
     reasons: list[tuple[int, str]] = []
     tasks, row = _iterate_locations(locations, border, page), 0
     with (
-        tqdm(total=len(locations), desc="decoding", unit="image") as progress,
+        ProgressBar(len(locations), "decoding", "images") as progress,
         write_fingerprints(fingerprints) as append,
     ):
         for results in map_isolated(

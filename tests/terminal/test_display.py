@@ -1,0 +1,178 @@
+"""The live display: what it knows of a study, the lines that it makes of it, and what it leaves on the terminal."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from whyrobust.job_note import Note, write_note
+from whyrobust.terminal.at_work import Job, StudyAtWork
+from whyrobust.terminal.display import show_display
+from whyrobust.terminal.view import draw, spell_time
+
+TRAINING = "train_run clip captions icon_cnn"
+LONG = "cross-entropy on web labels found in text, after SimCLR, 5,000 images, icon cnn, 15,000 seen, seed 0"
+
+
+def plan(tmp_path, runs=4):
+    """Return the plan of a small study, each job with a log."""
+    jobs = [Job(0, "build_records", "", "build_records", logs=[str(tmp_path / "0.log")])]
+    jobs += [
+        Job(number, "train_run", LONG.replace("seed 0", f"seed {number}"), TRAINING, 100.0 * number, 1,
+            [str(tmp_path / f"{number}.log")])
+        for number in range(1, runs + 1)
+    ]  # fmt: skip
+    return [*jobs, Job(9, "write_report", kind="write_report")]
+
+
+@pytest.fixture
+def study(tmp_path):
+    found = StudyAtWork("icons", 2, 0.0)
+    found.plan(plan(tmp_path))
+    return found
+
+
+def test_the_time_left_comes_from_what_was_measured_and_says_what_it_leaves_out(study):
+    assert study.seconds_left(0.0) == (0.0, 0.0)
+    study.start(1, 0.0)
+    study.finish(1, 10.0)
+    # 100 took 10 s: 200, 300 and 400 are left, on two cores; records and report are not known.
+    assert study.seconds_left(10.0) == (45.0, 3 / 5)
+    study.start(4, 10.0)
+    assert study.seconds_left(20.0) == (40.0, 3 / 5)  # 30 s of one job, 20 and 30 of those that wait
+    study.at_work[4].note = Note(50, 100, "images", 0.5)
+    assert study.seconds_left(20.0) == (100.0, 3 / 5)  # at its own rate, which no other core can help with
+
+
+def test_jobs_like_one_at_work_are_expected_to_take_as_long_for_their_amount(study):
+    study.start(1, 0.0)
+    study.at_work[1].note = Note(10, 100, "images", 5.0)
+    assert study.expected_seconds(study.waiting[2]) == 40.0
+    assert study.expected_seconds(study.waiting[9]) is None
+
+
+def test_a_job_that_failed_waits_again_and_is_counted_once(study):
+    study.start(1, 0.0)
+    assert study.fail(1).number == 1 and study.fail(1) is None
+    study.start(1, 1.0)
+    study.finish(1, 2.0)
+    study.finish(1, 2.0)
+    study.plan([Job(1, "train_run")])  # as Snakemake may report a plan twice
+    assert (study.done["train_run"], study.planned["train_run"], 1 in study.waiting) == (1, 4, False)
+
+
+@pytest.mark.parametrize(("width", "height"), [*itertools.product((40, 80, 120), (10, 24, 50))])
+def test_lines_fit_into_the_terminal_and_no_stage_is_parted_from_its_number(study, width, height):
+    for number in (1, 2):
+        study.start(number, 0.0)
+        study.at_work[number].note = Note(30, 100, "images", 1234.5, 2.3456)
+    study.plan(Job(100 + number, f"stage_number_{number}") for number in range(30))
+    study.finish(0, 0.0)
+    lines = draw(study, 61.0, width, height).plain.split("\n")
+    assert max(map(len, lines)) < width and len(lines) < height
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith("icons ╌") and "1 of 36 jobs, 1:01 so far" in text
+    if height > 20:
+        assert "loss 2.346 1,234 images/s 0:00 left" in text and "seed 1" in text
+        assert "Done: build_records 1" in text and "train_run 0 of 4" in text
+        stages = [line for line in lines if "stage_number_" in line]
+        assert stages and not [line for line in stages if line.strip()[0].isdigit()]
+
+
+def test_times():
+    assert [spell_time(seconds) for seconds in (0.4, 59.6, 61, 3599.9, 7325)] == [
+        "0:00", "1:00", "1:01", "1:00:00", "2:02:05",
+    ]  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    """Takes what is written to a terminal."""
+
+    def isatty(self):
+        """Say yes."""
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch, tmp_path):
+    """Return a stream like a terminal of 60 columns, a logger like Snakemake's with a display, and how events come."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    stream, logger = Terminal(), logging.Logger("as Snakemake's")
+    usual = logging.StreamHandler(stream)
+    usual.name = "DefaultStreamHandler"
+    usual.addFilter(lambda record: "hidden" not in str(record.msg))
+    logger.addHandler(usual)
+    assert show_display(logger, "icons", 2, lambda: plan(tmp_path, 2))
+
+    def report(event, **told):
+        logger.info(None, extra={"event": event, **told})
+
+    yield stream, logger, report
+    for handler in logger.handlers:
+        handler.close()
+
+
+def test_a_study_that_fails_leaves_its_warnings_above_and_what_the_stage_said_last(terminal, tmp_path):
+    stream, logger, report = terminal
+    logger.warning("A warning of the plan.")
+    report(LogEvent.RUN_INFO, per_rule_job_counts={}, total_job_count=4)
+    (tmp_path / "1.log").write_text(
+        "2026-11-26 17:00:00,000 WARNING many pairs of samples in a batch have the same caption and are pushed apart\n"
+        "2026-11-26 17:00:01,000 ERROR stopped after 1.0 s: the loss is nan at step 3 of 9\nTraceback\n"
+    )
+    report(LogEvent.JOB_INFO, jobid=1)
+    logger.info("Finished jobid: 1")
+    logger.warning("hidden by the usual filter")
+    report(LogEvent.JOB_ERROR, jobid=1)
+    report(LogEvent.JOB_ERROR, jobid=1)
+    logger.error("Exiting because a job execution failed. Look below for error messages")
+    for handler in logger.handlers:
+        handler.close()
+    text = stream.getvalue()
+    assert text.count("A warning of the plan.") == 1 and text.index("A warning") < text.index("train_run (")
+    assert " ".join(text.split()).count("many pairs of samples in a batch") == 1
+    assert "hidden" not in text and "Finished jobid" not in text and "Exiting" not in text
+    ending = [line.rstrip() for line in text[text.rindex("Failed:") :].splitlines()]
+    assert str(tmp_path / "1.log") in "".join(ending)
+    assert "the loss is nan at step 3 of 9" in ending[-1]
+    assert text.count("Failed:") == 1 and "icons: 0 of 4 jobs done in 0:00." in text
+
+
+def test_a_study_that_ends_shows_its_table_below_and_each_line_within_the_terminal(terminal, tmp_path):
+    stream, logger, report = terminal
+    report(LogEvent.RUN_INFO, per_rule_job_counts={}, total_job_count=4)
+    for number in (0, 1, 2, 9):
+        report(LogEvent.JOB_INFO, jobid=number)
+        write_note(tmp_path / f"{number}.log", Note(1, 2))
+        report(LogEvent.JOB_FINISHED, job_id=number)
+    news = logging.makeLogRecord(
+        {"msg": "  a line that is longer than the terminal is wide, so that it goes on in the next one\nReport: page",
+         "levelno": logging.INFO, "pathname": "/rules/start_and_end.smk"}
+    )  # fmt: skip
+    logger.handle(news)
+    lines = stream.getvalue().splitlines()
+    end = next(number for number, line in enumerate(lines) if "icons: 4 of 4 jobs done in 0:00." in line)
+    shown = [line.rstrip() for line in lines[end + 1 :]]
+    assert shown == [
+        "  a line that is longer than the terminal is wide, so that",
+        "    it goes on in the next one",
+        "Report: page",
+    ]
+
+
+def test_snakemakes_own_lines_stay_where_no_terminal_can_show_a_display(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    logger = logging.Logger("as Snakemake's")
+    assert not show_display(logger, "icons", 2, list)  # a logger of the user's choice
+    usual = logging.StreamHandler(io.StringIO())
+    usual.name = "DefaultStreamHandler"
+    logger.addHandler(usual)
+    assert not show_display(logger, "icons", 2, list) and logger.handlers == [usual]
+    usual.setStream(Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not show_display(logger, "icons", 2, list) and logger.handlers == [usual]

@@ -1,0 +1,78 @@
+"""Cores that jobs of all studies of a user hold: never more at work than there are, whatever ends a job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from whyrobust.cores import ON, VARIABLE, cores_in_use
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from whyrobust.cores import hold_cores
+hold_cores(int(sys.argv[2]), lambda: print("waits", flush=True), [0, 1], Path(sys.argv[1]))
+print("works", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start jobs that hold cores until they are killed."""
+    started = []
+
+    def start_one(count, environment=ON):
+        job = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path), str(count)],
+            stdout=subprocess.PIPE, text=True, env=os.environ | {VARIABLE: environment},
+        )  # fmt: skip
+        started.append(job)
+        return job
+
+    yield start_one
+    for job in started:
+        job.kill()
+        job.wait()
+
+
+def used(tmp_path):
+    return cores_in_use([0, 1], tmp_path)
+
+
+def end(job):
+    job.kill()
+    job.wait()
+
+
+def test_jobs_wait_for_cores_that_a_killed_job_leaves_and_one_with_more_threads_is_not_passed(
+    start, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(VARIABLE, ON)
+    assert used(tmp_path) == 0
+    first, second = start(1), start(1)
+    assert [first.stdout.readline(), second.stdout.readline()] == ["works\n", "works\n"]
+    assert used(tmp_path) == 2
+    both = start(5)  # more than there are: all of them
+    assert both.stdout.readline() == "waits\n"
+    later = start(1)
+    assert later.stdout.readline() == "waits\n"
+    end(first)
+    time.sleep(0.5)  # the one that is first in the queue takes the free core
+    end(second)
+    assert both.stdout.readline() == "works\n"
+    assert used(tmp_path) == 2
+    end(both)
+    assert later.stdout.readline() == "works\n"
+    assert used(tmp_path) == 1
+
+
+def test_nothing_is_held_where_cores_are_not_shared(start, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, ON)
+    jobs = [start(2, "no") for _ in range(2)]
+    assert [job.stdout.readline() for job in jobs] == ["works\n", "works\n"]
+    assert used(tmp_path) == 0
