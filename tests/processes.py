@@ -154,5 +154,5 @@ def run_script(script: str, given: dict[str, Any], environment: Mapping[str, str
     """Run a stage's script as Snakemake does, with the values that its rule gives and these variables."""
     os.environ.update(environment or {})
     names = ("input", "output", "params", "resources")
-    values = {key: Named(**value) if key in names else value for key, value in given.items()}
+    values = {"threads": 1} | {key: Named(**value) if key in names else value for key, value in given.items()}
     runpy.run_path(script, init_globals={"snakemake": SimpleNamespace(**values)}, run_name="__main__")
