@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     compared = compare_captions(snakemake.input.captions, snakemake.input.published)
     for row in compared.itertuples():
         logger.info("%s: %d images", row.compared, row.images)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     names = read_training_names(snakemake.input.images)
     photos = find_photos(names, read_addresses(snakemake.input.addresses))
     for reason, count in Counter(photos["left_out"].to_pylist()).most_common():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     wanted = photo_numbers(snakemake.input.photos)
     found = write_texts(snakemake.output.texts, look_up_texts(wanted, snakemake.input.metadata))
     logger.info("%d of %d photographs are in YFCC100M", found, len(wanted))

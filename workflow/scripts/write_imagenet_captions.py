@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     words = [word for path in snakemake.input.excluded_words for word in read_excluded_words(path)]
     outcomes = build_captions(read_parquet(snakemake.input.photos), read_tables(snakemake.input.texts), words)
     counts = write_captions(snakemake.output.captions, outcomes)
