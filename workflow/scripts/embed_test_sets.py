@@ -12,6 +12,7 @@ from whyrobust.files import atomic_folder, read_parquet
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_prompt_names
 from whyrobust.study.finished_work import FinishedWork
+from whyrobust.training.quick_start import import_torch, leave
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -24,7 +25,8 @@ if __name__ == "__main__":
     work = FinishedWork.of_job("embed_test_sets", snakemake)
     if work.take():
         sys.exit()
-    # Found work is taken without torch, whose import takes seconds.
+    # Found work is taken without torch, whose import takes a second.
+    import_torch()
     import numpy as np
     from safetensors.torch import load_file
 
@@ -75,3 +77,4 @@ if __name__ == "__main__":
             facts = {name: metadata.get(name) for name in ("images_used", "false_negative_share")}
             save_embeddings(folder / f"{run}.safetensors", arrays, facts)
     work.keep()
+    leave()

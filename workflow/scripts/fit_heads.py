@@ -12,6 +12,7 @@ from whyrobust.files import atomic_folder, read_parquet, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.finished_work import FinishedWork
+from whyrobust.training.quick_start import import_torch, leave
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -21,7 +22,8 @@ if __name__ == "__main__":
     work = FinishedWork.of_job("fit_heads", snakemake)
     if work.take():
         sys.exit()
-    # Found work is taken without torch, whose import takes seconds.
+    # Found work is taken without torch, whose import takes a second.
+    import_torch()
     import numpy as np
     from safetensors.numpy import load_file, save_file
 
@@ -51,3 +53,4 @@ if __name__ == "__main__":
             save_file(contiguous, fitted / f"{run}.safetensors")
             write_table(fitted / f"{run}.csv", penalties)
     work.keep()
+    leave()

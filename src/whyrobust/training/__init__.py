@@ -5,7 +5,7 @@ Read in this order:
 1. `settings`: hyper-parameters and all else that decides a run; `device`: device, precision, threads, repeatability.
 2. `models`: architectures; `weights`: reading, writing and naming their weights, and published models;
    `text_encoder`: tokens, the text tower without padding, and the part of the vocabulary that occurs; `light_imports`:
-   what of torch and open_clip is used without the rest.
+   what of torch and open_clip is used without the rest; `quick_start`: how a job imports torch and ends.
 3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two.
 4. `augmentation`, `batches`: what a step sees, in an order that the seed decides; `order_checks`: whether it mixes
    the classes.
