@@ -509,3 +509,12 @@ def test_a_test_set_without_a_folder_of_a_class_is_said_before_any_work(tmp_path
     for name in ("mug", "owl"):
         (tmp_path / "test" / name).mkdir()
     assert warnings() == []
+
+
+def test_runs_that_others_wait_for_are_trained_first(icons):
+    pretraining = "simclr-images-web-5000_images-icon_cnn-15000_samples-seed_0"
+    assert icons.pretrained_runs_of(AFTER_SIMCLR) == [pretraining]
+    # Fine-tuned later, fine-tuned, with a probe on its embeddings, and with none.
+    assert [icons.priority_of(run) for run in (pretraining, AFTER_SIMCLR, CLIP, HALF)] == [3, 2, 1, 0]
+    assert icons.priority_of_group(CLIP_GROUP) == 1
+    assert icons.priority_of_group(HALF.removesuffix("-seed_2")) == 0

@@ -55,6 +55,8 @@ GPU_ENVIRONMENT = (
     if CONFIG.training.device == "cpu"
     else "../../envs/whyrobust-cuda.yaml"
 )
+# Of jobs that a chain of others waits for: where cores are few, one that starts last leaves the others idle.
+LONGEST_CHAIN = 3
 # From where a new conda environment installs the workflow's own package.
 os.environ.update(WHYROBUST_REPOSITORY=str(HOME))
 # Where finished work is shared; not where each job has a disk of its own.

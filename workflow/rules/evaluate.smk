@@ -23,6 +23,7 @@ rule embed_test_sets:
         "<logs>/embed_test_sets/{group}.log",
     benchmark:
         "<benchmarks>/embed_test_sets/{group}.tsv"
+    priority: value(STUDY.priority_of_group, "group")
     conda:
         GPU_ENVIRONMENT
     threads: CONFIG.training.threads
@@ -53,6 +54,7 @@ rule fit_heads:
         "<logs>/fit_heads/{group}.log",
     benchmark:
         "<benchmarks>/fit_heads/{group}.tsv"
+    priority: LONGEST_CHAIN
     conda:
         GPU_ENVIRONMENT
     threads: CONFIG.training.threads
@@ -150,6 +152,7 @@ rule measure_robustness:
         "<logs>/measure_robustness.log",
     benchmark:
         "<benchmarks>/measure_robustness.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
@@ -213,6 +216,7 @@ rule attribute_other_weights:
         "<logs>/attribute_other_weights.log",
     benchmark:
         "<benchmarks>/attribute_other_weights.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
@@ -252,6 +256,7 @@ rule attribute_causes:
         summary="<results>/summary.txt",
     log:
         "<logs>/attribute_causes.log",
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:

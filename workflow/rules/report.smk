@@ -123,6 +123,7 @@ rule describe_runs:
         "<logs>/describe_runs.log",
     benchmark:
         "<benchmarks>/describe_runs.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
@@ -153,6 +154,7 @@ rule describe_training_sets:
         "<logs>/describe_training_sets.log",
     benchmark:
         "<benchmarks>/describe_training_sets.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:

@@ -178,6 +178,7 @@ rule draw_subset:
         subset=SUBSET,
     log:
         "<logs>/draw_subset/{source}_{train_images}_{seed}.log",
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
     threads: value(STUDY.subset_threads, "source")

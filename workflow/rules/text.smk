@@ -50,9 +50,11 @@ rule match_text:
         matches="<results>/text_match/{text_slice}.csv",
     log:
         "<logs>/match_text/{text_slice}.log",
+    priority: LONGEST_CHAIN
     conda:
         "../../envs/whyrobust-cpu.yaml"
-    threads: 2
+    # Two for millions of texts; a job of one starts where one core is free, and runs wait for it.
+    threads: for_photographs(2, else_use=1)
     resources:
         mem_mb=memory_of(2000, 10),
         runtime=600,

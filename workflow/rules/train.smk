@@ -29,6 +29,7 @@ rule train_run:
         "<benchmarks>/train_run/{run}.tsv"
     wildcard_constraints:
         run=trained_pattern(STUDY),
+    priority: value(STUDY.priority_of)
     conda:
         GPU_ENVIRONMENT
     threads: CONFIG.training.threads

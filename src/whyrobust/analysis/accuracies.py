@@ -250,7 +250,7 @@ def read_outcomes(path: Path | str, test_set: str, rows: Sequence[Key]) -> Outco
         OutcomeError: a head has no predictions, or another number of images than the first.
     """
     of_images = ["group", "unit", "label"]
-    table = _read_test_set(path, test_set, [row[0] for row in rows], [*KEYS, *of_images, "correct"])
+    table = read_test_set(path, test_set, [row[0] for row in rows], [*KEYS, *of_images, "correct"])
     by_row = table.select(list(KEYS)).to_pandas().groupby(list(KEYS), observed=True, sort=False).indices
     missing = [row for row in rows if row not in by_row]
     if missing:
@@ -273,8 +273,8 @@ def read_outcomes(path: Path | str, test_set: str, rows: Sequence[Key]) -> Outco
     )
 
 
-def _read_test_set(path: Path | str, test_set: str, runs: Collection[str], columns: Sequence[str]) -> pa.Table:
-    """Read columns of the predictions of some runs on a test set.
+def read_test_set(path: Path | str, test_set: str, runs: Collection[str], columns: Sequence[str]) -> pa.Table:
+    """Read columns of the predictions of some runs on a test set, with all heads of the runs, in the file's order.
 
     The file has a row group for each run and test set. Arrow's own filters do not use the statistics of columns that
     are dictionaries, which show which row groups these are.

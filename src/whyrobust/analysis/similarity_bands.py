@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.accuracies import KEYS, Key, Outcomes, read_outcomes
+from whyrobust.analysis.accuracies import KEYS, Key, Outcomes, read_outcomes, read_test_set
 from whyrobust.analysis.bootstrap import Seed, resample_accuracies, seed_of
 from whyrobust.analysis.intervals import check_confidence
 from whyrobust.study.comparisons import Comparison, match_pairs
@@ -157,10 +157,12 @@ def read_uids(predictions: Path | str, test_set: str, key: Key) -> list[str]:
         test_set: name of the test set.
         key: of one evaluated run: the values of `KEYS`.
     """
-    import pyarrow.parquet as pq
+    import pyarrow.compute as pc
 
-    filters = [("test_set", "=", test_set), *((name, "=", value) for name, value in zip(KEYS, key, strict=True))]
-    uids: list[str] = pq.read_table(predictions, columns=["uid"], filters=filters)["uid"].to_pylist()
+    table = read_test_set(predictions, test_set, [key[0]], [*KEYS, "uid"])
+    for name, value in zip(KEYS, key, strict=True):
+        table = table.filter(pc.field(name) == value)
+    uids: list[str] = table["uid"].to_pylist()
     return uids
 
 

@@ -220,10 +220,30 @@ class Study:
         by_text = self.runs[run].labels == "text_match"
         return self.datasets.text_slices_of(self.components_of(run)) if by_text else []
 
+    @cached_property
+    def pretrained(self) -> set[str]:
+        """The runs that others start from."""
+        return {start for run in self.trained for start in self.pretrained_runs_of(run)}
+
     def pretrained_runs_of(self, run: str) -> list[str]:
         """Return the run that a run starts from, none where it starts from random weights."""
         pretrained = self.runs[run].pretrained_run
         return [pretrained] if pretrained else []
+
+    def priority_of(self, run: str) -> int:
+        """Return whether a run is trained before others (0: it is not), since a longer chain of stages waits for it.
+
+        Runs that others are fine-tuned from go first, then those, then runs whose embeddings heads are fitted on.
+        """
+        if run in self.pretrained:
+            return 3
+        if self.pretrained_runs_of(run):
+            return 2
+        return self.priority_of_group(self.runs[run].group)
+
+    def priority_of_group(self, group: str) -> int:
+        """Return whether a group of runs is embedded before others (0: it is not)."""
+        return int(group in self.with_fitted_heads)
 
     def model_file_of(self, run: str) -> str:
         """Return the file that describes the model of a run that is trained here."""
