@@ -14,7 +14,7 @@ DRIP_SECONDS = 0.2
 
 
 @contextmanager
-def serve_faults(folder: Path) -> Iterator[str]:
+def serve_faults(folder: Path, port: int = 0) -> Iterator[str]:
     """Serve a folder and yield the server's address.
 
     The address says what goes wrong. Nothing: ``/ok/<file>``. The first n requests, by an error of the server, half of
@@ -49,7 +49,7 @@ def serve_faults(folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -11,15 +11,19 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from tests.bad_tables import DOCUMENTED, make_tables
 from tests.data.readers.record_buffers import CLASSES
 from tests.data.test_archive_faults import everything, samples
 from tests.data.test_image_faults import SAMPLES
+from tests.faulty_server import serve_faults
+from tests.photo_study import make_photo_folder, write_pictures
 from tests.studies import ALONE, differences, digests, make_folder, run_study, snakemake_command
 from whyrobust.data.archives import LocationError, Pack, list_archive
 from whyrobust.data.decoding import PhotographError, decode
@@ -40,10 +44,10 @@ FULL_DISK_SHARE = 0.2
 
 
 class Study:
-    """A smoke study in a folder that is run, killed and taken up again until it is whole."""
+    """A study in a folder that is run, killed and taken up again until it is whole."""
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.folder, self.rng = make_folder(folder), rng
+        self.folder, self.rng = folder, rng
         self.process: subprocess.Popen[bytes] | None = None
         self.disturbed = False
         self.full_disks = 0
@@ -67,15 +71,16 @@ class Study:
             )  # fmt: skip
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Return what runs in the folder: Snakemake itself, jobs, and workers of jobs."""
-        found: dict[str, list[psutil.Process]] = {"snakemake": [], "job": [], "worker": []}
+        """Return what runs in the folder: Snakemake itself, jobs, workers of jobs, and img2dataset."""
+        found: dict[str, list[psutil.Process]] = {"snakemake": [], "job": [], "worker": [], "img2dataset": []}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.cwd() != str(self.folder):
                     continue
                 command = " ".join(process.cmdline())
                 kind = (
-                    "worker" if "spawn_main" in command
+                    "img2dataset" if "--url_list" in command
+                    else "worker" if "spawn_main" in command
                     else "job" if ".snakemake/scripts" in command
                     else "snakemake" if "-m snakemake" in command and "--cores" in command
                     else ""
@@ -94,7 +99,7 @@ class Study:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.rng.choice(running[kind]).send_signal(number)
             self.disturbed = True
-            return f"{number.name} of {'Snakemake' if kind == 'snakemake' else f'a {kind}'}"
+            return f"{number.name} of {kind if kind in ('snakemake', 'img2dataset') else f'a {kind}'}"
         return ""
 
     def begin_anew(self) -> None:
@@ -103,17 +108,11 @@ class Study:
         shutil.rmtree(self.folder / ".snakemake")
 
 
-def test_a_study_that_is_killed_again_and_again_completes_and_equals_an_undisturbed_one(tmp_path, soak_counts):
-    reference = Path(os.environ["SOAK_REFERENCE"]) if "SOAK_REFERENCE" in os.environ else None
-    if reference is None:
-        reference = make_folder(tmp_path / "undisturbed")
-        run_study(reference, CORES)
-    expected = digests(reference)
-    seed = int(os.environ.get("SOAK_SEED", time.time_ns() % 10**6))
-    soak_counts[f"seed {seed}"] = 1
-    rng = random.Random(seed)
-    study = Study(tmp_path / "killed study", rng)
-    kinds: Counter[str] = Counter()
+def kill_again_and_again(
+    study: Study, expected: dict[str, str], compared: Callable[[Path], dict[str, str]], soak_counts: Counter[str]
+) -> None:
+    """Run a study to its end as often as it takes to kill it `KILLS` times; each end must be as expected."""
+    rng, kinds = study.rng, Counter[str]()
     study.start()
     while True:
         assert study.process is not None
@@ -135,7 +134,7 @@ def test_a_study_that_is_killed_again_and_again_completes_and_equals_an_undistur
             soak_counts["interruptions"] += 1
             study.start()
             continue
-        found = differences(expected, digests(study.folder))
+        found = differences(expected, compared(study.folder))
         soak_counts["differences found"] += len(found)
         soak_counts["studies completed"] += 1
         assert not found, found
@@ -148,6 +147,46 @@ def test_a_study_that_is_killed_again_and_again_completes_and_equals_an_undistur
     soak_counts["faults injected"] += sum(kinds.values()) + study.full_disks
     for kind, count in kinds.items():
         soak_counts[f"  {kind}"] += count
+
+
+def soak_generator(soak_counts: Counter[str]) -> random.Random:
+    """Return a generator by the seed of the environment, or by the time."""
+    seed = int(os.environ.get("SOAK_SEED", time.time_ns() % 10**6))
+    soak_counts[f"seed {seed}"] = 1
+    return random.Random(seed)
+
+
+def test_a_study_that_is_killed_again_and_again_completes_and_equals_an_undisturbed_one(tmp_path, soak_counts):
+    reference = Path(os.environ["SOAK_REFERENCE"]) if "SOAK_REFERENCE" in os.environ else None
+    if reference is None:
+        reference = make_folder(tmp_path / "undisturbed")
+        run_study(reference, CORES)
+    study = Study(make_folder(tmp_path / "killed study"), soak_generator(soak_counts))
+    kill_again_and_again(study, digests(reference), digests, soak_counts)
+
+
+def whatever_the_order_of_arrival(folder: Path) -> dict[str, str]:
+    """Return the checksums of a study, but of files that hold what was fetched in the order in which it came.
+
+    What is drawn from them does not depend on the order, and counts: subsets, checkpoints and all that follows.
+    """
+    ordered = ("pairs/", "slices/links", "records/links", "images/links", "decoded/links", "decontaminated/links",
+               "compared/links", "text_match/links", "captions/links")  # fmt: skip
+    found = digests(folder)
+    study = {path: digest for path, digest in found.items() if not path.partition("/")[2].startswith(ordered)}
+    records = pq.read_table(folder / "results" / "photographs" / "records" / "links.parquet").sort_by("uid")
+    return study | {"records of links": repr(records.to_pylist())}
+
+
+def test_a_study_of_photographs_that_is_killed_again_and_again_equals_an_undisturbed_one(tmp_path, soak_counts):
+    write_pictures(tmp_path / "web")
+    with serve_faults(tmp_path / "web") as address:
+        reference = make_photo_folder(tmp_path / "undisturbed", address)
+        run_study(reference, CORES)
+    with serve_faults(tmp_path / "web", int(address.rpartition(":")[2])) as address:  # which makes its faults anew
+        study = Study(make_photo_folder(tmp_path / "killed study", address), soak_generator(soak_counts))
+        expected = whatever_the_order_of_arrival(reference)
+        kill_again_and_again(study, expected, whatever_the_order_of_arrival, soak_counts)
 
 
 def damage(content: bytes, rng: random.Random) -> bytes:
