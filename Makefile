@@ -97,9 +97,11 @@ study: $(VENV)/study-installed
 published: $(VENV)/study-installed
 	$(BIN)/snakemake --cores 1 --quiet all -- results/published/report.html
 
-# A config for data of one's own: make new DATA=my-data NAME=mine; two folders are two sources: DATA="one two".
+# A config for data of one's own: make new DATA=my-data NAME=mine; two folders are two sources: DATA="one two". Names
+# may hold blanks and quotes: what is given to make is in the environment, too.
 new: $(VENV)/study-installed
-	@$(BIN)/python -m tools.new_study --name $(or $(NAME),$(error give NAME=mine and DATA=folder-or-table)) $(or $(DATA),$(error give DATA=folder-or-table))
+	@$(if $(and $(NAME),$(DATA)),,$(error Say where the data are and how the study is called: make new DATA=folder-or-table NAME=mine))
+	@$(BIN)/python -m tools.new_study --name "$$NAME" "$$DATA"
 
 # Whether the data of a study are ready for training: a page, and the same in words.
 describe: $(VENV)/study-installed

@@ -80,7 +80,7 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 
 def short_config(sources: dict[str, Any], test_folder: str) -> dict[str, Any]:
-    """Return the shortest config of a study of photographs: two sizes of the source ``mine``, two test sets."""
+    """Return the shortest config of a study of photographs: two sizes of its first source, two test sets."""
     folder = {"kind": "image_folder", "folder": test_folder}
     return {
         "study": "own",
@@ -90,7 +90,7 @@ def short_config(sources: dict[str, Any], test_folder: str) -> dict[str, Any]:
             "same": folder | {"role": "in_distribution", "classes": "all"},
             "other": folder | {"role": "shift", "classes": "own"},
         },
-        "runs": [{"objective": "cross_entropy", "source": "mine", "train_images": [2, 4]}],
+        "runs": [{"objective": "cross_entropy", "source": next(iter(sources)), "train_images": [2, 4]}],
         "training": {"samples_seen": 100},
         "baseline": {"standard": {"objective": "cross_entropy"}},
         "causes": {

@@ -337,14 +337,33 @@ def make(name: str, data: Sequence[Path], root: Path) -> str:
     return "\n".join(lines)
 
 
+def named_paths(words: Sequence[str]) -> list[Path]:
+    """Return the files and folders that words name: the longest run of words that is one, blanks in its name.
+
+    Raises:
+        LookError: a word names nothing.
+    """
+    paths: list[Path] = []
+    left = [word for text in words for word in text.split(" ")]
+    while left:
+        ends = range(len(left), 0, -1)
+        tried = ((end, Path(" ".join(left[:end])).expanduser()) for end in ends if left[0])
+        found = next(((end, path) for end, path in tried if path.exists()), None)
+        if found is None and left[0]:
+            raise LookError(f"{left[0]}: there is no such file or folder in {Path.cwd()}")
+        paths += [found[1]] if found else []
+        left = left[found[0] if found else 1 :]
+    return paths
+
+
 def main() -> None:
     """Read the command line, write the config and print what was assumed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("data", nargs="+")
     parser.add_argument("--name", required=True)
     given = parser.parse_args()
     try:
-        print(make(given.name, given.data, Path.cwd()))
+        print(make(given.name, named_paths(given.data), Path.cwd()))
     except (LookError, ConfigError, ClassTableError) as error:
         sys.exit(str(error))
 

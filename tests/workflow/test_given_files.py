@@ -11,8 +11,9 @@ from tests.data.readers.record_buffers import write_picture
 from tests.studies import short_config
 from tests.workflow.test_dag import planned_jobs
 
+#: A name that a part of the icons has too.
 SOURCES = {
-    "mine": {"kind": "image_table", "table": "mine.csv", "image": "file", "label": "class"},
+    "web": {"kind": "image_table", "table": "mine.csv", "image": "file", "label": "class"},
 }
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from tests.replicas import write_tar
 from tools.look_at_data import LookError, config_name, look_at
-from tools.new_study import make, sort_out
+from tools.new_study import make, named_paths, sort_out
 from whyrobust.study.setting_checks import ConfigError
 
 #: No picture is read, so it may be anything.
@@ -175,6 +175,15 @@ def test_parquet_of_the_hub_is_two_splits_with_the_names_of_its_metadata(folder)
     assert config["sources"]["train_more"]["table"] == "hub/data/train_more-*.parquet"
     assert config["sources"]["train"]["image"] == "image" and classes_of(folder) == ["class", *CLASSES]
     assert config["test_sets"]["test"]["table"] == "hub/data/test-*.parquet"
+
+
+def test_names_of_folders_may_hold_blanks_and_quotes(folder):
+    for name in ("My Photos", "Anna's", "My", "with  two"):
+        (folder / name).mkdir()
+    assert [path.name for path in named_paths(["My Photos Anna's"])] == ["My Photos", "Anna's"]
+    assert [path.name for path in named_paths(["My", "with  two ", " My Photos"])] == ["My", "with  two", "My Photos"]
+    with pytest.raises(LookError, match="Nowhere: there is no such file or folder in /"):
+        named_paths(["My Photos Nowhere"])
 
 
 def test_what_cannot_be_used_is_one_line_and_nothing_is_written(folder):

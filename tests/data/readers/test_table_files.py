@@ -13,11 +13,10 @@ import pytest
 
 from tests.data.readers.record_buffers import read_dataset, records_of, rows_of, write_picture
 from tests.data.test_photo_store import encoded, picture
-from tests.replicas import write_tar
 from tests.studies import short_config
 from whyrobust.data.archives import Pack, read_bytes
 from whyrobust.data.dataset_checks import DatasetError, LabelCounts
-from whyrobust.data.readers import imagenet, table_files, tables
+from whyrobust.data.readers import table_files, tables
 from whyrobust.data.readers.table_files import read_rows
 from whyrobust.data.readers.tables import list_named_pictures
 from whyrobust.data.readers.yfcc import read_yfcc_ids
@@ -121,14 +120,6 @@ def test_a_small_file_that_unpacks_to_one_long_line_is_no_table(tmp_path):
             list(read_rows(tmp_path / name, {"file": "file"}, table_files.USUAL_FORM))
     with pytest.raises(DatasetError, match="line 2 has more than"):
         read_yfcc_ids(tmp_path / "t.tsv.bz2")
-
-
-def test_a_devkit_that_unpacks_to_more_than_a_list_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "devkit.tar.gz"
-    write_tar(path, [(f"d/{imagenet.VALIDATION_TRUTH}", b"1\n" * 600), (f"d/{imagenet.VALIDATION_META}", b"")], "w:gz")
-    monkeypatch.setattr(imagenet, "MAXIMUM_BYTES", 1000)
-    with pytest.raises(DatasetError, match=r"ground_truth.txt' has 1,200 bytes"):
-        imagenet.read_devkit_labels(path)
 
 
 TEXT = "file\ttext\nphotos/0.jpg\ta cat\nphotos/1.jpg\t\u00fcber dogs\n"

@@ -18,6 +18,7 @@ from whyrobust.data.readers.folders import read_class_folders, read_class_table
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.data.tar_headers import StrictTarInfo
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
+from whyrobust.data.worker_pool import Death, map_isolated
 from whyrobust.study.data_kinds import NO_TEST_SETS
 
 #: Largest JSON list of captions that is read into memory (ImageNet-Captions has 0.4 GB).
@@ -29,6 +30,9 @@ V2_FORMS = {
     "imagenet_v2_threshold": "threshold0.7",
     "imagenet_v2_top": "top-images",
 }
+
+#: Memory and processor time for ``meta.mat``, which unpacks to less than a megabyte.
+META_BYTES, META_SECONDS = 2**29, 60.0
 
 VALIDATION_TRUTH, VALIDATION_META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 
@@ -109,19 +113,40 @@ def read_devkit_labels(devkit: Path | str) -> list[str]:
     Raises:
         DatasetError: a file of the devkit is missing or damaged, or an id has no wnid.
     """
-    from scipy.io import loadmat
-
     truth, meta = _devkit_files(Path(devkit))
-    synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
-    # Inner nodes of the hierarchy, which have children, are no labels.
-    wnid_of = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
-    ids = [int(line) for line in truth.decode().split()]
-    unknown = sorted(set(ids) - set(wnid_of))
+    lines = truth.decode("utf-8", "replace").split()
+    wrong = next((number for number, line in enumerate(lines, start=1) if not line.isdecimal()), None)
+    if wrong is not None:
+        raise DatasetError(
+            f"{devkit}: {VALIDATION_TRUTH} has '{lines[wrong - 1][:40]}' in line {wrong}, which is no number: fetch "
+            "the devkit again"
+        )
+    # A small compressed file may unpack without end, and say of itself that it is larger than any memory.
+    ((found,),) = map_isolated(_read_synsets, [meta], workers=1, cpu_seconds=META_SECONDS, memory_bytes=META_BYTES)
+    if isinstance(found, Death | str):
+        reason = found.reason if isinstance(found, Death) else found
+        raise DatasetError(f"{devkit}: {VALIDATION_META} cannot be read ({reason}): fetch the devkit again")
+    ids = [int(line) for line in lines]
+    unknown = sorted(set(ids) - set(found))
     if unknown:
         raise DatasetError(
             f"{devkit}: the ground truth has id {unknown[0]}, which meta.mat does not name: fetch it again"
         )
-    return [wnid_of[number] for number in ids]
+    return [found[number] for number in ids]
+
+
+def _read_synsets(meta: bytes) -> dict[int, str] | str:
+    """Return the wnid of each ILSVRC2012_ID from ``meta.mat``, or why it cannot be read; runs in a worker."""
+    from scipy.io import loadmat
+
+    try:
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]  # type: ignore[arg-type]
+        # Inner nodes of the hierarchy, which have children, are no labels.
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
+    except MemoryError:
+        return f"it unpacks to more than {META_BYTES / 2**30:g} GB"
+    except Exception as error:  # SciPy raises nearly every kind of error about a damaged file
+        return str(error) or type(error).__name__
 
 
 def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
