@@ -271,6 +271,15 @@ def test_residuals_are_drawn_where_they_are_on_an_axis_in_points_at_the_referenc
     assert {"0", "+10", "\N{MINUS SIGN}10", "+20"} <= set(labels.values())
 
 
+def test_a_residual_at_an_accuracy_of_0_or_1_is_drawn_at_the_edge():
+    models = measured_models().assign(mean_id_accuracy=[1.0, 0.8, 0.0, 0.6] * 2)
+    panel = residual_panel(RobustnessData(models, *draw_lines()), "v2", (40, 125))
+    low, high = panel.x_span
+    assert [row["x"] for row in panel.rows] == pytest.approx([high, logit(0.8), low], abs=1e-3)
+    assert [row["edge"] for row in panel.rows] == ["right", "", "left"]
+    assert all(row["x_low"] == row["x"] == row["x_high"] for row in panel.rows)
+
+
 def doses():
     return make_doses().assign(source="web_at_the_class_proportions_of_studio")
 

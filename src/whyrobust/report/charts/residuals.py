@@ -69,7 +69,8 @@ def residual_panel(data: RobustnessData, shift: str, sizes: tuple[float, float])
     x_span = accuracy_domain(rows, [], "x", data.scale)
     y_span = residual_span(rows)
     low, high = x_span
-    rows = [row | {"x": min(max(row["x"], low), high)} for row in rows]
+    # An accuracy of 0 or 1 has no finite place: it is shown at the edge.
+    rows = [row | dict.fromkeys(("x", "x_low", "x_high"), min(max(row["x"], low), high)) for row in rows]
     zero = [{"x": x, "y": 0.0, "low": 0.0, "high": 0.0, "dash": [1, 0], "piece": 0} for x in x_span]
     sets = str(points["x_test_sets"].iloc[0]).split() if len(points) else []
     whole, parts = zip(*map(split_restricted_name, sets), strict=True) if sets else ((), ())
