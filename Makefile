@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study new describe published imagenet-captions test lint lock clean img2dataset paper-check browser picture verify soak audit bench growth estimate compare peek cluster test-slurm forget
+.PHONY: help study new describe published imagenet-captions test lint lock clean img2dataset paper-check browser picture verify soak messages audit bench growth estimate compare peek cluster test-slurm forget
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour (one row: ROW=photographs_64)"
 	@echo "make growth  measure how time and memory grow with the number of pairs; a few minutes"
 	@echo "make forget DAYS=30  remove finished work that no study has used for so many days (docs/cluster.md)"
+	@echo "make messages  list every error and warning about inputs from the field (results/messages.md); some minutes"
 	@echo "make audit  check the pinned packages for known vulnerabilities (needs a network)"
 	@echo "make cluster  install the Snakemake plugins for SLURM and Kubernetes (docs/cluster.md)"
 	@echo "make test-slurm  run the smoke study on a one-node SLURM that is started for the test; Debian, as root"
@@ -131,6 +132,10 @@ picture: $(VENV)/test-installed browser
 # Tests of one file stay on one worker, so that its studies run once; tests/conftest.py puts the longest files first.
 test: lint $(VENV)/img2dataset/installed browser
 	$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+
+# Every error and warning that the inputs of the table in docs/reliability.md cause, on one page.
+messages: $(VENV)/test-installed $(VENV)/img2dataset/installed
+	$(BIN)/python -m pytest -p tests.messages
 
 verify: $(VENV)/study-installed
 	$(BIN)/python -m tests.verify

@@ -91,6 +91,15 @@ def is_image_name(name: str) -> bool:
     return ending_of(name) in PICTURE_ENDINGS and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
+#: Folders that systems add to a user's own: of macOS in archives, of Synology with small copies of each picture.
+ADDED_FOLDERS = ("__MACOSX", "@eaDir")
+
+
+def is_hidden(path: PurePosixPath) -> bool:
+    """Tell whether a file, or a folder above it, is none that users see: editors, notebooks and systems add copies."""
+    return any(part in ADDED_FOLDERS or (part.startswith(".") and part != "..") for part in path.parts)
+
+
 def storable(name: str) -> str:
     r"""Return a name in which bytes that are not UTF-8 are escaped as ``\xff``, so that a table can hold it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -125,6 +125,9 @@ def _to_rgb(image: Image.Image, page: str) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # Of 16 bits, Pillow would clip everything above 255. Of 32 bits, the values tell how many are meant.
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
+        largest = values.max(initial=0.0)
+        # Programs that write fractions write them from 0 to 1.
+        usual = 1.0 if image.mode == "F" and largest <= 1.0 else 255.0
+        top = 65535.0 if image.mode.startswith("I;16") or largest > 255 else usual
         image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).astype(np.uint8))
     return image.convert("RGB")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.archives import Member, Pack, ending_of, list_folder, may_be_class_folder
+from whyrobust.data.archives import Member, Pack, ending_of, is_hidden, list_folder, may_be_class_folder
 from whyrobust.data.dataset_checks import DatasetError, folded_name, nearest_class
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.study.picture_formats import UNREAD_ENDINGS
@@ -24,7 +24,7 @@ def read_image_folder_dataset(settings: Mapping[str, Any], classes: Sequence[str
 def read_image_folder(
     folder: Path | str, classes: Collection[str], class_table: Path | str | None = None, is_test_set: bool = False
 ) -> RecordBuffer:
-    """Read class folders: ``<folder>/<class>/<image>``; names are compared in one Unicode form.
+    """Read class folders: ``<folder>/<class>/<image>``, also further below; names are compared in one Unicode form.
 
     Args:
         folder: holds the class folders.
@@ -44,11 +44,7 @@ def read_image_folder(
     label_of = {_one_form(name): label for name, label in named.items()}
     pictures: Counter[str] = Counter()
 
-    def label_of_folder(name: str) -> str | None:
-        pictures[name] += 1
-        return label_of.get(_one_form(name))
-
-    records = read_class_folders(list_folder(folder), label_of_folder)
+    records = read_class_folders(list_folder(folder), lambda name: label_of.get(_one_form(name)), pictures)
     for name, count in pictures.items():
         if _one_form(name) not in label_of:
             _check_left_out(Path(folder), name, count, list(named), "class_table" if class_table else "data.classes",
@@ -121,14 +117,17 @@ def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, st
     return labels
 
 
-def read_class_folders(members: Iterable[Member], label_of_folder: Callable[[str], str | None]) -> RecordBuffer:
-    """Read images whose label follows from the name of the folder that holds them.
+def read_class_folders(
+    members: Iterable[Member], label_of_folder: Callable[[str], str | None], pictures: Counter[str] | None = None
+) -> RecordBuffer:
+    """Read images whose label follows from the name of the innermost folder above them that has one.
 
     Args:
         members: files of a folder or an archive.
-        label_of_folder: returns the label of a folder, None where its images are left out.
+        label_of_folder: returns the label of a folder, None where it has none.
+        pictures: where images are counted by that folder, or by the one that holds them where none has a label.
     """
-    records = RecordBuffer()
+    records, pictures = RecordBuffer(), Counter() if pictures is None else pictures
     for member in members:
         if may_be_class_folder(member):
             records.leave_out_missing(member.name, member.missing)
@@ -138,8 +137,13 @@ def read_class_folders(members: Iterable[Member], label_of_folder: Callable[[str
             unread = f"a picture in a format that is not read (.{ending})" if ending in UNREAD_ENDINGS else ""
             records.left_out[unread or "not a picture by its name"] += 1
             continue
-        folder = member.path.parent.name
+        if is_hidden(member.path):
+            records.left_out["it is hidden, or lies in a hidden folder"] += 1
+            continue
+        above = member.path.parts[-2::-1]
+        folder = next((name for name in above if label_of_folder(name) is not None), member.path.parent.name)
         label = label_of_folder(folder)
+        pictures[folder] += 1
         if label is None:
             records.left_out["its folder is no class of the study"] += 1
             continue

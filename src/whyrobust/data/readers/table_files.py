@@ -31,6 +31,14 @@ PARQUET_BYTES = 256 * 2**20
 ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
+#: Separators of columns, and what they are called.
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+
+CELLS_HINT = (
+    "put text that holds a separator, a quote or a line break in double quotes, or set quoting to none where quotes "
+    "are letters"
+)
+
 #: What is raised on a damaged compressed file.
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
@@ -78,8 +86,12 @@ def read_rows(path: Path, keys: Mapping[str, str], form: TableForm) -> Iterator[
         # Spreadsheets put a byte order mark before the first column's name.
         with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
             yield from _json_rows(path, handle, keys) if kind == "json" else _csv_rows(path, handle, kind, keys, form)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8 {path.suffix.lstrip('.')}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path} cannot be read as UTF-8 ({error}): save it as UTF-8, which spreadsheets call CSV UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise DatasetError(f"{path} cannot be read as a table ({error}): {CELLS_HINT}") from error
     except _DAMAGED as error:
         if not compression:
             raise
@@ -99,13 +111,15 @@ def _kind_of(path: Path) -> tuple[str, str]:
     return kind, compression
 
 
-def _check_columns(path: Path, keys: Mapping[str, str], columns: Sequence[str]) -> None:
+def _check_columns(path: Path, keys: Mapping[str, str], columns: Sequence[str], hint: str = "") -> None:
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise DatasetError(f"{path} has the column '{repeated[0]}' twice: rename one")
     for key, column in keys.items():
         if column not in columns:
-            raise DatasetError(f"{path} has no column '{column}' (key '{key}'): it has {', '.join(columns)}")
+            raise DatasetError(
+                f"{path} has no column '{column}' (key '{key}'): it has {', '.join(columns)}; name one of these{hint}"
+            )
 
 
 def check_line(path: Path | str, line: str, number: int) -> None:
@@ -138,17 +152,20 @@ def _csv_rows(
         _lines(path, handle), delimiter=separator, strict=True,
         quoting=csv.QUOTE_NONE if form.quoting == "none" else csv.QUOTE_MINIMAL,
     )  # fmt: skip
-    header = list(form.header) or next(reader, [])
-    _check_columns(path, keys, header)
+    header = list(form.header) or [name.strip() for name in next(reader, [])]
+    if not header:
+        raise DatasetError(f"{path} is empty: fetch it or write it again")
+    other = next((sign for sign in SEPARATORS if sign in header[0] and sign != separator), None)
+    if len(header) == 1 and other and not set(keys.values()) <= set(header):
+        raise DatasetError(
+            f"{path}: its cells are separated by {SEPARATORS[other]}: separate them by commas (.csv) or by tabs (.tsv)"
+        )
+    _check_columns(path, keys, header, "" if form.header else ", or set columns where the first line names none")
     places = {key: header.index(column) for key, column in keys.items()}
     for row in reader:
         # Every row must have as many cells as the header, so that none shifts columns.
         if row and len(row) != len(header):
-            hint = (
-                "give the names of all columns" if form.header else
-                "put text that holds a separator, a quote or a line break in double quotes, or set quoting to none "
-                "where quotes are letters"
-            )  # fmt: skip
+            hint = "give the names of all columns" if form.header else CELLS_HINT
             raise DatasetError(
                 f"{path}, line {reader.line_num}: {len(row)} cells, the header has {len(header)}: {hint}"
             )

@@ -17,6 +17,9 @@ from whyrobust.data.record_writer import RecordBuffer, label_text
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
 from whyrobust.study.table_cells import is_missing
 
+#: Longest path of a file.
+LONGEST_PATH = 4096
+
 
 @dataclass(frozen=True)
 class TableColumns:
@@ -179,11 +182,18 @@ def _check_path(value: str, folder: Path, where: str) -> None:
     Raises:
         DatasetError: it goes upwards, or starts elsewhere.
     """
+    if value.startswith(("http://", "https://")):
+        raise DatasetError(f"{where}: '{value:.80}' is an address: give the table to a source of kind address_list")
+    if value.startswith("data:") or len(value) > LONGEST_PATH:
+        raise DatasetError(
+            f"{where}: '{value:.40}...' is no path but text of {len(value):,} characters: give a column of paths, or "
+            "of the bytes of pictures in Parquet"
+        )
     parts = PurePosixPath(value.replace("\\", "/")).parts
     # What starts at the root of the disk must name the folder itself.
     outside = Path(value).is_absolute() and not Path(value).is_relative_to(folder.absolute())
     if ".." in parts or outside:
-        raise DatasetError(f"{where}: '{value}' leads out of {folder}: keep pictures inside, or set root")
+        raise DatasetError(f"{where}: '{value:.120}' leads out of {folder}: keep pictures inside, or set root")
 
 
 def find_picture(folder: Path, value: str) -> Path:

@@ -135,7 +135,7 @@ def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Me
     groups: list[tuple[str, dict[str, Member]]] = []
     latest: dict[str, dict[str, Member]] = {}
     for member in members:
-        if member.path.name.startswith("._") or "__MACOSX" in member.path.parts:
+        if member.path.name.startswith(".") or "__MACOSX" in member.path.parts:
             continue  # macOS puts one beside each file
         base, _, ending = member.path.name.partition(".")
         key = str(member.path.parent / base) if member.path.parent.name else base
