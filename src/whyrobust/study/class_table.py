@@ -37,7 +37,9 @@ def read_class_table(path: Path | str) -> tuple[list[str], list[dict[str, str]]]
         reader = csv.DictReader(io.StringIO(class_table_text(path), newline=""), strict=True)
         return list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ClassTableError(f"{path} cannot be read as a table in UTF-8 ({error}): give a table") from error
+        raise ClassTableError(
+            f"{path} cannot be read as a table in UTF-8 ({error}): save it as CSV in UTF-8"
+        ) from error
 
 
 def read_class_names(path: Path | str) -> list[str]:

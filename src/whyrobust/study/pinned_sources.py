@@ -84,7 +84,9 @@ def read_pinned_sources(path: Path | str) -> dict[str, PinnedSource]:
             reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SourcesTableError(f"{path} cannot be read as a table in UTF-8 ({error}): give a table") from error
+        raise SourcesTableError(
+            f"{path} cannot be read as a table in UTF-8 ({error}): save it as tab-separated text in UTF-8"
+        ) from error
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise SourcesTableError(f"{path} has no column '{missing[0]}': it needs {', '.join(COLUMNS)}")

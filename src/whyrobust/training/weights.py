@@ -347,7 +347,7 @@ def _check_numbers(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor], 
             )
         if sum(side > 1 for side in tensor.shape) > 1 and bool(tensor.amin() == tensor.amax()):
             raise ModelError(
-                f"{origin}: '{name}' is {tensor.flatten()[0].item()} throughout: these are no trained weights"
+                f"{origin}: '{name}' is {tensor.flatten()[0].item()} throughout: these are no trained weights; give others"
             )
 
 
@@ -364,4 +364,4 @@ def _check_embeddings(model: Any, size: int, origin: str) -> None:  # noqa: ANN4
     if not torch.isfinite(embeddings).all():
         raise ModelError(f"{origin} give an embedding that is not finite: give other weights")
     if torch.equal(embeddings[0], embeddings[1]):
-        raise ModelError(f"{origin} give every picture the same embedding: these are no trained weights")
+        raise ModelError(f"{origin} give every picture the same embedding: these are no trained weights; give others")

@@ -81,10 +81,12 @@ def _check_left_out(folder: Path, name: str, count: int, known: Sequence[str], k
     if respelt or must_be_known:
         where = f"folder '{name}', which is none of the names in {key}" if name else "no class folder"
         found = f" (nearest: '{nearest}')" if nearest else ""
-        raise DatasetError(
-            f"{folder}: {count:,} picture{'s lie' if count > 1 else ' lies'} in {where}{found}: rename the folder, add "
-            "its class to data.classes, or list the folders that count in a class_table"
+        todo = (
+            "rename the folder, add its class to data.classes, or list the folders that count in a class_table"
+            if name
+            else "move what is to count into the folder of its class, and the rest elsewhere"
         )
+        raise DatasetError(f"{folder}: {count:,} picture{'s lie' if count > 1 else ' lies'} in {where}{found}: {todo}")
 
 
 def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, str]:

@@ -125,7 +125,7 @@ def read_image_tables(
                 if copied > most:
                     raise DatasetError(
                         f"{where}: its pictures have unpacked to more than {MAXIMUM_RATIO} times the table's size: "
-                        "photographs hardly shrink, so these are something else"
+                        "photographs hardly shrink, so these are something else; fetch the table again"
                     )
             else:
                 _check_path(value, folder, where)
