@@ -199,7 +199,8 @@ def fetch_pairs(pairs: Path | str, folder: Path | str, settings: FetchSettings) 
     if not table["obtained"].sum():
         why = table["failures"].iloc[0] if len(table) else "the list is empty"
         raise PairError(
-            f"none of the pairs in {pairs} could be fetched ({why}): look whether an address opens in a browser, then run again"
+            f"none of the pairs in {pairs} could be fetched ({why}): look whether an address "
+            "opens in a browser, then run again"
         )
     return table
 

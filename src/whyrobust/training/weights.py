@@ -347,7 +347,8 @@ def _check_numbers(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor], 
             )
         if sum(side > 1 for side in tensor.shape) > 1 and bool(tensor.amin() == tensor.amax()):
             raise ModelError(
-                f"{origin}: '{name}' is {tensor.flatten()[0].item()} throughout: these are no trained weights; give others"
+                f"{origin}: '{name}' is {tensor.flatten()[0].item()} throughout: these are no trained weights; give "
+                "others"
             )
 
 

@@ -163,7 +163,8 @@ def _devkit_files(devkit: Path) -> tuple[bytes, bytes]:
                     if stream is not None:
                         if member.size > MAXIMUM_BYTES:
                             raise DatasetError(
-                                f"{devkit}: member '{member.name}' has {member.size:,} bytes: no list is so large, fetch it again"
+                                f"{devkit}: member '{member.name}' has {member.size:,} bytes: no list is so large, "
+                                "fetch it again"
                             )
                         found[PurePosixPath(member.name).name] = stream.read()
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
@@ -243,7 +244,8 @@ def _only_json(path: Path) -> bytes:
             raise DatasetError(f"{path} holds {len(found)} JSON files: expected one, imagenet_captions.json")
         if found[0].file_size > MAXIMUM_JSON_BYTES:
             raise DatasetError(
-                f"{path}: member '{found[0].filename}' has {found[0].file_size:,} bytes: no list is so large, fetch it again"
+                f"{path}: member '{found[0].filename}' has {found[0].file_size:,} bytes: no list is so large, "
+                "fetch it again"
             )
         return archive.read(found[0])
 
