@@ -60,7 +60,7 @@ def train_with_open_clip(
         precision: of `open_clip_train`, for example ``fp32`` or ``amp_bf16``.
         folder: for its logs and checkpoints.
         log_every: steps between two marks.
-        more: further options.
+        more: further options; they go before those that are given here.
     """
     import open_clip
     import torch

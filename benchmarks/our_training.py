@@ -48,9 +48,10 @@ def train_with_ours(
     batch_size: int,
     seed: int,
     compute: ComputeSettings,
+    classes: int = 0,
     **hyper: Any,  # noqa: ANN401 - hyper-parameters
-) -> list[Mark]:
-    """Train a run and return the time of its steps.
+) -> tuple[list[Mark], dict[str, Tensor]]:
+    """Train a run and return the time of its steps, and its weights.
 
     Args:
         images: of the run.
@@ -61,6 +62,7 @@ def train_with_ours(
         batch_size: images per step.
         seed: of the run.
         compute: device, precision and threads.
+        classes: how many there are; 0: as the targets say.
         hyper: further hyper-parameters, of `whyrobust.training.settings.Hyperparameters.from_mapping`.
     """
     from whyrobust.training.loop import train
@@ -73,11 +75,11 @@ def train_with_ours(
     settings = TrainingSettings(
         objective,
         read_model_config(model),
-        classes=int(targets.max()) + 1 if objective == "cross_entropy" else 2,
+        classes=classes or (int(targets.max()) + 1 if objective == "cross_entropy" else 2),
         seed=seed,
         hyperparameters=Hyperparameters.from_mapping(given),
         compute=compute,
     )
     clocked = ClockedImages(images, batch_size)
-    train(clocked, targets, settings, lambda _: None)
-    return clocked.stopwatch.marks
+    weights = train(clocked, targets, settings, lambda _: None)
+    return clocked.stopwatch.marks, weights

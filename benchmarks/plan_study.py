@@ -86,6 +86,7 @@ def _row(name: str, what: str, runs: int) -> Row:
         better="lower",
         prepare=partial(prepare, runs=runs),
         limit="Snakemake's own work for each job, and the start of Python",
+        rounds=2 if runs else 3,
         devices=("cpu",),
     )
 

@@ -21,7 +21,8 @@ class Setting:
     """Where and how large a measurement runs.
 
     Attributes:
-        folder: scratch space of the row, shared by its two sides and by all rounds; empty before `Row.prepare`.
+        folder: scratch space of the row, shared by its two sides and all rounds; empty before `Row.prepare`. Those of
+            other rows are beside it.
         device: 'cpu' or 'cuda'.
         cores: processor cores that either side may use.
         tiny: run through at a size that shows only that the row works.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ MODULES = (
     "train_clip_icons",
     "train_labels_icons",
     "train_photographs",
+    "time_to_accuracy",
     "train_clip_photographs",
     "measure_limit_share",
     "match_captions",
@@ -152,22 +154,19 @@ def main() -> None:
         print(f"note: other programs keep {busy:.0%} of the cores busy; do not quote these figures", file=sys.stderr)
     machine = describe_machine(arguments.device) | {"busy_share_before": round(busy, 2)}
     path = arguments.results / f"{machine_name(machine)}.json"
-    header = True
-    for name in arguments.rows or rows:
-        row = rows[name]
-        if arguments.device not in row.devices:
-            continue
-        with tempfile.TemporaryDirectory(prefix="whyrobust-bench-") as folder:
-            scratch = Path(folder, "row")
+    chosen = [rows[name] for name in arguments.rows or rows if arguments.device in rows[name].devices]
+    with tempfile.TemporaryDirectory(prefix="whyrobust-bench-") as folder:
+        for row in chosen:
+            scratch = Path(folder, row.name)
             scratch.mkdir()
             setting = Setting(scratch, arguments.device, arguments.cores, arguments.tiny)
             result = run_row(row, setting, arguments.rounds)
-        if "output" in result:
-            print(result.pop("output"), file=sys.stderr)
-        print(markdown_table([result], header), flush=True)
-        header = False
-        # After each row: half an hour of figures is not lost where the next row is interrupted.
-        write_results(path, machine, [result], list(rows))
+            shutil.rmtree(scratch)
+            if "output" in result:
+                print(result.pop("output"), file=sys.stderr)
+            print(markdown_table([result], header=row is chosen[0]), flush=True)
+            # After each row: half an hour of figures is not lost where the next row is interrupted.
+            write_results(path, machine, [result], list(rows))
     print(f"\nEvery figure: {path}")
 
 

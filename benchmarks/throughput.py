@@ -17,9 +17,6 @@ from pathlib import Path
 from benchmarks.rows import Measured, Setting
 from whyrobust.files import write_json
 
-#: How the peer of a row is spread over the cores, found by a trial.
-SPLIT = "split.json"
-
 #: A step that ended: seconds of the system's steady clock, which all processes share, and images shown so far.
 Mark = tuple[float, int]
 
@@ -83,20 +80,34 @@ def choose_split(path: Path, trial: Callable[[Split], float], splits: Sequence[S
     write_json(path, asdict(best))
 
 
-def read_split(path: Path) -> Split:
-    """Return the split that `choose_split` wrote."""
-    return Split(**json.loads(path.read_text(encoding="utf-8")))
+def split_path(setting: Setting, work: str) -> Path:
+    """Return where it is kept how a peer is spread over the cores: beside the folders of the rows, which share it."""
+    return setting.folder.parent / f"split {work}.json"
 
 
-def find_split(setting: Setting, rate_of: Callable[[Split], float]) -> None:
-    """Find by trial how the peer of a row is fastest on this machine, for `measure_at_best`."""
+def read_split(setting: Setting, work: str) -> Split:
+    """Return the split that `find_split` wrote."""
+    return Split(**json.loads(split_path(setting, work).read_text(encoding="utf-8")))
+
+
+def find_split(setting: Setting, rate_of: Callable[[Split], float], work: str) -> None:
+    """Find by trial how a peer is fastest on this machine, unless another row has done so.
+
+    Args:
+        setting: of the row.
+        rate_of: rate of the peer at a split.
+        work: what the peer does; rows with the same name share the trial.
+    """
+    path = split_path(setting, work)
+    if path.exists():
+        return
     splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
-    choose_split(setting.folder / SPLIT, rate_of, splits)
+    choose_split(path, rate_of, splits)
 
 
-def measure_at_best(setting: Setting, rate_of: Callable[[Split], float]) -> Measured:
+def measure_at_best(setting: Setting, rate_of: Callable[[Split], float], work: str) -> Measured:
     """Measure the peer of a row, spread over the cores as was fastest."""
-    split = read_split(setting.folder / SPLIT)
+    split = read_split(setting, work)
     return Measured(rate_of(split), {f"{name} of the peer": float(value) for name, value in asdict(split).items()})
 
 

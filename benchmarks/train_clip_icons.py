@@ -43,7 +43,11 @@ def prepare(setting: Setting) -> None:
 def prepare_with_peer(setting: Setting, model: str, precision: str) -> None:
     """Do that, then find out how the peer is fastest on this machine."""
     prepare(setting)
-    find_split(setting, lambda split: rate_of_peer(setting, split, model, precision, samples=2048, epochs=1))
+    find_split(
+        setting,
+        lambda split: rate_of_peer(setting, split, model, precision, samples=1536, epochs=1),
+        f"clip icons {precision}",
+    )
 
 
 def train_ours(number: int, setting: Setting, model: str, samples: int, precision: str) -> list[Mark]:
@@ -56,7 +60,7 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
 
     description = MODELS / f"{model}.json"
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
-    return train_with_ours(
+    marks, _ = train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
         targets=tokenize(captions, read_model_config(description)["text_cfg"]["context_length"]),
         objective="clip",
@@ -66,6 +70,7 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
         seed=number,
         compute=ComputeSettings(setting.device, threads=1, precision=precision),
     )
+    return marks
 
 
 def ours(setting: Setting, model: str, precision: str) -> Measured:
@@ -105,7 +110,11 @@ def rate_of_peer(setting: Setting, split: Split, model: str, precision: str, sam
 def peer(setting: Setting, model: str, precision: str) -> Measured:
     """Measure the peer, spread over the cores as was fastest."""
     samples, epochs = setting.size(4096, 256), setting.size(2, 1)
-    return measure_at_best(setting, lambda split: rate_of_peer(setting, split, model, precision, samples, epochs))
+    return measure_at_best(
+        setting,
+        lambda split: rate_of_peer(setting, split, model, precision, samples, epochs),
+        f"clip icons {precision}",
+    )
 
 
 ROWS = (

@@ -67,7 +67,7 @@ def ours(setting: Setting, precision: str) -> Measured:
         pictures = [member for member in archive if member.name.endswith(".jpg")]
     places = [(str(setting.folder / "00000.tar"), member.offset_data, member.size, 0, "") for member in pictures]
     context = read_model_config(MODELS / f"{model}.json")["text_cfg"]["context_length"]
-    marks = train_with_ours(
+    marks, _ = train_with_ours(
         images=PhotographsOnDisk(places, study_preprocessing(size, "clip"), setting.cores),
         targets=tokenize(captions, context),
         objective="clip",

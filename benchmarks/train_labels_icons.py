@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,8 +20,14 @@ from benchmarks.rows import Aim, Measured, Row, Setting
 from benchmarks.throughput import Mark, Split, find_split, measure_at_best, side_by_side
 from benchmarks.torchvision_loop import train_on
 
+if TYPE_CHECKING:
+    import torch
+
 MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
 SIDE, BATCH, CLASSES = 32, 128, 70
+
+#: Names the trial of how the peer is spread over the cores.
+WORK = "labels icons fp32"
 
 
 def prepare(setting: Setting) -> None:
@@ -43,7 +50,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
     from whyrobust.training.batches import ImagesInMemory
     from whyrobust.training.device import ComputeSettings
 
-    return train_with_ours(
+    marks, _ = train_with_ours(
         images=ImagesInMemory(np.load(setting.folder / "pixels.npy"), study_preprocessing(SIDE, "white_page")),
         targets=torch.from_numpy(np.load(setting.folder / "labels.npy")),
         objective="cross_entropy",
@@ -53,6 +60,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
         seed=number,
         compute=ComputeSettings(setting.device, threads=1),
     )
+    return marks
 
 
 def ours(setting: Setting) -> Measured:
@@ -65,16 +73,14 @@ def ours(setting: Setting) -> Measured:
 def prepare_with_peer(setting: Setting) -> None:
     """Write the pictures, then find out how the peer is fastest on this machine."""
     prepare(setting)
-    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1))
+    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1), WORK)
 
 
-def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list[Mark]:
-    """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
+def load_images(folder: Path, batch: int, workers: int, device: str) -> torch.utils.data.DataLoader[Any]:
+    """Return the loader of torchvision's users: an ``ImageFolder`` of icons with random shifts, zooms and flips."""
     import torch
     from torchvision import datasets, transforms
 
-    torch.manual_seed(number)
-    torch.set_num_threads(split.threads)
     change = transforms.Compose(
         [
             # The reference's random crop and flip; white is what lies around an icon.
@@ -85,12 +91,21 @@ def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list
             transforms.Normalize((1.0, 1.0, 1.0), (0.5, 0.5, 0.5)),
         ]
     )  # fmt: skip
-    images = datasets.ImageFolder(str(setting.folder / "images"), change)
-    loader = torch.utils.data.DataLoader(
-        images, BATCH, shuffle=True, num_workers=split.workers, drop_last=True, persistent_workers=True,
-        pin_memory=setting.device == "cuda",
+    return torch.utils.data.DataLoader(
+        datasets.ImageFolder(str(folder), change), batch, shuffle=True, num_workers=workers, drop_last=True,
+        persistent_workers=workers > 0, pin_memory=device == "cuda",
     )  # fmt: skip
-    return train_on(itertools.chain.from_iterable(loader for _ in range(epochs)), CLASSES, setting.device)
+
+
+def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list[Mark]:
+    """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
+    import torch
+
+    torch.manual_seed(number)
+    torch.set_num_threads(split.threads)
+    loader = load_images(setting.folder / "images", BATCH, split.workers, setting.device)
+    marks, _ = train_on(itertools.chain.from_iterable(loader for _ in range(epochs)), CLASSES, setting.device)
+    return marks
 
 
 def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
@@ -100,7 +115,7 @@ def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
 
 def peer(setting: Setting) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(3, 1)))
+    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(3, 1)), WORK)
 
 
 ROWS = (

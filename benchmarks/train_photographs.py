@@ -44,12 +44,18 @@ def write_folder(folder: Path, images: int, width: int, height: int) -> None:
         path.write_bytes(drawn[number % DRAWN].getvalue())
 
 
+def work_of(width: int) -> str:
+    """Return the name of the trial of how the peer is spread over the cores."""
+    return f"photographs of {width} pixels"
+
+
 def prepare(setting: Setting, images: int, width: int, height: int, trial_samples: int) -> None:
     """Write the files, then find out how the peer is fastest on this machine."""
+    work = work_of(width)
     if setting.tiny:
-        images, width, height, trial_samples = 256, 80, 60, 4 * BATCH
+        images, width, height = 256, 80, 60
     write_folder(setting.folder / "images", images, width, height)
-    find_split(setting, partial(rate_of_peer, setting=setting, samples=trial_samples))
+    find_split(setting, partial(rate_of_peer, setting=setting, samples=trial_samples), work)
 
 
 def prepare_large(setting: Setting) -> None:
@@ -96,7 +102,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
 
     from whyrobust.training.device import ComputeSettings
 
-    return train_with_ours(
+    marks, _ = train_with_ours(
         images=open_store(setting),
         targets=torch.tensor([int(Path(name).parent.name) for name in files_of(setting)]),
         objective="cross_entropy",
@@ -107,6 +113,7 @@ def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:
         compute=ComputeSettings(setting.device, threads=1),
         min_crop_area=MIN_AREA,
     )
+    return marks
 
 
 def ours(setting: Setting) -> Measured:
@@ -148,7 +155,8 @@ def train_peer(number: int, setting: Setting, split: Split, samples: int) -> lis
     loader = torch.utils.data.DataLoader(
         images, BATCH, sampler=chosen, num_workers=split.workers, drop_last=True, pin_memory=setting.device == "cuda"
     )
-    return train_on(loader, CLASSES, setting.device)
+    marks, _ = train_on(loader, CLASSES, setting.device)
+    return marks
 
 
 def rate_of_peer(split: Split, setting: Setting, samples: int) -> float:
@@ -156,9 +164,10 @@ def rate_of_peer(split: Split, setting: Setting, samples: int) -> float:
     return side_by_side(partial(train_peer, setting=setting, split=split, samples=samples), split.runs, setting)
 
 
-def peer(setting: Setting, samples: int) -> Measured:
+def peer(setting: Setting, samples: int, width: int) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    return measure_at_best(setting, partial(rate_of_peer, setting=setting, samples=setting.size(samples, 512)))
+    rate_of = partial(rate_of_peer, setting=setting, samples=setting.size(samples, 512))
+    return measure_at_best(setting, rate_of, work_of(width))
 
 
 def first_pass_ours(setting: Setting) -> Measured:
@@ -197,10 +206,13 @@ def _row(name: str, what: str, picture: Sequence[int], peer_samples: int, aim: f
         unit="images/s",
         ours=ours,
         peer="torchvision, ImageFolder and DataLoader",
-        measure_peer=partial(peer, samples=peer_samples),
+        measure_peer=partial(peer, samples=peer_samples, width=width),
         aims={"cpu": (Aim(least=aim),), "cuda": (Aim(least=5),)},
-        prepare=partial(prepare, images=images, width=width, height=height, trial_samples=6 * BATCH),
+        prepare=partial(
+            prepare, images=images, width=width, height=height, trial_samples=min(6 * BATCH, peer_samples // 2)
+        ),
         limit=limit,
+        rounds=2,
     )
 
 
@@ -208,7 +220,7 @@ ROWS = (
     _row("photographs_64", "cross-entropy training at 64 pixels from JPEGs of 227 pixels, fp32", (1187, 302, 227),
          6_144, 2.5, "the model's convolutions: nine tenths of a step"),
     _row("photographs_12mp", "the same from 12-megapixel JPEGs, after the first pass", (300, 4000, 3000),
-         1_024, 10, "the model's convolutions: nine tenths of a step"),
+         768, 10, "the model's convolutions: nine tenths of a step"),
     Row(
         name="photographs_first_pass",
         what="300 JPEGs of 12 megapixels shown once, the store made on the way",

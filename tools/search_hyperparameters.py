@@ -175,7 +175,7 @@ def draw(place: Place, classes: Sequence[str], side: int, seed: int) -> Drawn:
     parts: tuple[list[pd.DataFrame], list[pd.DataFrame]] = ([], [])
     for source in place.sources:
         kept = pd.read_parquet(results / "decontaminated" / f"{source}.parquet").dropna(subset="label")
-        titles = pd.read_parquet(results / "captions" / f"{source}.parquet", columns=["uid", "title"])
+        titles = pd.read_parquet(results / "captions" / "title" / f"{source}.parquet", columns=["uid", "title"])
         kept = kept.merge(titles, on="uid", validate="one_to_one").assign(source=source)
         for part, side_of_split in zip(parts, split_by_drawing(kept, HELD_OUT_SHARE, seed), strict=True):
             most = each if part is parts[0] else min(MOST_HELD_OUT, len(side_of_split))

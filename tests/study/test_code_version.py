@@ -102,3 +102,11 @@ def test_a_script_counts_with_its_modules(tmp_path):
 
 def test_an_absent_package_is_reported():
     assert code_version.package_versions(["numpy", "no-such-package"])["no-such-package"] == "not installed"
+
+
+def test_a_module_that_many_stages_use_is_parsed_once(root):
+    code_version.code_text.cache_clear()
+    for name in ("train_run", "embed_test_sets"):
+        script = root / "workflow" / "scripts" / f"{name}.py"
+        code_version.code_version(code_version.script_modules(script), script)
+    assert code_version.code_text.cache_info().hits > 10

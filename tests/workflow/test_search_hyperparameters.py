@@ -32,15 +32,15 @@ def classes(config):
 def place(root, tmp_path_factory, classes):
     """Two sources of 60 drawings, three images each, in three classes that differ in grey; one has no label."""
     results = tmp_path_factory.mktemp("results")
-    for folder in ("decontaminated", "captions", "images"):
-        (results / folder).mkdir()
+    for folder in ("decontaminated", "captions/title", "images"):
+        (results / folder).mkdir(parents=True)
     for source in ("studio", "web"):
         drawings = [f"{source}:{number}" for number in range(60) for _ in range(3)]
         uids = [f"{name}-{style}" for style, name in enumerate(drawings)]
         labels = [classes[number % 3] for number in range(60) for _ in range(3)]
         table = pd.DataFrame({"uid": uids, "label": [*labels[:-1], None], "group": drawings})
         table.to_parquet(results / "decontaminated" / f"{source}.parquet")
-        table.assign(title=labels)[["uid", "title"]].to_parquet(results / "captions" / f"{source}.parquet")
+        table.assign(title=labels)[["uid", "title"]].to_parquet(results / "captions" / "title" / f"{source}.parquet")
         greys = np.repeat([40 + 80 * (number % 3) for number in range(60)], 3).astype(np.uint8)
         write_pixels(results / "images" / f"{source}.arrow", uids, np.tile(greys[:, None, None, None], (1, 32, 32, 3)))
     return Place(str(results), str(root / "config.yaml"), ("studio", "web"), 80, 320)

@@ -42,6 +42,7 @@ MODULES_NO_PART_OF_RESULTS = {
 USED_THROUGH = {"training.text_encoder": ("open_clip_torch", "ftfy", "regex")}
 
 
+@cache
 def code_text(source: bytes) -> str:
     """Return what Python reads of a module, as text: without comments, layout and docstrings.
 

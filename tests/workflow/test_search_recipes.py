@@ -1,0 +1,54 @@
+"""The search of recipes for the benchmarks: the best lies inside of what was tried, with the fewest images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pandas as pd
+import pytest
+
+from benchmarks.recipes import Recipe, chosen_recipe
+from benchmarks.rows import CannotMeasureError
+from benchmarks.search_recipes import RATES, search
+from whyrobust.files import write_table
+
+
+def trials(most):
+    """Return trials that are best at a learning rate of 0.04 and batches of 16, and reach ``most`` with many images."""
+
+    def carry_out(recipes):
+        def accuracy(recipe):
+            away = abs(recipe.learning_rate - 0.04) + abs(recipe.batch_size - 16) / 1000
+            return most * min(1, recipe.samples / 40_000) - away - 0.2 * (recipe.optimizer == "sgd")
+
+        return [asdict(recipe) | {"seed": 100, "held_out_accuracy": accuracy(recipe)} for recipe in recipes]
+
+    return carry_out
+
+
+def test_the_search_goes_on_until_the_best_lies_inside_and_enough_images_are_shown():
+    rows = search("labels", "torchvision", trials(0.7))
+    assert {row["optimizer"] for row in rows} == set(RATES["torchvision"])
+    (chosen,) = [row for row in rows if row["chosen"]]
+    best = {name: chosen[name] for name in ("optimizer", "learning_rate", "batch_size")}
+    assert best == {"optimizer": "adamw", "learning_rate": 0.04, "batch_size": 16}
+    # 0.7 of 45,000 images; 30,000 are too few for 0.6, and more are not tried.
+    assert chosen["samples"] == max(row["samples"] for row in rows) == 45_000
+    tried = [(row["optimizer"], row["learning_rate"], row["batch_size"], row["samples"]) for row in rows]
+    assert len(set(tried)) == len(tried)
+
+
+def test_ours_is_trained_as_the_config_says():
+    rows = search("labels", "ours", trials(0.9))
+    assert {(row["optimizer"], row["learning_rate"], row["batch_size"]) for row in rows} == {("muon", 0.04, 64)}
+    assert [row["samples"] for row in rows if row["chosen"]] == [30_000]
+
+
+def test_a_row_has_the_recipe_that_was_chosen(tmp_path):
+    path = tmp_path / "recipes.csv"
+    with pytest.raises(CannotMeasureError, match="search_recipes"):
+        chosen_recipe("labels", "ours", path)
+    write_table(path, pd.DataFrame(search("labels", "ours", trials(0.9))))
+    assert chosen_recipe("labels", "ours", path) == Recipe("labels", "ours", "muon", 0.04, 64, 30_000)
+    with pytest.raises(CannotMeasureError, match="0 chosen"):
+        chosen_recipe("clip", "ours", path)
