@@ -162,3 +162,10 @@ def test_every_request_keeps_the_pace_also_a_repeated_one(flickr):
     with pytest.raises(UnansweredError):
         FlickrClient(flickr.address, KEY, pace, 4, lambda seconds: None).ask(7)
     assert now == [4.0]
+
+
+def test_an_answer_without_end_is_given_up(flickr, ask, monkeypatch):
+    monkeypatch.setattr("whyrobust.data.flickr_api.MAXIMUM_BYTES", 1000)
+    answering(flickr, monkeypatch, 200, {}, b" " * 100_000)
+    with pytest.raises(UnansweredError, match="too long"):
+        ask("ok", attempts=1)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
+from whyrobust.data.built_captions import KnownTexts
 from whyrobust.data.flickr_api import FlickrError, PhotoText, UnansweredError
-from whyrobust.data.flickr_texts import MOST_UNANSWERED_IN_A_ROW, fetch_texts
+from whyrobust.data.flickr_texts import MOST_UNANSWERED_IN_A_ROW, fetch_texts, photos_with_texts, write_texts
+from whyrobust.files import read_parquet
 
 
 def asker(fails=(), stops_at=None):
@@ -89,3 +94,35 @@ def test_a_service_that_is_down_stops_the_job_and_what_is_answered_stays(tmp_pat
     assert len(asked) == 11 + many
     ask, asked = asker()
     assert len(fetch(tmp_path, range(100), ask)) == 100 and len(asked) == 94
+
+
+def test_two_jobs_do_not_ask_at_once(tmp_path):
+    ask, asked = asker()
+    with FileLock(tmp_path / ".answers.jsonl.lock"):
+        job = threading.Thread(target=fetch, args=(tmp_path, [1, 2], ask))
+        job.start()
+        job.join(0.1)
+        assert job.is_alive() and asked == []
+    job.join()
+    assert asked == [1, 2]
+
+
+def test_texts_of_a_photograph_come_from_the_first_table_that_has_some(tmp_path):
+    tables = []
+    for number, texts in enumerate(
+        [
+            [PhotoText(1, "Flickr", "gone"), PhotoText(2, "Flickr", title="a")],
+            [
+                PhotoText(2, "YFCC100M", title="b"),
+                PhotoText(1, "YFCC100M", title="c"),
+                PhotoText(4, "YFCC100M", "gone"),
+            ],
+        ]
+    ):
+        write_texts(tmp_path / f"{number}.parquet", texts)
+        tables.append(read_parquet(tmp_path / f"{number}.parquet"))
+    one, two, three, four = KnownTexts(tables).of(np.array([1, 2, 3, 4]))
+    assert (one["title"], two["title"], three, four["left_out"]) == ("c", "a", None, "gone")
+    assert KnownTexts([]).of(np.array([1])) == [None]
+    assert photos_with_texts([tmp_path / "0.parquet", tmp_path / "1.parquet"]) == {1, 2}
+    assert photos_with_texts([tmp_path / "0.parquet"]) == {2}

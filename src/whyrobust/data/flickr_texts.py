@@ -106,7 +106,7 @@ class Answers:
         return (text for text, _ in self._lines())
 
     def add(self, text: PhotoText) -> None:
-        """Keep an answer; it is on the disk before the next photograph is asked for."""
+        """Write an answer to the file, before the next photograph is asked for."""
         line = json.dumps(text.as_row()).encode() + b"\n"
         with self._path.open("ab") as handle:
             handle.write(line)
