@@ -12,9 +12,11 @@ rule build_images:
         "<logs>/build_images/{icon_dataset}.log",
     benchmark:
         "<benchmarks>/build_images/{icon_dataset}.tsv"
+    priority: value(lambda name: int(name in CONFIG.sources), "icon_dataset")
     conda:
         "../../envs/whyrobust-cpu.yaml"
-    threads: 8
+    # Data sets are drawn side by side, the large ones of the sources first: starting processes for each takes longer.
+    threads: 1
     resources:
         mem_mb=3000,
         runtime=60,
