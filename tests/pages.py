@@ -26,6 +26,42 @@ TEST_IMAGES = 400
 LONG_NAME = "a comparison with a name that is long enough to need several lines of its panel"
 
 
+#: Finds the marks of charts with less contrast than 3:1 to the page, in fill and in stroke, as they are seen through
+#: their opacity. The grid tells nothing that labels do not, a ground behind letters has the page's own colour, and the
+#: inside of a band is faint by intent: its edges are marks of their own.
+FAINT_MARKS = """() => {
+    const parse = (text) => (text.startsWith("rgb") ? (text.match(/[\\d.]+/g) || []).map(Number) : null);
+    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const luminance = (rgb) => [0.2126, 0.7152, 0.0722].reduce((sum, w, at) => sum + w * linear(rgb[at] / 255), 0);
+    const ground = parse(getComputedStyle(document.body).backgroundColor).slice(0, 3);
+    const contrast = (rgb) => {
+        const [light, dark] = [luminance(rgb), luminance(ground)].sort((a, b) => b - a);
+        return (light + 0.05) / (dark + 0.05);
+    };
+    const kinds = ".mark-symbol, .mark-line, .mark-rule, .mark-rect";
+    const marks = [...document.querySelectorAll(`[data-spec] svg.marks :is(${kinds}) :is(path, line)`)];
+    const [faint, seen] = [{}, {}];
+    for (const mark of marks.filter((one) => one.getBoundingClientRect().width + one.getBoundingClientRect().height)) {
+        if (mark.closest(".role-axis-grid, .role-axis-domain, .role-axis-tick")) continue;
+        let opacity = 1;
+        for (let one = mark; one.tagName !== "DIV"; one = one.parentElement) opacity *= getComputedStyle(one).opacity;
+        const style = getComputedStyle(mark);
+        const ofStroke = parseFloat(style.strokeWidth) ? style.strokeOpacity : 0;
+        const contrasts = [[style.fill, style.fillOpacity], [style.stroke, ofStroke]]
+            .map(([text, own]) => [parse(text), opacity * own]).filter(([colour, share]) => colour && share)
+            .map(([[r, g, b, a = 1], share]) => [r, g, b].map((c, at) => ground[at] + share * a * (c - ground[at])))
+            .map(contrast);
+        const kind = mark.closest(kinds).getAttribute("class").split(" ")[0];
+        const isBand = kind === "mark-rect" && (opacity < 0.3 || contrasts.every((one) => one < 1.001));
+        if (!contrasts.length || isBand) continue;
+        seen[kind] = (seen[kind] || 0) + 1;
+        const best = Math.max(...contrasts);
+        if (best < 3) faint[[mark.closest("[data-spec]").dataset.spec, kind, style.fill, style.stroke, opacity]] = best;
+    }
+    return { seen, faint };
+}"""
+
+
 def find_browser():
     """Return the path of a browser, or say how to get one."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)

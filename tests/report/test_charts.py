@@ -21,6 +21,7 @@ from tests.pages import make_cause_row, make_causes, make_doses, make_frequencie
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
+from whyrobust.report.charts.explorer import SEQUENCE, Choice, ExplorerOptions, explorer_panel
 from whyrobust.report.charts.residuals import residual_axis, residual_chart, residual_panel
 from whyrobust.report.charts.robustness import (
     PrintLayout,
@@ -43,6 +44,7 @@ from whyrobust.report.theme import (
     VERDICT_STYLES,
     VERDICT_WORDS,
     choose_styles,
+    page_colour,
     text_width,
     wrap_text,
 )
@@ -140,6 +142,38 @@ def test_kinds_are_told_apart_by_colour_and_shape():
     assert len({colour for colour, _ in few}) == len({shape for _, shape in few}) == len(PALETTE)
     assert choose_styles(kinds, {"kind 3": "#123456"})["kind 3"][0] == "#123456"
     assert choose_published_styles(["standard models", "CLIP"])["standard models"] == (NEUTRAL, "circle")
+
+
+def luminance(colour):
+    """Return the relative luminance of ``#RRGGBB`` as WCAG 2.2 defines it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize("colour", [*PALETTE, *SEQUENCE, NEUTRAL, "#000000", "#FFFFFF", "#FFFF00", "#1400FF"])
+def test_a_colour_of_the_page_has_contrast_in_both_schemes(colour):
+    """On the bare page, and under the band of a line; one that has it keeps its colour."""
+    shown = re.fullmatch(r"light-dark\((#[0-9A-F]{6}), (#[0-9A-F]{6})\)", page_colour(colour)).groups()
+    for one, grounds in zip(shown, (("#ffffff", "#e5e7e9"), ("#14171a", "#2e3236")), strict=True):
+        for ground in grounds:
+            light, dark = sorted((luminance(one), luminance(ground)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 3
+    assert page_colour("#0072B2").startswith("light-dark(#0072B2, ") and page_colour("#E69F00").endswith(" #E69F00)")
+
+
+def test_titles_of_axes_fit_on_paper():
+    """Where panels are 150 pixels high and about 345 wide with their axis."""
+    shift = "a_test_set_with_a_name_of_some_length"
+    points = measured_models().replace({"shift": {"v2": shift}}).assign(layer=False)
+    options = ExplorerOptions([Choice("kind", "kind", {"CLIP on web titles": {"colour": NEUTRAL, "shape": "circle"}})])
+    for of_residuals in (False, True):
+        spec = explorer_panel(RobustnessData(points, *draw_lines((shift,))), shift, options, of_residuals)
+        for name, room in (("x", 270), ("y", 150)):
+            axes = [layer["encoding"].get(name, {}).get("axis") for layer in spec["layer"]]
+            titles = [axis["title"] for axis in axes if axis and axis.get("title")]
+            assert titles and all(text_width(line, 12) <= room for title in titles for line in title)
+            assert name == "x" or len(titles[0]) > 1
 
 
 def test_colours_are_told_apart_by_lightness_or_hue_in_every_kind_of_colour_blindness():

@@ -17,7 +17,17 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.pages import SETTINGS, emptied, make_data, make_details, make_page, make_reference, make_runs, make_study
+from tests.pages import (
+    FAINT_MARKS,
+    SETTINGS,
+    emptied,
+    make_data,
+    make_details,
+    make_page,
+    make_reference,
+    make_runs,
+    make_study,
+)
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.page_parts import ChartData, Panel
 from whyrobust.report.sections.run_details import run_details
@@ -269,6 +279,12 @@ def test_nothing_serious_hinders_access(open_page, html, scheme):
     found = Axe().run(page).response["violations"]
     serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
+    # Coloured by size, too: the ends of that scale are the darkest and the lightest colours there are.
+    page.get_by_label("Colour and shape by").first.select_option(label="training images")
+    page.wait_for_timeout(200)
+    marks = page.evaluate(FAINT_MARKS)
+    assert marks["faint"] == {} and set(marks["seen"]) == {"mark-symbol", "mark-line", "mark-rule", "mark-rect"}
+    assert marks["seen"]["mark-symbol"] > 100
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
 
@@ -360,6 +376,19 @@ def test_an_address_may_name_anything(html, browser, tmp_path, name):
     window.close()
 
 
+def test_a_study_of_many_runs_has_a_light_page(open_page, html):
+    """A run more costs a few kilobytes and no element: the default study has 120, and aims at 2.3 MB and 8,000."""
+    study, data = make_study(make_runs(seeds=range(8))), make_data()
+    many = make_page(study=study, data=data, details=make_details(study, data))
+    runs = 48 - 12
+    assert (len(many) - len(html)) / runs < 2_000
+    elements = "document.querySelectorAll('*').length"
+    pages = [open_page(one, all_charts=False) for one in (html, many)]
+    # Beside marks of charts: of a list of runs, an option each in four lists, and up to 25 rows of the table.
+    few, more = (page.evaluate(f"{elements} - document.querySelectorAll('svg *').length") for page in pages)
+    assert more < 3_000 and more - few < 4 * runs + 9 * 30
+
+
 def test_the_address_of_a_run_opens_with_it(open_page, html, browser, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")
@@ -442,6 +471,13 @@ def test_on_paper_letters_are_legible_what_is_folded_is_open_and_no_control_is_l
         return found;
     }"""
     assert page.evaluate(smallest) == []
+    # No letter of a chart is cut off by its edge.
+    cut = """all => all.filter(t => {
+        const [box, whole] = [t, t.closest('svg')].map(one => one.getBoundingClientRect());
+        const across = Math.max(whole.left - box.left, box.right - whole.right);
+        return box.width && Math.max(across, whole.top - box.top, box.bottom - whole.bottom) > 2;
+    }).map(t => [t.closest('[data-spec]').dataset.spec, t.textContent])"""
+    assert page.locator("[data-spec] svg text").evaluate_all(cut) == []
     beyond = """all => all.filter(e => e.offsetParent && e.getBoundingClientRect().right
         > document.body.getBoundingClientRect().right + 1).map(e => e.outerHTML.slice(0, 120))"""
     assert page.locator("main *:not(svg *)").evaluate_all(beyond) == []

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.pages import make_data, make_details, make_page, make_runs, make_study
 
@@ -150,6 +151,33 @@ def test_pictures_that_only_one_of_two_runs_has_right(open_page):
     assert panel.locator(".tiles .wrong").inner_text().startswith("B ✗ light bulb, not ")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_panel_with_a_comparison_is_open_to_everyone_and_to_the_keyboard_alone(open_page, html, scheme):
+    """From a run to the panel, to a pinned comparison and back, without a mouse."""
+    page = open_page(html, scheme=scheme, all_charts=False)
+    focused = "document.activeElement.id || document.activeElement.className"
+    page.locator("#runs-table button.show").first.focus()
+    page.keyboard.press("Enter")
+    for name in ("chosen-title", "close-panel", "chosen-run", "second-run", "pin-run"):
+        assert page.evaluate(focused) == name
+        page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("#pin-run").get_attribute("aria-pressed") == "true"
+    page.locator("#runs-table button.show").nth(3).focus()
+    page.keyboard.press("Enter")
+    chosen = dict(set_in(page))
+    assert chosen["run"] == FIRST and chosen["with"] not in ("", FIRST)
+    assert page.locator("#panel").get_by_label("Accuracy of both runs").is_visible()
+    found = Axe().run(page).response["violations"]
+    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "close-panel"
+    page.keyboard.press("Enter")
+    assert not page.locator("#panel").is_visible() and set_in(page) == [] and page.evaluate(focused) == "show"
+
+
 def saved(page, button):
     """Return the text of the file that a button saves."""
     with page.expect_download() as download:
@@ -189,7 +217,12 @@ def test_a_region_shows_its_runs_everywhere_and_what_is_shown_can_be_saved(open_
     runs = list(csv.DictReader(io.StringIO(saved(page, page.get_by_role("button", name="Save the rows shown")))))
     assert [(row["run"], row["v2, accuracy"], row["Images"]) for row in runs] == [(FIRST_OF_WEB, "0.3050", "500")]
     drawing = saved(page, page.get_by_label("Save the chart v2 as SVG").first)
-    assert drawing.startswith("<svg") and "var(" not in drawing and "mean accuracy on studio test" in drawing
+    assert (
+        drawing.startswith("<svg")
+        and "var(" not in drawing
+        and "light-dark(" not in drawing
+        and "mean accuracy on studio test" in drawing
+    )
     # The address has it, and by keyboard it moves, changes its size and goes.
     page.reload()
     page.wait_for_selector("html[data-charts=drawn]")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.pages import make_page, make_reference
+from tests.pages import FAINT_MARKS, make_page, make_reference
 from whyrobust.analysis.pretraining import read_pretraining
 from whyrobust.analysis.published_lines import TESTBED_LINE
 from whyrobust.analysis.published_study import make_tables, read_tables
@@ -225,6 +225,8 @@ def test_nothing_serious_hinders_access_and_charts_have_names(open_page, html, s
     found = Axe().run(page).response["violations"]
     serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
+    marks = page.evaluate(FAINT_MARKS)
+    assert marks["faint"] == {} and marks["seen"]["mark-symbol"] > 1000
 
 
 def test_links_lead_to_sections_tables_and_sources(open_page, html, tables):

@@ -12,16 +12,26 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.files import atomic_path, write_json, write_table, write_text
-from whyrobust.report.theme import PAGE_THEME, PNG_PIXELS_PER_INCH, configure_page
+from whyrobust.report.theme import PAGE_THEME, PNG_PIXELS_PER_INCH, configure_page, page_colour
 
 
 def page_spec(chart: alt.LayerChart) -> dict[str, Any]:
     """Return a panel's Vega-Lite spec as the report page embeds it: as wide as its container, in CSS colours."""
-    spec: dict[str, Any] = configure_page(chart, PAGE_THEME).to_dict()
+    whole = configure_page(chart, PAGE_THEME).to_dict()
+    spec: dict[str, Any] = {key: part if key == "datasets" else on_page(part) for key, part in whole.items()}
     spec["width"] = "container"
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["config"]["aria"] = False  # the page describes the whole figure
     return spec
+
+
+def on_page(part: Any) -> Any:  # noqa: ANN401 - a part of a spec is anything that JSON has
+    """Return a part of a spec with its colours as the page shows them, see `page_colour`."""
+    if isinstance(part, str):
+        return page_colour(part) if re.fullmatch("#[0-9A-Fa-f]{6}", part) else part
+    if isinstance(part, Mapping):
+        return {key: on_page(value) for key, value in part.items()}
+    return [on_page(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def with_data(spec: dict[str, Any], name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -31,7 +41,9 @@ def with_data(spec: dict[str, Any], name: str, rows: list[dict[str, Any]]) -> di
 
 def with_parameters(spec: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Add parameters, with the values that they start with, to a spec; Altair would copy the whole chart for each."""
-    return spec | {"params": [*spec.get("params", []), *({"name": name, "value": values[name]} for name in values)]}
+    return spec | {
+        "params": [*spec.get("params", []), *({"name": name, "value": on_page(values[name])} for name in values)]
+    }
 
 
 def render_svg(spec: Mapping[str, Any]) -> str:

@@ -34,6 +34,12 @@ MARKS: Final = {
 }  # fmt: skip
 """Characters of a legend in text, by the names that Vega has for shapes."""
 
+LEAST_CONTRAST: Final = 3.0
+"""Of every mark against its ground (WCAG 2.2, success criterion 1.4.11)."""
+
+_GROUNDS: Final = {"light": "#e5e7e9", "dark": "#2e3236"}
+"""The page's ground under a band of uncertainty, which is nearer to the colours of marks than the bare page is."""
+
 VERDICT_STYLES: Final = {
     RAISES: ("#0072B2", "triangle-right"),
     LOWERS: ("#D55E00", "triangle-left"),
@@ -64,6 +70,9 @@ PRINT_FONT_POINTS: Final = 8
 """Size of all text in print: the smallest that journals accept, so that nothing has to be scaled."""
 
 PNG_PIXELS_PER_INCH: Final = 300
+
+AXIS_TITLE_PIXELS: Final = 12
+"""Size of the titles of axes on the page."""
 
 FILE_THEME: Final = {
     "ink": "#1d2025",
@@ -146,6 +155,47 @@ def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     return alt.Chart(pd.DataFrame(list(rows)))
 
 
+def page_colour(colour: str) -> str:
+    """Return a colour as the page shows it: as CSS that is darker on light and lighter on dark, where contrast asks.
+
+    Args:
+        colour: as ``#RRGGBB``.
+
+    Returns:
+        ``light-dark(#..., #...)``, each with `LEAST_CONTRAST` to the page, under a band too, of the same hue.
+    """
+    linear = [_to_linear(int(colour[place : place + 2], 16) / 255) for place in (1, 3, 5)]
+    luminance = _luminance(linear)
+    most = (_luminance_of(_GROUNDS["light"]) + 0.05) / LEAST_CONTRAST - 0.05 - _ROUNDING
+    least = (_luminance_of(_GROUNDS["dark"]) + 0.05) * LEAST_CONTRAST - 0.05 + _ROUNDING
+    darker = min(1.0, most / luminance) if luminance else 1.0
+    lighter = max(0.0, (least - luminance) / (1 - luminance)) if luminance < 1 else 0.0
+    light = _to_hex([darker * part for part in linear])
+    return f"light-dark({light}, {_to_hex([part + (1 - part) * lighter for part in linear])})"
+
+
+_ROUNDING: Final = 0.004
+"""What rounding to 8 bits may change of a luminance."""
+
+
+def _luminance_of(colour: str) -> float:
+    return _luminance([_to_linear(int(colour[place : place + 2], 16) / 255) for place in (1, 3, 5)])
+
+
+def _luminance(linear: Sequence[float]) -> float:
+    """Return the relative luminance of linear sRGB, from 0 to 1."""
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _to_linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+
+
+def _to_hex(linear: Sequence[float]) -> str:
+    parts = [12.92 * part if part <= 0.0031308 else 1.055 * part ** (1 / 2.4) - 0.055 for part in linear]
+    return "#" + "".join(f"{round(255 * part):02X}" for part in parts)
+
+
 def choose_styles(kinds: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
     """Give each kind its own colour and shape, so that two kinds differ without colour and without shape.
 
@@ -213,7 +263,7 @@ def configure_page(chart: AnyChart, theme: Mapping[str, str]) -> AnyChart:
         font=FONT,
         background=theme["background"],
         view=alt.ViewConfig(stroke=None),
-        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=12, titleFontWeight="normal"),
+        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=AXIS_TITLE_PIXELS, titleFontWeight="normal"),
         legend=alt.LegendConfig(
             labelColor=theme["ink"],
             titleColor=theme["ink"],

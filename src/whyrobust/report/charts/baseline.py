@@ -118,10 +118,13 @@ def line_layers(line: Sequence[Mapping[str, Any]], axes: PanelAxes, theme: Mappi
     if not line:
         return []
     chart = chart_of(list(line))
+    edge = {"color": theme["muted"], "strokeWidth": 0.6, "clip": True}
+    edges = [chart.mark_line(**edge).encode(x=axes.x(), y=axes.y(end), detail="piece:N") for end in ("low", "high")]
     return [
         chart.mark_area(color=theme["band"], opacity=0.22, clip=True).encode(
             x=axes.x(), y=axes.y("low"), y2="high:Q", detail="piece:N"
         ),
+        *edges,
         chart.mark_line(color=theme["muted"], strokeWidth=1.6, clip=True).encode(
             x=axes.x(),
             y=axes.y(),

@@ -44,13 +44,13 @@ def curves_panel(
             scale=alt.Scale(domain=sources, range=[colours[source] for source in sources]),
             legend=alt.Legend(title=None, orient="bottom", labelColor=PAGE_THEME["ink"], columns=2),
         ),
-        opacity=alt.condition(clear, alt.value(0.75), alt.value(0.1)),
+        opacity=alt.condition(clear, alt.value(1), alt.value(0.1)),
         tooltip=[
             alt.Tooltip("words:N", title="run"),
             alt.Tooltip("samples:Q", title="images shown", format=","),
             alt.Tooltip("loss:Q", title="loss", format=".3f"),
         ],
     )
-    chart = lines.mark_line(strokeWidth=1.5, cursor="pointer").properties(height=height)
+    chart = lines.mark_line(strokeWidth=1.2, cursor="pointer").properties(height=height)
     spec = page_spec(alt.layer(chart).add_params(*(alt.param(name=name, value="") for name in ("chosen", "second"))))
     return with_data(spec, "curves", rows)

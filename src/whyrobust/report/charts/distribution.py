@@ -28,6 +28,7 @@ from whyrobust.report.theme import (
     chart_of,
     choose_styles,
     configure_print,
+    lookup_labels,
     print_legend,
     share_legend,
     wrap_text,
@@ -60,11 +61,18 @@ class Drawing:
     axis: Mapping[str, Any]
     legend: Callable[[Sequence[str]], alt.Legend | None]
     titled: bool = False
+    rise: float = 100
+    """Room for the title of the y axis: on the page, what a panel has on paper."""
 
 
 def _page_legend(entries: Sequence[str]) -> alt.Legend:
-    labels = {"labelColor": PAGE_THEME["ink"], "labelLimit": 0}
+    lines: dict[str, str | list[str]] = {entry: wrap_text(entry, _LEGEND_PIXELS, 12) for entry in entries}
+    labels = {"labelColor": PAGE_THEME["ink"], "labelLimit": 0, "labelExpr": lookup_labels(lines)}
     return alt.Legend(title=None, orient="bottom", direction="vertical", columns=1, values=list(entries), **labels)
+
+
+_LEGEND_PIXELS: Final = 240
+"""Room for an entry of the legend on paper, where panels are smallest."""
 
 
 PAGE_DRAWING: Final = Drawing(PAGE_THEME, 360, 260, 12, axis_style(PAGE_THEME), _page_legend)
@@ -80,11 +88,12 @@ def print_drawing(width: int, total: int, columns: int) -> Drawing:
         {**axis_style(FILE_THEME), **PRINT_AXIS},
         lambda entries: print_legend(entries, total, columns, PRINT_FONT_POINTS),
         titled=True,
+        rise=max(90, min(200, round(0.7 * width))),
     )
 
 
-def _axis_title(text: str, room: float, drawing: Drawing) -> str | list[str]:
-    return wrap_text(text, room, drawing.font) if drawing.titled else text
+def _axis_title(text: str, room: float, drawing: Drawing) -> list[str]:
+    return wrap_text(text, room, drawing.font)
 
 
 def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerChart:
@@ -122,7 +131,7 @@ def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerCh
         axis=alt.Axis(tickCount=5, **drawing.axis),
     )
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
-    y_title = _axis_title("difference in points", drawing.height, drawing)
+    y_title = _axis_title("difference in points", drawing.rise, drawing)
     y = alt.Y("value:Q", title=y_title, axis=alt.Axis(labelExpr=signed, tickCount=5, **drawing.axis))
     legend = drawing.legend(entries)
     colour = alt.Color("measure:N", scale=alt.Scale(domain=entries, range=[PALETTE[0], theme["muted"]]), legend=legend)
@@ -201,9 +210,11 @@ def frequency_panel(
         for part, channel in enumerate((alt.Color, alt.Shape))
     )
     x_title = _axis_title("training images of the class (log)", drawing.width, drawing)
-    y_title = _axis_title(f"accuracy on {name_test_set(test_set)} (%)", drawing.height, drawing)
+    y_title = _axis_title(f"accuracy on {name_test_set(test_set)} (%)", drawing.rise, drawing)
     x_axis = alt.Axis(format="~g", tickCount=4, labelOverlap=True, **drawing.axis)
-    points = chart_of(rows).mark_point(filled=True, size=1.6 * drawing.font, opacity=0.55)
+    points = chart_of(rows).mark_point(
+        filled=False, strokeWidth=0.08 * drawing.font, size=1.6 * drawing.font, opacity=1
+    )
     layer = points.encode(
         x=alt.X("images:Q", title=x_title, scale=alt.Scale(type="log", nice=False, padding=4), axis=x_axis),
         y=alt.Y(

@@ -28,7 +28,7 @@ from whyrobust.report.charts.robustness import (
     shift_panel,
 )
 from whyrobust.report.render import page_spec, with_data, with_parameters
-from whyrobust.report.theme import NEUTRAL, PAGE_THEME, choose_styles
+from whyrobust.report.theme import AXIS_TITLE_PIXELS, NEUTRAL, PAGE_THEME, choose_styles, wrap_text
 from whyrobust.study.display_names import name_head, name_objective, name_supervision, spaced
 
 #: From few to many: colours of viridis (van der Walt and Smith 2015), less its ends, which vanish on one ground.
@@ -63,6 +63,10 @@ STEERED: Final = {"chosen": "", "second": "", "region": None}
 
 USUAL_WIDTH_PIXELS: Final = 400
 """About how wide a panel is, which decides where a label has room."""
+
+
+_TITLE_PIXELS: Final = {"x": 270, "y": 150}
+"""Room for the title of an axis on paper, where panels are smallest."""
 
 
 @dataclass(frozen=True)
@@ -201,12 +205,14 @@ def explorer_panel(
     """
     fields = [choice.name for choice in options.choices]
     panel = (residual_panel if of_residuals else shift_panel)(data, shift, options.sizes)
+    x_title = wrap_text(panel.x_title, _TITLE_PIXELS["x"], AXIS_TITLE_PIXELS)
+    y_title = wrap_text(panel.y_title, _TITLE_PIXELS["y"], AXIS_TITLE_PIXELS)
     rows = _explorer_rows(panel, fields, options.intervals)
-    x_axis = accuracy_axis(panel.x_span, data.scale, panel.x_title, PAGE_THEME)
+    x_axis = accuracy_axis(panel.x_span, data.scale, x_title, PAGE_THEME)
     y_axis = (
-        residual_axis(panel.y_span, data.scale, options.reference, panel.y_title, PAGE_THEME)
+        residual_axis(panel.y_span, data.scale, options.reference, y_title, PAGE_THEME)
         if of_residuals
-        else accuracy_axis(panel.y_span, data.scale, panel.y_title, PAGE_THEME)
+        else accuracy_axis(panel.y_span, data.scale, y_title, PAGE_THEME)
     )
     axes = panel_axes(panel, x_axis, y_axis, (USUAL_WIDTH_PIXELS, options.height))
     filters = " && ".join(f"indexof(hidden['{name}'], datum['{name}']) < 0" for name in fields)
@@ -265,7 +271,7 @@ def steered_marks(intervals: bool) -> PointMarks:
     clear = f"{in_region} || datum.run === chosen || datum.run === second"
     paper, tooltip = PAGE_THEME["paper"], point_tooltip()
     colour = alt.Color("style.colour:N", scale=None, legend=None)
-    opacity = alt.condition(clear, alt.value(0.9), alt.value(0.12))
+    opacity = alt.condition(clear, alt.value(1), alt.value(0.12))
     channels = {
         "shape": alt.Shape("style.shape:N", scale=None, legend=None),
         "size": alt.Size("size:Q", scale=None, legend=None),
@@ -273,8 +279,8 @@ def steered_marks(intervals: bool) -> PointMarks:
         "tooltip": tooltip,
     }
     bar = Mark(
-        {"strokeWidth": 1, "clip": True},
-        {"color": colour, "opacity": alt.condition(clear, alt.value(0.45), alt.value(0.06))},
+        {"strokeWidth": 0.8, "clip": True},
+        {"color": colour, "opacity": alt.condition(clear, alt.value(1), alt.value(0.06))},
     )
     return PointMarks(
         filled=Mark(

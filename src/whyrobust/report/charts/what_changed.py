@@ -80,6 +80,9 @@ def what_changed_spec(
         band.mark_rect(color=theme["band"], opacity=0.18, clip=True).encode(
             x=alt.X("low:Q", **x_channel), x2="high:Q", tooltip=alt.value(None)
         ),
+        chart_of([{"value": -margin}, {"value": margin}])
+        .mark_rule(color=theme["muted"], strokeWidth=0.8, strokeDash=[2, 2], clip=True)
+        .encode(x=x),
         chart_of([{"value": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
     ]
     # The main measurement comes last, above the others.

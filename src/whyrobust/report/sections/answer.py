@@ -22,7 +22,7 @@ from whyrobust.report.findings import (
 from whyrobust.report.headline import make_headline
 from whyrobust.report.page_parts import Panel
 from whyrobust.report.tables import StudyTables
-from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS
+from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS, page_colour
 from whyrobust.study.display_names import WITHIN, capital, name_cause, name_margin, name_test_set, name_weighting
 
 
@@ -64,7 +64,7 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
         "axes": [name_test_set(name) for name in study.in_distribution],
         "apart": apart_sentences(study.shifts),
         "verdicts": [
-            (MARKS[shape], colours.get(name, colour), VERDICT_WORDS[name] if name != WITHIN else margin)
+            (MARKS[shape], page_colour(colours.get(name, colour)), VERDICT_WORDS[name] if name != WITHIN else margin)
             for name, (colour, shape) in VERDICT_STYLES.items()
         ],
     }

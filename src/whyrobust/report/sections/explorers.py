@@ -13,7 +13,7 @@ from whyrobust.report.charts.residuals import residual_points
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.number_format import format_points
 from whyrobust.report.page_parts import Explorer, Panel
-from whyrobust.report.theme import MARKS
+from whyrobust.report.theme import MARKS, page_colour
 from whyrobust.study.display_names import capital, name_test_set
 
 #: Below either, or with a falling line, the page warns of a baseline: a rule of thumb of our own; nothing is left out.
@@ -86,7 +86,7 @@ def explorer_settings(explorer: Explorer) -> dict[str, Any]:
                 "label": choice.label,
                 "colours": choice.colours,
                 "values": [
-                    {"value": value, "colour": style["colour"], "mark": MARKS[style["shape"]]}
+                    {"value": value, "colour": page_colour(style["colour"]), "mark": MARKS[style["shape"]]}
                     | ({"layer": True} if value.startswith(LAYER_PREFIX) else {})
                     for value, style in choice.styles.items()
                 ],

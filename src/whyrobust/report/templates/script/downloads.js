@@ -29,7 +29,9 @@ async function saveChart(chart) {
   if (!entry) return;
   const style = getComputedStyle(document.documentElement);
   const literal = (text) => text.replace(/var\((--[a-z-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
-  const drawn = literal(await entry.view.toSVG()); // another program does not know the colours of the page
+  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const ofScheme = (text) => text.replace(/light-dark\((#\w+), (#\w+)\)/g, (_, light, dark) => (isDark ? dark : light));
+  const drawn = ofScheme(literal(await entry.view.toSVG())); // another program does not know the colours of the page
   const ground = `<rect width="100%" height="100%" fill="${style.getPropertyValue("--page").trim()}"/>`;
   saveFile(`${fileName(chart.dataset.spec)}.svg`, "image/svg+xml", drawn.replace(/(<svg[^>]*>)/, `$1${ground}`));
 }
