@@ -18,7 +18,7 @@ help:
 	@echo "make published  the five questions on ImageNet, from published models, in seconds (results/published/report.html)"
 	@echo "make test   lint, type check and all tests, a smoke study among them"
 	@echo "make lint   lint and type check only"
-	@echo "make paper-check  the paper's study in minutes, on replicas of its archives"
+	@echo "make paper-check  the paper's study in minutes, on replicas of its archives; STUDY=paper-small for its affordable form"
 	@echo "make imagenet-captions  build ImageNet-Captions from where it comes from (docs/imagenet-captions.md)"
 	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs, and the smallest effects that it could detect"
 	@echo "make compare A=results/icons B=results/icons_seeds_5  two finished studies on one page: causes side by side, what differs, all models"
@@ -69,9 +69,12 @@ $(VENV)/img2dataset/installed: envs/img2dataset.txt
 
 img2dataset: $(VENV)/img2dataset/installed
 
-# The paper's study in minutes, on replicas that a local server serves.
+# The paper's study in minutes, on replicas that a local server serves; STUDY=paper-small: its affordable form.
 paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
-	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile config/paper-check.yaml
+	mkdir -p replicas
+	$(if $(filter paper-small,$(STUDY)),$(BIN)/python -m tests.small_replica > replicas/paper-small-check.yaml)
+	$(BIN)/python tests/replicas.py replicas $(BIN)/snakemake --cores $(CORES) --configfile \
+		$(if $(filter paper-small,$(STUDY)),replicas/paper-small-check.yaml,config/paper-check.yaml)
 
 # ImageNet-Captions from ImageNet's list of addresses and Flickr's API, compared with what was published; it takes days and
 # goes on where it was stopped. FLICKR_API_KEY in the environment has your key.

@@ -32,7 +32,7 @@ def plain_caption(variant, title, description, tags):
     """Return the caption of one record, field by field."""
     fields = {"title": [title], "description": [description], "tags": tags}
     texts = [clean_text(text) for name in FIELDS_OF_VARIANT[variant] for text in fields[name]]
-    return ", ".join(text for text in texts if text)
+    return CAPTION_VARIANTS[variant].separator.join(text for text in texts if text)
 
 
 def make_records(**changes):
@@ -53,6 +53,7 @@ def test_each_variant_says_what_its_name_says():
         "title_description": "cat face, A set by a team",
         "title_tags": "cat face, pets, animal faces",
         "title_description_tags": "cat face, A set by a team, pets, animal faces",
+        "title_tags_description": "cat face pets animal faces A set by a team",
         "template": "an icon of a cat",
         "shuffled": "cat face",
     }
@@ -187,7 +188,7 @@ def test_whole_columns_make_the_captions_that_single_records_make(rows, start):
     for variant, names in FIELDS_OF_VARIANT.items() if clean else ():
         columns = [fields[("title", "description", "tags").index(name)][start:] for name in names]
         expected = [plain_caption(variant, *row) or None for row in clean[start:]]
-        assert join_fields(columns).to_pylist() == expected
+        assert join_fields(columns, CAPTION_VARIANTS[variant].separator).to_pylist() == expected
 
 
 @given(st.lists(st.integers(0, 0x10FFFF).map(chr), max_size=30).map("".join))

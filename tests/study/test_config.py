@@ -37,7 +37,15 @@ def test_the_study_of_what_does_it_differs_from_the_default_study_in_what_is_com
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "config/smoke.yaml", "config/icons-full.yaml", "config/icons-why.yaml", "config/paper.yaml"]
+    "name",
+    [
+        "config.yaml",
+        "config/smoke.yaml",
+        "config/icons-full.yaml",
+        "config/icons-why.yaml",
+        "config/paper.yaml",
+        "config/paper-small.yaml",
+    ],
 )
 def test_shipped_configs_are_valid(root, name):
     config = yaml.safe_load((root / name).read_text(encoding="utf-8"))

@@ -126,7 +126,9 @@ def test_a_wrong_config_stops_with_one_line_and_writes_nothing(workspace, snakem
     assert not (workspace / "results").exists()
 
 
-@pytest.mark.parametrize("name", ["config/smoke.yaml", "config/icons-why.yaml", "config/paper.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config/smoke.yaml", "config/icons-why.yaml", "config/paper.yaml", "config/paper-small.yaml"]
+)
 def test_the_stages_shown_are_those_of_the_workflow(root, workspace, snakemake, name):
     """The graph that Snakemake makes of the rules is the one that the page shows."""
     done = snakemake(workspace, "--rulegraph", "--configfile", str(root / name))

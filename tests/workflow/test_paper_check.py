@@ -101,7 +101,7 @@ def test_what_is_said_of_the_data_agrees_with_the_stages_that_made_them(check):
     assert not {("objectnet", "n02883205"), ("objectnet", "n04591157")} & set(classes.index)
     assert len(classes["objectnet"]) == 1000 - 1 and len(classes["yfcc"]) == 1000 and classes["yfcc"].sum() == 0
     captions = pd.read_csv(results / "data" / "captions.csv").set_index(["source", "caption"])
-    variants = {"title", "title_description", "title_description_tags", "template"}
+    variants = {"title", "title_description", "title_tags_description", "template"}
     assert set(captions.loc["imagenet_captions"].index) == variants
     assert captions.loc["imagenet_captions", "template"]["share_naming_class"] == 1
     assert captions.loc["yfcc", "title"]["labelled"] == 0

@@ -23,34 +23,35 @@ class CaptionError(ValueError):
     """A caption that cannot be made."""
 
 
-def join_fields(fields: Sequence[pa.Array]) -> pa.Array:
-    """Return the cleaned texts of each record joined by ", ", empty ones left out; null where none is left.
+def join_fields(fields: Sequence[pa.Array], separator: str = ", ") -> pa.Array:
+    """Return the cleaned texts of each record joined, empty ones left out; null where none is left.
 
     Args:
         fields: Arrow strings, or lists of strings, one per record; none missing.
+        separator: between the fields, and between the strings of a list.
     """
     joined: list[pa.Array] = []
     for field in fields:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
-            joined.append(_join_lists(field))
+            joined.append(_join_lists(field, separator))
         else:
             joined.append(_null_where_empty(clean_texts(field)))
     texts = joined[0]
     for more in joined[1:]:
         texts, more = texts.cast(pa.large_string()), more.cast(pa.large_string())
-        both = pc.binary_join_element_wise(texts, more, pa.scalar(", ", pa.large_string()))
+        both = pc.binary_join_element_wise(texts, more, pa.scalar(separator, pa.large_string()))
         texts = pc.coalesce(both, texts, more)
     return texts
 
 
-def _join_lists(lists: pa.Array) -> pa.Array:
-    """Return the cleaned texts of each list joined by ", ", empty ones left out; null where none is left."""
+def _join_lists(lists: pa.Array, separator: str) -> pa.Array:
+    """Return the cleaned texts of each list joined by a separator, empty ones left out; null where none is left."""
     texts = _null_where_empty(clean_texts(lists.flatten()))
     held = pc.is_valid(texts)
     owners = pc.list_parent_indices(lists).filter(held).to_numpy()
     ends = np.searchsorted(owners, np.arange(len(lists) + 1)).astype(np.int32)
     kept = pa.ListArray.from_arrays(pa.array(ends), texts.filter(held).cast(pa.string()))
-    return _null_where_empty(pc.binary_join(kept, ", "))
+    return _null_where_empty(pc.binary_join(kept, separator))
 
 
 def _null_where_empty(texts: pa.Array) -> pa.Array:
@@ -108,7 +109,8 @@ def assemble_captions(
         if variant == "template":
             captions = _template_captions(labels, names, template)
         elif variant in CAPTION_VARIANTS:
-            captions = join_fields([text_column(records[name]) for name in CAPTION_VARIANTS[variant].fields])
+            row = CAPTION_VARIANTS[variant]
+            captions = join_fields([text_column(records[name]) for name in row.fields], row.separator)
         else:
             raise CaptionError(f"caption variant '{variant}' is not known: choose one of {', '.join(CAPTION_VARIANTS)}")
         if variant == "shuffled":

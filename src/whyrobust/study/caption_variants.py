@@ -17,6 +17,7 @@ class CaptionVariant:
         label: what captions of the kind are called in figures and on the page.
         description: how a caption is made, for the docs.
         fields: which of title, description and tags are joined, in this order; none for the template.
+        separator: what stands between the fields, and between tags.
         needs_whole_source: whether it is made from all records of a source together, so that the source has no slices.
     """
 
@@ -24,6 +25,7 @@ class CaptionVariant:
     label: str
     description: str
     fields: tuple[str, ...]
+    separator: str = ", "
     needs_whole_source: bool = False
 
 
@@ -43,6 +45,13 @@ CAPTION_VARIANTS: dict[str, CaptionVariant] = {
             "titles, descriptions and tags",
             "title, description and tags",
             ("title", "description", "tags"),
+        ),
+        CaptionVariant(
+            "title_tags_description",
+            "titles, tags and descriptions",
+            "title, tags and description, separated by spaces, as in the README of ImageNet-Captions",
+            ("title", "tags", "description"),
+            separator=" ",
         ),
         CaptionVariant(
             "template",
