@@ -63,8 +63,8 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1 + 8
     assert jobs["match_text"] == jobs["compare_images"] == 32 + 2
     assert jobs["assemble_captions"] == 32 + 4, "of YFCC titles, of ImageNet-Captions four variants"
-    # One file a source, and one of YFCC for the small crops of SimCLR.
-    assert jobs["decode_photographs"] == 3 + 1
+    # One file a source, and one of each that SimCLR crops smaller.
+    assert jobs["decode_photographs"] == 3 + 2
     assert jobs["import_pretrained"] == 3
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
     profile = yaml.safe_load((root / "profiles" / "paper" / "config.yaml").read_text(encoding="utf-8"))
