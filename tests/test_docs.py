@@ -116,3 +116,14 @@ def test_a_path_or_module_that_is_gone_is_found(root):
     assert missing_modules(root, names) == ["whyrobust.study.plan.gone"]
     assert missing_modules(root, ["whyrobust.gone", "whyrobust.study.plan.Head"]) == ["whyrobust.gone"]
     assert missing_paths(root, MADE_UP) == []
+
+
+def test_numbers_reported_by_the_paper_are_in_its_table_with_where_they_were_read(root):
+    with (root / "resources" / "reference" / "fang2022.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    text = (root / "docs" / "paper-study.md").read_text(encoding="utf-8")
+    table = text[text.index("## The paper's experiments") : text.index("## The affordable form")]
+    assert len(rows) >= 9
+    for row in rows:
+        assert row["verified"] in ("primary", "secondary") and "github.com/" in row["source"], row
+        assert f"{float(row['value']):,.10g}" in table, row
