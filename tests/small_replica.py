@@ -46,7 +46,7 @@ def make_config() -> dict[str, Any]:
         yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8"))
         for name in ("paper-small", "paper-check")
     )
-    asked = {name: scale_down(small[name]) for name in ("heads", "runs", "baseline", "causes")}
+    asked = {name: scale_down(small[name]) for name in ("heads", "runs", "baseline", "causes", "reported")}
     samples = {"samples_seen": scaled(small["training"]["samples_seen"], SAMPLES)}
     return check | asked | {
         "study": "paper-small-check",

@@ -274,6 +274,7 @@ rule write_report:
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
         published=PUBLISHED_ANSWERS,
+        reported=CONFIG.reported.table if CONFIG.reported else [],
     output:
         report="<results>/report.html",
         provenance="<results>/provenance.json",
@@ -300,6 +301,7 @@ rule write_report:
         terms=EFFECT_TERMS,
         sentences=STUDY.sentences,
         without_test_set=STUDY.sources_without_test_set,
+        reported=plain_values(CONFIG.reported)["runs"] if CONFIG.reported else {},
         colours=dict(CONFIG.figures.colours),
         code=code_of("write_report"),
     script:

@@ -13,6 +13,7 @@ from whyrobust.files import read_csv, write_json, write_text
 from whyrobust.logs import start_log
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
+from whyrobust.report.page_parts import table_rows
 from whyrobust.report.provenance import count_images, list_licences, record_study
 from whyrobust.report.render import FIGURE_ENDINGS
 from whyrobust.report.result_card import make_card
@@ -80,6 +81,7 @@ if __name__ == "__main__":
         commands=params.commands,
         figures=[path.name for path in figures if path.suffix[1:] in FIGURE_ENDINGS],
         latex={path.name: path.read_text(encoding="utf-8") for path in figures if path.suffix == ".tex"},
+        reported=table_rows(pd.read_csv(files.reported, dtype=str, keep_default_na=False)) if files.reported else [],
     )
     settings = PageSettings(
         name=params.study,
@@ -92,6 +94,7 @@ if __name__ == "__main__":
         terms=EffectTerms(**params.terms),
         sentences=params.sentences,
         without_test_set=params.without_test_set,
+        reported=params.reported,
         unfinished=config.get("unfinished"),
     )
     html = render_report(settings, study, data, details, reference, making)

@@ -13,5 +13,5 @@ Read first what all of it shares: `theme` (colours, fonts, widths), `number_form
 - Two studies: `result_card` (what a study leaves for others to collect), `side_by_side` (which verdicts both have,
   where their configs differ) and `compare_page`.
 - Descriptions that are stages of their own: `data_summary` (the data) and `run_summary` (single runs).
-- `provenance`: the record of how a study was made.
+- `reported`: what a paper reports beside what is found. `provenance`: the record of how a study was made.
 """

@@ -7,13 +7,14 @@ of the same name; what a study lacks is noted where it would be shown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.number_format import list_some
 from whyrobust.report.page_parts import Explorer, Failure, attempt
+from whyrobust.report.reported import reported_rows
 from whyrobust.report.sections.answer import answer_section
 from whyrobust.report.sections.architectures import architectures_section
 from whyrobust.report.sections.classes import classes_section
@@ -48,6 +49,7 @@ class PageSettings:
         terms: what effects are stated in.
         sentences: what each source and test set is.
         without_test_set: compared sources that no in-distribution test set is of.
+        reported: runs of each experiment of the table of reported numbers.
         unfinished: what the study lacks, where it still runs (`whyrobust.study.unfinished_settings.Unfinished`).
     """
 
@@ -61,6 +63,7 @@ class PageSettings:
     terms: EffectTerms
     sentences: Mapping[str, str]
     without_test_set: Sequence[str]
+    reported: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unfinished: Mapping[str, Any] | None = None
 
 
@@ -122,6 +125,10 @@ def render_report(
             published_answers=attempt("The answers of published models", lambda: published_answers(reference)),
             made=made_section(making),
             papers=papers_section(making.figures, making.latex),
+            reported=attempt(
+                "The table of reported numbers",
+                lambda: reported_rows(making.reported, settings.reported, study.accuracy),
+            ),
             page_data=shown_runs
             | {"explorers": explorers, "source_classes": [] if isinstance(classes, Failure) else classes},
             standard=list_some(list(dict.fromkeys(points.loc[points["standard"], "kind"])), 2),

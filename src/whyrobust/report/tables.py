@@ -156,6 +156,7 @@ class Making:
         commands: the commands that remake the page.
         figures: file names in ``figures/``.
         latex: LaTeX tables by file name.
+        reported: rows of a table of numbers that a paper reports, as texts.
     """
 
     provenance: Mapping[str, Any]
@@ -166,3 +167,4 @@ class Making:
     commands: Sequence[str]
     figures: Sequence[str]
     latex: Mapping[str, str]
+    reported: Sequence[Mapping[str, str]] = ()

@@ -368,6 +368,16 @@ class Published(Settings):
     """Number of training images."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reported(Settings):
+    """Numbers that a paper reports, shown on the page beside what the study finds."""
+
+    table: InputPath
+    """Table with columns experiment, place, quantity, test_set, value, unit, verified, source."""
+    runs: dict[Name, RunCondition] = field(default_factory=dict)
+    """For an experiment of the table, the runs whose accuracy stands beside it; left empty without any."""
+
+
 def _default_prompts() -> dict[str, tuple[str, ...] | str]:
     return {"ensemble": ("{class}", "a photo of a {class}", "a picture of the {class}"), "name": ("{class}",)}
 
@@ -420,6 +430,8 @@ class Config(Settings):
     """Confidence intervals."""
     figures: Figures = Figures()
     """Figures."""
+    reported: LeftOut[Reported] = None
+    """Numbers that a paper reports."""
     sources_table: InputPath = "resources/sources.tsv"
     """Table of the files that can be downloaded."""
     pretrained: tuple[Published, ...] = ()

@@ -463,6 +463,7 @@ class Study:
         named |= {self.model_file_of(name) for name in self.trained}
         named |= {value for value in self.config.prompts.values() if isinstance(value, str)}
         named |= {getattr(settings, "class_table", None) for settings in self.datasets.settings.values()}
+        named |= {self.config.reported.table} if self.config.reported else set()
         return sorted(path for path in named if path is not None)
 
     @cached_property
