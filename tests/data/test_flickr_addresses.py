@@ -9,7 +9,14 @@ import zipfile
 
 import pytest
 
-from tests.flickr_replica import ADDRESSES, ADDRESSES_WITHOUT_PHOTO, OTHER_ADDRESSES
+from tests.flickr_replica import (
+    ADDRESSES,
+    ADDRESSES_WITHOUT_PHOTO,
+    NOT_FLICKR,
+    NOT_LISTED,
+    OTHER_ADDRESSES,
+    TWO_ADDRESSES,
+)
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.flickr_addresses import (
     find_photos,
@@ -129,9 +136,10 @@ def test_names_that_are_none_are_an_error(tmp_path, text, reason):
 
 def test_photographs_are_listed_once(tmp_path):
     same = "http://farm1.static.flickr.com/1/5_a.jpg"
-    photos = find_photos(
-        ["a_1.JPEG", "a_2.JPEG", "a_3.JPEG"], [("a_1", same), ("a_2", same), ("b_9", same), ("a_3", "x")]
-    )
-    assert photos["photo"].to_pylist() == [5, 5, -1]
+    addresses = [("a_1", same), ("a_2", same), ("a_2", same), ("b_9", same), ("a_3", "x")]
+    addresses += [("a_4", same), ("a_4", "x"), ("a_4", same)]
+    photos = find_photos([f"a_{number}.JPEG" for number in range(1, 6)], addresses)
+    assert photos["photo"].to_pylist() == [5, 5, -1, -1, -1]
+    assert photos["left_out"].to_pylist() == ["", "", NOT_FLICKR, TWO_ADDRESSES, NOT_LISTED]
     write_table(tmp_path / "photos.parquet", photos)
     assert photo_numbers(tmp_path / "photos.parquet") == {5}
