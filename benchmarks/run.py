@@ -42,6 +42,7 @@ MODULES = (
     "match_captions",
     "draw_rows",
     "score_zero_shot",
+    "score_runs",
     "draw_icons",
     "plan_study",
     "measure_study_share",

@@ -10,12 +10,16 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.pictures import draw_icons
 from benchmarks.rows import Aim, Measured, Row, Setting
+
+if TYPE_CHECKING:
+    from whyrobust.evaluation.load_run import Encoders
 
 RESOURCES = Path(__file__).parent.parent / "resources"
 MODEL, SIDE = RESOURCES / "models" / "icon-cnn.json", 32
@@ -41,7 +45,7 @@ def class_names() -> list[str]:
     return list(read_prompt_names(RESOURCES / "icons" / "classes.csv"))
 
 
-def prepare(setting: Setting) -> None:
+def prepare(setting: Setting, images: int = 20_000) -> None:
     """Draw the pictures, and make a model with random weights, for both sides in their own form."""
     import torch
 
@@ -50,7 +54,7 @@ def prepare(setting: Setting) -> None:
     from whyrobust.training.models import build_two_towers, read_model_config
     from whyrobust.training.weights import open_clip_names, save_weights
 
-    classes, count = class_names(), setting.size(20_000, 300)
+    classes, count = class_names(), setting.size(images, 300)
     pixels = draw_icons(min(count, 2000), SIDE, seed=0)[np.arange(count) % min(count, 2000)]
     write_pixels(setting.folder / "images.arrow", [f"{number:06d}" for number in range(count)], pixels)
     for number, picture in enumerate(pixels):
@@ -65,38 +69,42 @@ def prepare(setting: Setting) -> None:
     save_weights(setting.folder / "ours.safetensors", weights, facts)
 
 
-def ours(setting: Setting, sets: int) -> Measured:
-    """Embed and score as the stages do; importing and opening the model is left out on both sides."""
+def score_by_ours(encoders: Encoders, setting: Setting, sets: int, count: int, threads: int) -> list[Any]:
+    """Embed the first ``count`` pictures and return the answers with each prompt set, as the stages of a study do."""
     from whyrobust.data.image_stores import read_images
     from whyrobust.evaluation.embed import embed_images
-    from whyrobust.evaluation.load_run import open_run
     from whyrobust.evaluation.scoring import predict
     from whyrobust.evaluation.zero_shot import prompt_ensemble, score_zero_shot
+
+    assert encoders.text is not None
+    classes = class_names()
+    uids = [f"{number:06d}" for number in range(count)]
+    images = read_images([str(setting.folder / "images.arrow")], uids, encoders.preprocessing, threads)
+    features = embed_images(encoders.image, images, encoders.preprocessing, 512, setting.device)
+    directions = [prompt_ensemble(encoders.text, classes, templates) for templates in prompt_sets(sets).values()]
+    return [predict(score_zero_shot(features, of_set)) for of_set in directions]
+
+
+def ours(setting: Setting, sets: int) -> Measured:
+    """Embed and score as the stages do; importing and opening the model is left out on both sides."""
+    from whyrobust.evaluation.load_run import open_run
     from whyrobust.training.device import choose_device
 
-    classes = class_names()
-    uids = [f"{number:06d}" for number in range(setting.size(20_000, 300))]
     device = choose_device(setting.device)
     encoders = open_run(setting.folder / "ours.safetensors", MODEL, True, setting.cores, device)
     assert encoders.text is not None
     encoders.text(["warm up"])
     began = time.perf_counter()
-    images = read_images([str(setting.folder / "images.arrow")], uids, encoders.preprocessing, setting.cores)
-    features = embed_images(encoders.image, images, encoders.preprocessing, 512, setting.device)
-    answers = []
-    for templates in prompt_sets(sets).values():
-        directions = prompt_ensemble(encoders.text, classes, templates)
-        answers.append(predict(score_zero_shot(features, directions)))
+    answers = score_by_ours(encoders, setting, sets, setting.size(20_000, 300), setting.cores)
     took = time.perf_counter() - began
     np.save(setting.folder / "answers.npy", answers[0])
     return Measured(took)
 
 
-def peer(setting: Setting, sets: int) -> Measured:
-    """Evaluate with clip_benchmark, once for each prompt set; its answers must be ours."""
+def open_peer(setting: Setting) -> tuple[Any, Any, Any]:
+    """Return the model of the peer, its tokenizer and its pictures."""
     import open_clip
     import torch
-    from clip_benchmark.metrics.zeroshot_classification import run_classification, zero_shot_classifier
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, Normalize, ToTensor
 
@@ -107,27 +115,53 @@ def peer(setting: Setting, sets: int) -> Measured:
     register_image_encoders()
     open_clip.add_model_config(MODEL)
     model = open_clip.create_model(MODEL.stem, pretrained=None, device=setting.device)
-    model.load_state_dict(torch.load(setting.folder / "peer.pt", weights_only=True))
-    model.eval()
     tokenizer = open_clip.get_tokenizer(MODEL.stem)
     tokenizer(["warm up"])
     pictures = ImageFolder(
         str(setting.folder / "pictures"), Compose([ToTensor(), Normalize(WHITE_PAGE_MEAN, WHITE_PAGE_STD)])
     )
-    classes = class_names()
-    began = time.perf_counter()
-    answers = []
+    return model, tokenizer, pictures
+
+
+def load_peer(model: Any, path: Path) -> None:  # noqa: ANN401 - open_clip is untyped
+    """Load weights into the model of the peer."""
+    import torch
+
+    model.load_state_dict(torch.load(path, weights_only=True))
+    model.eval()
+
+
+def score_by_peer(model: Any, tokenizer: Any, pictures: Any, setting: Setting, sets: int) -> list[Any]:  # noqa: ANN401
+    """Go through all pictures once for each prompt set, as clip_benchmark's command does; return the answers."""
+    import torch
+    from clip_benchmark.metrics.zeroshot_classification import run_classification, zero_shot_classifier
+
+    classes, answers = class_names(), []
     for templates in prompt_sets(sets).values():
         loader = torch.utils.data.DataLoader(pictures, batch_size=512, num_workers=setting.cores)
         spoken = [text.replace("{class}", "{c}") for text in templates]
         directions = zero_shot_classifier(model, tokenizer, classes, spoken, setting.device, amp=False)
         scores, _ = run_classification(model, directions, loader, setting.device, amp=False)
         answers.append(scores.argmax(dim=1).cpu().numpy())
-    took = time.perf_counter() - began
+    return answers
+
+
+def check_answers(setting: Setting, pictures: Any, answers: Any) -> None:  # noqa: ANN401
+    """Compare the peer's answers with those that ours kept."""
     numbers = [int(Path(path).stem) for path, _ in pictures.samples]
-    same = float((np.load(setting.folder / "answers.npy")[numbers] == answers[0]).mean())
+    same = float((np.load(setting.folder / "answers.npy")[numbers] == answers).mean())
     if same < 0.999:
         raise ValueError(f"{same:.1%} of the answers are ours: the two sides do not compute the same")
+
+
+def peer(setting: Setting, sets: int) -> Measured:
+    """Evaluate with clip_benchmark, once for each prompt set; its answers must be ours."""
+    model, tokenizer, pictures = open_peer(setting)
+    load_peer(model, setting.folder / "peer.pt")
+    began = time.perf_counter()
+    answers = score_by_peer(model, tokenizer, pictures, setting, sets)
+    took = time.perf_counter() - began
+    check_answers(setting, pictures, answers[0])
     return Measured(took)
 
 

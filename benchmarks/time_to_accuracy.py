@@ -42,7 +42,7 @@ def prepare(setting: Setting, task: str) -> None:
     """Write the icons, then find out how the peer is fastest on this machine."""
     write_icons(setting.folder, tiny_icons() if setting.tiny else icons_of_study(ROOT / "results" / "icons"))
     recipe = replace(recipe_of(setting, task, PROGRAMS[task]), samples=TRIAL_SAMPLES)
-    find_split(setting, partial(rate_of, setting=setting, recipe=recipe), f"{task} icons fp32")
+    find_split(setting, partial(rate_of, setting=setting, recipe=recipe), f"{task} icons")
 
 
 def train(number: int, setting: Setting, recipe: Recipe, split: Split) -> list[Mark]:
@@ -75,7 +75,7 @@ def ours(setting: Setting, task: str) -> Measured:
 
 def peer(setting: Setting, task: str) -> Measured:
     """Measure the peer, spread over the cores as was fastest."""
-    return measure(setting, recipe_of(setting, task, PROGRAMS[task]), read_split(setting, f"{task} icons fp32"))
+    return measure(setting, recipe_of(setting, task, PROGRAMS[task]), read_split(setting, f"{task} icons"))
 
 
 def _row(task: str, what: str, peer_name: str, cpu: float, gpu: float) -> Row:

@@ -27,7 +27,7 @@ MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
 SIDE, BATCH, CLASSES = 32, 128, 70
 
 #: Names the trial of how the peer is spread over the cores.
-WORK = "labels icons fp32"
+WORK = "labels icons"
 
 
 def prepare(setting: Setting) -> None:
@@ -115,7 +115,7 @@ def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
 
 def peer(setting: Setting) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(3, 1)), WORK)
+    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(2, 1)), WORK)
 
 
 ROWS = (
