@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.replicas import write_tar
 from whyrobust.data.archives import LocationError
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.decoding import decode
+from whyrobust.data.readers.webdataset import FURTHER_CAPTIONS, SEVERAL_LINES
 
 RED = Image.new("RGB", (8, 6), (200, 30, 30))
 TABLE = 'file,text,class\na.jpg,"a cat, asleep",cat\nb.jpg,"two\nlines",dog\n'
@@ -160,3 +162,19 @@ def test_members_of_shards_keep_apart_and_are_no_paths(tmp_path):
     assert dict(table) == {"mine/x/0/a": "one", "mine/x/0//etc/b": "", "mine/x/0/../../c": "",
                            "mine/y/0/a": "two", "mine/y/0//etc/b": "", "mine/y/0/../../c": ""}  # fmt: skip
     assert not found.missing
+
+
+def test_of_several_captions_in_json_the_first_is_taken_and_lines_are_one_caption(tmp_path):
+    content = encoded(picture())
+    captions = {"a": ["", " a cat ", "a dog"], "b": ["one"], "c": [], "d": "plain"}
+    members = [(f"{key}.jpg", content) for key in captions]
+    members += [(f"{key}.json", json.dumps({"captions": value}).encode()) for key, value in captions.items()]
+    members += [("a.txt", b"a cat\na dog\n"), ("b.txt", b"a cat\n")]
+    write_tar(tmp_path / "0.tar", members)
+    settings = {"kind": "webdataset", "shards": [(tmp_path / "0.tar").as_posix()]}
+    found = read_dataset(settings | {"fields": {"title": "captions"}})
+    assert list(records_of(found, "mine")["title"]) == ["a cat", "one", "", "plain"]
+    assert dict(found.left_out) == {FURTHER_CAPTIONS: 1}
+    found = read_dataset(settings)
+    assert list(records_of(found, "mine")["title"]) == ["a cat a dog", "a cat", "", ""]
+    assert dict(found.left_out) == {SEVERAL_LINES: 1}

@@ -18,6 +18,10 @@ from whyrobust.study.slices import shard_names
 #: Why a picture belongs to no pair.
 NOT_OF_KEY = "its ending, all after the first dot of its name, is none of image_endings"
 
+#: What is counted of pairs that are kept.
+FURTHER_CAPTIONS = "it has further captions, of which the first is taken (the picture is kept)"
+SEVERAL_LINES = "its text has several lines, which are one caption (the picture is kept)"
+
 #: Given the JSON of a pair, returns its uid and, where it is left out, the reason.
 Identify = Callable[[Mapping[str, Any]], tuple[str, str]]
 
@@ -102,13 +106,19 @@ def read_webdataset(
                 records.left_out[reason] += 1
                 continue
             seen.add(key)
-            title = metadata.get(title_key) if title_key is not None else _read_text(files.get(layout.text_ending))
+            title = (
+                _first_text(metadata.get(title_key), records)
+                if title_key is not None
+                else _read_caption(files.get(layout.text_ending), records)
+            )
             records.add(
                 uid,
                 image,
                 _label(uid, files, metadata, layout, known, records),
                 title=clean_web_field(title, layout.percent_encoded),
-                description=clean_web_field(metadata.get(description_key or ""), layout.percent_encoded),
+                description=clean_web_field(
+                    _first_text(metadata.get(description_key or ""), records), layout.percent_encoded
+                ),
                 tags=clean_web_tags(metadata.get(tags_key or ""), layout.percent_encoded),
             )
     return records
@@ -157,6 +167,24 @@ def _read_json(member: Member | None, records: RecordBuffer) -> dict[str, Any]:
         records.left_out["its JSON does not parse (the picture is kept)"] += 1
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _first_text(value: object, records: RecordBuffer) -> object:
+    """Return a value of JSON; of a list of captions the first that is no blank, which is counted."""
+    if not isinstance(value, list):
+        return value
+    texts = [text for text in value if isinstance(text, str) and text.strip()]
+    if len(texts) > 1:
+        records.left_out[FURTHER_CAPTIONS] += 1
+    return texts[0] if texts else ""
+
+
+def _read_caption(member: Member | None, records: RecordBuffer) -> str:
+    """Return the text of a file; its lines are one caption, which is counted."""
+    text = _read_text(member)
+    if sum(bool(line.strip()) for line in text.splitlines()) > 1:
+        records.left_out[SEVERAL_LINES] += 1
+    return text
 
 
 def _read_text(member: Member | None) -> str:
