@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from whyrobust import cores as cores_shared
 from whyrobust.files import write_text
 from whyrobust.report.number_format import count_noun
 from whyrobust.study.config_file import read_config_file
@@ -165,7 +166,9 @@ def peek(config_file: Path | None, root: Path, cores: int) -> Path:
     config = folder / "unfinished.yaml"
     write_text(config, yaml.safe_dump(reduced, sort_keys=False, allow_unicode=True))
     allowed = [stage.name for stage in STAGES if stage.name not in NEVER_RUN]
-    os.nice(5)  # The study comes first.
+    # The study comes first: it neither waits for cores that evaluation holds nor shares them evenly.
+    os.nice(5)
+    os.environ[cores_shared.VARIABLE] = "no"
     arguments = ["--cores", str(cores), "--configfile", str(config.absolute()), "--allowed-rules", *allowed]
     call_snakemake(folder, *arguments, "--", page)
     return folder / page

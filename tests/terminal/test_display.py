@@ -131,12 +131,18 @@ def test_a_study_that_fails_leaves_its_warnings_above_and_what_the_stage_said_la
     report(LogEvent.JOB_ERROR, jobid=1)
     report(LogEvent.JOB_ERROR, jobid=1)
     logger.error("Exiting because a job execution failed. Look below for error messages")
+    logger.error("RuleException:\nCalledProcessError in a file")
+    logger.error("WorkflowError:\nAt least one job did not complete successfully.")
     for handler in logger.handlers:
         handler.close()
     text = stream.getvalue()
     assert text.count("A warning of the plan.") == 1 and text.index("A warning") < text.index("train_run (")
     assert " ".join(text.split()).count("many pairs of samples in a batch") == 1
-    assert "hidden" not in text and "Finished jobid" not in text and "Exiting" not in text
+    assert (
+        "hidden" not in text
+        and "Finished jobid" not in text
+        and not [word for word in ("Exiting", "Error:", "Exception") if word in text]
+    )
     ending = [line.rstrip() for line in text[text.rindex("Failed:") :].splitlines()]
     assert str(tmp_path / "1.log") in "".join(ending)
     assert "the loss is nan at step 3 of 9" in ending[-1]

@@ -134,7 +134,9 @@ def show_what_stopped():
 
 def is_no_ending(record):
     """Tell whether a record says more than that a job failed and where Snakemake's own log is."""
-    return not str(record.msg).startswith(("At least one job", "Complete log(s)"))
+    return not re.match(
+        r"(WorkflowError:\s*)?At least one job|Complete log", str(record.msg)
+    )
 
 
 def jobs_of_plan():

@@ -30,7 +30,13 @@ from whyrobust.terminal.view import INDENT, draw, spell_time, wrap
 SECONDS_BETWEEN_UPDATES = 1.0
 
 #: Snakemake's messages that the display says in another way, or later; they are in its log all the same.
-SAID_OTHERWISE = ("At least one job", "Exiting because a job", "Complete log(s)", "Shutting down")
+SAID_OTHERWISE = (
+    "WorkflowError:\nAt least one job",
+    "RuleException:",
+    "Exiting because a job",
+    "Complete log(s)",
+    "Shutting down",
+)
 
 
 def own_handler(logger: logging.Logger) -> logging.StreamHandler[TextIO] | None:
