@@ -161,7 +161,7 @@ def test_a_source_of_some_classes_has_no_picture_of_the_others(built, tmp_path):
     (first,) = classes_between(CLASSES, 0, 0.3)
     made = built(facts | {"classes_between": [0, 0.3]})
     assert set(pd.read_parquet(made["records"])["label"]) == {first}
-    assert pd.read_csv(made["counts"]).values.tolist() == [["kept", 2], [OTHER_CLASS, 4]]
+    assert pd.read_csv(made["counts"])[["what", "images"]].values.tolist() == [["kept", 2], [OTHER_CLASS, 4]]
 
 
 def test_the_border_of_objectnet_is_cut_off_wherever_a_picture_is_read(built, tmp_path):
