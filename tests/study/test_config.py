@@ -10,6 +10,7 @@ import yaml
 from tests.studies import short_config
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
+from whyrobust.study.display_names import name_kind
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.study import Study
 
@@ -140,6 +141,59 @@ def test_a_mutation_is_one_line_with_key_value_and_allowed(config, root, path, v
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.fixture
+def own_captions(root, tmp_path):
+    """A config of a study on a user's table with two further columns of captions."""
+    (tmp_path / "classes.csv").write_text("class\ncat\n")
+    for name in ("t.csv", "test/cat/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    source = {"kind": "image_table", "table": "t.csv", "image": "file", "label": "kind",
+              "captions": {"alt": "alt", "generated": "said"}, "needs": ["alt", "generated"]}  # fmt: skip
+    plain = source | {"captions": {"alt": "alt"}, "needs": ["alt"]}
+    config = short_config({"mine": source, "plain": plain}, "test")
+    config["models"] = {"m": str(root / "resources" / "models" / "rn-tiny.json")}
+    config["sources_table"] = str(root / "resources" / "sources.tsv")
+    config["runs"].append({"objective": "clip", "caption": ["alt", "generated"], "source": "mine", "train_images": 4})
+    config["causes"]["language_at_training"] = [
+        {"comparison": "generated captions instead of alt text", "from": {"caption": "alt"},
+         "to": {"caption": "generated"}, "holds_fixed": "the images"}
+    ]  # fmt: skip
+    return config
+
+
+def test_columns_of_captions_are_compared_by_their_names(own_captions, tmp_path):
+    study = Study.load(own_captions, tmp_path)
+    assert {run.caption for run in study.runs.values()} == {"", "alt", "generated"}
+    assert study.captions == {("mine", "alt"): ["alt/mine"], ("mine", "generated"): ["generated/mine"]}
+    assert "describe_captions" in study.stages
+    (comparison,) = [each for each in study.plan.comparisons if each.cause == "language_at_training"]
+    assert (comparison.start, comparison.end) == ({"caption": "alt"}, {"caption": "generated"})
+    assert name_kind("clip", "captions", "generated", "mine") == "CLIP on mine generated captions"
+    own_captions["runs"].pop()
+    own_captions["causes"].pop("language_at_training")
+    assert "describe_captions" not in Study.load(own_captions, tmp_path).stages
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (["runs", 1, "caption"], "poem", ["runs[1].caption", "'poem'", "'', title", "shuffled, alt, generated"]),
+        (["runs", 1, "source"], "plain", ["sources.plain.captions has no 'generated'", "a run on plain"]),
+        (["sources", "mine", "captions", "title"], "alt", ["sources.mine.captions has 'title'", "another name"]),
+        (["sources", "mine", "captions"], {}, ["sources.mine.captions"]),
+        (["sources", "mine", "captions", "Alt Text"], "alt", ["sources.mine.captions", "Alt Text"]),
+        (["sources", "mine", "needs"], ["poem"], ["sources.mine.needs has 'poem'", "label, alt, generated"]),
+        (["causes", "language_at_training", 0, "to", "caption"], "x", ["language_at_training[0].to.caption", "'x'"]),
+    ],
+)
+def test_wrong_columns_of_captions_are_one_line(own_captions, tmp_path, path, value, words):
+    change(own_captions, path, value)
+    with pytest.raises(ConfigError) as caught:
+        plan_study(load_config(own_captions), tmp_path)
+    assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in words), str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,36 @@ def test_a_source_of_some_classes_has_no_picture_of_the_others(built, tmp_path):
     assert pd.read_csv(made["counts"])[["what", "images"]].values.tolist() == [["kept", 2], [OTHER_CLASS, 4]]
 
 
+def test_columns_of_further_captions_become_variants_and_are_measured(built, stage, tmp_path):
+    """From a user's table to the captions that a run reads, and to the table of how varied they are."""
+    rows = [("a.jpg", "cat", "IMG_1", "a cat on a mat"), ("b.jpg", "cat", "", "a <b>grey</b> cat"),
+            ("c.jpg", "dog", "IMG_2", "a dog"), ("d.jpg", "dog", "my dog", "a dog")]  # fmt: skip
+    for name, *_ in rows:
+        (tmp_path / name).write_bytes(encoded(picture()))
+    pd.DataFrame(rows, columns=["file", "kind", "alt", "said"]).to_csv(tmp_path / "t.csv", index=False)
+    facts = {"kind": "image_table", "table": [str(tmp_path / "t.csv")], "image": "file", "label": "kind",
+             "captions": {"alt": "alt", "generated": "said"}}  # fmt: skip
+    made = built(facts)
+    texts = {}
+    for variant, wanted in (("alt", ["IMG_1", None, "IMG_2", "my dog"]),
+                            ("generated", ["a cat on a mat", "a grey cat", "a dog", "a dog"])):  # fmt: skip
+        texts[variant] = [str(tmp_path / f"{variant}.parquet")]
+        stage("assemble_captions", {"caption": variant}, {"records": made["records"], "classes": []},
+              {"captions": texts[variant][0]}, slice=asdict(Slice("t")), settings={})  # fmt: skip
+        found = pd.read_parquet(texts[variant][0])[variant]
+        assert [None if pd.isna(text) else text for text in found] == wanted
+    stage("describe_captions", {}, {}, {"variety": str(tmp_path / "variety.csv")}, seed=0,
+          captions={"t": texts}, kept={"t": made["records"]})  # fmt: skip
+    variety = pd.read_csv(tmp_path / "variety.csv")
+    assert variety[["source", "caption", "captions", "words"]].values.tolist() == [
+        ["t", "alt", 3, 6],
+        ["t", "generated", 4, 12],
+    ]
+    asked = built(facts | {"needs": ["generated", "alt"]}, name="u")
+    assert len(pd.read_parquet(asked["records"])) == 3
+    assert ["it has no alt", 1] in pd.read_csv(asked["counts"])[["what", "images"]].values.tolist()
+
+
 def test_the_border_of_objectnet_is_cut_off_wherever_a_picture_is_read(built, tmp_path):
     image = Image.new("RGB", (64, 64), (255, 0, 0))
     image.paste(Image.new("RGB", (60, 60), (0, 0, 255)), (2, 2))

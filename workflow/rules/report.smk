@@ -1,6 +1,6 @@
 # What the page and the figures show.
 
-from whyrobust.study.caption_tables import group_captions
+from whyrobust.study.caption_tables import group_captions, learns_from_columns
 from whyrobust.study.plan import largest_subsets
 
 
@@ -53,6 +53,38 @@ rule describe_data:
         code=code_of("describe_data"),
     script:
         "../scripts/describe_data.py"
+
+
+# Of studies with further columns of captions: how varied these are.
+rule describe_captions:
+    input:
+        kept=expand(
+            "<results>/decontaminated/{source}.parquet",
+            source=dict.fromkeys(source for source, _ in STUDY.captions),
+        ),
+        captions=expand(
+            "<results>/captions/{name}.parquet", name=sum(STUDY.captions.values(), [])
+        ),
+    output:
+        variety="<results>/caption_variety.csv",
+    log:
+        "<logs>/describe_captions.log",
+    benchmark:
+        "<benchmarks>/describe_captions.tsv"
+    conda:
+        "../../envs/whyrobust-cpu.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        kept=by_name(
+            "kept", list(dict.fromkeys(source for source, _ in STUDY.captions))
+        ),
+        captions=lambda wildcards, input: group_captions(STUDY.captions, input.captions),
+        seed=CONFIG.data.seed,
+        code=code_of("describe_captions"),
+    script:
+        "../scripts/describe_captions.py"
 
 
 # Not part of a study: says before training whether the data are ready (`make describe CONFIG=...`).
@@ -193,6 +225,11 @@ PAGE_TABLES = {
     "class_differences": "<results>/details/class_differences.csv",
     "dose_response_trends": "<results>/dose_response_trends.csv",
     "nearest_sources": "<results>/nearest_sources.csv" if STUDY.similar_sources else [],
+    "caption_variety": (
+        "<results>/caption_variety.csv"
+        if learns_from_columns(STUDY.captions, CONFIG.sources)
+        else []
+    ),
     "similarity_bands": (
         "<results>/similarity_bands.csv" if STUDY.source_comparisons else []
     ),

@@ -38,6 +38,7 @@ if __name__ == "__main__":
         pairs=pd.read_parquet(files.pairs),
         removed=read_csv(files.removed),
         text_matches=matches[matches["class"] == ""],
+        caption_variety=read_csv(files.caption_variety) if files.caption_variety else pd.DataFrame(),
     )
     details = RunTables(
         trained=pd.DataFrame(params.trained),

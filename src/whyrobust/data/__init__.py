@@ -13,8 +13,8 @@ Read in this order, that of the data flow:
    file to pixels; `merge_slices`: data sets built in slices; `decoded_store`: pixels that all runs on a source share.
    `worker_pool` decodes and draws untrusted files; `child_processes`: programs that end with their job;
    `image_stores` reads icons and photographs alike.
-5. Texts: `text_cleaning`, `text_columns`, `captions`; `label_matcher`, `phrase_search`, `text_labels`: labels found in
-   texts; `choose_classes`: the classes of the icons.
+5. Texts: `text_cleaning`, `text_columns`, `captions`, `caption_variety` (how varied they are); `label_matcher`,
+   `phrase_search`, `text_labels`: labels found in texts; `choose_classes`: the classes of the icons.
 6. `fingerprints`, `near_duplicates`, `decontamination`: training images that repeat a test image are removed;
    `nearest_images`: the training image that is left nearest to each test image.
 7. `subsets`: what a run is trained on; `views`: filters of a source before; `grey_images`: subsets turned grey.

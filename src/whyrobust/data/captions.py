@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from whyrobust.data.records import CAPTION_PREFIX
 from whyrobust.data.text_cleaning import clean_text, clean_texts
 from whyrobust.data.text_columns import text_column
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
@@ -86,10 +87,11 @@ def assemble_captions(
     """Return ``uid`` and one column of captions per variant, in the order of the records.
 
     Args:
-        records: with ``uid, title, description, tags, label``: those of a source or, without ``shuffled``, of a slice.
-        variants: of `CAPTION_VARIANTS`. ``shuffled`` are the titles, permuted among all records of a class in the
-            source (not in a subset), so that captions are a property of the source; records without a label are one
-            class.
+        records: with ``uid, title, description, tags, label``: those of a source or, without ``shuffled``, of a slice;
+            and a column per variant of the source's own.
+        variants: of `CAPTION_VARIANTS`, or of the source's own. ``shuffled`` are the titles, permuted among all records
+            of a class in the source (not in a subset), so that captions are a property of the source; records without a
+            label are one class.
         template: sentence of the variant ``template``, which alone needs it; the caption of a record without a label is
             missing.
         seed: of the permutation.
@@ -111,6 +113,8 @@ def assemble_captions(
         elif variant in CAPTION_VARIANTS:
             row = CAPTION_VARIANTS[variant]
             captions = join_fields([text_column(records[name]) for name in row.fields], row.separator)
+        elif f"{CAPTION_PREFIX}{variant}" in records:
+            captions = join_fields([text_column(records[f"{CAPTION_PREFIX}{variant}"])])
         else:
             raise CaptionError(f"caption variant '{variant}' is not known: choose one of {', '.join(CAPTION_VARIANTS)}")
         if variant == "shuffled":

@@ -22,7 +22,6 @@ from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.fingerprints import FINGERPRINT_SIZE
 from whyrobust.data.photo_store import PhotoStore, index_metadata
 from whyrobust.data.record_writer import REPEATED, ROWS_PER_BATCH, uid_hash
-from whyrobust.data.records import RECORD_SCHEMA
 from whyrobust.files import atomic_path, read_csv
 
 #: Files that hashes of uids are sorted into: of 400 million uids of 8 bytes each, 50 MB are then in memory at a time.
@@ -107,8 +106,9 @@ def merge_failures(paths: Sequence[Path | str], repeats: Repeats) -> pd.DataFram
 
 def merge_records(slices: Sequence[Path | str], repeats: Repeats, path: Path | str) -> int:
     """Write the records of all slices without repeats as one Parquet file, whole or not at all; return their number."""
-    count = 0
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, RECORD_SCHEMA, compression="zstd") as writer:
+    # All slices of a data set have the same further captions.
+    count, schema = 0, pq.read_schema(slices[0])
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for records, repeated in zip(slices, repeats, strict=True):
             for batch in pq.ParquetFile(records).iter_batches(ROWS_PER_BATCH):
                 kept = batch.filter(_is_new(batch["uid"], repeated))

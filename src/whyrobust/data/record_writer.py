@@ -12,7 +12,7 @@ import tempfile
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.archives import LOCATION_SCHEMA, Member
 from whyrobust.data.dataset_checks import DatasetError, LabelCounts, Presence, nearest_class
-from whyrobust.data.records import RECORD_SCHEMA
+from whyrobust.data.records import CAPTION_PREFIX, record_schema
 from whyrobust.files import atomic_path
 from whyrobust.study.table_cells import LABEL_SEPARATOR, is_missing
 
@@ -64,17 +64,19 @@ class RecordBuffer:
             `MOST_UNKNOWN_LABELS` of them.
     """
 
-    def __init__(self, rows_per_batch: int = ROWS_PER_BATCH) -> None:
+    def __init__(self, rows_per_batch: int = ROWS_PER_BATCH, captions: Sequence[str] = ()) -> None:
+        self._captions = tuple(captions)
+        self._schema = pa.schema([*_SCHEMA, *(pa.field(f"{CAPTION_PREFIX}{name}", pa.string()) for name in captions)])
         self.left_out: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
         self.first_missing = ("", "")
         self.labels, self.unknown_labels = LabelCounts(), Counter[str]()
         self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
         self._between, self._classes = (0.0, 1.0), frozenset[str]()
-        self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-        self._writer: pa.RecordBatchStreamWriter | None = pa.ipc.new_stream(self._file, _SCHEMA, options=options)
+        self._writer: pa.RecordBatchStreamWriter | None = pa.ipc.new_stream(self._file, self._schema, options=options)
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -82,9 +84,9 @@ class RecordBuffer:
 
     def add(
         self, uid: str, member: Member, label: str | None = None, title: str = "", description: str = "",
-        tags: Sequence[str] = (), collection: str = "",
+        tags: Sequence[str] = (), collection: str = "", captions: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Add one record; an image that is missing is counted as such."""
+        """Add one record; an image that is missing is counted as such. ``captions`` has those of the buffer by name."""
         if member.missing:
             self.leave_out_missing(uid, member.missing)
             return
@@ -92,6 +94,7 @@ class RecordBuffer:
             "uid": uid, "title": title, "description": description, "tags": list(tags), "label": label,
             "collection": collection, "file": member.file, "offset": member.offset, "length": member.length,
         }  # fmt: skip
+        values |= {f"{CAPTION_PREFIX}{name}": (captions or {}).get(name, "") for name in self._captions}
         for name, value in values.items():
             self._columns[name].append(value)
         self._count += 1
@@ -131,7 +134,9 @@ class RecordBuffer:
         if self._writer is None:
             raise ValueError("these records have been read back: nothing can be added")
         try:
-            batch = pa.record_batch([pa.array(self._columns[field.name], field.type) for field in _SCHEMA], _SCHEMA)
+            batch = pa.record_batch(
+                [pa.array(self._columns[field.name], field.type) for field in self._schema], self._schema
+            )
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
             raise DatasetError(f"a text near record '{self._columns['uid'][0]}' cannot be stored: {error}") from error
         self._writer.write_batch(batch)
@@ -176,16 +181,17 @@ class RecordBuffer:
         return sum(batch["label"].null_count for batch in self.batches())
 
     def require(self, fields: Sequence[str]) -> None:
-        """Leave out records that lack one of the fields (``title, description, tags, label``), and count them."""
-        for name in fields:
+        """Leave out records that lack a field (``title, description, tags, label``) or a caption, and count them."""
+        for field in fields:
+            name = f"{CAPTION_PREFIX}{field}" if field in self._captions else field
             lacking = sum(pc.sum(pc.invert(_has_value(batch, name))).as_py() or 0 for batch in self.batches())
             if lacking:
-                self.left_out[f"it has no {name}"] += lacking
+                self.left_out[f"it has no {field}"] += lacking
                 self._count -= lacking
             self._required.append(name)
 
     def tables(self, dataset: str) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """Yield records (`RECORD_SCHEMA`) and locations (`LOCATION_SCHEMA`), one batch at a time.
+        """Yield records (`record_schema`) and locations (`LOCATION_SCHEMA`), one batch at a time.
 
         Uids start with the data set's name, so that no two data sets share one.
         """
@@ -194,7 +200,9 @@ class RecordBuffer:
             collection = pc.if_else(pc.equal(batch["collection"], ""), dataset, batch["collection"])
             columns = {name: batch[name] for name in ("title", "description", "tags", "label")}
             columns |= {"uid": uids, "group": uids, "collection": collection}
-            records = pa.Table.from_arrays([columns[name] for name in RECORD_SCHEMA.names], schema=RECORD_SCHEMA)
+            schema = record_schema(self._captions)
+            columns |= {name: batch[name] for name in schema.names if name.startswith(CAPTION_PREFIX)}
+            records = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
             locations = [uids, batch["file"].dictionary_encode(), batch["offset"], batch["length"]]
             yield records, pa.Table.from_arrays(locations, schema=LOCATION_SCHEMA)
 
@@ -207,7 +215,7 @@ class RecordBuffer:
         hashes = array("Q")
         with contextlib.ExitStack() as stack:
             writers = []
-            for path, schema in ((records, RECORD_SCHEMA), (locations, LOCATION_SCHEMA)):
+            for path, schema in ((records, record_schema(self._captions)), (locations, LOCATION_SCHEMA)):
                 temporary = stack.enter_context(atomic_path(path))
                 writers.append(stack.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd")))
             for tables in self.tables(dataset):

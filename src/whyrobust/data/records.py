@@ -40,6 +40,16 @@ RECORD_SCHEMA = pa.schema(
 )
 """Columns of records: one row per image-text pair. Only ``label`` may be missing."""
 
+#: What the columns of further captions begin with, before the name of their variant.
+CAPTION_PREFIX = "caption_"
+
+
+def record_schema(captions: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of records with further captions, which are empty where a record has none."""
+    fields = [pa.field(f"{CAPTION_PREFIX}{name}", pa.string(), nullable=False) for name in captions]
+    return pa.schema([*RECORD_SCHEMA, *fields])
+
+
 DRAWING_SCHEMA = pa.schema([pa.field("uid", pa.string(), nullable=False), pa.field("svg", pa.string(), nullable=False)])
 """Columns of drawings: one row per record that is drawn, ``svg`` a whole SVG document."""
 
@@ -295,19 +305,24 @@ def _as_records(path: Path | str, table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def read_record_rows(path: Path | str, rows: range) -> pd.DataFrame:
+def read_record_rows(path: Path | str, rows: range, captions: Sequence[str] = ()) -> pd.DataFrame:
     """Read some rows of records; no row groups but theirs are in memory.
+
+    Args:
+        path: the records.
+        rows: which.
+        captions: caption variants of the source's own columns that are wanted too.
 
     Raises:
         ValueError: see `read_records`.
     """
-    file = pq.ParquetFile(path)
-    parts, start = [RECORD_SCHEMA.empty_table()], 0
+    file, schema = pq.ParquetFile(path), record_schema(captions)
+    parts, start = [schema.empty_table()], 0
     for number in range(file.num_row_groups):
         stop = start + file.metadata.row_group(number).num_rows
         first, last = max(rows.start, start), min(rows.stop, stop)
         if first < last:
-            parts.append(_checked(path, file.read_row_group(number), RECORD_SCHEMA).slice(first - start, last - first))
+            parts.append(_checked(path, file.read_row_group(number), schema).slice(first - start, last - first))
         start = stop
     return _as_records(path, pa.concat_tables(parts))
 

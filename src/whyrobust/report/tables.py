@@ -105,7 +105,8 @@ def read_study_tables(paths: Mapping[str, Any]) -> StudyTables:
 class DataTables:
     """What the data of a study are: tables of ``describe_data``, ``decontaminate`` and ``match_text``.
 
-    ``text_matches`` has one row per source: ``source, records, matched, precision, recall``.
+    ``text_matches`` has one row per source: ``source, records, matched, precision, recall``. ``caption_variety`` has no
+    row where no source has captions in columns of its own.
     """
 
     classes: pd.DataFrame
@@ -115,6 +116,7 @@ class DataTables:
     pairs: pd.DataFrame
     removed: pd.DataFrame
     text_matches: pd.DataFrame
+    caption_variety: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)

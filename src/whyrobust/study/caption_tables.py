@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from whyrobust.study.dataset_settings import Source
+
 
 def caption_names(variant: str, text_slices: Iterable[str]) -> list[str]:
     """Return the names of the tables of a variant, one per slice."""
     return [f"{variant}/{name}" for name in text_slices]
+
+
+def learns_from_columns(learnt: Iterable[tuple[str, str]], sources: Mapping[str, Source]) -> bool:
+    """Tell whether a source and variant that runs learn from are captions in a column of the source's own."""
+    return any(variant in sources[name].caption_columns for name, variant in learnt)
 
 
 def group_captions(

@@ -195,12 +195,41 @@ def check_sizes_matched(config: Config) -> None:
 def check_caption_slices(config: Config, runs: Sequence[Run], components: Mapping[str, Sequence[str]]) -> None:
     """Check that a source has one slice where captions are made from all its records together."""
     for run in runs:
-        if run.caption and CAPTION_VARIANTS[run.caption].needs_whole_source:
+        if run.caption in CAPTION_VARIANTS and CAPTION_VARIANTS[run.caption].needs_whole_source:
             for name in components[run.source]:
                 if config.sources[name].slice_count > 1:
                     raise ConfigError(
                         f"config key sources.{name}.slices is {config.sources[name].slice_count}: allowed is 1 where "
                         f"runs have the caption '{run.caption}', which is drawn among all records of a source"
+                    )
+
+
+#: Fields of a record that a source may ask for.
+RECORD_FIELDS = ("title", "description", "tags", "label")
+
+
+def check_caption_columns(config: Config, runs: Sequence[Run], components: Mapping[str, Sequence[str]]) -> None:
+    """Check that the captions of a source's own columns have names of their own, and that runs find theirs."""
+    for name, source in config.sources.items():
+        taken = [column for column in source.caption_columns if column in (*CAPTION_VARIANTS, *RECORD_FIELDS)]
+        if taken:
+            raise ConfigError(
+                f"config key sources.{name}.captions has '{taken[0]}', the name of a caption variant or field that "
+                "every record has: give it another name"
+            )
+        known = (*RECORD_FIELDS, *source.caption_columns)
+        for needed in getattr(source, "needs", None) or ():
+            if needed not in known:
+                raise ConfigError(
+                    f"config key sources.{name}.needs has '{needed}': allowed is one of {', '.join(known)}"
+                )
+    for run in runs:
+        if run.caption and run.caption not in CAPTION_VARIANTS:
+            for name in components[run.source]:
+                if run.caption not in config.sources[name].caption_columns:
+                    raise ConfigError(
+                        f"config key sources.{name}.captions has no '{run.caption}', which a run on {run.source} "
+                        "learns from: name its column there, or another caption in the run"
                     )
 
 
@@ -223,11 +252,13 @@ def _named_fields(config: Config) -> Iterator[tuple[str, Settings]]:
 
 def check_names(config: Config) -> None:
     """Check that grids, heads and comparisons speak of sources, models and prompt sets that the config defines."""
+    named = [caption for source in config.sources.values() for caption in source.caption_columns]
     known = {
         "source": list(config.sources),
         "model": list(config.models),
         "prompts": ["", *config.prompts],
         "fitted_on": ["", OWN, *config.sources],
+        "caption": ["", *CAPTION_VARIANTS, *dict.fromkeys(named)],
     }
     for key, settings in _named_fields(config):
         for field, allowed in known.items():
@@ -309,6 +340,7 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
         published = plan_pretrained([vars(entry) for entry in config.pretrained])
     except PlanError as error:
         raise ConfigError(str(error)) from error
+    check_caption_columns(config, runs, components)
     check_caption_slices(config, runs, components)
     table = root / config.data.classes
     counts = read_class_counts(table)

@@ -13,7 +13,6 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from whyrobust.study.caption_build import CaptionBuild
-from whyrobust.study.caption_variants import CAPTION_VARIANTS
 from whyrobust.study.data_kinds import NO_SOURCES, NO_TEST_SETS
 from whyrobust.study.dataset_settings import Source, TestSet, classes_of_sources, classes_of_test_sets
 from whyrobust.study.heads_table import FITTED_HEADS, HEADS
@@ -48,7 +47,6 @@ from whyrobust.study.unfinished_settings import Unfinished
 
 ObjectiveName = Annotated[str, Built(lambda: Literal[tuple(OBJECTIVES)])]
 ObjectiveOrNone = Annotated[str, Built(lambda: Literal["", *OBJECTIVES])]
-CaptionOrNone = Annotated[str, Built(lambda: Literal["", *CAPTION_VARIANTS])]
 LabelsOrNone = Literal["", "annotated", "text_match"]
 HeadName = Annotated[str, Built(lambda: Literal[tuple(HEADS)])]
 Sentences = Listed[Sentence]
@@ -208,8 +206,9 @@ class Grid(Settings):
 
     objective: OneOrMany[ObjectiveName]
     """What a run is trained by."""
-    caption: LeftOut[OneOrMany[CaptionOrNone]] = None
-    """Caption variant of an image-text objective; '' where a run learns from no captions."""
+    caption: LeftOut[OneOrMany[NameOrNone]] = None
+    """Caption variant of an image-text objective, of the table below or of a source's `captions`; '' where a run learns
+    from no captions."""
     labels: LeftOut[OneOrMany[LabelsOrNone]] = None
     """Labels of a run that learns from them (annotated if left out); '' where it does not."""
     source: OneOrMany[Name]
@@ -232,8 +231,9 @@ class FirstStage(Settings):
 
     objective: ObjectiveName
     """What the run is trained by."""
-    caption: LeftOut[CaptionOrNone] = None
-    """Caption variant of an image-text objective; '' where the run learns from no captions."""
+    caption: LeftOut[NameOrNone] = None
+    """Caption variant of an image-text objective, of the table below or of a source's `captions`; '' where the run
+    learns from no captions."""
     labels: LeftOut[LabelsOrNone] = None
     """Labels of a run that learns from them (annotated if left out); '' where it does not."""
     source: LeftOut[Name] = None
@@ -250,7 +250,7 @@ class RunCondition(Settings):
 
     objective: LeftOut[OneOrMany[ObjectiveName]] = None
     """What a run is trained by."""
-    caption: LeftOut[OneOrMany[CaptionOrNone]] = None
+    caption: LeftOut[OneOrMany[NameOrNone]] = None
     """Caption variant; '' where a run learns from no captions."""
     labels: LeftOut[OneOrMany[LabelsOrNone]] = None
     """Labels of a run; '' where it does not learn from them."""
@@ -494,4 +494,4 @@ def load_config(given: Mapping[str, Any]) -> Config:
         ConfigError: the first problem, as one line that names key, value and what is allowed.
     """
     check_moved_keys(given)
-    return read_settings(_config_class(tuple(OBJECTIVES), tuple(CAPTION_VARIANTS), tuple(HEADS)), given)
+    return read_settings(_config_class(tuple(OBJECTIVES), tuple(HEADS)), given)

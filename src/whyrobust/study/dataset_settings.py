@@ -48,6 +48,11 @@ class Dataset(DatasetSettings):
         return int(getattr(self, "slices", 1))
 
     @property
+    def caption_columns(self) -> tuple[str, ...]:
+        """The caption variants that its own columns hold."""
+        return tuple(getattr(self, "captions", None) or ())
+
+    @property
     def fetched(self) -> bool:
         """Whether its photographs are fetched one by one from a list of addresses."""
         return bool(self.row.lister) and getattr(self, "shards", None) is None
@@ -73,8 +78,8 @@ class Source(Dataset):
 class PhotoSource(Source):
     """A training source of photographs."""
 
-    needs: LeftOut[ListedOnce[Literal["title", "description", "tags", "label"]]] = None
-    """Records without one of these are left out."""
+    needs: LeftOut[ListedOnce[Name]] = None
+    """Records without one of these are left out: title, description, tags, label, or names in `captions`."""
 
 
 @dataclass(frozen=True, kw_only=True)

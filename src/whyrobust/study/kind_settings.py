@@ -190,6 +190,8 @@ class ImageTable(Drawn, TextColumns):
     class_names: LeftOut[InputPath] = None
     """Text with a class name per line, where labels are numbers from 0; the names that Parquet files of the hub bring
     along if left out."""
+    captions: LeftOut[Annotated[dict[Name, Text], Items()]] = None
+    """Further captions of a picture (alt text, generated ones): names of caption variants, each with its column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +218,9 @@ class WebDataset(Drawn):
     """Ending of the text that becomes the title."""
     fields: TextFields = TextFields()
     """Where in the JSON the texts are."""
+    captions: LeftOut[Annotated[dict[Name, Text], Items()]] = None
+    """Further captions of a picture (alt text, generated ones): names of caption variants, each with its key of the
+    JSON."""
     label: LeftOut[Text] = None
     """Key of the JSON that holds the class."""
     label_ending: Text = "cls"

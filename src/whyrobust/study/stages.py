@@ -69,6 +69,11 @@ STAGES: Final = (
     Stage(
         "describe_data", "classes, captions, what filters removed, and samples", ("decontaminate", "assemble_captions")
     ),
+    Stage(
+        "describe_captions",
+        "how varied captions are, where a source has columns of its own for them",
+        ("decontaminate", "assemble_captions"),
+    ),
     Stage("filter_view", "the images that views have by sets, colour or nearness to shifts", ("decontaminate",)),
     Stage("draw_subset", "seeded subsets of a given size, of sources, views and mixtures", ("filter_view",)),
     Stage("train_run", "train one model", ("draw_subset", "match_text", "assemble_captions", "decode_photographs")),
@@ -121,7 +126,7 @@ STAGES: Final = (
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "match_text", "measure_published", "similarity_bands"),
+        ("draw_figures", "match_text", "measure_published", "similarity_bands", "describe_captions"),
     ),
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from whyrobust.study.caption_build import BUILT_CAPTIONS, CaptionBuild
-from whyrobust.study.caption_tables import caption_names
+from whyrobust.study.caption_tables import caption_names, learns_from_columns
 from whyrobust.study.checks import plan_study, used_sources
 from whyrobust.study.comparisons import compare_sources
 from whyrobust.study.config import Config, Published, load_config
@@ -496,5 +496,6 @@ class Study:
             "filter_view": self.filtered_views,
             "measure_similarity": self.similar_sources,
             "similarity_bands": self.source_comparisons,
+            "describe_captions": learns_from_columns(self.captions, self.config.sources),
         }
         return [stage.name for stage in STAGES if used.get(stage.name, True)]

@@ -38,6 +38,12 @@ def test_shards_are_grouped_by_key(tmp_path):
     assert buffer.left_out["it has no picture"] == 1
     by_json = read_dataset({"kind": "webdataset", "shards": [str(shard)], "fields": {"title": "caption"}})
     assert records_of(by_json, "cc")["title"].tolist() == ["a+dog", "", ""]
+    further = read_dataset({"kind": "webdataset", "shards": [str(shard)], "captions": {"generated": "caption"}})
+    assert [record["caption_generated"] for record, _ in rows_of(further)] == ["a+dog", "", ""]
+    further.require(["generated"])
+    assert (
+        records_of(further, "cc")["uid"].tolist() == ["cc/00000/000"] and further.left_out["it has no generated"] == 2
+    )
 
 
 def test_shards_of_one_name_in_two_folders_lose_nothing(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +20,9 @@ from whyrobust.study.table_cells import is_missing
 #: Longest path of a file.
 LONGEST_PATH = 4096
 
+#: What keys of further captions begin with; in the config they stand below ``captions``.
+CAPTION_KEY = "captions."
+
 
 @dataclass(frozen=True)
 class TableColumns:
@@ -31,6 +34,7 @@ class TableColumns:
         description: text.
         tags: lists, or text separated by commas.
         label: a class of the study, as text or a number; another value counts as no label.
+        captions: further captions, by the name of their variant.
     """
 
     image: str
@@ -38,12 +42,14 @@ class TableColumns:
     description: str | None = None
     tags: str | None = None
     label: str | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def named(self) -> dict[str, str]:
         """The columns that there are, by key."""
-        found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {key: column for key, column in found.items() if column is not None}
+        found = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "captions"}
+        captions = {f"{CAPTION_KEY}{name}": column for name, column in self.captions.items()}
+        return {key: column for key, column in found.items() if column is not None} | captions
 
 
 #: What a cell of each key must be, and in words; others are checked where they are used.
@@ -56,7 +62,14 @@ _CELLS: dict[str, tuple[Any, str]] = {
 
 def read_image_table_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
     """Read a data set of kind ``image_table``, or a slice of its tables."""
-    columns = TableColumns(settings["image"], *(settings.get(key) for key in ("title", "description", "tags", "label")))
+    columns = TableColumns(
+        settings["image"],
+        settings.get("title"),
+        settings.get("description"),
+        settings.get("tags"),
+        settings.get("label"),
+        settings.get("captions", {}),
+    )
     label_names = read_label_names(settings["class_names"]) if "class_names" in settings else ()
     return read_image_tables(
         settings["table"], columns, pack, classes, settings.get("root"), form_of(settings), label_names,
@@ -105,7 +118,7 @@ def read_image_tables(
         DatasetError: a column is missing or holds values of another type, a path leads upwards, or two rows name one
             image.
     """
-    known, records = set(classes), RecordBuffer()
+    known, records = set(classes), RecordBuffer(captions=tuple(columns.captions))
     row_of_image: dict[str, str] = {}
     for table, name in zip(map(Path, tables), names or [""] * len(tables), strict=True):
         folder = Path(root) if root is not None else table.parent
@@ -147,6 +160,7 @@ def read_image_tables(
                 title=clean_web_field(cells.get("title")),
                 description=clean_web_field(cells.get("description")),
                 tags=clean_web_tags(_plain_list(cells.get("tags", ()))),
+                captions={name: clean_web_field(cells[f"{CAPTION_KEY}{name}"]) for name in columns.captions},
             )
     return records
 
@@ -168,7 +182,8 @@ def _label(uid: str, given: object, names: Sequence[str], known: Collection[str]
 
 def _check_cells(table: Path, cells: Mapping[str, Any], columns: Mapping[str, str]) -> None:
     """Raise a DatasetError where a cell is not of the type that its column should hold."""
-    for key, (types, what) in _CELLS.items():
+    texts = {key: _CELLS["title"] for key in cells if key.startswith(CAPTION_KEY)}
+    for key, (types, what) in (_CELLS | texts).items():
         value = cells.get(key)
         if not is_missing(value) and not isinstance(value, types):
             raise DatasetError(

@@ -38,6 +38,7 @@ class PairLayout:
         label_ending: ending of the text that is the class, where ``label`` is None.
         label_names: names of the classes where labels are numbers.
         percent_encoded: whether texts are (YFCC100M).
+        captions: further captions: names of their variants to keys of the JSON.
     """
 
     image_endings: Sequence[str] = PICTURE_ENDINGS
@@ -47,11 +48,12 @@ class PairLayout:
     label_ending: str = "cls"
     label_names: Sequence[str] = ()
     percent_encoded: bool = False
+    captions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_webdataset_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
     """Read a data set of kind ``webdataset``, or a slice of its shards."""
-    keys = ("image_endings", "text_ending", "fields", "label", "label_ending")
+    keys = ("image_endings", "text_ending", "fields", "label", "label_ending", "captions")
     options = {key: settings[key] for key in keys if key in settings}
     names = read_label_names(settings["class_names"]) if "class_names" in settings else ()
     layout = PairLayout(**options, label_names=names)
@@ -82,7 +84,7 @@ def read_webdataset(
         ShardError: a shard is given twice.
         LocationError: a shard is damaged.
     """
-    records, known = RecordBuffer(), set(classes)
+    records, known = RecordBuffer(captions=tuple(layout.captions)), set(classes)
     title_key, description_key, tags_key = (layout.fields.get(name) for name in ("title", "description", "tags"))
     for shard, shard_name in zip(shards, shard_names(shards) if names is None else names, strict=True):
         seen: set[str] = set()
@@ -120,6 +122,7 @@ def read_webdataset(
                     _first_text(metadata.get(description_key or ""), records), layout.percent_encoded
                 ),
                 tags=clean_web_tags(metadata.get(tags_key or ""), layout.percent_encoded),
+                captions={name: clean_web_field(metadata.get(key)) for name, key in layout.captions.items()},
             )
     return records
 

@@ -34,6 +34,7 @@ def data_section(data: DataTables, similarity: float, text_fields: Sequence[str]
             for (name, role), rows in data.samples.groupby(["dataset", "role"], sort=False)
         ],
         "captions": table_rows(data.captions),
+        "caption_variety": table_rows(data.caption_variety),
         "steps": list(dict.fromkeys(data.filters["step"])),
         "filters": filters,
         "removed": table_rows(data.removed[data.removed["images"] > 0]),
