@@ -20,12 +20,7 @@ from whyrobust.study.datasets import UsedDatasets
 from whyrobust.study.decoded_photographs import decoded_stores_of
 from whyrobust.study.doses import dose_series
 from whyrobust.study.heads_table import FITTED_HEADS
-from whyrobust.study.input_files import (
-    downloadable_files,
-    missing_files,
-    published_files,
-    read_prompt_sets,
-)
+from whyrobust.study.input_files import downloadable_files, missing_files, published_files, read_prompt_sets
 from whyrobust.study.kind_settings import View
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import AFTER_TRAINING, OWN, Head, Plan, Run
