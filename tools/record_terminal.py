@@ -1,4 +1,4 @@
-"""Record what a terminal shows while a study runs: `python docs/record_terminal.py FOLDER NAME --width 80`.
+"""Record what a terminal shows while a study runs: `python -m tools.record_terminal FOLDER NAME --width 80`.
 
 Needs tmux. The study in FOLDER (its config is `config.yaml` there) is started in a terminal of that width, and its last
 screen is written to `docs/terminal/NAME-WIDTH.txt`, as text; with ``--at-work`` one with a training run that is under
