@@ -29,8 +29,12 @@ def tmux(*arguments: str) -> str:
 
 
 def screen() -> str:
-    """Return the screen, and what has scrolled off it, without empty lines at its end."""
-    return "\n".join(line.rstrip() for line in tmux("capture-pane", "-p", "-S", "-500").rstrip().splitlines()) + "\n"
+    """Return the screen, and what has scrolled off it, without empty lines at its end and without this clone's path.
+
+    Lines that the terminal broke are whole, so that one that is too long for it can be told.
+    """
+    shown = tmux("capture-pane", "-p", "-J", "-S", "-500").replace(f"{ROOT}/", "").rstrip()
+    return "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
 
 
 def record(folder: Path, width: int, at_work: bool, arguments: list[str]) -> str:

@@ -56,7 +56,7 @@ def test_many_jobs_are_one_line():
 
 def test_files_that_are_gone_and_results_without_records_are_said():
     (damaged,) = explain([Planned("train_run", is_lost=True), Planned("fit_heads")], "results/a")
-    assert damaged.startswith("results/a is damaged: files that train_run had made are gone")
+    assert damaged.startswith("results/a lacks files of train_run: the stage failed the last time")
     _, copied = explain([again("s", has_newer_inputs=True, has_record=False), again("t")], "results/a")
     assert copied.startswith("nothing tells how 1 of them were made") and ".snakemake/metadata" in copied
 

@@ -220,7 +220,7 @@ def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path)
         (clone.study / "results" / "smoke" / name).unlink()
     assert clone.planned() == clone.after("measure_reference", "similarity_bands")
     assert "measure_reference, since a file that it reads is newer" in clone.reason()
-    assert "results/smoke is damaged: files that similarity_bands had made are gone" in clone.said
+    assert "results/smoke lacks files of similarity_bands" in clone.said
     assert "results/smoke is of an older layout" in clone.said
 
 

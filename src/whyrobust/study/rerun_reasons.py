@@ -25,7 +25,7 @@ class Planned:
     Attributes:
         stage: its rule.
         is_there: whether all that it makes is there, so that it would be done again.
-        is_lost: whether the records have it as done, and some of what it made is gone.
+        is_lost: whether the records have it as done or failed, and some of what it makes is not there.
         has_record: whether the records say how what is there was made.
         is_forced: whether the command asks for it.
         was_stopped: whether it was stopped half way.
@@ -100,8 +100,8 @@ def explain(jobs: Sequence[Planned], folder: str) -> list[str]:
     lost = Counter(job.stage for job in jobs if job.is_lost)
     if lost:
         lines.append(
-            f"{folder} is damaged: files that {_count_stages(lost)} had made are gone, deleted or lost by a kill while "
-            "they were made anew. They are made again; put them back instead if you have them"
+            f"{folder} lacks files of {_count_stages(lost)}: the stage failed the last time, or they were deleted or lost "
+            "by a kill while they were made anew. They are made again; put back what you deleted if you still have it"
         )
     by_cause: dict[str, Counter[str]] = {}
     for job in again:
