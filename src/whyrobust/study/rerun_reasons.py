@@ -100,8 +100,8 @@ def explain(jobs: Sequence[Planned], folder: str) -> list[str]:
     lost = Counter(job.stage for job in jobs if job.is_lost)
     if lost:
         lines.append(
-            f"{folder} lacks files of {_count_stages(lost)}: the stage failed the last time, or they were deleted or lost "
-            "by a kill while they were made anew. They are made again; put back what you deleted if you still have it"
+            f"{folder} lacks files of {_count_stages(lost)}: the stage failed the last time, or they were deleted or "
+            "lost by a kill while they were made anew. They are made again; put back what was deleted by mistake"
         )
     by_cause: dict[str, Counter[str]] = {}
     for job in again:
