@@ -1,6 +1,8 @@
 # The two commands of the README, and commands for developers. Everything runs in .venv, made from pinned requirements.
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
+# What is installed below is imported by hundreds of processes, each of which would else compile all of it.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 VENV := .venv

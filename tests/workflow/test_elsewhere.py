@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -45,10 +46,11 @@ def clone(root, tmp_path):
     assert listing(folder) == before
 
 
-def call(folder: Path, *arguments: str) -> str:
+def call(folder: Path, *arguments: str, **environment: str) -> str:
     """Call Snakemake in a folder and return what it says."""
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder, capture_output=True, text=True, check=False, env=os.environ | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout + done.stderr
@@ -74,5 +76,7 @@ def test_a_study_is_run_in_another_folder_than_the_workflows_and_leaves_that_as_
 
     (study / "Snakefile").write_text(USED_AS_MODULE.format(snakefile=clone / "Snakefile"), encoding="utf-8")
     target = "results/reference/baselines.csv"
-    done = call(study, "--cores", "1", "--", target)
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
+    done = call(study, "--cores", "1", "--", target, **bytecode)
     assert planned_jobs(done) == {"why_measure_reference": 1} and (study / target).stat().st_size > 100
+    assert list((tmp_path / "bytecode").rglob("whyrobust/analysis/*.pyc")), "the next job compiles all of it again"

@@ -57,6 +57,9 @@ GPU_ENVIRONMENT = (
 )
 # Of jobs that a chain of others waits for: where cores are few, one that starts last leaves the others idle.
 LONGEST_CHAIN = 3
+# Jobs keep the bytecode of what they import, even where the shell forbids it, as in many containers: torch alone has a
+# thousand modules, and compiling them took each job of the default study 1.3 s.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # From where a new conda environment installs the workflow's own package.
 os.environ.update(WHYROBUST_REPOSITORY=str(HOME))
 # Where finished work is shared; not where each job has a disk of its own.
