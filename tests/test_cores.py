@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
-from whyrobust.cores import ON, VARIABLE, cores_in_use
+from whyrobust.cores import ON, VARIABLE, cores_in_use, hold_cores, lock_folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from whyrobust.cores import hold_cores
+from whyrobust.cores import ON, VARIABLE, cores_in_use, hold_cores, lock_folder
 hold_cores(int(sys.argv[2]), lambda: print("waits", flush=True), [0, 1], Path(sys.argv[1]))
 print("works", flush=True)
 time.sleep(60)
@@ -76,3 +77,16 @@ def test_nothing_is_held_where_cores_are_not_shared(start, tmp_path, monkeypatch
     jobs = [start(2, "no") for _ in range(2)]
     assert [job.stdout.readline() for job in jobs] == ["works\n", "works\n"]
     assert used(tmp_path) == 0
+
+
+def test_a_folder_of_locks_that_another_user_made_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(VARIABLE, ON)
+    assert lock_folder() == lock_folder()
+    other = os.getuid() + 1
+    (tmp_path / f"whyrobust-cores-{other}").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    with pytest.raises(PermissionError, match="is of user"):
+        lock_folder()
+    hold_cores(1, pytest.fail)  # goes on without any
+    assert cores_in_use() == 0 and list((tmp_path / f"whyrobust-cores-{other}").iterdir()) == []

@@ -25,8 +25,10 @@ def test_a_bar_writes_how_far_it_is_beside_the_log_and_leaves_nothing_behind(tmp
         assert note.per_second is not None and note.per_second > 0
     assert [path.name for path in log.parent.iterdir()] == ["job.log"]
     write_note(log, Note())
+    (log.parent / ".job.at_work.json.part").write_text("{")
     start_log(log)  # what a killed job left
     assert read_note(log) is None
+    assert [path.name for path in log.parent.iterdir()] == ["job.log"]
 
 
 def test_a_note_that_is_half_written_or_of_another_version_is_none(tmp_path):

@@ -3,7 +3,7 @@
 Snakemake counts the cores of one study only, so that two studies started with all cores would have twice as many jobs
 at work. A core is a file that a job locks before it starts to work; the kernel unlocks it when the process ends in any
 way. Jobs queue for them, so that one with many threads is not passed by those with one. A job that is stopped
-(Ctrl-Z) keeps its cores.
+(Ctrl-Z) keeps its cores, or its place in the queue.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ PAUSE_SECONDS = 0.2
 _HELD: list[int] = []
 
 
+def are_shared() -> bool:
+    """Tell whether jobs of this study share cores with others."""
+    return fcntl is not None and os.environ.get(VARIABLE) == ON
+
+
 def usable_cores() -> list[int]:
     """Return the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -39,15 +44,22 @@ def usable_cores() -> list[int]:
 
 
 def lock_folder() -> Path:
-    """Return the folder of this user's locks on this machine; it is made if it does not exist."""
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    """Return the folder of this user's locks on this machine; it is made if it does not exist.
+
+    Raises:
+        OSError: it cannot be made, or another user has made it, who could hold all cores or have files made elsewhere.
+    """
+    user = os.getuid()
     folder = Path(tempfile.gettempdir(), f"whyrobust-cores-{user}")
     folder.mkdir(mode=0o700, exist_ok=True)
+    owner = folder.lstat().st_uid
+    if owner != user:
+        raise PermissionError(f"{folder} is of user {owner}")
     return folder
 
 
 def _lock(path: Path, wait: bool = False) -> int | None:
-    """Lock a file and return it, open; None where another process has it. Processes that this one starts get none."""
+    """Lock a file and return it, open; None where another process has it. Programs started later do not keep it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -74,10 +86,10 @@ def hold_cores(
         cores: numbers of the cores; found by default.
         folder: of the locks; all jobs that share cores must use the same.
     """
-    if fcntl is None or os.environ.get(VARIABLE) != ON:
+    if not are_shared():
         return
     cores = usable_cores() if cores is None else cores
-    with suppress(OSError):  # a folder for temporary files that may not be written to: cores are not shared
+    with suppress(OSError):  # no folder for locks: cores are not shared
         folder = folder or lock_folder()
         wanted, found, waited = min(count, len(cores)), set[int](), False
         queue = _lock(folder / "queue.lock")
@@ -106,7 +118,7 @@ def hold_cores(
 def cores_in_use(cores: Sequence[int] | None = None, folder: Path | None = None) -> int:
     """Return how many cores jobs of studies hold now; arguments as those of `hold_cores`."""
     used = 0
-    if fcntl is None or os.environ.get(VARIABLE) != ON:
+    if not are_shared():
         return used
     with suppress(OSError):
         folder = folder or lock_folder()

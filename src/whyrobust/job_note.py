@@ -7,7 +7,6 @@ that was killed leaves behind is removed when it starts again (`whyrobust.logs.s
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,10 +45,15 @@ def note_of(log: Path) -> Path:
     return log.with_suffix(".at_work.json")
 
 
+def _unfinished(path: Path) -> Path:
+    """Return the name of a note while it is written."""
+    return path.with_name(f".{path.name}.part")
+
+
 def write_note(log: Path, note: Note) -> None:
     """Write a note beside a log, whole or not at all; where there is no room, there is none."""
     path = note_of(log)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _unfinished(path)
     # Not `files.atomic_path`, which waits for the disk.
     try:
         temporary.write_text(json.dumps(asdict(note)), encoding="utf-8")
@@ -62,6 +66,7 @@ def write_note(log: Path, note: Note) -> None:
 def remove_note(log: Path) -> None:
     """Remove the note of the job with this log."""
     with suppress(OSError):
+        _unfinished(note_of(log)).unlink(missing_ok=True)
         note_of(log).unlink(missing_ok=True)
 
 

@@ -160,19 +160,26 @@ def jobs_of_plan():
     return sorted(jobs, key=lambda job: (order.get(job.stage, len(order)), job.label))
 
 
+def cores_of_study():
+    """Return how many cores the jobs of the study may use together; None on a cluster, where nobody knows."""
+    if not workflow.local_exec:
+        return None
+    given = workflow.resource_settings.cores or 1
+    return min(given, len(cores.usable_cores())) if cores.are_shared() else given
+
+
 def show_study():
     """Put a live display in the place of Snakemake's lines, if there is a terminal for it; return whether there is."""
     settings = workflow.output_settings
     if dry_run or settings.verbose or settings.printshellcmds or settings.debug_dag:
         return False
-    if Quietness.ALL in (settings.quiet or ()):
+    if {Quietness.ALL, Quietness.PROGRESS} & set(settings.quiet or ()):
         return False
     try:
         from whyrobust.terminal.display import show_display
     except ImportError:  # rich is not installed: Snakemake's own lines do
         return False
-    cores = workflow.resource_settings.cores or 1
-    return show_display(logger, STUDY.name, cores, jobs_of_plan)
+    return show_display(logger, STUDY.name, cores_of_study(), jobs_of_plan)
 
 
 if workflow.is_main_process:

@@ -47,20 +47,41 @@ class JobAtWork:
     Attributes:
         job: of the plan.
         began: when, in seconds of a monotonic clock.
+        works_since: the same, without the time that it waited before it worked.
         note: how far it is, as it says itself.
         read: bytes of its log that were looked through for warnings.
     """
 
     job: Job
     began: float
+    works_since: float = field(init=False)
     note: Note | None = None
     read: int = 0
+    _logs_before: dict[str, tuple[int, int] | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember its logs as they are: what is in them is of an earlier call."""
+        self.works_since = self.began
+        self._logs_before = {log: _state(log) for log in self.job.logs}
+
+    def own_logs(self) -> list[Path]:
+        """Return those of its logs that it has written to since it began, as it does before it works."""
+        return [Path(log) for log in self.job.logs if _state(log) != self._logs_before[log]]
 
     def seconds_left(self, now: float, expected: float | None) -> float | None:
         """Return the seconds until it ends: at its own rate, else by what is expected of such jobs."""
         if self.note is not None and self.note.seconds_left is not None:
             return self.note.seconds_left
-        return None if expected is None else max(0.0, expected - (now - self.began))
+        return None if expected is None else max(0.0, expected - (now - self.works_since))
+
+
+def _state(log: str) -> tuple[int, int] | None:
+    """Return when a file was last written, in nanoseconds, and its size; None where there is none."""
+    try:
+        found = Path(log).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 @dataclass
@@ -69,21 +90,21 @@ class StudyAtWork:
 
     Attributes:
         name: of the study.
-        cores: that its jobs may use together.
+        cores: that its jobs may use together; None where that is not known.
         began: when, in seconds of a monotonic clock.
         waiting: jobs that have not started, by their numbers.
         at_work: jobs that run.
-        failed: jobs that failed and have not been done since, by their numbers.
+        failed: those that failed and have not been done since, by their numbers.
         planned: jobs of each stage, in the order of the stages.
         done: those that ended.
     """
 
     name: str
-    cores: int
+    cores: int | None
     began: float
     waiting: dict[int, Job] = field(default_factory=dict)
     at_work: dict[int, JobAtWork] = field(default_factory=dict)
-    failed: dict[int, Job] = field(default_factory=dict)
+    failed: dict[int, JobAtWork] = field(default_factory=dict)
     planned: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     _known: set[int] = field(default_factory=set)
@@ -113,33 +134,33 @@ class StudyAtWork:
         self.failed.pop(number, None)
         if ended:
             spent = self._spent[job.kind or job.stage]
-            spent[0] += now - ended.began
+            spent[0] += now - ended.works_since
             spent[1] += job.amount
 
-    def fail(self, number: int) -> Job | None:
-        """Take note that a job has failed and return it; it waits again, since Snakemake may try it once more."""
+    def fail(self, number: int) -> None:
+        """Take note that a job has failed; it waits again, since Snakemake may try it once more."""
         failed = self.at_work.pop(number, None)
-        if failed is None:
-            return None
-        self.waiting[number] = failed.job
-        self.failed[number] = failed.job
-        return failed.job
+        if failed is not None:
+            self.waiting[number] = failed.job
+            self.failed[number] = failed
 
-    def read_notes(self) -> list[tuple[Job, str]]:
+    def read_notes(self, now: float) -> list[tuple[Job, str]]:
         """Read how far the jobs at work are, and return the warnings that came to their logs since the last time."""
         found = []
         for running in list(self.at_work.values()):
-            for log in running.job.logs:
-                running.note = read_note(Path(log))
+            for log in running.own_logs():
+                running.note = read_note(log)
+            if running.note is not None and running.note.waits_for:
+                running.works_since = now
             found += [(running.job, warning) for warning in self.new_warnings(running)]
         return found
 
     def new_warnings(self, running: JobAtWork) -> list[str]:
         """Return the warnings that came to the log of a job since the last time."""
         found: list[str] = []
-        for log in running.job.logs:
+        for log in running.own_logs():
             try:
-                with Path(log).open("rb") as handle:
+                with log.open("rb") as handle:
                     handle.seek(running.read)
                     text = handle.read()
             except OSError:
@@ -164,14 +185,18 @@ class StudyAtWork:
     def seconds_left(self, now: float) -> tuple[float, float]:
         """Return the seconds until the study ends, and the share of the jobs left that could be counted.
 
-        Work is spread over the cores; a single job at work takes its own time all the same.
+        Work is spread over the cores; a single job at work takes its own time all the same. Without a number of cores
+        nothing is counted.
         """
+        if self.cores is None:
+            return 0.0, 0.0
+        cores = self.cores
         at_work = [
             (running.job.threads, running.seconds_left(now, self.expected_seconds(running.job)))
             for running in self.at_work.values()
         ]
         times = at_work + [(job.threads, self.expected_seconds(job)) for job in self.waiting.values()]
-        work = sum(min(threads, self.cores) * (seconds or 0.0) for threads, seconds in times)
+        work = sum(min(threads, cores) * (seconds or 0.0) for threads, seconds in times)
         longest = max((seconds or 0.0 for _, seconds in at_work), default=0.0)
         known = sum(seconds is not None for _, seconds in times)
-        return max(work / self.cores, longest), known / len(times) if times else 0.0
+        return max(work / cores, longest), known / len(times) if times else 0.0

@@ -10,10 +10,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from contextlib import suppress
 from typing import TextIO
 
 from rich.console import Console
@@ -23,8 +24,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from whyrobust.logs import WATCHED
 from whyrobust.study.stopped_jobs import last_message
-from whyrobust.terminal.at_work import Job, StudyAtWork
-from whyrobust.terminal.view import INDENT, draw, spell_time, wrap
+from whyrobust.terminal.at_work import Job, JobAtWork, StudyAtWork
+from whyrobust.terminal.view import EMPTY, FULL, INDENT, draw, spell_time, wrap
 
 #: Seconds between two updates: drawing takes milliseconds of one core.
 SECONDS_BETWEEN_UPDATES = 1.0
@@ -38,23 +39,32 @@ SAID_OTHERWISE = (
     "Shutting down",
 )
 
+#: How Snakemake's message starts when the user stops it, and jobs with it (Ctrl-C).
+STOPPED_BY_USER = "Terminating processes on user request"
+
+#: Starts of Snakemake's informational messages that say why nothing happens, or that all ends.
+NEWS = ("Nothing to be done", STOPPED_BY_USER, "Will exit after finishing")
+
+#: Bars where the terminal's encoding has no signs for them.
+PLAIN_BARS = str.maketrans({FULL: "=", EMPTY: "."})
+
 
 def own_handler(logger: logging.Logger) -> logging.StreamHandler[TextIO] | None:
     """Return Snakemake's own handler, if it writes to a terminal that a display can use."""
     for handler in logger.handlers:
         if handler.name == "DefaultStreamHandler" and isinstance(handler, logging.StreamHandler):
-            usable = handler.stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+            usable = handler.stream.isatty() and "TERM" in os.environ and Console(file=handler.stream).is_interactive
             return handler if usable else None
     return None
 
 
-def show_display(logger: logging.Logger, name: str, cores: int, plan: Callable[[], Iterable[Job]]) -> bool:
+def show_display(logger: logging.Logger, name: str, cores: int | None, plan: Callable[[], Iterable[Job]]) -> bool:
     """Put the display in the place of Snakemake's own handler; return whether there was a terminal for it.
 
     Args:
         logger: Snakemake's.
         name: of the study.
-        cores: that its jobs may use together.
+        cores: that its jobs may use together; None where that is not known.
         plan: returns the jobs of the plan, once that is made.
     """
     replaced = own_handler(logger)
@@ -64,6 +74,8 @@ def show_display(logger: logging.Logger, name: str, cores: int, plan: Callable[[
     logger.removeHandler(replaced)
     logger.addHandler(display)
     atexit.register(display.close)
+    with suppress(ValueError, AttributeError):  # not the main thread, or a system that stops no processes
+        signal.signal(signal.SIGCONT, display.mark_resumed)
     return True
 
 
@@ -71,19 +83,25 @@ class Display(logging.Handler):
     """Shows a study that runs, and messages above it."""
 
     def __init__(
-        self, replaced: logging.StreamHandler[TextIO], name: str, cores: int, plan: Callable[[], Iterable[Job]]
+        self, replaced: logging.StreamHandler[TextIO], name: str, cores: int | None, plan: Callable[[], Iterable[Job]]
     ) -> None:
         super().__init__()
         self.name = replaced.name
         self._replaced, self._plan = replaced, plan
-        self._console = Console(file=replaced.stream, highlight=False, markup=False, emoji=False)
+        no_color = getattr(replaced, "nocolor", False) or None  # None: as the environment says
+        self._console = Console(file=replaced.stream, highlight=False, markup=False, emoji=False, no_color=no_color)
         self._study = StudyAtWork(name, cores, time.monotonic())
         self._live: Live | None = None
+        self._begun = self._in_background = self._stopped_by_user = self._resumed = False
         self._ended = threading.Event()
         #: Of the study and the terminal; held for moments only, and by a thread that may hold it already.
         self._turn = threading.RLock()
         self._updates = threading.Thread(target=self._keep_up_to_date, daemon=True)
         self._told: set[str] = set()
+
+    def mark_resumed(self, *_: object) -> None:
+        """Take note that the study was stopped (Ctrl-Z) and goes on: the shell has written below the display."""
+        self._resumed = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a message or an event of Snakemake."""
@@ -111,25 +129,51 @@ class Display(logging.Handler):
         elif event == LogEvent.JOB_ERROR:
             self._show_warnings(told["jobid"])
             self._study.fail(told["jobid"])
+            if self._stopped_by_user:
+                self._study.failed.pop(told["jobid"], None)
 
     def _begin(self) -> None:
-        if self._live is None and self._study.planned:
+        if not self._begun and self._study.planned:
+            self._begun = True
             os.environ[WATCHED] = "1"
-            self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
-            self._live.start()
             self._updates.start()
 
     def _keep_up_to_date(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_UPDATES):
             with self._turn:
-                for job, warning in self._study.read_notes():
-                    self._show_warning(job, warning)
-                self._draw()
+                try:
+                    for job, warning in self._study.read_notes(time.monotonic()):
+                        self._show_warning(job, warning)
+                    self._draw()
+                except OSError:  # the terminal is gone
+                    return
 
     def _draw(self) -> None:
-        if self._live is not None:
-            size = self._console.size
-            self._live.update(draw(self._study, time.monotonic(), size.width, size.height), refresh=True)
+        """Draw the study anew, where the terminal is ours."""
+        if self._ended.is_set():
+            return
+        self._give_way()
+        if self._in_background:
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+            # Which rich hides, and a study that is stopped or killed would leave hidden.
+            self._console.show_cursor(True)
+        size = self._console.size
+        lines = draw(self._study, time.monotonic(), size.width, size.height)
+        self._live.update(Text(self._writable(lines), no_wrap=True), refresh=True)
+
+    def _give_way(self) -> None:
+        """Leave what was drawn where it is, if the shell has written below it; what is drawn next starts there."""
+        was_in_background, self._in_background = self._in_background, _is_in_background(self._replaced.stream)
+        if (self._resumed or self._in_background) and self._live is not None:
+            self._console.pop_render_hook()
+            self._console.clear_live()
+            self._live = None
+        self._resumed = False
+        if self._in_background and not was_in_background and self._begun and not self._ended.is_set():
+            self._print(f"{self._study.name} goes on in the background; fg brings its display back.")
 
     def _show_warnings(self, number: int) -> None:
         """Show what came to the log of a job that is about to leave the display."""
@@ -150,31 +194,54 @@ class Display(logging.Handler):
             said = True
         if said or not text:
             return
-        if self._live is not None and not (self._study.waiting or self._study.at_work):
+        self._stopped_by_user = self._stopped_by_user or text.startswith(STOPPED_BY_USER)
+        study = self._study
+        is_over = not (study.waiting or study.at_work)
+        # An error before the first job: none will come.
+        is_refused = record.levelno >= logging.ERROR and not (study.at_work or study.done or study.failed)
+        if self._begun and (is_over or is_refused):
             self._end()
         style = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}.get(record.levelno, "")
         self._print(text, style)
 
     def _print(self, text: str, style: str = "") -> None:
         """Print a message above the display, its lines broken between words."""
-        for line in text.splitlines():
+        self._give_way()
+        for line in self._writable(text).splitlines():
             indent = line[: len(line) - len(line.lstrip())]
             for part in wrap(line.strip(), self._console.width - 1, indent, indent + INDENT) if line.strip() else [""]:
                 self._console.print(Text(part, style), no_wrap=True, overflow="ignore", crop=False)
 
+    def _writable(self, text: str) -> str:
+        """Return a text with signs in the place of those that the terminal's encoding lacks."""
+        encoding = getattr(self._replaced.stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            return text.translate(PLAIN_BARS).encode(encoding, "replace").decode(encoding)
+        return text
+
     def _end(self) -> None:
         """Take the display away and say what was done; what failed comes last."""
-        live, self._live = self._live, None
+        if self._ended.is_set():
+            return
         self._ended.set()
         os.environ.pop(WATCHED, None)
-        if live is None:
+        if not self._begun:
             return
-        live.stop()
+        self._give_way()
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
         study = self._study
         took = spell_time(time.monotonic() - study.began)
         self._print(f"{study.name}: {study.done.total()} of {study.planned.total()} jobs done in {took}.")
-        for job in study.failed.values():
-            self._print(f"\n{failure(job)}", "red")
+        if self._stopped_by_user:
+            self._print("It was stopped; the same command goes on from what is finished.")
+        told = [(running.job, last_words(running)) for running in study.failed.values()]
+        for job, words in sorted(told, key=lambda each: bool(each[1])):
+            if words or not self._stopped_by_user:
+                self._print(f"\n{describe_failure(job, words)}", "red")
 
     def close(self) -> None:
         """Leave the terminal as it was found."""
@@ -183,13 +250,31 @@ class Display(logging.Handler):
         super().close()
 
 
-def failure(job: Job) -> str:
-    """Return which job failed, where its log is, and last what it said."""
+def last_words(running: JobAtWork) -> str:
+    """Return what a job that failed said last; "" where it said nothing."""
+    said = [message for log in running.own_logs() if (message := last_message(log))]
+    return said[-1] if said else ""
+
+
+def describe_failure(job: Job, words: str) -> str:
+    """Return which job failed, where its log is, and last what it said.
+
+    Args:
+        job: that failed.
+        words: its last ones; "" where it said nothing.
+    """
     head = f"Failed: {job.stage}{f', {job.label}' if job.label else ''}"
     logs = [f"\n{INDENT}Log: {log}" for log in job.logs]
-    said = [message for log in job.logs if (message := last_message(Path(log)))]
-    why = said[-1] if said else "it ended without a message: it was killed, or memory ran out"
-    return f"{head}{''.join(logs)}\n{INDENT}{why}"
+    silent = "it said nothing: it was killed, memory ran out, or it could not start (--verbose shows what jobs write)"
+    return f"{head}{''.join(logs)}\n{INDENT}{words or silent}"
+
+
+def _is_in_background(stream: TextIO) -> bool:
+    """Tell whether the terminal is the shell's, or another program's, now: this one runs with ``&`` or after bg."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) != os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # a terminal that has no such groups
+        return False
 
 
 def _passes(rule: object, record: logging.LogRecord) -> bool:
@@ -200,5 +285,4 @@ def _passes(rule: object, record: logging.LogRecord) -> bool:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Tell whether an informational message is the workflow's own, or says why nothing happens for a while."""
-    text = str(record.msg)
-    return record.pathname.endswith(".smk") or "deployment" in record.pathname or text.startswith("Nothing to be done")
+    return record.pathname.endswith(".smk") or "deployment" in record.pathname or str(record.msg).startswith(NEWS)

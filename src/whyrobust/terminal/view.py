@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from rich.text import Text
-
 from whyrobust.terminal.at_work import JobAtWork, StudyAtWork
 
 #: Cells of the bar of a job and of the whole study.
 JOB_BAR, STUDY_BAR = 16, 24
+
+#: What the full and the empty cells of a bar are.
+FULL, EMPTY = "━", "╌"
 
 #: Share of the jobs left whose time must be known before one is told for all.
 LEAST_KNOWN_SHARE = 0.5
@@ -42,7 +43,7 @@ def spell_rate(per_second: float, unit: str) -> str:
 def draw_bar(share: float, cells: int) -> str:
     """Return a bar of so many cells, filled to a share."""
     full = min(cells, int(share * cells))
-    return "━" * full + "╌" * (cells - full)
+    return FULL * full + EMPTY * (cells - full)
 
 
 def wrap(text: str, width: int, first: str = "", rest: str = INDENT) -> list[str]:
@@ -103,10 +104,9 @@ def job_lines(study: StudyAtWork, running: JobAtWork, now: float, width: int) ->
     """Return what a job is about and how far it is: in one line where that is short."""
     job, note = running.job, running.note
     about = f"{job.stage}: {job.label}" if job.label else job.stage
-    elapsed = f"{spell_time(now - running.began)} so far"
     told = []
     if note is not None and note.waits_for:
-        told = [f"waits for {note.waits_for}", elapsed]
+        told = [f"waits for {note.waits_for}", f"{spell_time(now - running.began)} so far"]
     else:
         left = running.seconds_left(now, study.expected_seconds(job))
         if note is not None and note.total:
@@ -116,14 +116,14 @@ def job_lines(study: StudyAtWork, running: JobAtWork, now: float, width: int) ->
             told.append(f"loss {note.loss:.3f}")
         if note is not None and note.per_second:
             told.append(spell_rate(note.per_second, note.unit))
-        told.append(elapsed if left is None else f"{spell_time(left)} left")
+        told.append(f"{spell_time(now - running.works_since)} so far" if left is None else f"{spell_time(left)} left")
     state = "   ".join(told)
     if len(INDENT) + len(about) + 3 + len(state) <= width:
         return [f"{INDENT}{about}   {state}"]
     return [*wrap(about, width, INDENT, INDENT * 2), *wrap(state, width, INDENT * 2, INDENT * 2)]
 
 
-def draw(study: StudyAtWork, now: float, width: int, height: int) -> Text:
+def draw(study: StudyAtWork, now: float, width: int, height: int) -> str:
     """Return all lines of the display, as many as the terminal has room for.
 
     Args:
@@ -151,4 +151,4 @@ def draw(study: StudyAtWork, now: float, width: int, height: int) -> Text:
     lines += shown
     if hidden:
         lines.append(f"{INDENT}and {hidden} more at work")
-    return Text("\n".join(lines), no_wrap=True)
+    return "\n".join(lines)
