@@ -1,26 +1,16 @@
-"""A job without what torch imports for tensors without data trains the same, and can have it after all."""
+"""A job imports torch without collecting garbage, and ends with all that it said written."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-#: Whether torch's shape functions are imported, before and after they are asked for, and what they are needed for.
 IMPORTS = """
-import gc, sys
-from whyrobust.training.quick_start import META_KERNELS, import_meta_kernels, import_torch
+import gc
+from whyrobust.training.quick_start import import_torch
 import_torch()
 import torch
-print(META_KERNELS in sys.modules, hasattr(torch, "_meta_registrations"), gc.isenabled())
-print(torch.randperm(4, generator=torch.Generator().manual_seed(0)).tolist())
-convolved = torch.nn.Conv2d(3, 8, 3)(torch.ones(2, 3, 8, 8))
-print(list(torch.nn.BatchNorm2d(8)(convolved).shape))
-import_meta_kernels()
-from torch._subclasses.fake_tensor import FakeTensorMode
-with FakeTensorMode():
-    print(list(torch.nn.Conv2d(3, 8, 3)(torch.ones(2, 3, 8, 8)).shape), type(torch.ones(1)).__name__)
-with torch.device("meta"):
-    print(list(torch.linalg.inv(torch.ones(2, 3, 3)).shape), torch.ones(1).device)
+print(gc.isenabled(), gc.get_freeze_count() > 100_000)
 """
 
 ENDS = """
@@ -41,17 +31,8 @@ def run(code, *arguments):
     return done.stdout.splitlines()
 
 
-def test_torch_is_whole_but_for_shapes_of_tensors_without_data_until_they_are_asked_for():
-    import torch
-
-    order = torch.randperm(4, generator=torch.Generator().manual_seed(0)).tolist()
-    assert run(IMPORTS) == [
-        "False False True",
-        str(order),
-        "[2, 8, 6, 6]",
-        "[2, 8, 6, 6] FakeTensor",
-        "[2, 3, 3] meta",
-    ]
+def test_torch_is_imported_without_collecting_and_what_comes_after_is_collected():
+    assert run(IMPORTS) == ["True True"]
 
 
 def test_a_job_that_leaves_has_written_what_it_said(tmp_path):

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.device import ComputeSettings, choose_device
-from whyrobust.training.quick_start import import_meta_kernels
 
 #: Weights, gradients and two moments, 32 bits each.
 BYTES_A_PARAMETER = 16
@@ -121,7 +120,6 @@ def measure_footprint(config: Mapping[str, Any], precision: str) -> Footprint:
     register_image_encoders()
     # open_clip's text tower for all: ours leaves out padding, so that it keeps less.
     towers = {name: value for name, value in config.items() if name != "custom_text"}
-    import_meta_kernels()
     number = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.device("meta"):
         model = open_clip.CustomTextCLIP(**towers).to(number).train()

@@ -25,7 +25,6 @@ from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_rank
 from whyrobust.training.grad_cache import grad_cache_backward
 from whyrobust.training.objectives import Objective, build_objective
 from whyrobust.training.optimisers import RunOptimiser
-from whyrobust.training.quick_start import import_meta_kernels
 from whyrobust.training.settings import TrainingSettings
 from whyrobust.training.weights import extract_encoder_weights, load_weights
 
@@ -136,7 +135,6 @@ def _initial_objective(
     objective.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.train()
     if settings.compute.compile:
-        import_meta_kernels()
         objective.encoder.compile()
     return objective
 

@@ -30,7 +30,6 @@ from whyrobust.training.models import (
     is_own_encoder,
     read_model_config,
 )
-from whyrobust.training.quick_start import import_meta_kernels
 
 #: Prefixes of an image encoder's weights in a checkpoint: of `IMAGE_ENCODERS`, which open_clip wraps as a timm trunk,
 #: and of open_clip's own encoders.
@@ -161,7 +160,6 @@ def _architecture(weights: Mapping[str, Tensor]) -> str:
     """Describe the architecture that weights are of, by their names and the width of the embedding."""
     if not weights:
         return "no model"
-    import_meta_kernels()
     for encoder in IMAGE_ENCODERS.values():
         with torch.device("meta"):
             names = encoder().state_dict().keys()
