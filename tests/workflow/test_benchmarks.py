@@ -15,7 +15,7 @@ from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_apart, measure_here, write_results
-from benchmarks.throughput import Split, choose_split, joint_rate, possible_splits, read_split
+from benchmarks.throughput import Split, find_split, joint_rate, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 from tests.studies import ROOT, make_folder, snakemake_command
 
@@ -65,12 +65,12 @@ def test_the_share_of_a_study_is_that_of_its_steps(tmp_path):
         read_jobs(tmp_path, "icons")
 
 
-def test_the_fastest_split_is_kept_and_one_alone_is_not_tried(tmp_path):
-    path = tmp_path / "split.json"
-    choose_split(path, lambda split: 10 * split.runs + split.threads, possible_splits(2, "cpu"))
-    assert read_split(path) == Split(2, 1, 1)
-    choose_split(path, lambda split: 1 / 0, [Split(1, 4, 4)])
-    assert read_split(path) == Split(1, 4, 4)
+def test_the_fastest_split_is_kept_for_rows_of_the_same_work_and_one_alone_is_not_tried(tmp_path):
+    find_split(Setting(tmp_path / "row"), lambda split: 10 * split.runs + split.threads, "labels")
+    find_split(Setting(tmp_path / "other row"), lambda split: 1 / 0, "labels")
+    assert read_split(Setting(tmp_path / "other row"), "labels") == Split(2, 1, 1)
+    find_split(Setting(tmp_path / "row", tiny=True), lambda split: 1 / 0, "captions")
+    assert read_split(Setting(tmp_path / "row"), "captions") == Split(1, 1, 1)
 
 
 def test_what_cannot_be_measured_says_why_and_has_its_line_in_the_table(tmp_path):
