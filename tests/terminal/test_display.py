@@ -85,7 +85,11 @@ def test_what_an_earlier_call_left_in_a_log_and_beside_it_is_not_told(study, tmp
     assert study.read_notes(1.0) == [] and study.at_work[1].note is None
     start_log(log).warning("new")
     assert study.read_notes(2.0) == [(study.at_work[1].job, "new")]
-    assert study.read_notes(3.0) == []
+    with log.open("a") as handle:
+        for text, found in (("", []), ("2026-11-26 17:00:00,000 WARNING in", []), (" parts\n", ["in parts"])):
+            handle.write(text)
+            handle.flush()
+            assert [warning for _, warning in study.read_notes(3.0)] == found
 
 
 def test_a_job_that_failed_waits_again_and_is_counted_once(study):
