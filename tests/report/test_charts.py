@@ -162,6 +162,26 @@ def test_a_colour_of_the_page_has_contrast_in_both_schemes(colour):
     assert page_colour("#0072B2").startswith("light-dark(#0072B2, ") and page_colour("#E69F00").endswith(" #E69F00)")
 
 
+def test_the_edges_of_a_band_are_drawn():
+    """Its inside is faint: where it ends is told by a line along either edge, at full strength."""
+    points = measured_models().assign(layer=False)
+    options = ExplorerOptions([Choice("kind", "kind", {"CLIP on web titles": {"colour": NEUTRAL, "shape": "circle"}})])
+    data, styles = RobustnessData(points, *draw_lines()), choose_styles(["CLIP on web titles"])
+    for chart in (explorer_panel(data, "v2", options), robustness_panel(data, "v2", styles, PrintLayout()).to_dict()):
+        area = next(layer for layer in chart["layer"] if layer["mark"]["type"] == "area")
+        ends = {area["encoding"]["y"]["field"], area["encoding"]["y2"]["field"]}
+        lines = [
+            layer for layer in chart["layer"] if layer["mark"]["type"] == "line" and layer.get("data") == area["data"]
+        ]
+        edges = [line for line in lines if line["encoding"]["y"]["field"] in ends]
+        assert len(edges) == 2 == len({line["encoding"]["y"]["field"] for line in edges})
+        assert all(line["mark"]["strokeWidth"] > 0 and line["mark"].get("opacity", 1) == 1 for line in edges)
+    causes = make_causes()
+    spec = what_changed_spec(causes[causes["main"]], make_single_causes(causes).iloc[:0], 2.0)
+    rules = [spec["datasets"][layer["data"]["name"]] for layer in spec["layer"] if layer["mark"]["type"] == "rule"]
+    assert [{"value": -2.0}, {"value": 2.0}] in rules
+
+
 def test_titles_of_axes_fit_on_paper():
     """Where panels are 150 pixels high and about 345 wide with their axis."""
     shift = "a_test_set_with_a_name_of_some_length"

@@ -20,8 +20,19 @@ FIRST_OF_WEB = "cross_entropy-web-500-0"
 
 
 @pytest.fixture(scope="module")
-def html():
-    return make_page()
+def study():
+    """Return a made-up study whose intervals reach less far up than down, and in each run less far by another share."""
+    made = make_study(make_runs())
+    reach = {run: 0.2 + 0.06 * number for number, run in enumerate(made.runs["run"])}
+    effective, accuracy = (table.assign(up=table["run"].map(reach)) for table in (made.effective, made.accuracy))
+    accuracy["high"] = accuracy["accuracy"] + 0.05 * accuracy.pop("up")
+    effective["high_points"] = effective["effective_robustness_points"] + 2 * effective.pop("up")
+    return replace(made, accuracy=accuracy, effective=effective)
+
+
+@pytest.fixture(scope="module")
+def html(study):
+    return make_page(study=study)
 
 
 def set_in(page):
@@ -89,8 +100,7 @@ def test_what_is_set_stands_in_the_address_and_back_undoes_it(open_page, html):
     assert headings.evaluate_all(lost) == []
 
 
-def test_two_runs_are_compared_in_the_panel(open_page, html):
-    study = make_study(make_runs())
+def test_two_runs_are_compared_in_the_panel(open_page, html, study):
     page = open_page(html, all_charts=False)
     place = page.locator("[data-spec=shift-1]")
     place.scroll_into_view_if_needed()
@@ -113,15 +123,20 @@ def test_two_runs_are_compared_in_the_panel(open_page, html):
         return found.set_index("test_set" if "test_set" in found else "shift").loc["v2"]
 
     a, b = (row(study.accuracy, chosen[name]) for name in ("run", "with"))
-    low = b.accuracy - a.accuracy - np.hypot(b.accuracy - b.low, a.high - a.accuracy)
+    value = b.accuracy - a.accuracy
+    low = value - np.hypot(b.accuracy - b.low, a.high - a.accuracy)
+    high = value + np.hypot(b.high - b.accuracy, a.accuracy - a.low)
     cells = panel.get_by_label("Accuracy of both runs").locator("tbody tr", has_text="v2").locator("td")
     shown = [text.replace("\N{MINUS SIGN}", "-").split() for text in cells.all_inner_texts()]
     assert shown[1][0] == f"{100 * a.accuracy:.1f}" and shown[2][0] == f"{100 * b.accuracy:.1f}"
-    assert shown[3][:2] == [f"{100 * (b.accuracy - a.accuracy):+.1f}", f"{100 * low:+.1f}"]
+    assert shown[3] == [f"{100 * value:+.1f}", f"{100 * low:+.1f}", "to", f"{100 * high:+.1f}"]
+    assert abs((high - value) - (value - low)) > 0.002  # or swapped ends would be the same
     a, b = (row(study.effective, chosen[name]) for name in ("run", "with"))
     value = b.effective_robustness_points - a.effective_robustness_points
     cells = panel.get_by_label("Effective robustness of both runs").locator("tbody tr", has_text="v2").locator("td")
-    expected = [f"{value:+.1f}", f"{value - np.hypot(2, 2):+.1f}", "to", f"{value + np.hypot(2, 2):+.1f}"]
+    up_a, up_b = (one.high_points - one.effective_robustness_points for one in (a, b))
+    expected = [f"{value:+.1f}", f"{value - np.hypot(2, up_a):+.1f}", "to", f"{value + np.hypot(up_b, 2):+.1f}"]
+    assert abs(up_a - up_b) > 0.1
     assert cells.last.inner_text().replace("\N{MINUS SIGN}", "-").split() == expected
     # The made-up runs give the same answers: no picture is right with one only; classes differ, largest first.
     assert "Only A is right: 0 of 3" in panel.inner_text()

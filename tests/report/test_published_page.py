@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.pages import FAINT_MARKS, make_page, make_reference
 from whyrobust.analysis.pretraining import read_pretraining
-from whyrobust.analysis.published_lines import TESTBED_LINE
+from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE
 from whyrobust.analysis.published_study import make_tables, read_tables
 from whyrobust.files import write_table
+from whyrobust.report.charts.published import DRAWN_FROM, NOT_DOCUMENTED, OTHER_DATA, drawn_on, model_points
+from whyrobust.report.charts.strips import order_families
 from whyrobust.report.number_format import format_points
 from whyrobust.report.published_findings import (
     CAVEATS,
@@ -169,45 +172,128 @@ def test_pairs_are_listed_on_demand_and_put_away(open_page, html, tables):
     assert page.locator(".pairs-row").count() == 0
 
 
+def numbers_of(tables, model, shift="imagenet-sketch"):
+    """Return what the page says of a model on a shift: both accuracies and effective robustness."""
+    measured = tables["effective_robustness"]
+    chosen = (measured["model"] == model) & (measured["shift"] == shift) & (measured["line"] == TESTBED_LINE)
+    row = measured[chosen & (measured["x_test_set"] == "imagenet")].iloc[0]
+    return [f"{100 * row[f'{name}_accuracy']:.1f} %" for name in ("id", "shift")] + [format_points(row["er_points"])]
+
+
+def found_on(page, shift="ImageNet-Sketch"):
+    """Return what the table of the model that is found says of a shift; a shift stands in it once."""
+    rows = "all => all.map(r => [...r.cells].map(c => c.textContent))"
+    (cells,) = (row for row in page.locator("[data-found] tbody tr").evaluate_all(rows) if row[0] == shift)
+    return cells[1:]
+
+
+#: Centres of the points of a chart that are not faded, and of its rings.
+CLEAR = """chart => {
+    const marks = [...chart.querySelectorAll(".mark-symbol path[d]:not([d=''])")];
+    const boxes = (some) => some.map((mark) => mark.getBoundingClientRect());
+    const centres = (some) => boxes(some).map((box) => [box.x + box.width / 2, box.y + box.height / 2]);
+    const isRing = (mark) => parseFloat(getComputedStyle(mark).strokeWidth) === 2;
+    const shown = marks.filter((mark) => isRing(mark) || parseFloat(getComputedStyle(mark).opacity) > 0.5);
+    return { rings: centres(shown.filter(isRing)), points: centres(shown.filter((mark) => !isRing(mark))) };
+}"""
+
+
+#: Tells whether a chart has so many rings.
+RINGS = f"([key, count]) => ({CLEAR})(document.querySelector(`[data-spec=${{key}}]`)).rings.length === count"
+
+
 def test_the_explorer_finds_a_model_by_its_name(open_page, html, tables):
     page = open_page(html)
-    page.get_by_label("Find a model").fill("FB_SWSL")
+    strips = page.locator("[data-spec=models-strips-2]")
+    box = page.get_by_label("Find a model")
+    box.fill("FB_SWSL")
     names = page.locator("[data-found] .names button")
     assert names.count() == 6
+    page.wait_for_function(RINGS, arg=["models-strips-2", 6])
+    assert page.locator("[data-found] table").count() == 0
+    model = "resnet50.fb_swsl_ig1b_ft_in1k"
     names.filter(has_text=re.compile("^resnet50.fb_swsl")).click()
-    table = page.locator("[data-found] tbody tr").evaluate_all(
-        "all => all.map(r => [...r.cells].map(c => c.textContent))"
-    )
-    measured = tables["effective_robustness"]
-    row = measured[
-        (measured["model"] == "resnet50.fb_swsl_ig1b_ft_in1k")
-        & (measured["shift"] == "imagenet-sketch")
-        & (measured["line"] == TESTBED_LINE)
-    ].iloc[0]
-    (sketch,) = (cells for cells in table if cells[0] == "ImageNet-Sketch")
-    assert sketch[1:] == [
-        f"{100 * row['id_accuracy']:.1f} %",
-        f"{100 * row['shift_accuracy']:.1f} %",
-        format_points(row["er_points"]),
-    ]
+    expected = numbers_of(tables, model)
+    assert found_on(page) == expected
+    # The name in full needs no choice: its point is ringed, the others are faded, and its numbers are shown.
+    box.fill("")
+    assert page.locator("[data-found] table").count() == 0
+    box.fill(model.upper())
+    assert found_on(page) == expected
+    page.wait_for_function(RINGS, arg=["models-strips-2", 2])
+    clear = strips.evaluate(CLEAR)
+    (point,) = clear["points"]
+    assert all(abs(a - b) < 1 for ring in clear["rings"] for a, b in zip(ring, point, strict=True))
     # The other line gives another effective robustness.
     page.locator("select[data-line]").select_option(index=1)
-    again = page.locator("[data-found] tbody tr", has_text="ImageNet-Sketch").locator("td").last.inner_text()
-    assert again != sketch[-1]
-    page.get_by_label("Find a model").fill("no such model")
+    assert found_on(page)[:2] == expected[:2] and found_on(page)[2] != expected[2]
+    page.locator("select[data-line]").select_option(index=0)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the points shown as CSV").click()
+    rows = list(csv.DictReader(saved.value.path().read_text(encoding="utf-8").splitlines()))
+    (row,) = (row for row in rows if row["model"] == model and row["shift"] == "ImageNet-Sketch")
+    told = [row["accuracy on ImageNet, %"], row["accuracy on the shift, %"]]
+    assert [f"{value} %" for value in told] == expected[:2] and row["training data"] == "Instagram hashtags (IG-1B)"
+    assert format_points(float(row["effective robustness, points (testbed, to 2020)"])) == expected[2]
+    box.fill("no such model")
     assert "No model has this in its name" in page.locator("[data-found]").inner_text()
 
 
-def test_points_follow_colours_and_filters(open_page, html):
-    page = open_page(html)
-    first = page.locator("[data-spec=models-1]")
-    whole = first.locator(POINTS).count()
+def test_strips_have_a_row_a_family_with_its_mean_and_follow_colours_and_filters(open_page, html, tables):
+    page = open_page(html, scheme="dark")
+    strips = page.locator("[data-spec=models-strips-1]")
+    points = model_points(tables["models"], tables["effective_robustness"])
+    here = drawn_on(points, "imagenet-v2")
+    expected = here.groupby("data")["er_testbed"].agg(["mean", "size"]).sort_values("mean")
+
+    def means():
+        texts = [text.replace("\N{MINUS SIGN}", "-") for text in strips.locator("svg text").all_text_contents()]
+        found = [re.fullmatch(r"([+-][\d.]+) \(([\d,]+)\)", text) for text in texts]
+        return sorted((float(one[1]), int(one[2].replace(",", ""))) for one in found if one)
+
+    assert len(means()) == len(expected) > 10
+    for size, rows in expected.groupby("size"):
+        shown = [mean for mean, models in means() if models == size]
+        assert shown == pytest.approx(rows["mean"].tolist(), abs=0.11)  # of effects in tenths of a point
+    bars = "all => all.filter(bar => parseFloat(getComputedStyle(bar).strokeWidth) === 2.5).length"
+    assert strips.locator(".mark-rule line").evaluate_all(bars) == len(expected)
+    whole = strips.locator(POINTS).count()
+    assert whole == len(here)
     page.get_by_label("Colour and shape by").select_option(label="how it predicts")
     page.locator("[data-controls=models] .legend button", has_text="classifier").first.click()
-    fewer = f'document.querySelectorAll("[data-spec=models-1] {POINTS}").length < {whole / 2}'
+    fewer = f'document.querySelectorAll("[data-spec=models-strips-1] {POINTS}").length < {whole / 2}'
     page.wait_for_function(fewer, timeout=30_000)
-    assert first.locator(POINTS).count() > 0
+    assert strips.locator(POINTS).count() > 0
     assert "1,637 models shown" in page.locator("[data-controls=models] [role=status]").inner_text()
+    # One family alone lies in the row of its name.
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Only LAION", exact=True).click()
+    count = int(expected.loc["LAION", "size"])
+    alone = f'document.querySelectorAll("[data-spec=models-strips-1] {POINTS}").length === {count}'
+    page.wait_for_function(alone, timeout=30_000)
+    assert len(means()) == 1
+    name = strips.locator("svg text", has_text=re.compile("^LAION$")).bounding_box()
+    heights = [y - name["y"] - name["height"] / 2 for _, y in strips.evaluate(CLEAR)["points"]]
+    assert max(heights) < 13 and min(heights) > -13 and max(heights) - min(heights) > 8
+    # Accuracies, by choice: in both views every mark is seen (the strips in another test).
+    page.get_by_role("button", name="Reset").click()
+    page.locator("[data-controls=models] select").first.select_option("accuracies")
+    page.locator("[data-view=accuracies]").scroll_into_view_if_needed()
+    page.wait_for_selector("[data-spec=models-accuracies-1] svg.marks", timeout=60_000)
+    assert not strips.is_visible()
+    page.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+    marks = page.evaluate(FAINT_MARKS)
+    assert marks["faint"] == {} and marks["seen"]["mark-symbol"] > 1000 and marks["seen"]["mark-line"] > 2
+
+
+def test_families_stand_from_the_most_robust_to_the_least_and_collective_names_last(tables):
+    points = model_points(tables["models"], tables["effective_robustness"])
+    order = order_families(points)
+    assert set(order) == set(points["data"]) and set(order[-2:]) == {OTHER_DATA, NOT_DOCUMENTED}
+    drawn = points[points["shift"].isin(MAIN_SHIFTS) & (points["id_accuracy"] >= DRAWN_FROM)]
+    means = drawn.groupby(["data", "shift"])["er_testbed"].mean().groupby("data").mean()
+    assert list(means[order[:-2]]) == sorted(means[order[:-2]], reverse=True)
+    assert order.index("WIT-400M (OpenAI)") < order.index("ImageNet-1k")
 
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])
@@ -221,7 +307,7 @@ def test_nothing_is_wider_than_the_page_of_published_models(open_page, html, wid
 def test_nothing_serious_hinders_access_and_charts_have_names(open_page, html, scheme):
     page = open_page(html, scheme=scheme)
     names = page.locator("[data-spec]").evaluate_all("all => all.map(chart => chart.getAttribute('aria-label'))")
-    assert len(names) == len(set(names)) == 5 + 5 and all(len(name) > 40 for name in names)
+    assert len(names) == len(set(names)) == 5 + 5 + 5 and all(len(name) > 40 for name in names)
     found = Axe().run(page).response["violations"]
     serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
@@ -241,12 +327,27 @@ def test_links_lead_to_sections_tables_and_sources(open_page, html, tables):
 # --- Pages of studies ---------------------------------------------------------------------------------------
 
 
-def test_a_studys_page_links_to_it_and_shows_its_answers_on_imagenets_shifts(tables):
-    plain = make_page()
+def test_a_studys_page_links_to_it_and_shows_the_same_on_imagenets_shifts(open_page, tables):
+    plain = make_page(reference=replace(make_reference(), published=tables))
     assert 'href="../published/report.html"' in plain and "make published" in plain
-    assert "What published models say" not in plain
-    reference = replace(make_reference(), effects=tables["effects"], indirect=tables["indirect"])
-    shown = make_page(test_kinds={"v2": "imagenet_v2"}, reference=reference)
+    assert "What published models say" not in plain and "models-strips" not in plain
+    shown = make_page(test_kinds={"v2": "imagenet_v2"}, reference=replace(make_reference(), published=tables))
     assert "What published models say" in shown
     row = row_of(tables, "language_test", "zero-shot prompts", "classifier")
     assert f"{format_points(row['effect_points'])} points" in shown
+    # The study's shifts alone.
+    assert re.findall(r'data-spec="(models-[^"]+)"', shown) == ["models-strips-1", "models-accuracies-1"]
+    page = open_page(shown, all_charts=False)
+    strips = page.locator("[data-spec=models-strips-1]")
+    strips.scroll_into_view_if_needed()
+    page.wait_for_selector("[data-spec=models-strips-1] svg.marks", timeout=60_000)
+    points = strips.locator(POINTS).count()
+    # A run that is chosen is no published model: none of them fades.
+    page.locator("#runs-table button.show").first.press("Enter")
+    page.wait_for_timeout(300)
+    assert len(strips.evaluate(CLEAR)["points"]) == points > 1000
+    model = "resnet50.fb_swsl_ig1b_ft_in1k"
+    page.get_by_label("Find a model").fill(model)
+    assert found_on(page, "ImageNet-V2") == numbers_of(tables, model, "imagenet-v2")
+    page.wait_for_timeout(300)
+    assert len(strips.evaluate(CLEAR)["points"]) == 1

@@ -277,9 +277,12 @@ rule draw_figures:
         "../scripts/draw_figures.py"
 
 
-# A study on the shifts of ImageNet shows what published models answer.
-PUBLISHED_ANSWERS = (
-    ["results/published/effects.csv", "results/published/indirect.csv"]
+# A study on the shifts of ImageNet shows what published models answer, and each of them.
+PUBLISHED_TABLES = (
+    expand(
+        "results/published/{table}.csv",
+        table=["models", "effective_robustness", "lines", "effects", "indirect"],
+    )
     if STUDY.on_published_shifts
     else []
 )
@@ -310,7 +313,7 @@ rule write_report:
         reference="results/reference/effective_robustness.csv",
         reference_baselines="results/reference/baselines.csv",
         reference_bands="results/reference/baseline_bands.csv",
-        published=PUBLISHED_ANSWERS,
+        published=PUBLISHED_TABLES,
         reported=CONFIG.reported.table if CONFIG.reported else [],
     output:
         report="<results>/report.html",

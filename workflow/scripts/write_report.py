@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from whyrobust.analysis.published_study import read_tables
 from whyrobust.data.text_labels import sum_matches
 from whyrobust.files import read_csv, write_json, write_text
 from whyrobust.logs import start_log
@@ -47,14 +48,12 @@ if __name__ == "__main__":
         class_accuracy=read_csv(files.class_accuracy, keep_empty=True),
         sample_predictions=pd.read_parquet(files.sample_predictions),
     )
-    # Empty texts, such as the ground of a comparison, stay texts.
-    published = [read_csv(path).fillna({"basis": "", "prediction": ""}) for path in files.published]
+    published = [Path(path) for path in files.published]
     reference = ReferenceTables(
         effective=read_csv(files.reference),
         baselines=read_csv(files.reference_baselines),
         bands=read_csv(files.reference_bands),
-        effects=published[0] if published else None,
-        indirect=published[1] if published else None,
+        published=read_tables(published[0].parent, [path.stem for path in published]) if published else {},
     )
     sizes = read_csv(files.sizes)
     pinned = read_pinned_sources(files.sources_table)

@@ -9,6 +9,7 @@ robustness), `natural_experiments` (pairs), `published_effects` (effects), `publ
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,12 +93,12 @@ def make_tables(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read the tables of `TABLES` from ``results/published``, empty cells of columns of text as empty text."""
+def read_tables(folder: Path, names: Iterable[str] = TABLES) -> dict[str, pd.DataFrame]:
+    """Read tables of `TABLES` from ``results/published`` by name, empty cells of columns of text as empty text."""
     import pandas as pd
 
     tables = {}
-    for name in TABLES:
+    for name in names:
         table = pd.read_csv(folder / f"{name}.csv", low_memory=False)
         for column in table.select_dtypes(exclude=["number", "bool"]):
             table[column] = table[column].fillna("")

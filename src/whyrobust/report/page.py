@@ -24,7 +24,7 @@ from whyrobust.report.sections.distribution import distribution_panels
 from whyrobust.report.sections.explorers import explorer_settings
 from whyrobust.report.sections.made import made_section
 from whyrobust.report.sections.papers import papers_section
-from whyrobust.report.sections.published import published_answers, published_section
+from whyrobust.report.sections.published import READING, published_answers, published_section
 from whyrobust.report.sections.robustness import line_rows, robustness_section
 from whyrobust.report.sections.run_details import run_details
 from whyrobust.report.sections.runs import runs_section
@@ -91,10 +91,10 @@ def render_report(
     explorer = robustness_section(
         study, reference, settings.test_kinds, settings.scale, terms.reference_accuracy, colours
     )
-    on_imagenet = has_published_shifts(settings.test_kinds.values())
-    published = attempt(
-        "The chart of published models", lambda: published_section(reference if on_imagenet else None, colours)
-    )
+    kinds = list(settings.test_kinds.values())
+    on_imagenet = has_published_shifts(kinds)
+    tables = reference.published if reference and on_imagenet else {}
+    published = attempt("The chart of published models", lambda: published_section(tables, kinds))
     explorers = {part.name: explorer_settings(part) for part in (explorer, published) if isinstance(part, Explorer)}
     shown_runs = run_details(study, points[points["main"]], details, data.samples)
     classes = attempt("The table of classes", lambda: classes_section(study))
@@ -121,8 +121,9 @@ def render_report(
             runs=runs_section(study, details),
             classes=classes,
             published=published,
+            reading=READING,
             on_imagenet=on_imagenet,
-            published_answers=attempt("The answers of published models", lambda: published_answers(reference)),
+            published_answers=attempt("The answers of published models", lambda: published_answers(tables)),
             made=made_section(making),
             papers=papers_section(making.figures, making.latex),
             reported=attempt(

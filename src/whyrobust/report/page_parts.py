@@ -86,25 +86,26 @@ def compress_text(text: str) -> str:
 class ChartData:
     """What the page's script reads: the charts of a page, by their keys, and whatever else it is given.
 
-    Names repeat from chart to chart, so all charts share one list of texts.
+    Names repeat from chart to chart, so all charts share one list of texts; charts of the same rows share those.
     """
 
     def __init__(self) -> None:
         """Start without a chart."""
         self._specs: dict[str, Mapping[str, Any]] = {}
+        self._rows: list[dict[str, Any]] = []
         self._codes: dict[str, int] = {}
         self._folded: list[str] = []
 
     def add(self, key: str, panel: Panel) -> str:
-        """Keep the spec of a panel, its data sets packed (see `pack_rows`); returns the key.
+        """Keep the spec of a panel, each data set as its place in the list of rows (see `pack_rows`); returns the key.
 
         Raises:
             ValueError: another chart of the page has this key.
         """
         if key in self._specs:
             raise ValueError(f"two charts of the page have the key {key!r}: give each its own in the template")
-        packed = {name: self.pack_rows(rows) for name, rows in panel.spec.get("datasets", {}).items()}
-        self._specs[key] = dict(panel.spec) | {"datasets": packed}
+        places = {name: self._place_of(self.pack_rows(rows)) for name, rows in panel.spec.get("datasets", {}).items()}
+        self._specs[key] = dict(panel.spec) | {"datasets": places}
         return key
 
     def pack_rows(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -123,14 +124,20 @@ class ChartData:
                 columns[name] = values
         return {"rows": len(rows), "columns": columns}
 
+    def _place_of(self, packed: dict[str, Any]) -> int:
+        """Return the place of packed rows in the list of all of them, a new one where no chart has the same."""
+        if packed not in self._rows:
+            self._rows.append(packed)
+        return self._rows.index(packed)
+
     def keep(self, html: str) -> int:
         """Keep markup that the script puts into the page later, compressed until then; returns its number."""
         self._folded.append(html)
         return len(self._folded) - 1
 
     def embed(self, others: Mapping[str, Any]) -> str:
-        """Return everything as compressed JSON: ``specs, texts, folded`` and ``others``; NaN is an error."""
-        whole = {"specs": self._specs, "texts": list(self._codes), "folded": self._folded, **others}
+        """Return everything as compressed JSON: ``specs, rows, texts, folded`` and ``others``; NaN is an error."""
+        whole = {"specs": self._specs, "rows": self._rows, "texts": list(self._codes), "folded": self._folded, **others}
         return compress_text(json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 

@@ -12,20 +12,15 @@ import pandas as pd
 
 from whyrobust.analysis.natural_experiments import EQUAL_SAMPLES, EQUAL_SIZE
 from whyrobust.analysis.published_effects import COMPARISON, CONFIDENCE, MARGIN_POINTS
-from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS, TESTBED_LINE
+from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE
 from whyrobust.analysis.published_study import TABLES
 from whyrobust.report.charts.causes import causes_spec
 from whyrobust.report.charts.published import (
-    BAND_DEVIATIONS,
-    DRAWN_FROM,
-    describe_panel,
     effects_table,
-    model_choices,
-    model_panel,
     model_points,
 )
 from whyrobust.report.number_format import format_points
-from whyrobust.report.page_parts import Explorer, Panel, table_rows
+from whyrobust.report.page_parts import Panel, table_rows
 from whyrobust.report.published_findings import (
     MAIN_ARCHITECTURES,
     QUESTIONS,
@@ -35,7 +30,6 @@ from whyrobust.report.published_findings import (
     headline,
 )
 from whyrobust.report.published_rows import (
-    LINE_WORDS,
     contrasts_table,
     depends_table,
     disagreements_table,
@@ -47,11 +41,10 @@ from whyrobust.report.published_rows import (
     undocumented_table,
 )
 from whyrobust.report.sections.explorers import explorer_settings
+from whyrobust.report.sections.published import READING, published_explorer
 from whyrobust.report.templating import page_environment
 from whyrobust.study.display_names import MEAN, SHIFT_WORDS
 
-#: Shifts in the order of the panels.
-SHIFTS: Final = (*MAIN_SHIFTS, "imagenet-a", "objectnet")
 _PAIR_HEAD: Final = (
     "Control",
     "Treatment",
@@ -82,6 +75,7 @@ def render_published(tables: Mapping[str, pd.DataFrame], pretraining: pd.DataFra
             questions={question: question_parts(tables, question) for question in QUESTIONS},
             panels=effect_panels(effects),
             explorer=explorer,
+            reading=READING,
             lines=lines_table(tables),
             line=compare_lines_in_words(tables),
             depends=depends_table(tables),
@@ -101,7 +95,6 @@ def render_published(tables: Mapping[str, pd.DataFrame], pretraining: pd.DataFra
                 "confidence": f"{100 * CONFIDENCE:g}",
                 "size": f"{EQUAL_SIZE:g}",
                 "samples": f"{100 * (EQUAL_SAMPLES - 1):.0f}",
-                "band": f"{BAND_DEVIATIONS:g}",
             },
             mean=MEAN,
             shifts={MEAN: "Mean", **{shift: SHIFT_WORDS[shift].removeprefix("ImageNet-") for shift in MAIN_SHIFTS}},
@@ -142,29 +135,6 @@ def effect_panels(effects: pd.DataFrame) -> dict[str, Panel]:
         description = f"{asked}: effects on effective robustness in points with their intervals. {told}."
         panels[question] = Panel(asked, spec, description)
     return panels
-
-
-def published_explorer(points: pd.DataFrame, lines: pd.DataFrame) -> Explorer:
-    """Return the explorer over all models (see `model_points`): one panel per shift, a line to choose."""
-    choices = model_choices(points)
-    panels = []
-    for shift in SHIFTS:
-        spec = model_panel(points, lines, shift, choices)
-        here = points[points["shift"] == shift]
-        extreme = here[~here["shift_accuracy"].between(0, 1, "neither")]
-        weak = int((here["id_accuracy"] < DRAWN_FROM).sum())
-        notes = [
-            f"{len(here):,} models; the {weak:,} of them below {100 * DRAWN_FROM:.0f} % on ImageNet are not drawn, but "
-            "found by their name."
-        ]
-        if len(extreme):
-            notes.append(f"Not drawn, since 0 % has no place on the axis: {', '.join(extreme['run'])}.")
-        if f"er_{LINES[1]}" not in here or here[f"er_{LINES[1]}"].isna().all():
-            notes.append("timm publishes no accuracy here, so that the testbed's line is the only one.")
-        if shift == "imagenet-a":
-            notes.append("Its images were chosen because a ResNet-50 gets them wrong: in no mean on this page.")
-        panels.append(Panel(SHIFT_WORDS[shift], spec, describe_panel(points, shift), notes))
-    return Explorer("models", panels, choices, {}, False, LINE_WORDS, "models")
 
 
 def pair_rows(pairs: pd.DataFrame) -> dict[str, list[list[str]]]:

@@ -134,15 +134,14 @@ class RunTables:
 class ReferenceTables:
     """Effective robustness, baselines and bands of published models.
 
-    ``effects`` and ``indirect`` are the tables of ``results/published`` by these names, for a study on ImageNet's
-    shifts.
+    ``published`` has the tables of ``results/published`` that the page of a study on ImageNet's shifts shows, by name;
+    none for another study.
     """
 
     effective: pd.DataFrame
     baselines: pd.DataFrame
     bands: pd.DataFrame
-    effects: pd.DataFrame | None = None
-    indirect: pd.DataFrame | None = None
+    published: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,6 @@ STUDY_FIELDS: Final = {
 STUDY_FILTERS: Final = {"seed": "seed", "reading": "reading"}
 MAIN_READING, OTHER_READING = "main head of a run", "its other heads"
 
-PUBLISHED_FIELDS: Final = {"kind": "collection", "training": "training data or type"}
-
 #: Begins the values of published models behind the runs of a study, in every field.
 LAYER_PREFIX: Final = "published: "
 
@@ -64,6 +62,9 @@ STEERED: Final = {"chosen": "", "second": "", "region": None}
 USUAL_WIDTH_PIXELS: Final = 400
 """About how wide a panel is, which decides where a label has room."""
 
+
+_SIZES: Final = (40, 125)
+"""Area of a point in square pixels: of the smallest and of the largest training set."""
 
 _TITLE_PIXELS: Final = {"x": 270, "y": 150}
 """Room for the title of an axis on paper, where panels are smallest."""
@@ -89,16 +90,12 @@ class ExplorerOptions:
     Attributes:
         choices: fields to colour by and to filter by; the first gives the colours at the start.
         hidden: values left out at the start, by field.
-        intervals: whether the intervals of both accuracies are drawn.
-        sizes: area in square pixels of the smallest and the largest training set.
         height: of a panel in pixels; it is as wide as its container.
         reference: accuracy under shift at which residuals are spelt out in points, from 0 to 1.
     """
 
     choices: Sequence[Choice]
     hidden: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    intervals: bool = True
-    sizes: tuple[float, float] = (40, 125)
     height: int = 320
     reference: float = 0.5
 
@@ -154,20 +151,16 @@ def study_points(points: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def published_points(points: pd.DataFrame, fields: Sequence[str], background: bool) -> pd.DataFrame:
-    """Give described published models (see `describe_published`) the fields of a chart.
+def published_points(points: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
+    """Give described published models (see `describe_published`) the fields of a study's chart, as a layer behind it.
 
     Args:
         points: the models.
-        fields: the fields that the chart's other points have; a model's own are ``kind`` and ``training``.
-        background: whether they are a layer behind the runs of a study; else the standard ones are behind the rest.
+        fields: the fields that the chart's other points have, ``kind`` among them.
     """
-    table = points.assign(training=[spaced(str(value)) for value in points["training"].fillna("not stated")])
     # Behind a study they fit no line of it.
-    kinds = [f"{LAYER_PREFIX}{kind.partition(' (')[0]}" if background else kind for kind in table["kind"]]
-    missing = {field: kinds for field in fields if field not in PUBLISHED_FIELDS}
-    grey = [background or bool(standard) for standard in table["standard"]]
-    return table.assign(background=grey, layer=background, **(missing | {"kind": kinds}))
+    kinds = [f"{LAYER_PREFIX}{kind.partition(' (')[0]}" for kind in points["kind"]]
+    return points.assign(background=True, layer=True, **dict.fromkeys(fields, kinds))
 
 
 def list_choices(
@@ -204,10 +197,10 @@ def explorer_panel(
         models in the background are shown). Its data set ``absent`` has the models without a place in the panel.
     """
     fields = [choice.name for choice in options.choices]
-    panel = (residual_panel if of_residuals else shift_panel)(data, shift, options.sizes)
+    panel = (residual_panel if of_residuals else shift_panel)(data, shift, _SIZES)
     x_title = wrap_text(panel.x_title, _TITLE_PIXELS["x"], AXIS_TITLE_PIXELS)
     y_title = wrap_text(panel.y_title, _TITLE_PIXELS["y"], AXIS_TITLE_PIXELS)
-    rows = _explorer_rows(panel, fields, options.intervals)
+    rows = _explorer_rows(panel, fields)
     x_axis = accuracy_axis(panel.x_span, data.scale, x_title, PAGE_THEME)
     y_axis = (
         residual_axis(panel.y_span, data.scale, options.reference, y_title, PAGE_THEME)
@@ -227,7 +220,7 @@ def explorer_panel(
         beyond={edge: models.transform_filter(f"datum.edge === '{edge}'") for edge in edges},
         with_bars=models.transform_filter("datum.edge === '' && !datum.behind"),
     )
-    layers = panel_layers(panel, axes, charts, steered_marks(options.intervals), PAGE_THEME, 11)
+    layers = panel_layers(panel, axes, charts, steered_marks(intervals=True), PAGE_THEME, 11)
     ring = {"shape": "circle", "size": 300, "filled": False, "strokeWidth": 2, "color": PAGE_THEME["ink"]}
     for name, dash in (("chosen", [1, 0]), ("second", [3, 2])):
         marked = models.transform_filter(f"datum.run === {name}")
@@ -253,11 +246,10 @@ def _absent_rows(points: pd.DataFrame, shift: str, panel: ShiftPanel, fields: Se
     return [{name: str(row[name]) for name in ("words", *fields)} for row in missing.to_dict("records")]
 
 
-def _explorer_rows(panel: ShiftPanel, fields: Sequence[str], intervals: bool) -> list[dict[str, Any]]:
+def _explorer_rows(panel: ShiftPanel, fields: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of a panel with the fields to choose from; published models have the first field only."""
-    unused = {"x_name", "kind"} | (set() if intervals else {"x_low", "x_high", "y_low", "y_high"})
     return [
-        {name: value for name, value in positioned.items() if name not in unused}
+        {name: value for name, value in positioned.items() if name not in ("x_name", "kind")}
         | {name: str(row[name]) for name in (fields[:1] if row["layer"] else fields)}
         | {"run": row["run"], "behind": bool(row["layer"])}
         | ({"baseline_words": f"{positioned['baseline_words']} (their own line)"} if row["layer"] else {})

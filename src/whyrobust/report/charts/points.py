@@ -81,7 +81,7 @@ def name_collections(effective: pd.DataFrame) -> pd.DataFrame:
     return effective.assign(collection=names)
 
 
-def choose_published(effective: pd.DataFrame, collections: Sequence[str] = tuple(COLLECTION_WORDS)) -> pd.DataFrame:
+def choose_published(effective: pd.DataFrame, collections: Sequence[str]) -> pd.DataFrame:
     """Choose published models whose x axis is the full validation set, which all collections report.
 
     Args:

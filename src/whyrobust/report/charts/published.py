@@ -19,6 +19,7 @@ from whyrobust.report.accuracy_axes import accuracy_axis, accuracy_domain, trans
 from whyrobust.report.charts.baseline import PanelAxes, line_layers
 from whyrobust.report.charts.explorer import STEERED, USUAL_WIDTH_PIXELS, Choice, steered_marks
 from whyrobust.report.charts.robustness import PointCharts, ShiftPanel, panel_axes, panel_layers
+from whyrobust.report.number_format import format_points
 from whyrobust.report.published_findings import QUESTIONS, choose_main, mean_effects
 from whyrobust.report.render import page_spec, with_data, with_parameters
 from whyrobust.report.theme import NEUTRAL, PAGE_THEME, choose_styles
@@ -46,6 +47,7 @@ BAND_DEVIATIONS: Final = 2.0
 #: Models of a lower accuracy on ImageNet are not drawn: they would leave a corner of each panel to all others.
 DRAWN_FROM: Final = 0.3
 _HEIGHT: Final = 320
+_LEAST_X: Final = round(transform_accuracy(DRAWN_FROM, SCALE), 4)
 
 
 def model_points(models: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
@@ -126,6 +128,61 @@ def line_rows(lines: pd.DataFrame, shift: str, span: tuple[float, float]) -> lis
     return rows
 
 
+def drawn_on(points: pd.DataFrame, shift: str) -> pd.DataFrame:
+    """Return the models that the charts of a shift draw: from `DRAWN_FROM` on, neither accuracy 0 or 1."""
+    return _on_logits(points, shift, DRAWN_FROM)
+
+
+def _on_logits(points: pd.DataFrame, shift: str, least: float = 0.0) -> pd.DataFrame:
+    """Return the models of a shift whose accuracies have logits and are ``least`` or more on ImageNet."""
+    here = points[(points["shift"] == shift) & (points["id_accuracy"] >= least)]
+    return here[here["id_accuracy"].between(0, 1, "neither") & here["shift_accuracy"].between(0, 1, "neither")]
+
+
+def model_rows(points: pd.DataFrame, shift: str, choices: Sequence[Choice]) -> list[dict[str, Any]]:
+    """Return the models of a shift as rows of its charts, also those only found by their name; grey ones first.
+
+    Args:
+        points: as `model_points` gives them; accuracies of 0 or 1, which have no logit, are left out.
+        shift: the shift.
+        choices: as `model_choices` gives them.
+    """
+    fields = [choice.name for choice in choices]
+    rows = [_point_row(row, fields) for row in _on_logits(points, shift).to_dict("records")]
+    rows.sort(key=lambda row: choices[0].styles[row[choices[0].name]]["colour"] != NEUTRAL)
+    return rows
+
+
+def drawn_models(choices: Sequence[Choice]) -> alt.Chart:
+    """Return the models that the reader has left in and that are drawn, with what marks and tooltips need."""
+    filters = " && ".join(f"indexof(hidden['{choice.name}'], datum['{choice.name}']) < 0" for choice in choices)
+    drawn = alt.Chart(alt.NamedData("points")).transform_filter(f"datum.x >= {_LEAST_X} && {filters}")
+    return _described(drawn)
+
+
+def ring_layers(models: alt.Chart, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Ring the model that is chosen, and smaller those whose name has what is searched for."""
+    tests = (("datum.run === chosen", 300), ("search !== '' && indexof(lower(datum.run), search) >= 0", 130))
+    return [
+        models.transform_filter(test)
+        .mark_point(shape="circle", size=size, filled=False, strokeWidth=2, color=PAGE_THEME["ink"], tooltip=False)
+        .encode(x=x, y=y)
+        for test, size in tests
+    ]
+
+
+def steering(choices: Sequence[Choice]) -> dict[str, Any]:
+    """Return the parameters by which the page's script steers a chart of published models, as they start."""
+    return {
+        "by": choices[0].name,
+        "styles": {choice.name: choice.styles for choice in choices},
+        "hidden": {choice.name: [] for choice in choices},
+        **STEERED,
+        "search": "",
+        "line": TESTBED_LINE,
+    }
+
+
 def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: Sequence[Choice]) -> dict[str, Any]:
     """Return one shift as a Vega-Lite spec that the page's script can steer.
 
@@ -139,12 +196,9 @@ def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: 
         The spec, with the parameters of `whyrobust.report.charts.explorer.explorer_panel`, ``line`` (which baseline is
         shown and counts) and ``search`` (in small letters: models whose name has it are ringed).
     """
-    here = points[points["shift"] == shift]
-    here = here[here["id_accuracy"].between(0, 1, "neither") & here["shift_accuracy"].between(0, 1, "neither")]
-    rows = [_point_row(row, [choice.name for choice in choices]) for row in here.to_dict("records")]
-    least = round(transform_accuracy(DRAWN_FROM, SCALE), 3)
-    rows.sort(key=lambda row: choices[0].styles[row[choices[0].name]]["colour"] != NEUTRAL)  # grey behind the rest
-    ends = [_with_ends(row) for row in rows if row["x"] >= least]
+    here = _on_logits(points, shift)
+    rows = model_rows(points, shift, choices)
+    ends = [_with_ends(row) for row in rows if row["x"] >= _LEAST_X]
     x_span, y_span = (accuracy_domain(ends, [], axis, SCALE) for axis in ("x", "y"))
     titles = [f"accuracy on {SHIFT_WORDS[name]}" for name in (FULL_VALIDATION, shift)]
     panel = ShiftPanel(here, ends, [], x_span, y_span, titles[0], titles[1])
@@ -152,27 +206,12 @@ def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: 
         accuracy_axis(span, SCALE, title, PAGE_THEME) for span, title in zip((x_span, y_span), titles, strict=True)
     )
     axes = panel_axes(panel, x_axis, y_axis, (USUAL_WIDTH_PIXELS, _HEIGHT))
-    filters = " && ".join(f"indexof(hidden['{choice.name}'], datum['{choice.name}']) < 0" for choice in choices)
-    drawn = alt.Chart(alt.NamedData("points")).transform_filter(f"datum.x >= {least} && {filters}")
-    models = _described(drawn)
+    models = drawn_models(choices)
     layers = _chosen_line(line_rows(lines, shift, x_span), axes)
-    layers += panel_layers(panel, axes, PointCharts(models, {}, models), steered_marks(False), PAGE_THEME, 11)
-    for test, size in (("datum.run === chosen", 300), ("search !== '' && indexof(lower(datum.run), search) >= 0", 130)):
-        layers.append(
-            models.transform_filter(test)
-            .mark_point(shape="circle", size=size, filled=False, strokeWidth=2, color=PAGE_THEME["ink"], tooltip=False)
-            .encode(x=axes.x(), y=axes.y())
-        )
-    parameters: dict[str, Any] = {
-        "by": choices[0].name,
-        "styles": {choice.name: choice.styles for choice in choices},
-        "hidden": {choice.name: [] for choice in choices},
-        **STEERED,
-        "search": "",
-        "line": TESTBED_LINE,
-    }
+    layers += panel_layers(panel, axes, PointCharts(models, {}, models), steered_marks(intervals=False), PAGE_THEME, 11)
+    layers += ring_layers(models, axes.x(), axes.y())
     chart = alt.layer(*layers).properties(height=_HEIGHT)
-    return with_data(with_parameters(page_spec(chart), parameters), "points", rows)
+    return with_data(with_parameters(page_spec(chart), steering(choices)), "points", rows)
 
 
 def effects_table(effects: pd.DataFrame) -> pd.DataFrame:
@@ -241,12 +280,19 @@ def _chosen_line(rows: Sequence[Mapping[str, Any]], axes: PanelAxes) -> list[alt
 
 def describe_panel(points: pd.DataFrame, shift: str) -> str:
     """Say in words what the panel of a shift shows: the mean effective robustness by training data."""
-    here = points[points["shift"] == shift]
-    means = here.groupby("data", sort=False)[f"er_{TESTBED_LINE}"].agg(["mean", "size"]).sort_values("size")
-    told = "; ".join(f"{data} {row['mean']:+.1f} ({int(row['size'])})" for data, row in means.iloc[::-1].iterrows())
-    low, high = here["id_accuracy"].min(), here["id_accuracy"].max()
     return (
-        f"Scatter of accuracy on {SHIFT_WORDS[shift]} against accuracy on ImageNet, {len(here)} models from "
-        f"{100 * low:.0f} to {100 * high:.0f} %. Mean effective robustness beyond the testbed's line in points, by "
-        f"training data (models): {told}."
+        f"Scatter of accuracy on {SHIFT_WORDS[shift]} against accuracy on ImageNet, "
+        f"{describe_means(drawn_on(points, shift))}"
+    )
+
+
+def describe_means(drawn: pd.DataFrame) -> str:
+    """Say how many models are drawn, at which accuracies, and the means by training data, most models first."""
+    means = drawn.groupby("data", sort=False)[f"er_{TESTBED_LINE}"].agg(["mean", "size"])
+    rows = means.sort_values("size", ascending=False, kind="stable").iterrows()
+    told = "; ".join(f"{data} {format_points(row['mean'])} ({int(row['size'])})" for data, row in rows)
+    low, high = drawn["id_accuracy"].min(), drawn["id_accuracy"].max()
+    return (
+        f"{len(drawn):,} models from {100 * low:.0f} to {100 * high:.0f} % on ImageNet. Mean effective robustness "
+        f"beyond the testbed's line in points, by training data (models): {told}."
     )

@@ -1,4 +1,4 @@
-"""What the sections on a study's runs and on published models share: panels that the reader steers."""
+"""The panels of explorers, which the reader steers, and what the page's script needs to steer them."""
 
 from __future__ import annotations
 

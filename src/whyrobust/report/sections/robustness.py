@@ -100,7 +100,7 @@ def published_layer(
     if not parts:
         return points.iloc[:0]
     described = describe_published(name_collections(pd.concat(parts, ignore_index=True)))
-    return published_points(described, [*STUDY_FIELDS, *STUDY_FILTERS], background=True)
+    return published_points(described, [*STUDY_FIELDS, *STUDY_FILTERS])
 
 
 def line_rows(study: StudyTables) -> list[dict[str, Any]]:

@@ -41,9 +41,10 @@ async function draw(place) {
 async function steer(entry) {
   const { view, explorer, signals } = entry;
   const state = states[explorer];
-  if (signals.includes("chosen")) view.signal("chosen", (state && state.model) || chosen);
-  if (signals.includes("second")) view.signal("second", second);
-  if (signals.includes("region")) view.signal("region", regionRuns);
+  const ofRuns = !(state && state.line); // published models are no runs of the study
+  if (signals.includes("chosen")) view.signal("chosen", (state && state.model) || (ofRuns ? chosen : ""));
+  if (signals.includes("second")) view.signal("second", ofRuns ? second : "");
+  if (signals.includes("region")) view.signal("region", ofRuns ? regionRuns : null);
   for (const name of ["by", "hidden", "behind", "line", "search"]) if (state && signals.includes(name)) view.signal(name, state[name]);
   await view.runAsync();
 }

@@ -52,14 +52,17 @@ function pointsAsCsv(key) {
   const settings = page.explorers[key];
   const state = states[key];
   const charts = places.filter((one) => one.dataset.explorer === key && !one.closest("[data-view][hidden]"));
-  const head = ["shift", "model", ...settings.choices.map((choice) => choice.label),
-    ...["in-distribution accuracy", "accuracy on the shift"].flatMap((name) => [`${name}, %`, "low", "high"]), "predicted accuracy, %",
-    "effective robustness, points", "low", "high", "note"];
+  const fields = settings.choices.map((choice) => choice.label);
+  const valuesOf = (point) => settings.choices.map((choice) => plainNumber(point[choice.name]));
+  const measured = state.line
+    ? { head: ["accuracy on ImageNet, %", "accuracy on the shift, %", `effective robustness, points (${settings.lines[state.line]})`],
+      of: (point) => [rateOf(point.x), rateOf(point.y)].map((rate) => decimal(100 * rate)).concat(point[`er_${state.line}`]) }
+    : { head: [...["in-distribution accuracy", "accuracy on the shift"].flatMap((name) => [`${name}, %`, "low", "high"]), "predicted accuracy, %", "effective robustness, points", "low", "high", "note"],
+      of: (point) => [...numbersIn(point.id_words, 3), ...numbersIn(point.shift_words, 3), ...numbersIn(point.baseline_words, 1), ...numbersIn(point.effect_words, 3), point.remark] };
   const rows = charts.flatMap((chart) => rowsOf(chart).points
     .filter((point) => !point.behind && isPointShown(settings, state, point) && (key !== "study" || !regionRuns || regionRuns.includes(point.run)))
-    .map((point) => [chart.dataset.title, point.words, ...settings.choices.map((choice) => plainNumber(point[choice.name])),
-      ...numbersIn(point.id_words, 3), ...numbersIn(point.shift_words, 3), ...numbersIn(point.baseline_words, 1), ...numbersIn(point.effect_words, 3), point.remark]));
-  return csvText([head, ...rows]);
+    .map((point) => [chart.dataset.title, point.words || point.run, ...valuesOf(point), ...measured.of(point)]));
+  return csvText([["shift", "model", ...fields, ...measured.head], ...rows]);
 }
 
 // ------------------------------------------------------------ the rows of the table of runs

@@ -153,7 +153,8 @@ function readPoints(key, settings) {
   document.querySelectorAll(`[data-explorer="${key}"]`).forEach((chart) => {
     rowsOf(chart).points.forEach((point) => {
       point.shift = chart.dataset.title;
-      (models[point.run] = models[point.run] || []).push(point);
+      const known = (models[point.run] ||= []);
+      if (!known.some((other) => other.shift === point.shift)) known.push(point); // a shift may have two charts
       if (!point.behind) points[settings.choices.map((choice) => point[choice.name]).concat(point.run).join("\n")] = point;
     });
   });

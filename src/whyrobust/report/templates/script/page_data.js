@@ -25,6 +25,6 @@ function unpack(packed) {
 
 function readSpec(key) {
   const { datasets, ...spec } = page.specs[key];
-  const unpackedSets = Object.entries(datasets).map(([name, packed]) => [name, unpack(packed)]);
+  const unpackedSets = Object.entries(datasets).map(([name, place]) => [name, unpack(page.rows[place])]);
   return { ...structuredClone(spec), datasets: Object.fromEntries(unpackedSets) };
 }
