@@ -215,13 +215,14 @@ def test_a_study_that_fails_leaves_its_warnings_above_and_what_the_stage_said_la
     assert "icons: 0 of 4 jobs done in 0:00." in text
 
 
-def test_a_study_that_the_user_stops_has_not_failed(terminal):
+def test_a_study_that_the_user_stops_has_not_failed(terminal, tmp_path):
     stream, logger, report = terminal
     report(LogEvent.RUN_INFO, per_rule_job_counts={}, total_job_count=4)
     for number in (0, 1):
         report(LogEvent.JOB_INFO, jobid=number)
     report(LogEvent.JOB_ERROR, jobid=0)  # jobs get the signal when Snakemake does
     logger.info("Terminating processes on user request, this might take some time.")
+    (tmp_path / "1.log").write_text("2026-11-26 17:00:01,000 ERROR stopped after 1.0 s: asked to stop after step 2\n")
     report(LogEvent.JOB_ERROR, jobid=1)
     end(logger)
     text = stream.getvalue()
@@ -242,7 +243,7 @@ def test_a_study_that_ends_shows_its_table_below_and_each_line_within_the_termin
     report(LogEvent.RUN_INFO, per_rule_job_counts={}, total_job_count=4)
     for number in (0, 1, 2, 9):
         report(LogEvent.JOB_INFO, jobid=number)
-        write_note(tmp_path / f"{number}.log", Note(1, 2))
+        (tmp_path / f"{number}.log").write_text("2026-11-26 17:00:00,000 WARNING many pairs\n")
         report(LogEvent.JOB_FINISHED, job_id=number)
     news = logging.makeLogRecord(
         {"msg": "  a line that is longer than the terminal is wide, so that it goes on in the next one\nReport: page",
@@ -250,6 +251,7 @@ def test_a_study_that_ends_shows_its_table_below_and_each_line_within_the_termin
     )  # fmt: skip
     logger.handle(news)
     lines = stream.getvalue().splitlines()
+    assert sum("many pairs" in line for line in lines) == 1
     end = next(number for number, line in enumerate(lines) if "icons: 4 of 4 jobs done in 0:00." in line)
     shown = [line.rstrip() for line in lines[end + 1 :]]
     assert shown == [
