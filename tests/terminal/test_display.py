@@ -8,6 +8,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -348,7 +349,9 @@ def test_the_display_is_kept_up_to_date_until_the_terminal_is_gone(terminal, tmp
     def hang_up(self, text):
         raise OSError(5, "Input/output error")
 
+    unhandled = []
+    monkeypatch.setattr(threading, "excepthook", unhandled.append)
     with monkeypatch.context() as context:
         context.setattr(Terminal, "write", hang_up, raising=False)
         display._updates.join(10)
-        assert not display._updates.is_alive()
+        assert not display._updates.is_alive() and not unhandled
