@@ -264,6 +264,7 @@ def test_a_study_that_ends_shows_its_table_below_and_each_line_within_the_termin
 
 def test_snakemakes_own_lines_stay_where_no_terminal_can_show_a_display(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes any stream a terminal for rich
     logger = logging.Logger("as Snakemake's")
     assert not show_display(logger, "icons", 2, list)  # a logger of the user's choice
     usual = logging.StreamHandler(io.StringIO())
