@@ -18,6 +18,7 @@ from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import Config
 from whyrobust.study.dataset_settings import Dataset, PhotoTestSet
 from whyrobust.study.heads_table import FITTED_HEADS
+from whyrobust.study.held_out import held_out_range, source_of_held_out
 from whyrobust.study.input_files import downloadable_files, files_of, read_class_counts, read_prompt_sets
 from whyrobust.study.kind_settings import Icons
 from whyrobust.study.objectives_table import OBJECTIVES
@@ -191,11 +192,18 @@ def size_study(
     sources = [name for name in used_sources(config, study) if not config.sources[name].row.derived]
     used: dict[str, Dataset] = {name: config.sources[name] for name in sources} | dict(config.test_sets)
     counts = read_class_counts(root / config.data.classes)
-    datasets, downloads = {}, dict[str, float]()
+    datasets, downloads = dict[str, DatasetSize](), dict[str, float]()
     if any(isinstance(dataset, Icons) for dataset in used.values()):
         archive = Path(config.downloads, "iconify.tgz").as_posix()
         downloads[archive] = float(known[archive].bytes or 0)
     for name, dataset in used.items():
+        source = source_of_held_out(dataset)
+        if source:  # read from the files of the source, which come first; at most, since some have no label
+            of_source = datasets[source]
+            start, end = held_out_range(config.sources[source]) or (0.0, 0.0)
+            images = given.get(name, round((end - start) * of_source.images))
+            datasets[name] = DatasetSize(images, True, False, of_source.slices)
+            continue
         files = {Path(path).as_posix() for path in files_of(dataset, root)} & set(known)
         images = _images_of(name, dataset, given, [known[path] for path in files], counts, study)
         photographs = dataset.row.photographs

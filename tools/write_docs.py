@@ -240,7 +240,9 @@ def config_page() -> str:
     parts.append(key_table([*rows_of_keys(IconTestSet), *own_keys(PhotoTestSet, TestSet)]))
     parts += [KINDS, data_kinds_table()]
     for kind in DATA_KINDS.values():
-        parts += [f"\n### {kind.name}\n\n{capital(kind.label)}.\n\n", key_table(rows_of_keys(kind.settings))]
+        rows = list(rows_of_keys(kind.settings))
+        keys = key_table(rows) if rows else "It has no keys but those of every test set.\n"
+        parts += [f"\n### {kind.name}\n\n{capital(kind.label)}.\n\n", keys]
     parts += ["\n## Objectives\n\n", objectives_table(), "\n## Caption variants\n\n", caption_variants_table()]
     parts += ["\n## Heads\n\n", heads_table()]
     return "".join(parts)

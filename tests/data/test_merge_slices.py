@@ -22,6 +22,7 @@ from tests.workflow.test_photo_stages import files_of_slice
 from whyrobust.data import decontamination, merge_slices
 from whyrobust.data.merge_slices import find_repeats
 from whyrobust.data.photo_store import PhotoStore
+from whyrobust.data.record_writer import NO_CLASS_NAMED, NOT_DRAWN, REPEATED
 from whyrobust.data.records import RECORD_SCHEMA, read_record_rows, read_records, to_table
 from whyrobust.data.text_labels import sum_matches
 from whyrobust.study.data_kinds import DATA_KINDS
@@ -99,7 +100,7 @@ def write_shards(folder, generator, repeat=None, broken=()):
 
 
 def write_study(folder, root, count):
-    """Write a study of two sources in shards and two test sets; the sources, and a test set, are built in slices."""
+    """Write a study of two sources in shards and three test sets; all but one of the test sets are built in slices."""
     generator = np.random.default_rng(0)
     (folder / "resources").symlink_to(root / "resources")
     (folder / "classes.csv").write_text("class\n" + "\n".join(CLASSES) + "\n")
@@ -120,10 +121,13 @@ def write_study(folder, root, count):
                  "near_duplicate_similarity": 0.9},
         "sources": {
             "mine": {"kind": "webdataset", "shards": "pairs/*.tar", "fields": fields, "label": "label"},
-            "yfcc": {"kind": "yfcc15m", "shards": "yfcc/*.tar", "subset": "subset.tsv.bz2", "needs": ["title"]},
+            "yfcc": {"kind": "yfcc15m", "shards": "yfcc/*.tar", "subset": "subset.tsv.bz2", "needs": ["title"],
+                     "drawn_between": [0, 0.6]},
         },
         "test_sets": {
-            "same": {"kind": "image_folder", "folder": "same", "role": "in_distribution", "classes": "all"},
+            "same": {"kind": "image_folder", "folder": "same", "role": "in_distribution", "source": "mine",
+                     "classes": "all"},
+            "yfcc_test": {"kind": "held_out", "role": "in_distribution", "source": "yfcc", "classes": "all"},
             "shift": {"kind": "webdataset", "shards": "shift/*.tar", "label": "label", "role": "shift",
                       "classes": "own"},
         },
@@ -131,10 +135,10 @@ def write_study(folder, root, count):
             {"objective": "cross_entropy", "source": "mine", "train_images": [4, 8]},
             {"objective": "clip", "caption": ["title", "title_description"], "source": ["mine", "yfcc"],
              "train_images": 8},
-            {"objective": "cross_entropy", "labels": "text_match", "source": "yfcc", "train_images": 8},
+            {"objective": "cross_entropy", "labels": "text_match", "source": "yfcc", "train_images": [4, 8]},
         ],
         "training": {"samples_seen": 64},
-        "baseline": {"standard": {"objective": "cross_entropy", "source": "mine"}},
+        "baseline": {"standard": {"objective": "cross_entropy"}},
         "causes": {"training_set_size": [{"comparison": "x", "from": {"train_images": 4}, "to": {"train_images": 8},
                                           "holds_fixed": "y"}]},
     }  # fmt: skip
@@ -196,6 +200,9 @@ def test_tables_are_the_same_for_any_number_of_slices(studies):
     assert set(sliced) == set(whole)
     for name, table in whole.items():
         other = sliced[name]
+        if name == "records/yfcc_test_counts.csv":  # slices do not see that what is not drawn comes again in another
+            alike = [one.replace(REPEATED, NOT_DRAWN).groupby(["dataset", "what"]) for one in (table, other)]
+            table, other = (one.sum().reset_index() for one in alike)
         if name.endswith("_counts.csv"):  # reasons come in the order in which they are met
             table, other = (one.sort_values("what", ignore_index=True) for one in (table, other))
         pd.testing.assert_frame_equal(table, other, obj=name)
@@ -209,6 +216,30 @@ def test_a_repeat_in_another_slice_is_left_out_and_one_is_cut_off_where_it_came_
     assert counts["it came before"] == 3 and counts["it is not in the list of the subset"] == 1
     assert pd.read_csv(studies[3] / "images" / "yfcc_failures.csv")["uid"].tolist() == ["yfcc/1011"]
     assert [len(list((studies[count] / "slices" / "yfcc").rglob("records.parquet"))) for count in (1, 3)] == [1, 3]
+
+
+def test_what_a_source_holds_out_is_the_rest_of_it_with_the_labels_that_its_texts_name(studies):
+    """By hand: of the pairs of the list with a title, those that are not the source's; labels where texts agree."""
+    records = {name: pd.read_parquet(studies[3] / "records" / f"{name}.parquet") for name in ("yfcc", "yfcc_test")}
+    ids = {name: set(table["uid"].str.removeprefix(f"{name}/").astype(int)) for name, table in records.items()}
+    # Pairs 26 and 38 are photographs 6 and 11 again; 7 is not in the list; every fifth has no title.
+    pairs = [n for n in range(SHARDS * PAIRS_A_SHARD) if n not in (7, 26, 38) and n % 5]
+    agreed = {1000 + n: CLASSES[n % 3] for n in pairs if n % 3 == n % 2}
+    held_out = {1000 + n for n in pairs} - ids["yfcc"]
+    assert ids["yfcc"] < {1000 + n for n in pairs} and ids["yfcc_test"] == held_out & set(agreed)
+    assert len(ids["yfcc_test"]) >= 3 and len(held_out) > len(ids["yfcc_test"])
+    labels = dict(zip(records["yfcc_test"]["uid"], records["yfcc_test"]["label"], strict=True))
+    assert labels == {f"yfcc_test/{photo}": agreed[photo] for photo in ids["yfcc_test"]}
+    assert records["yfcc"]["label"].isna().all()
+    counts = {
+        name: pd.read_csv(studies[3] / "records" / f"{name}_counts.csv").set_index("what")["images"] for name in ids
+    }
+    # Every pair is counted in both: as a record, or with the reason why it is none.
+    assert counts["yfcc"].sum() == counts["yfcc_test"].sum()
+    assert counts["yfcc_test"][NO_CLASS_NAMED] > 0 and not any("label" in what for what in counts["yfcc"].index)
+    for name, part in ids.items():
+        kept = pd.read_parquet(studies[3] / "decontaminated" / f"{name}.parquet")["uid"]
+        assert set(kept) <= {f"{name}/{photo}" for photo in part} and len(kept) >= 3
 
 
 def test_slices_without_a_shard_are_empty_and_joined_all_the_same(stage, tmp_path):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whyrobust.data.archives import Member
-from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.record_writer import NOT_DRAWN, RecordBuffer, check_labels
+from whyrobust.data.dataset_checks import DatasetError, LabelCounts
+from whyrobust.data.record_writer import NO_CLASS_NAMED, NOT_DRAWN, RecordBuffer, check_labels
 from whyrobust.data.records import read_records
 
 ROWS = st.lists(
@@ -65,6 +65,22 @@ def test_parts_that_are_drawn_share_no_picture_and_are_the_whole_together(tmp_pa
         parts.append(set(records["uid"]))
     assert parts[0].isdisjoint(parts[1]) and len(parts[0] | parts[1]) == 1200
     assert 250 < len(parts[0]) < 350  # 300 are expected, with a standard deviation of 15
+
+
+@given(ROWS, st.integers(1, 7), st.dictionaries(st.integers(0, 19), st.sampled_from(["mug", "dog"])))
+@settings(deadline=None, max_examples=40)
+def test_labels_found_in_texts_replace_those_given_and_leave_out_the_rest(rows, size, found):
+    buffer = fill(rows, size)
+    buffer.known_class("0.jpg", "horse", {"cat"})
+    buffer.draw(0.0, 0.5)
+    drawn = [uid for batch in buffer.batches() for uid in batch["uid"].to_pylist()]
+    buffer.label_by_text({f"{number}.jpg": label for number, label in found.items()})
+    kept = [row for batch in buffer.batches() for row in batch.select(["uid", "label", "title"]).to_pylist()]
+    numbers = [int(uid.removesuffix(".jpg")) for uid in drawn]
+    assert [row["uid"] for row in kept] == [f"{number}.jpg" for number in numbers if number in found]
+    assert all((row["label"], row["title"]) == (found[n], rows[n][0]) for row in kept for n in [int(row["uid"][:-4])])
+    assert len(buffer) == len(kept) and buffer.left_out[NO_CLASS_NAMED] == len(drawn) - len(kept)
+    assert buffer.labels == LabelCounts() and not buffer.unknown_labels
 
 
 def test_a_name_that_comes_twice_is_named_and_nothing_is_written(tmp_path):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whyrobust.data.label_matcher import LabelMatcher
-from whyrobust.data.text_labels import describe_matches, match_records, sum_matches
+from whyrobust.data.text_labels import describe_matches, labels_in_batches, match_records, sum_matches
 
 CLASSES = pd.DataFrame(
     {
@@ -54,6 +57,20 @@ def test_only_the_fields_asked_for_are_read():
     assert found(row, ["description"]) == ["fire"]
     with pytest.raises(ValueError, match="colour"):
         found(row, ["colour"])
+
+
+TEXTS = st.lists(st.sampled_from(["dog", "fire truck", "cat", "hot dog", "x"]), max_size=2).map(" and ".join)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS, st.lists(TEXTS, max_size=2)), max_size=12), st.integers(1, 5))
+def test_labels_of_batches_are_those_of_each_record_alone(rows, size):
+    fields = ("title", "description", "tags")
+    expected = {str(uid): label for uid, row in enumerate(rows) if (label := found(row, fields)[0]) is not None}
+    table = records(*((str(uid), *row, "fire") for uid, row in enumerate(rows)))
+    schema = pa.schema([(name, pa.string()) for name in ("uid", "title", "description", "label")])
+    schema = schema.insert(3, pa.field("tags", pa.list_(pa.string())))
+    batches = pa.Table.from_pandas(table, schema, preserve_index=False).to_batches(max_chunksize=size)
+    assert labels_in_batches(batches, MATCHER, fields) == expected
 
 
 def test_counts_and_rates_by_class():

@@ -9,7 +9,9 @@ from tests.small_replica import make_config
 from whyrobust.study.checks import plan_study
 from whyrobust.study.comparisons import match_pairs
 from whyrobust.study.config import load_config
+from whyrobust.study.held_out import held_out_range
 from whyrobust.study.plan import evaluated_rows
+from whyrobust.study.roles import in_distribution_test_sets
 
 #: Beginnings of comparisons that answer experiments of Fang et al. 2022; the numbers of images differ between configs.
 EXPERIMENTS = (
@@ -45,6 +47,21 @@ def test_every_comparison_has_pairs_with_every_seed(root, name):
     for comparison, pairs in found.items():
         assert {pair.seed for pair in pairs} == set(config.seeds), comparison
     assert len(config.seeds) == (1 if name.endswith("check") else 3)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-small"])
+def test_the_main_measurement_is_beyond_a_test_set_of_imagenet_and_one_of_yfcc(root, name):
+    config = load_config(read(root, name))
+    study = plan_study(config, root, data_is_there=False)
+    # The first is that of the paper's measurement.
+    in_distribution = in_distribution_test_sets(config.test_sets)
+    assert [(key, one.source) for key, one in in_distribution.items()] == [
+        ("imagenet_val", "imagenet"), ("yfcc_test", "yfcc"),
+    ]  # fmt: skip
+    assert config.test_sets["yfcc_test"].kind == "held_out" and held_out_range(config.sources["yfcc"]) == (0, 0.01)
+    standard = {(run.source, run.labels, run.train_images) for run in study.runs if run.standard}
+    assert {source for source, _, _ in standard} == {"imagenet", "imagenet_captions", "yfcc"}
+    assert len({size for source, labels, size in standard if (source, labels) == ("yfcc", "text_match")}) == 2
 
 
 def test_no_language_and_captions_see_equally_many_samples_in_all(root):

@@ -105,7 +105,7 @@ def test_compared_sources_without_a_test_set_of_their_own_are_named(icons, load,
     assert icons.sources_without_test_set == []
     # Where nothing says the source of the one test set, it is that of the standard models, if all are of one.
     assert load(with_one_test_set).sources_without_test_set == ["web"]
-    assert paper.sources_without_test_set == ["imagenet_captions", "yfcc"]
+    assert paper.sources_without_test_set == ["imagenet_captions"]
 
 
 def test_only_sources_that_are_used_are_there(icons, load):
@@ -285,7 +285,8 @@ def test_a_slice_of_shards_is_read_from_its_own(root, tmp_path, paper):
         (tmp_path / "shards" / f"part {number}").mkdir(parents=True)
         (tmp_path / "shards" / f"part {number}" / "0.tar").touch()
     config = read(root, "config/paper.yaml")
-    config["sources"]["yfcc"] = {"kind": "webdataset", "shards": "shards/*/*.tar", "slices": 2}
+    shards = {"kind": "webdataset", "shards": "shards/*/*.tar", "slices": 2}
+    config["sources"]["yfcc"] = shards | {"drawn_between": [0.01, 1]}
     datasets = Study.load(config, tmp_path).datasets
     first, second = (datasets.slice_settings(f"yfcc/{number}-of-2") for number in (1, 2))
     assert first["shards"] == ["shards/part 0/0.tar", "shards/part 1/0.tar"] == datasets.files_of_slice("yfcc/1-of-2")
@@ -353,7 +354,7 @@ def test_stages_are_those_that_have_work(icons, paper):
     of_photographs = {"list_pairs", "fetch_pairs", "build_photo_records", "index_images", "join_slices",
                       "decode_photographs", "import_pretrained", "measure_published"}  # fmt: skip
     of_captions = {"list_flickr_photos", "look_up_flickr_texts", "fetch_flickr_texts", "write_imagenet_captions"}
-    names = [stage.name for stage in STAGES if stage.name not in of_captions | {"filter_view"}]
+    names = [stage.name for stage in STAGES if stage.name not in of_captions | {"filter_view", "describe_captions"}]
     of_icons = {"build_records", "build_images", "measure_similarity", "similarity_bands"}
     assert icons.stages == [name for name in names if name not in of_photographs]
     assert paper.stages == [name for name in names if name not in of_icons]

@@ -8,7 +8,10 @@ import networkx as nx
 import pytest
 import yaml
 
+from tests.small_replica import make_config
 from tests.workflow.test_environments import rule_texts
+from whyrobust.study.checks import plan_study
+from whyrobust.study.config import load_config
 from whyrobust.study.stages import stages_before
 
 SHARED_STAGES = {
@@ -59,8 +62,8 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = planned_jobs(done.stdout + done.stderr)
     assert set(jobs) - {"all"} == SHARED_STAGES | PHOTO_STAGES
-    # YFCC in slices, two more sources and six test sets as a whole.
-    assert jobs["index_images"] == jobs["build_photo_records"] == 32 + 8 and jobs["join_slices"] == 1 + 8
+    # YFCC and what it holds out in slices, two more sources and six test sets as a whole.
+    assert jobs["index_images"] == jobs["build_photo_records"] == 2 * 32 + 8 and jobs["join_slices"] == 2 + 8
     assert jobs["match_text"] == jobs["compare_images"] == 32 + 2
     assert jobs["assemble_captions"] == 32 + 4, "of YFCC titles, of ImageNet-Captions four variants"
     # One file a source, and one of each that SimCLR crops smaller.
@@ -77,6 +80,18 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     for rules in (["train_run"], ["embed_test_sets"], ["embed_test_sets", "fit_heads"]):
         wanted = {f"{name}={value}" for name, value in profile["set-resources"][rules[-1]].items()} | {"gpu=1"}
         assert sum(wanted <= asked for asked in asked_for) == sum(jobs[rule] for rule in rules)
+
+
+def test_the_small_form_of_the_paper_study_is_planned_on_replicas(workspace, snakemake):
+    """What `make paper-check STUDY=paper-small` runs, but for shards that only its server has."""
+    config = make_config() | {"sources_table": "resources/sources.tsv"}
+    del config["sources"]["cc12m"]
+    write_config(workspace, config)
+    done = snakemake(workspace, "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert set(jobs) - {"all"} == (SHARED_STAGES | PHOTO_STAGES) - {"import_pretrained"}
+    assert jobs["train_run"] == len(plan_study(load_config(config), workspace, data_is_there=False).runs)
 
 
 @pytest.mark.parametrize(

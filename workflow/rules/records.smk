@@ -64,6 +64,12 @@ rule build_photo_records:
             "<results>/pairs/{}.csv", DATASETS.fetched_by_slice, "photo_slice"
         ),
         classes=CONFIG.data.classes,
+        # What a source holds out gets the labels that are found in its texts.
+        nouns=lambda wildcards: (
+            CONFIG.data.nouns or []
+            if DATASETS.is_held_out(wildcards.photo_slice)
+            else []
+        ),
     output:
         records="<results>/slices/{photo_slice}/records.parquet",
         locations="<results>/slices/{photo_slice}/locations.parquet",

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from whyrobust.data.archives import Pack
-from whyrobust.data.dataset_checks import write_dataset_counts
+from whyrobust.data.dataset_checks import LabelCounts, write_dataset_counts
 from whyrobust.data.fetching import count_failures, obtained_shards
+from whyrobust.data.label_matcher import read_matcher
 from whyrobust.data.readers.dispatch import load_reader
 from whyrobust.data.record_writer import check_labels, classes_between
+from whyrobust.data.text_labels import labels_in_batches
 from whyrobust.files import atomic_path, read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
@@ -35,12 +37,20 @@ if __name__ == "__main__":
     classes = read_class_names(snakemake.input.classes)
     with atomic_path(snakemake.output.pack) as temporary, temporary.open("wb") as handle:
         records = load_reader(snakemake.params.reader)(settings, classes, Pack(handle, snakemake.output.pack))
-    presence, reasons = records.presence, records.labels.reasons()
+    presence = records.presence
     if "drawn_between" in settings:
         records.draw(*settings["drawn_between"])
+    if "text_match" in settings:
+        given, how = snakemake.input, settings["text_match"]
+        matcher = read_matcher(given.classes, given.nouns, how["shared"], how["possessives"])
+        records.label_by_text(
+            labels_in_batches(records.batches(), matcher, how["fields"], how["policy"], snakemake.threads)
+        )
+    reasons = records.labels.reasons()
     if "classes_between" in settings:
         records.keep_classes(classes_between(classes, *settings["classes_between"]))
-    if {"drawn_between", "classes_between"} & set(settings):
+    # Of the whole data set; where it gives no labels, none is missing from a part.
+    if {"drawn_between", "classes_between"} & set(settings) and records.labels != LabelCounts():
         reasons = {"it has no label of the study (kept without one)": records.count_unlabelled()}
     if "role" in settings:
         column = snakemake.params.covered

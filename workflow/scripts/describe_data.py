@@ -6,7 +6,7 @@ makes it again. The page shows its tables.
 
 from typing import TYPE_CHECKING
 
-from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
+from whyrobust.data.label_matcher import read_matcher
 from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.report.data_summary import (
@@ -36,11 +36,9 @@ if __name__ == "__main__":
         )
         for name, role in params.roles.items()
     ]
-    classes = read_classes(files.classes, shared=params.shared)
-    nouns = other_nouns(read_classes(files.nouns), classes) if files.nouns else None
-    matcher = LabelMatcher(classes, nouns, params.shared, params.possessives)
+    matcher = read_matcher(files.classes, files.nouns, params.shared, params.possessives)
 
-    class_counts, filters, samples = describe_datasets(datasets, list(classes["class"]), read_csv(files.sizes))
+    class_counts, filters, samples = describe_datasets(datasets, matcher.classes, read_csv(files.sizes))
     write_table(snakemake.output.classes, class_counts)
     write_table(snakemake.output.filters, filters)
     write_table(snakemake.output.captions, describe_all_captions(params.captions, params.kept, matcher))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.data.label_matcher import LabelMatcher, other_nouns, read_classes
+from whyrobust.data.label_matcher import read_matcher
 from whyrobust.data.records import read_record_rows, uids_in_file
 from whyrobust.data.text_columns import text_column
 from whyrobust.data.text_labels import describe_matches, match_records
@@ -31,10 +31,8 @@ if __name__ == "__main__":
     records = read_record_rows(snakemake.input.records, rows)
     kept = uids_in_file(snakemake.input.kept, text_column(records["uid"]))
     records = records[kept].reset_index(drop=True)
-    classes = read_classes(snakemake.input.classes, shared=snakemake.params.shared)
-    nouns = other_nouns(read_classes(snakemake.input.nouns), classes) if snakemake.input.nouns else None
     params = snakemake.params
-    matcher = LabelMatcher(classes, nouns, params.shared, params.possessives)
+    matcher = read_matcher(snakemake.input.classes, snakemake.input.nouns, params.shared, params.possessives)
     matched = match_records(records, matcher, params.fields, params.policy, snakemake.threads)
     write_table(snakemake.output.labels, matched, LABEL_SCHEMA)
     matches = describe_matches(records, matched)

@@ -417,3 +417,22 @@ def _plural_keys(key: tuple[str, ...]) -> list[tuple[str, ...]]:
 def other_nouns(nouns: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of ``nouns`` that are not among ``classes``: what a name may show besides a class."""
     return nouns[~nouns["class"].isin(set(classes["class"]))].reset_index(drop=True)
+
+
+def read_matcher(
+    classes: Path | str, nouns: Path | str | None, shared: SharedNames = "error", possessives: bool = False
+) -> LabelMatcher:
+    """Return the matcher of a study's tables.
+
+    Args:
+        classes: table of classes.
+        nouns: table of things that are no classes, if there is one; those that are classes are passed over.
+        shared: as in `LabelMatcher`.
+        possessives: as in `LabelMatcher`.
+
+    Raises:
+        ValueError: see `read_classes`.
+    """
+    table = read_classes(classes, shared=shared)
+    others = other_nouns(read_classes(nouns), table) if nouns else None
+    return LabelMatcher(table, others, shared, possessives)

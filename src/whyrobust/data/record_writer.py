@@ -36,6 +36,9 @@ MOST_UNKNOWN_LABELS = 1000
 #: Reason to leave out an image of another part of the data set.
 NOT_DRAWN = "it lies outside of drawn_between"
 
+#: Reason to leave out an image of a test set that gets its labels from texts.
+NO_CLASS_NAMED = "its text does not name one class"
+
 #: Reason to leave out an image of a class that the data set is restricted from.
 OTHER_CLASS = "its class lies outside of classes_between"
 
@@ -73,6 +76,7 @@ class RecordBuffer:
         self.labels, self.unknown_labels = LabelCounts(), Counter[str]()
         self._rows_per_batch, self._count, self._required = rows_per_batch, 0, list[str]()
         self._between, self._classes = (0.0, 1.0), frozenset[str]()
+        self._labels: Mapping[str, str] | None = None
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
         options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -153,6 +157,8 @@ class RecordBuffer:
         for batch in pa.ipc.open_stream(self._file):
             if self._between != (0.0, 1.0):
                 batch = batch.filter(_drawn(batch["uid"], *self._between))
+            if self._labels is not None:
+                batch = _labelled(batch, self._labels)
             if self._classes:
                 batch = batch.filter(_of_classes(batch["label"], self._classes))
             for name in self._required:
@@ -168,6 +174,17 @@ class RecordBuffer:
         drawn = sum(len(batch) for batch in self.batches())
         self.left_out[NOT_DRAWN] += self._count - drawn
         self._count = drawn
+
+    def label_by_text(self, labels: Mapping[str, str]) -> None:
+        """Give records the labels that were found in their texts, by uid, and leave out those that have none there.
+
+        Labels that the data set brings along are dropped, and so are their counts.
+        """
+        self._labels = labels
+        self.labels, self.unknown_labels = LabelCounts(), Counter()
+        kept = sum(len(batch) for batch in self.batches())
+        self.left_out[NO_CLASS_NAMED] += self._count - kept
+        self._count = kept
 
     def keep_classes(self, classes: Collection[str]) -> None:
         """Leave out records that have no label, or one that names a class which is none of these."""
@@ -249,6 +266,13 @@ def _drawn(uids: pa.Array, start: float, end: float) -> pa.Array:
     numbers = np.array([uid_hash(uid) for uid in uids.to_pylist()], dtype=np.uint64) / 2.0**64
     # The largest hashes round to 1.
     return pa.array((numbers >= start) & ((numbers < end) | (end == 1.0)))
+
+
+def _labelled(batch: pa.RecordBatch, labels: Mapping[str, str]) -> pa.RecordBatch:
+    """Return the records that have a label here, with it."""
+    found = pa.array([labels.get(uid) for uid in batch["uid"].to_pylist()], pa.string())
+    position = batch.schema.get_field_index("label")
+    return batch.set_column(position, batch.schema.field(position), found).filter(found.is_valid())
 
 
 def _of_classes(labels: pa.Array, classes: frozenset[str]) -> pa.Array:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from whyrobust.data.label_matcher import LabelMatcher, LabelPolicy
 from whyrobust.data.records import rows_of_uids
@@ -53,6 +54,30 @@ def match_records(
     return pd.DataFrame(
         {"uid": records["uid"].array, "label": pd.Series(labels.to_numpy(zero_copy_only=False), dtype=object)}
     )
+
+
+def labels_in_batches(
+    batches: Iterable[pa.RecordBatch],
+    matcher: LabelMatcher,
+    fields: Sequence[str],
+    policy: LabelPolicy = "single",
+    threads: int = 1,
+) -> dict[str, str]:
+    """Return the class that the text of each record names, by uid, without records that have none.
+
+    Args:
+        batches: of records, with ``uid, title, description, tags``; only the labels of all of them are in memory.
+        matcher: as for `match_records`, and so are the others.
+        fields: of `TEXT_FIELDS`.
+        policy: ``single`` or ``first``.
+        threads: number of threads that share the texts.
+    """
+    found: dict[str, str] = {}
+    for batch in batches:
+        labels = matcher.label_records([batch[name] for name in fields], policy, threads).to_pylist()
+        uids = batch["uid"].to_pylist()
+        found |= {uid: label for uid, label in zip(uids, labels, strict=True) if label is not None}
+    return found
 
 
 def describe_matches(records: pd.DataFrame, matched: pd.DataFrame) -> pd.DataFrame:

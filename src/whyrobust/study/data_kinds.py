@@ -16,6 +16,7 @@ from whyrobust.study.kind_settings import (
     CounterAnimal,
     DatasetSettings,
     DomainNet,
+    HeldOut,
     Icons,
     ImageFolder,
     ImageNet,
@@ -58,6 +59,7 @@ class DataKind:
         source: whether a training source may be of this kind.
         test_set: whether a test set may be of this kind.
         derived: whether it is made of other sources.
+        held_out: whether it is what a source leaves out, and so is read as the source is.
         needed_in_test_sets: settings that a test set must have though a source need not.
         own_classes_only: whether a test set of this kind is always evaluated on its own classes.
         covered_classes_column: whether the table of classes says in a column of the kind's name which it covers.
@@ -77,6 +79,7 @@ class DataKind:
     source: bool = True
     test_set: bool = True
     derived: bool = False
+    held_out: bool = False
     needed_in_test_sets: tuple[str, ...] = ()
     own_classes_only: bool = False
     covered_classes_column: bool = False
@@ -86,8 +89,8 @@ class DataKind:
 
     @property
     def photographs(self) -> bool:
-        """Whether it is made of image files, read by a reader."""
-        return bool(self.reader)
+        """Whether it is made of image files, read by a reader of its own or by that of a source."""
+        return bool(self.reader) or self.held_out
 
     @property
     def reader_module(self) -> str:
@@ -122,6 +125,14 @@ DATA_KINDS: dict[str, DataKind] = {
         DataKind("icons", "icons of the Iconify sets, drawn by the study", Icons),
         DataKind("view", "some images of another source", View, test_set=False, derived=True),
         DataKind("mixture", "images of several sources", Mixture, test_set=False, derived=True),
+        DataKind(
+            "held_out",
+            "photographs that a source leaves out (drawn_between), with the labels that are found in their texts",
+            HeldOut,
+            source=False,
+            held_out=True,
+            needed_in_test_sets=("source",),
+        ),
         DataKind(
             "image_folder",
             "class folders of one's own",

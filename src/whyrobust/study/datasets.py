@@ -14,6 +14,7 @@ from typing import Any
 from whyrobust.study.data_kinds import DataKind
 from whyrobust.study.dataset_settings import Dataset, Source, TestSet
 from whyrobust.study.file_patterns import FILES_IN_FOLDERS, matching_files
+from whyrobust.study.held_out import held_out_range, source_of_held_out
 from whyrobust.study.input_files import files_of
 from whyrobust.study.kind_settings import Fetched, Icons
 from whyrobust.study.setting_checks import ConfigError
@@ -32,11 +33,13 @@ class UsedDatasets:
         sources: training sources that are made of no other, by name; the images of all sources come from these.
         test_sets: test sets, by name.
         root: folder that relative paths in the config start from.
+        text_match: how labels are found in texts.
     """
 
     sources: Mapping[str, Source]
     test_sets: Mapping[str, TestSet]
     root: Path
+    text_match: Mapping[str, Any]
 
     @cached_property
     def settings(self) -> dict[str, Dataset]:
@@ -57,6 +60,14 @@ class UsedDatasets:
     def icons(self) -> list[str]:
         """Data sets that the study draws."""
         return [name for name in self.names if name not in self.photographs]
+
+    def read_as(self, dataset: str) -> str:
+        """Return the data set that a data set is read as: the source that holds it out, else itself."""
+        return source_of_held_out(self.settings[dataset]) or dataset
+
+    def is_held_out(self, photo_slice: str) -> bool:
+        """Return whether the data set that a slice of photographs is of is held out of a source."""
+        return bool(source_of_held_out(self.settings[self.photo_slices[photo_slice].dataset]))
 
     @cached_property
     def fetched(self) -> list[str]:
@@ -80,7 +91,7 @@ class UsedDatasets:
         return self._slices(self.sources)
 
     def _slices(self, names: Iterable[str]) -> dict[str, Slice]:
-        listed = [part for name in names for part in slices_of(name, self.settings[name].slice_count)]
+        listed = [part for name in names for part in slices_of(name, self.settings[self.read_as(name)].slice_count)]
         return {part.name: part for part in listed}
 
     def photo_slices_of(self, dataset: str) -> list[str]:
@@ -119,8 +130,8 @@ class UsedDatasets:
         return dataset if dataset in self.photographs else self.part_of(dataset)
 
     def kind_of(self, dataset: str) -> DataKind:
-        """Return what the table of data-set kinds says of a data set."""
-        return self.settings[dataset].row
+        """Return what the table of data-set kinds says of a data set; of what a source holds out, of the source."""
+        return self.settings[self.read_as(dataset)].row
 
     def kind_of_slice(self, name: str) -> DataKind:
         """Return what the table of data-set kinds says of the data set that a slice of photographs is of."""
@@ -152,19 +163,35 @@ class UsedDatasets:
     def slice_settings(self, name: str) -> dict[str, Any]:
         """Return the settings that a slice of photographs is read by; of shards or tables its own, and their names.
 
+        What a source holds out is read by the settings of the source, but for the photographs that are drawn, and has
+        with them its role and how its labels are found in its texts.
+
         Raises:
             ConfigError: two shards of a data set have one name.
         """
         part = self.photo_slices[name]
-        settings = plain_values(self.settings[part.dataset])
+        read_as = self.read_as(part.dataset)
+        settings = plain_values(self.settings[read_as]) | self._of_held_out(part.dataset)
         for unread in ("slices", "says", *FETCHING):  # these do not change what is read
             settings.pop(unread, None)
-        key, shards, names = self._shards[part.dataset]
+        key, shards, names = self._shards[read_as]
         if not shards:
             return settings
         # The rows of a single table need no name of it.
         named = {"shard_names": part.share_of(names)} if key == "shards" or len(names) > 1 else {}
         return settings | {key: part.share_of(shards)} | named
+
+    def _of_held_out(self, dataset: str) -> dict[str, Any]:
+        """Return the settings that photographs held out of a source have besides those of the source; else none."""
+        source = source_of_held_out(self.settings[dataset])
+        if not source:
+            return {}
+        drawn = held_out_range(self.sources[source])
+        return {
+            "role": self.test_sets[dataset].role,
+            "drawn_between": list(drawn or ()),
+            "text_match": dict(self.text_match),
+        }
 
     @cached_property
     def _shards(self) -> dict[str, tuple[str, list[str], list[str]]]:
@@ -186,17 +213,18 @@ class UsedDatasets:
     def files_of_slice(self, name: str) -> list[str]:
         """Return the files and folders of the config that a slice of photographs is read from."""
         part = self.photo_slices[name]
+        read_as = self.read_as(part.dataset)
         # A list of addresses is read when its images are fetched; of a folder that a table's pictures lie in, only
         # those count.
-        listed_in = self.kind_of(part.dataset).listed_in if part.dataset in self.fetched else ()
+        listed_in = self.kind_of(read_as).listed_in if read_as in self.fetched else ()
         elsewhere = ["shards", "table", *listed_in]
-        elsewhere += ["root"] if self.kind_of(part.dataset).pictures else []
-        others = files_of(self.settings[part.dataset], self.root, leave_out=elsewhere)
-        return [*others, *part.share_of(self._shards[part.dataset][1])]
+        elsewhere += ["root"] if self.kind_of(read_as).pictures else []
+        others = files_of(self.settings[read_as], self.root, leave_out=elsewhere)
+        return [*others, *part.share_of(self._shards[read_as][1])]
 
     def fetched_by_slice(self, name: str) -> list[str]:
-        """Return the data set of a slice of photographs where its images are fetched from the web, else none."""
-        return [part for part in [self.photo_slices[name].dataset] if part in self.fetched]
+        """Return the data set whose images, fetched from the web, a slice of photographs is read from, else none."""
+        return [read_as for read_as in [self.read_as(self.photo_slices[name].dataset)] if read_as in self.fetched]
 
     def files_of_list(self, dataset: str) -> list[str]:
         """Return the files of the config that the addresses of a data set are listed from."""
@@ -205,7 +233,7 @@ class UsedDatasets:
     def list_settings(self, dataset: str) -> dict[str, Any]:
         """Return the settings that the addresses of a data set are listed by."""
         settings = self.settings[dataset]
-        others = {"class_names", "slices", *FETCHING}
+        others = {"class_names", "slices", "drawn_between", *FETCHING}
         names = [setting.name for setting in fields(settings.row.settings) if setting.name not in others]
         values = plain_values(settings, names)
         in_folders = {key: values[key] for key in settings.row.listed_in if key in FILES_IN_FOLDERS}
@@ -219,7 +247,7 @@ class UsedDatasets:
 
     def files_of(self, dataset: str) -> list[str]:
         """Return the files and folders of the config that a whole data set is read from."""
-        return files_of(self.settings[dataset], self.root)
+        return files_of(self.settings[self.read_as(dataset)], self.root)
 
     def whole_size(self, dataset: str) -> dict[str, int | bool | None]:
         """Return how many images a data set should have, None where unknown, and whether fewer will do."""

@@ -126,23 +126,42 @@ class Mixture(DatasetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn(DatasetSettings):
-    """Pictures of one's own, all of them or a part that is drawn."""
+class DrawnByName(DatasetSettings):
+    """Pictures, all of them or a part that is drawn by their names."""
 
     drawn_between: LeftOut[Annotated[tuple[Share, ...], Items(min_length=2)]] = None
-    """Each picture has a number from 0 to 1, drawn by its name; only those from the first to below the second of two
-    are read. ``[0.2, 1]`` for a source and ``[0, 0.2]`` for a test set of the same files hold a fifth out."""
+    """Each picture has a number from 0 to 1, drawn by its name (YFCC: the photo id); only those from the first to below
+    the second of two are read. ``[0.2, 1]`` for a source and ``[0, 0.2]`` for a test set of the same files, or one of
+    kind ``held_out``, hold a fifth out."""
+
+    def __post_init__(self) -> None:
+        """Check that there are two numbers, the smaller one first."""
+        _check_range("drawn_between", self.drawn_between)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(DrawnByName):
+    """Pictures of one's own, all of them or a part that is drawn by their names or classes."""
+
     classes_between: LeftOut[Annotated[tuple[Share, ...], Items(min_length=2)]] = None
     """The classes of the study are put in an order that is drawn by their names; only pictures of those from the first
     share of them to the second are read. A source with ``[0, 0.5]`` has half of the classes, a test set with
     ``[0.5, 1]`` the others."""
 
     def __post_init__(self) -> None:
-        """Check that there are two numbers, the smaller one first."""
-        for key in ("drawn_between", "classes_between"):
-            between = getattr(self, key)
-            if between is not None and (len(between) != 2 or between[0] >= between[1]):
-                raise ValueError(f".{key} is {list(between)}: allowed are two numbers, the smaller one first")
+        """Check that there are two numbers of each, the smaller one first."""
+        super().__post_init__()
+        _check_range("classes_between", self.classes_between)
+
+
+def _check_range(key: str, between: tuple[float, ...] | None) -> None:
+    if between is not None and (len(between) != 2 or between[0] >= between[1]):
+        raise ValueError(f".{key} is {list(between)}: allowed are two numbers, the smaller one first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(DatasetSettings):
+    """Photographs that a source leaves out; which source is said by the key ``source`` of the test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +278,7 @@ class AddressList(Fetched, TextColumns):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yfcc15m(Fetched):
+class Yfcc15m(Fetched, DrawnByName):
     """OpenAI's subset of YFCC100M."""
 
     subset: InputPath
@@ -274,6 +293,7 @@ class Yfcc15m(Fetched):
 
     def __post_init__(self) -> None:
         """Check that the images are there or can be downloaded."""
+        super().__post_init__()
         if (self.shards is None) == (self.metadata is None):
             raise ValueError(" needs one of shards (images that are there) and metadata (to download them)")
         if self.shorter_side is not None and self.metadata is None:

@@ -91,7 +91,8 @@ class Study:
         """The data sets that the study needs."""
         sources = {name: self.config.sources[name] for name in self.sources}
         plain = {name: source for name, source in sources.items() if not source.row.derived}
-        return UsedDatasets(plain, self.config.test_sets, self.root)
+        text_match = plain_values(self.config.data.text_match) | {"shared": self.config.data.shared_names}
+        return UsedDatasets(plain, self.config.test_sets, self.root, text_match)
 
     @cached_property
     def test_sets(self) -> list[str]:
