@@ -88,7 +88,7 @@ def test_what_one_study_made_another_takes_whatever_its_name_and_place(store, tm
     assert sum_taken(logs) == {"copy": {"jobs": 1, "seconds": pytest.approx(0, abs=5)}}
     assert describe(store, logs) == (
         "Taken from finished work: 1 of copy. Kept for other studies: the work of 1 job, 0.0 MB, in "
-        f"{store} (make forget empties it)"
+        f"{store} (make forget DAYS=0 empties it)"
     )
     # A study's files are its own: they may change, and go, without harm to others.
     second.table.write_text("spoilt")

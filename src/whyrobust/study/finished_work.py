@@ -303,7 +303,7 @@ def describe(folder: Path, logs: Path) -> str:
     taken = ", ".join(f"{stage['jobs']:,.0f} of {name}" for name, stage in sum_taken(logs).items())
     took = f"Taken from finished work: {taken}. " if taken else ""
     return (
-        f"{took}Kept for other studies: the work {spell_size(*size_of(folder))}, in {folder} (make forget empties it)"
+        f"{took}Kept for other studies: the work {spell_size(*size_of(folder))}, in {folder} (make forget DAYS=0 empties it)"
     )
 
 
