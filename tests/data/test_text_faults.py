@@ -105,7 +105,7 @@ def test_a_table_of_any_texts_gives_each_picture_its_own(tmp_path, pack, titles,
         (b'file,title\n0.jpg,"a"b"\n', "cannot be read"),
         (b"file,title\n0.jpg,caf\xe9\n", "UTF-8"),
         (b"file,file\n0.jpg,a\n", "'file' twice"),
-        (b"", "no column 'file'"),
+        (b"", "is empty: fetch it"),
     ],
 )
 def test_a_table_whose_cells_could_move_is_refused(tmp_path, pack, content, message):

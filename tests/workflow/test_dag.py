@@ -166,7 +166,7 @@ def test_rule_script_log_and_benchmark_names_agree(root):
     texts = rule_texts(root)
     asked_for = {"choose_classes", "write_published", "check_data"}
     stages = SHARED_STAGES | ICON_STAGES | PHOTO_STAGES | CAPTION_STAGES
-    assert set(texts) == scripts == stages | {"filter_view"} | asked_for
+    assert set(texts) == scripts == stages | {"filter_view", "describe_captions"} | asked_for
     for name, text in texts.items():
         assert f'"../scripts/{name}.py"' in text, name
         # What was downloaded was verified: no code fetches it again.

@@ -30,7 +30,7 @@ def test_the_page_runs_as_it_stands(root, tmp_path, snakemake):
     for written, file in zip(blocks(page, "csv"), ("classes.csv", "captions.csv"), strict=True):
         header = (tmp_path / "my-data" / file).read_text(encoding="utf-8").splitlines()[0]
         assert header == written.splitlines()[0]
-    (config,) = blocks(page, "yaml")
+    config = blocks(page, "yaml")[0]
     assert len(config.splitlines()) < 30
     (tmp_path / "my-study.yaml").write_text(config, encoding="utf-8")
     program, *arguments = shlex.split(blocks(page, "bash")[0])

@@ -81,7 +81,7 @@ if __name__ == "__main__":
         commands=params.commands,
         figures=[path.name for path in figures if path.suffix[1:] in FIGURE_ENDINGS],
         latex={path.name: path.read_text(encoding="utf-8") for path in figures if path.suffix == ".tex"},
-        reported=table_rows(pd.read_csv(files.reported, dtype=str, keep_default_na=False)) if files.reported else [],
+        reported=table_rows(read_csv(files.reported, keep_empty=True)) if files.reported else [],
     )
     settings = PageSettings(
         name=params.study,

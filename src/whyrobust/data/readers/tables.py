@@ -141,7 +141,7 @@ def read_image_tables(
                         "photographs hardly shrink, so these are something else; fetch the table again"
                     )
             else:
-                _check_path(value, folder, where)
+                _check_path(value, folder, where, is_first=number == 0)
                 image = find_picture(folder, value)
                 if not _is_file(image):
                     records.leave_out_missing(value, "its file is not there")
@@ -191,15 +191,15 @@ def _check_cells(table: Path, cells: Mapping[str, Any], columns: Mapping[str, st
             )
 
 
-def _check_path(value: str, folder: Path, where: str) -> None:
+def _check_path(value: str, folder: Path, where: str, is_first: bool) -> None:
     """Check that a path leads out of no folder by what it says; links are the user's own.
 
     Raises:
-        DatasetError: it goes upwards, or starts elsewhere.
+        DatasetError: it goes upwards, or starts elsewhere; the first row of a table has something else than a path.
     """
     if value.startswith(("http://", "https://")):
         raise DatasetError(f"{where}: '{value:.80}' is an address: give the table to a source of kind address_list")
-    if value.startswith("data:") or len(value) > LONGEST_PATH:
+    if value.startswith("data:") or (is_first and len(value) > LONGEST_PATH):
         raise DatasetError(
             f"{where}: '{value:.40}...' is no path but text of {len(value):,} characters: give a column of paths, or "
             "of the bytes of pictures in Parquet"
