@@ -181,6 +181,13 @@ def test_a_repetition_says_which_verdicts_it_gives_too(tables):
     assert rows[4].endswith(": undecided | +9.0 (\N{MINUS SIGN}5.0 to +3.0): raises |")
 
 
+def test_the_lead_counts_findings_and_the_verdicts_that_other_seeds_give(tables):
+    lead = part("lead")(tables, None)
+    assert lead.startswith("**Of 5 causes compared, 2 change effective robustness: ") and "other seeds" not in lead
+    other = tables | {"causes": tables["causes"].replace("undecided", "raises")}
+    assert "With other seeds 4 of 5 verdicts are the same." in part("lead")(tables, other)
+
+
 def test_a_verdict_that_a_repetition_does_not_give_is_marked_where_it_stands(tables):
     assert "not confirmed" not in part("answer")(tables, None) + part("answer")(tables, tables)
     lost = tables["causes"].replace({"verdict": {"lowers": "undecided", "within ±2": "raises"}})

@@ -24,11 +24,13 @@ from whyrobust.analysis.accuracies import OTHER_WEIGHTS
 from whyrobust.analysis.measured import MEAN_AXIS
 from whyrobust.files import atomic_path, write_text
 from whyrobust.report.findings import (
+    EffectTerms,
     hidden_sentence,
     is_hidden,
     opposite_shifts,
     secondary_findings,
 )
+from whyrobust.report.headline import make_headline
 from whyrobust.report.number_format import format_p, format_points, format_points_interval, format_whole_percent
 from whyrobust.report.page_parts import table_rows
 from whyrobust.report.side_by_side import compare_verdicts
@@ -161,6 +163,16 @@ def _roles(tables: Tables, role: str) -> list[str]:
 
 def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def _lead(tables: Tables, repeated: Tables | None) -> str:
+    """Return the answer in a sentence, and how many of its verdicts other seeds give."""
+    sentences = [make_headline(tables["causes"], EffectTerms()).lead]
+    if repeated is not None:
+        verdicts = compare_verdicts(tables["causes"], repeated["causes"])
+        same = len(verdicts.primary) - len(verdicts.changed)
+        sentences.append(f"With other seeds {same} of {len(verdicts.primary)} verdicts are the same.")
+    return f"**{' '.join(sentences)}**\n"
 
 
 def _answer(tables: Tables, repeated: Tables | None) -> str:
@@ -411,6 +423,7 @@ class Part:
 
 #: By the name of the part.
 PARTS: dict[str, Part] = {
+    "lead": Part(("icons",), _lead, ("icons_seeds_5",)),
     "answer": Part(("icons",), _answer, ("icons_seeds_5",)),
     "main_effects": Part(("icons",), _main_effects),
     "by_shift": Part(("icons",), _by_shift),
