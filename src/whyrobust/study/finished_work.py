@@ -302,7 +302,8 @@ def describe(folder: Path, logs: Path) -> str:
     """Return in one line what a study took from here and what is here; arguments as those of `sum_taken`."""
     taken = ", ".join(f"{stage['jobs']:,.0f} of {name}" for name, stage in sum_taken(logs).items())
     took = f"Taken from finished work: {taken}. " if taken else ""
-    return f"{took}Kept for other studies: the work {spell_size(*size_of(folder))}, in {folder} (make forget DAYS=0 empties it)"
+    size = spell_size(*size_of(folder))
+    return f"{took}Kept for other studies: the work {size}, in {folder} (make forget DAYS=0 empties it)"
 
 
 def sum_taken(logs: Path) -> dict[str, dict[str, float]]:
