@@ -132,7 +132,7 @@ browser:
 
 # Of the default study, which must have been run.
 picture: $(VENV)/test-installed browser
-	$(BIN)/python docs/take_picture.py results/icons/report.html docs/pictures
+	$(BIN)/python -m tools.take_picture results/icons/report.html docs/pictures
 
 # Tests of one file stay on one worker, so that its studies run once; tests/conftest.py puts the longest files first.
 test: lint $(VENV)/img2dataset/installed browser

@@ -18,8 +18,8 @@ import yaml
 from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.pages import find_browser
 from tests.studies import ALONE, watched
+from tools.browser import ALL_DRAWN, DRAW_ALL, find_browser
 
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
@@ -56,16 +56,6 @@ ROOT = Path(__file__).parent.parent
 
 # A test's study makes everything itself, and leaves nothing for the studies of whoever runs the tests.
 os.environ |= ALONE
-
-ALL_DRAWN = "[...document.querySelectorAll('[data-spec]')].every(c => !c.offsetParent || c.dataset.drawn === 'done')"
-
-#: Have all charts drawn as for print, also those that are left out there.
-DRAW_ALL = """() => {
-    const left = [...document.querySelectorAll(".off-paper:has([data-spec])")];
-    left.forEach((place) => place.classList.remove("off-paper"));
-    ["beforeprint", "afterprint"].forEach((name) => dispatchEvent(new Event(name)));
-    left.forEach((place) => place.classList.add("off-paper"));
-}"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,9 +1,8 @@
-"""Small studies made up for tests of the report page, complete or with parts missing, and a browser to open them in."""
+"""Small studies made up for tests of the report page, complete or with parts missing."""
 
 from __future__ import annotations
 
 import io
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,6 @@ from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTabl
 from whyrobust.study.plan import RUN_COLUMNS
 from whyrobust.study.stages import STAGES
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 IN_DISTRIBUTION = ("studio_test", "web_test")
 SHIFTS = ("v2", "sketch")
 CLASSES = ("cat", "dog", "light bulb")
@@ -60,13 +58,6 @@ FAINT_MARKS = """() => {
     }
     return { seen, faint };
 }"""
-
-
-def find_browser():
-    """Return the path of a browser, or say how to get one."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, f"none of {', '.join(BROWSERS)} is there: `make browser` installs Debian's chromium"
-    return found
 
 
 def picture(seed):

@@ -7,18 +7,14 @@ width of 1,280 pixels. Times are of this machine as busy as it is.
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tools.browser import ALL_DRAWN, DRAW_ALL, find_browser
+
 COUNT: Final = "document.querySelectorAll('*').length"
-DRAW_ALL: Final = "dispatchEvent(new Event('beforeprint'))"
-ALL_DRAWN: Final = (
-    "[...document.querySelectorAll('[data-spec]')].every(c => !c.offsetParent || c.dataset.drawn === 'done')"
-)
 
 
 def measure_page(path: Path) -> Mapping[str, str]:
@@ -32,13 +28,10 @@ def measure_page(path: Path) -> Mapping[str, str]:
     """
     from playwright.sync_api import sync_playwright
 
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not path.is_file():
         raise SystemExit(f"{path} is no file: give the report page of a finished study, results/<study>/report.html")
-    if browser is None:
-        raise SystemExit(f"none of {', '.join(BROWSERS)} is there: `make browser` installs Debian's chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         page = opened.new_page(viewport={"width": 1280, "height": 1000})
         started = time.perf_counter()
         page.goto(path.resolve().as_uri())

@@ -17,7 +17,6 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import ALL_DRAWN
 from tests.pages import (
     FAINT_MARKS,
     SETTINGS,
@@ -29,6 +28,7 @@ from tests.pages import (
     make_runs,
     make_study,
 )
+from tools.browser import ALL_DRAWN
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.page_parts import ChartData, Panel
 from whyrobust.report.sections.run_details import run_details

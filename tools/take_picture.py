@@ -1,27 +1,23 @@
-"""Make the README's screenshots of a report page: ``python docs/take_picture.py <report.html> <folder>``.
+"""Make the README's screenshots of a report page: ``python -m tools.take_picture <report.html> <folder>``.
 
 ``report_answer.png`` shows what each main comparison changed, ``report_explorer.png`` the explorer of effective
 robustness.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 from playwright.sync_api import FloatRect, sync_playwright
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tools.browser import find_browser
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path, help="the page")
     parser.add_argument("folder", type=Path, help="where the pictures go")
     named = parser.parse_args()
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        raise SystemExit(f"no browser found ({', '.join(BROWSERS)}): install one, for example with `make browser`")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(named.report.resolve().as_uri())
         # A chart is drawn when it comes near.
