@@ -43,23 +43,28 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def lock_folder() -> Path:
+def lock_folder(of: str = "cores") -> Path:
     """Return the folder of this user's locks on this machine; it is made if it does not exist.
 
+    Args:
+        of: what is locked, cores or gpus.
+
     Raises:
-        OSError: it cannot be made, or another user has made it, who could hold all cores or have files made elsewhere.
+        OSError: it cannot be made, or another user has made it, who could hold all locks or have files made elsewhere.
     """
-    user = os.getuid()
-    folder = Path(tempfile.gettempdir(), f"whyrobust-cores-{user}")
+    has_numbers = hasattr(os, "getuid")
+    user = os.getuid() if has_numbers else os.environ.get("USERNAME", "")
+    folder = Path(tempfile.gettempdir(), f"whyrobust-{of}-{user}")
     folder.mkdir(mode=0o700, exist_ok=True)
     owner = folder.lstat().st_uid
-    if owner != user:
-        raise PermissionError(f"{folder} is of user {owner}")
+    if has_numbers and owner != user:
+        raise PermissionError(f"{folder} is of user {owner}: remove it, or set TMPDIR to a folder of your own")
     return folder
 
 
 def _lock(path: Path, wait: bool = False) -> int | None:
     """Lock a file and return it, open; None where another process has it. Programs started later do not keep it."""
+    # Not filelock, as for GPUs: every job holds cores, and its import takes 40 ms.
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -58,7 +58,7 @@ GPU_ENVIRONMENT = (
 # Of jobs that a chain of others waits for: where cores are few, one that starts last leaves the others idle.
 LONGEST_CHAIN = 3
 # Jobs keep the bytecode of what they import, even where the shell forbids it, as in many containers: torch alone has a
-# thousand modules, and compiling them took each job of the default study 1.3 s.
+# thousand modules, and compiling them takes longer than importing them (docs/dev/optimisation.md).
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # From where a new conda environment installs the workflow's own package.
 os.environ.update(WHYROBUST_REPOSITORY=str(HOME))

@@ -11,13 +11,14 @@ import os
 import random
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from whyrobust.cores import lock_folder
 
 #: The variable in which schedulers tell CUDA which GPUs a process may see.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -73,14 +74,6 @@ def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def lock_folder() -> Path:
-    """Return the folder of this user's locks on this machine; it is made if it does not exist."""
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    folder = Path(tempfile.gettempdir(), f"whyrobust-gpus-{user}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
 def _lock_of(name: str, folder: Path) -> FileLock:
     """Return the lock of a GPU: the kernel releases it when the process that holds it ends, however it ends."""
     return FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", thread_local=False)
@@ -122,6 +115,7 @@ def own_gpus(
 
     Raises:
         GpuError: there are fewer than ``count``.
+        OSError: the folder of the locks cannot be made, or is another user's.
     """
     if device == "cpu":
         yield []
@@ -139,7 +133,7 @@ def own_gpus(
         raise GpuError(
             f"{count} GPUs are asked for and {given} {len(names)}: ask for fewer, or set training.device to cpu"
         )
-    locks_folder = folder or lock_folder()
+    locks_folder = folder or lock_folder("gpus")
     found = _take_free(names, count, locks_folder)
     if found is None:
         logger.info("waiting for %d free GPUs of %s", count, ", ".join(names))
