@@ -31,9 +31,15 @@ from whyrobust.report.findings import (
     secondary_findings,
 )
 from whyrobust.report.headline import make_headline
-from whyrobust.report.number_format import format_p, format_points, format_points_interval, format_whole_percent
+from whyrobust.report.number_format import (
+    format_p,
+    format_points,
+    format_points_interval,
+    format_whole_percent,
+    join_words,
+)
 from whyrobust.report.page_parts import table_rows
-from whyrobust.report.side_by_side import compare_verdicts
+from whyrobust.report.side_by_side import Repetition, compare_verdicts
 from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED, WITHIN, name_cause, name_weighting, spaced
 from whyrobust.study.table_cells import is_missing
 
@@ -165,13 +171,18 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _count_same(verdicts: Repetition) -> str:
+    return f"{len(verdicts.primary) - len(verdicts.changed)} of {len(verdicts.primary)} verdicts are the same"
+
+
 def _lead(tables: Tables, repeated: Tables | None) -> str:
-    """Return the answer in a sentence, and how many of its verdicts other seeds give."""
+    """Return the answer in a sentence, and which of its verdicts other seeds do not give."""
     sentences = [make_headline(tables["causes"], EffectTerms()).lead]
     if repeated is not None:
         verdicts = compare_verdicts(tables["causes"], repeated["causes"])
-        same = len(verdicts.primary) - len(verdicts.changed)
-        sentences.append(f"With other seeds {same} of {len(verdicts.primary)} verdicts are the same.")
+        same = f"With other seeds {_count_same(verdicts)}"
+        changed = join_words([name_cause(row["cause"]) for row, _ in verdicts.changed])
+        sentences.append(f"{same}; none is claimed for {changed}." if changed else f"{same}.")
     return f"**{' '.join(sentences)}**\n"
 
 
@@ -228,7 +239,7 @@ def _repeated(tables: Tables, repeated: Tables) -> str:
         f"{name_cause(row['cause'])} is {other['verdict']} ({_interval(other)}) in place of {row['verdict']}"
         for row, other in verdicts.changed
     ]
-    kept = f"{len(verdicts.primary) - len(named)} of {len(verdicts.primary)} verdicts are the same"
+    kept = _count_same(verdicts)
     told = f"{kept}; {' and '.join(named)}, so that no verdict is claimed for these." if named else f"{kept}."
     secondary = (
         f"Of {len(verdicts.found)} secondary findings {len(verdicts.again)} are found again."

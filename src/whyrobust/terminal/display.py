@@ -27,7 +27,7 @@ from whyrobust.study.stopped_jobs import last_message
 from whyrobust.terminal.at_work import Job, JobAtWork, StudyAtWork
 from whyrobust.terminal.view import EMPTY, FULL, INDENT, draw, spell_time, wrap
 
-#: Seconds between two updates: drawing takes milliseconds of one core.
+#: Seconds between two updates: drawing takes time of a core that jobs use.
 SECONDS_BETWEEN_UPDATES = 1.0
 
 #: Snakemake's messages that the display says in another way, or later; they are in its log all the same.
