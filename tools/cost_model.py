@@ -96,11 +96,13 @@ class Rates:
         values: name -> rate.
         peak_flops: operations per second that a GPU can do.
         gpu: its name.
+        gpu_memory_gb: memory that it has.
     """
 
     values: Mapping[str, float]
     peak_flops: float
     gpu: str
+    gpu_memory_gb: float
 
     def __getitem__(self, name: str) -> float:
         """Return a rate.
@@ -259,29 +261,26 @@ def read_rates(measured: Path | str, assumed: Path | str, gpu: str) -> Rates:
     if gpu not in second["gpus"]:
         raise CostError(f"there is no GPU '{gpu}' in {assumed}: choose one of {', '.join(second['gpus'])}")
     values = {name: entry["value"] for name, entry in second["rates"].items()} | first["rates"]
-    return Rates(values, second["gpus"][gpu]["peak_flops"], gpu)
+    return Rates(values, second["gpus"][gpu]["peak_flops"], gpu, second["gpus"][gpu]["memory_gb"])
 
 
 def measure_model(path: Path | str) -> ModelSize:
     """Count the operations and parameters of a model description, without making its weights."""
-    import open_clip
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from whyrobust.training.models import encoder_of, read_model_config, register_image_encoders
+    from whyrobust.training.footprint import count_parameters, inputs_without_values, without_weights
+    from whyrobust.training.models import read_model_config
 
     config = read_model_config(path)
-    side, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
-    register_image_encoders()
-    # open_clip's text tower for all: ours leaves out padding, so that its operations depend on the texts.
-    towers = {name: value for name, value in config.items() if name != "custom_text"}
+    model = without_weights(config).eval()
+    images, texts = inputs_without_values(config, 1)
     with torch.device("meta"):
-        model = open_clip.CustomTextCLIP(**towers).eval()
         with FlopCounterMode(display=False) as of_images:
-            model.encode_image(torch.zeros(1, 3, side, side))
+            model.encode_image(images)
         with FlopCounterMode(display=False) as of_texts:
-            model.encode_text(torch.zeros(1, length, dtype=torch.long))
-    whole, encoder = (sum(p.numel() for p in part.parameters()) for part in (model, encoder_of(model, config)))
+            model.encode_text(texts)
+    whole, encoder = count_parameters(model, config)
     return ModelSize(of_images.get_total_flops(), of_texts.get_total_flops(), whole, encoder, config["embed_dim"])
 
 
@@ -352,6 +351,7 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
     slices = [size for size in photographs.values() for _ in range(size.slices)]
     largest = max((size.images / size.slices for size in photographs.values()), default=0)
     in_photographs = sum(size.images for size in photographs.values())
+    in_icons = sum(size.images for size in icons.values())
     in_sources = sum(size.images for size in sources.values())
     largest_source = max(size.images for size in sources.values())
     tests = sum(size.images for size in study.datasets.values() if not size.is_source)
@@ -394,8 +394,9 @@ def _costs_of_data(study: StudySize, rates: Rates) -> list[Cost]:
              sum(size.bytes_fetched for size in fetched), threads=16),
         cost("build_records", 1 if icons else 0, 0.01, 0, 0),
         cost("build_photo_records", len(slices), build, 8 * largest, rates["bytes_a_record"] * in_photographs, share),
-        cost("build_images", len(icons), _hours(sum(size.images for size in icons.values()), rates["icons_drawn"]), 0,
-             sum(size.images for size in icons.values()) * (study.image_size**2 * 3 + INK_BYTES), threads=8),
+        cost("build_images", len(icons), _hours(in_icons, rates["icons_drawn"]), 0,
+             in_icons * (study.image_size**2 * 3 + INK_BYTES),
+             max((size.images for size in icons.values()), default=0) / max(1, in_icons)),
         cost("index_images", len(slices), index, LOCATION_BYTES * largest, INK_BYTES * in_photographs, share, 8),
         cost("join_slices", len(photographs), _hours(in_photographs, rates["records_joined"]), 0,
              row_bytes * in_photographs,

@@ -16,6 +16,7 @@ from pathlib import Path
 from tools.cost_model import (
     MEASURED_MODEL,
     Machine,
+    Rates,
     as_table,
     estimate,
     measure_model,
@@ -44,28 +45,29 @@ def named_number(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def describe_memory(config: Config, runs: Sequence[Run], machine: Machine, gpu: str) -> str:
+def describe_memory(config: Config, runs: Sequence[Run], machine: Machine, rates: Rates) -> str:
     """Return a line on the GPU memory that a step of the largest run needs, and whether the GPU has it."""
-    training = config.training
-    models = {run.model for run in runs if not run.published}
+    training, trained = config.training, [run for run in runs if not run.published]
     counted = {
-        name: measure_footprint(read_model_config(ROOT / config.models[name]), training.precision) for name in models
+        name: measure_footprint(read_model_config(ROOT / config.models[name]), training.precision)
+        for name in {run.model for run in trained}
     }
-    needed, run, batch = max(
-        (
-            (counted[run.model].of_step(run.objective, batch, training.images_at_once), run, batch)
-            for run in runs
-            if not run.published
-            for batch in [training.settings_of(run.objective).batch_size // machine.gpus_per_run]
-        ),
-        key=lambda found: found[0],
-    )
-    has = json.loads(ASSUMED.read_text(encoding="utf-8"))["gpus"][gpu]["memory_gb"]
-    needed_gb = needed / GIGABYTE
+    batches = {
+        name: training.settings_of(name).batch_size // machine.gpus_per_run
+        for name in {run.objective for run in trained}
+    }
+
+    def needed(run: Run) -> float:
+        """Return the bytes that a step of a run needs."""
+        return counted[run.model].of_step(run.objective, batches[run.objective], training.images_at_once)
+
+    largest = max(trained, key=needed)
+    needed_gb, has = needed(largest) / GIGABYTE, rates.gpu_memory_gb
     fits = "fits" if needed_gb < has else "DOES NOT FIT: set training.images_at_once, precision or more GPUs for a run"
     return (
-        f"GPU memory of a step, counted without padding left out: {needed_gb:,.0f} GB for {run.objective} with "
-        f"{run.model} and {batch:,} images a GPU ({training.precision}), of {has} GB of {gpu}: {fits}."
+        f"GPU memory of a step, counted without padding left out: {needed_gb:,.0f} GB for {largest.objective} "
+        f"with {largest.model} and {batches[largest.objective]:,} images a GPU ({training.precision}), of {has} GB of "
+        f"{rates.gpu}: {fits}."
     )
 
 
@@ -83,7 +85,7 @@ def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: 
     measured_on = json.loads(MEASURED.read_text(encoding="utf-8"))["machine"]
     hours = wall_hours(costs, cores, max(1, machine.gpus))
     listed = ", ".join(f"{name} {dataset.images:,}" for name, dataset in size.datasets.items())
-    memory = [describe_memory(config, study.runs, machine, gpu)] if size.on_gpu else []
+    memory = [describe_memory(config, study.runs, machine, rates)] if size.on_gpu else []
     lines = [
         as_table(costs),
         "",

@@ -45,7 +45,7 @@ EASY = Rates(
         "pictures_cropped": 100, "images_embedded": 10, "probe_products": 1e6,
         "samples_trained_cross_entropy": 10, "samples_trained_clip": 10, "samples_trained_supcon": 10,
     },
-    peak_flops=3.6e13, gpu="easy",
+    peak_flops=3.6e13, gpu="easy", gpu_memory_gb=1,
 )  # fmt: skip
 GRIDS = [
     {"objective": "cross_entropy", "source": "a", "train_images": [100, 200]},
@@ -211,5 +211,7 @@ def test_memory_of_the_largest_run_is_said_before_it_runs(at_once, says):
     config = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text(encoding="utf-8"))
     config["training"]["images_at_once"] = at_once
     loaded = load_config(config)
-    line = describe_memory(loaded, plan_study(loaded, ROOT, data_is_there=False).runs, Machine(8), "A100")
+    line = describe_memory(
+        loaded, plan_study(loaded, ROOT, data_is_there=False).runs, Machine(8), read_rates(MEASURED, ASSUMED, "A100")
+    )
     assert says in line and "images a GPU (bf16)" in line

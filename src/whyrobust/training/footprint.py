@@ -89,6 +89,35 @@ class Footprint:
         )
 
 
+def without_weights(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip has no types
+    """Return open_clip's model of a description on the device ``meta``, where tensors have a shape and no values.
+
+    The text tower is open_clip's for all: ours leaves out padding, so that what it does depends on the texts.
+    """
+    import open_clip
+
+    from whyrobust.training.models import register_image_encoders
+
+    register_image_encoders()
+    with torch.device("meta"):
+        return open_clip.CustomTextCLIP(**{name: value for name, value in config.items() if name != "custom_text"})
+
+
+def inputs_without_values(config: Mapping[str, Any], count: int) -> tuple[Tensor, Tensor]:
+    """Return images ``[count, 3, side, side]`` and tokens ``[count, context]`` for `without_weights`."""
+    side, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
+    with torch.device("meta"):
+        return torch.zeros(count, 3, side, side), torch.zeros(count, length, dtype=torch.long)
+
+
+def count_parameters(model: nn.Module, config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the number of parameters of a model of a description, and of its image encoder."""
+    from whyrobust.training.models import encoder_of
+
+    whole, encoder = (sum(p.numel() for p in part.parameters()) for part in (model, encoder_of(model, config)))
+    return whole, encoder
+
+
 @contextmanager
 def _counting(module: nn.Module) -> Iterator[dict[int, torch.UntypedStorage]]:
     """Collect the storages that autograd keeps, but for parameters and buffers; each counts once."""
@@ -112,26 +141,19 @@ def measure_footprint(config: Mapping[str, Any], precision: str) -> Footprint:
         config: open_clip model description.
         precision: of products, as in `ComputeSettings`.
     """
-    import open_clip
-
-    from whyrobust.training.models import encoder_of, register_image_encoders
-
-    side, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
-    register_image_encoders()
-    # open_clip's text tower for all: ours leaves out padding, so that it keeps less.
-    towers = {name: value for name, value in config.items() if name != "custom_text"}
     number = torch.bfloat16 if precision == "bf16" else torch.float32
+    model = without_weights(config).to(number).train()
+    images, texts = inputs_without_values(config, COUNTED)
     with torch.device("meta"):
-        model = open_clip.CustomTextCLIP(**towers).to(number).train()
         with _counting(model) as of_images:
-            image = model.encode_image(torch.zeros(COUNTED, 3, side, side, dtype=number))
+            image = model.encode_image(images.to(number))
         with _counting(model) as of_texts:
-            text = model.encode_text(torch.zeros(COUNTED, length, dtype=torch.long))
+            text = model.encode_text(texts)
         del image, text
-    whole, encoder = (sum(p.numel() for p in part.parameters()) for part in (model, encoder_of(model, config)))
     image_bytes, text_bytes = (
         sum(storage.nbytes() for storage in kept.values()) / COUNTED for kept in (of_images, of_texts)
     )
+    whole, encoder = count_parameters(model, config)
     return Footprint(image_bytes, text_bytes, encoder, whole)
 
 
