@@ -38,6 +38,13 @@ TIMEOUT_SECONDS = 60.0
 #: Where a server asks for a longer wait than this, its address is given up.
 LONGEST_WAIT_SECONDS = 600.0
 
+#: What requests raises of an address that no attempt can use.
+UNUSABLE_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
+
 NPM = "npm:"
 
 #: Seconds between two looks at whether another process has ended a download of the same file.
@@ -155,6 +162,11 @@ class _Session(requests.Session):
         return target
 
 
+def may_pass(code: int) -> bool:
+    """Tell whether a status of HTTP is that of a server which is busy or has a fault: it may answer the next time."""
+    return code in (408, 425, 429) or code >= 500
+
+
 def retry_after(response: requests.Response) -> float | None:
     """Return the seconds that a server asks to wait, given as a number or as a date; None where it asks for none."""
     text = response.headers.get("Retry-After")
@@ -268,11 +280,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
             _receive(response, address, part, begun if code == 206 else _Begun(), expected_bytes)
     except requests.TooManyRedirects as error:
         raise DownloadError(f"it leads from one address to the next without end ({error})") from error
-    except (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.MissingSchema,
-    ) as error:
+    except UNUSABLE_ADDRESS as error:
         raise DownloadError(f"it is no address that can be fetched ({error})") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
         raise TransientError(f"the connection broke ({type(error).__name__}: {error})") from error
@@ -281,7 +289,7 @@ def fetch_http(address: str, part: Path, expected_bytes: int | None) -> None:
 def _check_status(response: requests.Response) -> None:
     """Raise where an answer brings nothing of the file; one that the server has no such part (416) passes."""
     code = response.status_code
-    if code in (408, 425, 429) or code >= 500:
+    if may_pass(code):
         wait = retry_after(response)
         if wait is not None and wait > LONGEST_WAIT_SECONDS:
             # Asking again sooner would be in vain.

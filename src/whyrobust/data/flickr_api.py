@@ -17,7 +17,15 @@ import requests
 import urllib3
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from whyrobust.data.downloads import LONGEST_WAIT_SECONDS, TransientError, growing_wait, retry_after
+from whyrobust.data.downloads import (
+    LONGEST_WAIT_SECONDS,
+    UNUSABLE_ADDRESS,
+    TransientError,
+    growing_wait,
+    may_pass,
+    retry_after,
+)
+from whyrobust.study.caption_build import KEY_PAGE
 
 #: Where a photograph's texts come from.
 FLICKR, YFCC100M = "Flickr", "YFCC100M"
@@ -36,7 +44,7 @@ REFUSED = {
     97: "the request is not the one that is documented: report this",
     98: "the request is not the one that is documented: report this",
     99: "the key lacks a permission: make a key of your own",
-    100: "check the key, or make a new one at https://www.flickr.com/services/apps/create/",
+    100: f"check the key, or make a new one at {KEY_PAGE}",
     111: "the address is not that of Flickr's API",
     112: "the address is not that of Flickr's API",
     116: "the address is not that of Flickr's API",
@@ -120,7 +128,7 @@ def read_key(variable: str, environment: Mapping[str, str] = os.environ) -> str:
     key = environment.get(variable, "").strip()
     if not key:
         raise FlickrError(
-            f"no key for Flickr's API: make one at https://www.flickr.com/services/apps/create/ and put it into the "
+            f"no key for Flickr's API: make one at {KEY_PAGE} and put it into the "
             f"environment variable {variable}, never into a file"
         )
     return key
@@ -192,7 +200,7 @@ class FlickrClient:
                 self._check_status(response)
                 content = self._read(response)
         # Without its cause: libraries may show the request in their messages.
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+        except UNUSABLE_ADDRESS:
             raise FlickrError("config key imagenet_captions.flickr.address is no address that can be asked") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise TransientError(f"the connection broke ({type(error).__name__})") from None
@@ -202,7 +210,7 @@ class FlickrClient:
         """Raise where an answer brings nothing about a photograph."""
         code = response.status_code
         what = f"the service answers {code} {self._without_key(response.reason or '')}"
-        if code in (408, 425, 429) or code >= 500:
+        if may_pass(code):
             wait = retry_after(response)
             if wait is not None and wait > LONGEST_WAIT_SECONDS:
                 raise FlickrError(f"{what} and asks to wait {wait:,.0f} s: run the same command again then")

@@ -12,6 +12,9 @@ from whyrobust.study.setting_types import Allowed, Count, InputPath, LeftOut, Se
 #: The list that is built, which all studies share: the `annotations` of a source of kind imagenet_captions may name it.
 BUILT_CAPTIONS = "results/imagenet_captions/imagenet_captions.json"
 
+#: Where Flickr gives keys for its API.
+KEY_PAGE = "https://www.flickr.com/services/apps/create/"
+
 #: Files of the settings, which are on this machine or can be downloaded.
 FILE_KEYS = ("addresses", "images", "metadata", "excluded_words", "published")
 
@@ -70,5 +73,5 @@ def missing_key(build: CaptionBuild | None, environment: Mapping[str, str]) -> s
         return ""
     return (
         f"the environment variable {build.flickr.key_variable} must have your key for Flickr's API, which you get at "
-        "https://www.flickr.com/services/apps/create/; never put it into a file (docs/imagenet-captions.md)"
+        f"{KEY_PAGE}; never put it into a file (docs/imagenet-captions.md)"
     )
