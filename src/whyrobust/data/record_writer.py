@@ -171,9 +171,13 @@ class RecordBuffer:
         The same pictures have the same numbers in every data set, so that two that are drawn from one share none.
         """
         self._between = (start, end)
-        drawn = sum(len(batch) for batch in self.batches())
-        self.left_out[NOT_DRAWN] += self._count - drawn
-        self._count = drawn
+        self._count_left_out(NOT_DRAWN)
+
+    def _count_left_out(self, reason: str) -> None:
+        """Count the records that are left out from now on."""
+        kept = sum(len(batch) for batch in self.batches())
+        self.left_out[reason] += self._count - kept
+        self._count = kept
 
     def label_by_text(self, labels: Mapping[str, str]) -> None:
         """Give records the labels that were found in their texts, by uid, and leave out those that have none there.
@@ -182,16 +186,12 @@ class RecordBuffer:
         """
         self._labels = labels
         self.labels, self.unknown_labels = LabelCounts(), Counter()
-        kept = sum(len(batch) for batch in self.batches())
-        self.left_out[NO_CLASS_NAMED] += self._count - kept
-        self._count = kept
+        self._count_left_out(NO_CLASS_NAMED)
 
     def keep_classes(self, classes: Collection[str]) -> None:
         """Leave out records that have no label, or one that names a class which is none of these."""
         self._classes = frozenset(classes)
-        kept = sum(len(batch) for batch in self.batches())
-        self.left_out[OTHER_CLASS] += self._count - kept
-        self._count = kept
+        self._count_left_out(OTHER_CLASS)
 
     def count_unlabelled(self) -> int:
         """Return how many records have no label."""
@@ -200,12 +200,8 @@ class RecordBuffer:
     def require(self, fields: Sequence[str]) -> None:
         """Leave out records that lack a field (``title, description, tags, label``) or a caption, and count them."""
         for field in fields:
-            name = f"{CAPTION_PREFIX}{field}" if field in self._captions else field
-            lacking = sum(pc.sum(pc.invert(_has_value(batch, name))).as_py() or 0 for batch in self.batches())
-            if lacking:
-                self.left_out[f"it has no {field}"] += lacking
-                self._count -= lacking
-            self._required.append(name)
+            self._required.append(f"{CAPTION_PREFIX}{field}" if field in self._captions else field)
+            self._count_left_out(f"it has no {field}")
 
     def tables(self, dataset: str) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Yield records (`record_schema`) and locations (`LOCATION_SCHEMA`), one batch at a time.

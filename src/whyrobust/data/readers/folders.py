@@ -142,9 +142,9 @@ def read_class_folders(
         if is_hidden(member.path):
             records.left_out["it is hidden, or lies in a hidden folder"] += 1
             continue
-        above = member.path.parts[-2::-1]
-        folder = next((name for name in above if label_of_folder(name) is not None), member.path.parent.name)
-        label = label_of_folder(folder)
+        above = member.path.parts[-2::-1] or ("",)
+        labelled = ((name, label) for name in above if (label := label_of_folder(name)) is not None)
+        folder, label = next(labelled, (above[0], None))
         pictures[folder] += 1
         if label is None:
             records.left_out["its folder is no class of the study"] += 1
