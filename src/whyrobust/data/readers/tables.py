@@ -119,15 +119,16 @@ def read_image_tables(
             image.
     """
     known, records = set(classes), RecordBuffer(captions=tuple(columns.captions))
-    row_of_image: dict[str, str] = {}
+    named, row_of_image = columns.named, dict[str, str]()
+    expected = _CELLS | {f"{CAPTION_KEY}{name}": _CELLS["title"] for name in columns.captions}
     for table, name in zip(map(Path, tables), names or [""] * len(tables), strict=True):
         folder = Path(root) if root is not None else table.parent
         prefix = f"{name}/" if name else ""
         numbered = label_names or names_of_numbers(table, columns.label or "")
         copied, most = 0, MAXIMUM_RATIO * table.stat().st_size + MAXIMUM_BYTES
-        for number, cells in enumerate(read_rows(table, columns.named, form)):
+        for number, cells in enumerate(read_rows(table, named, form)):
             where = f"{table}, row {number + 1}"
-            _check_cells(table, cells, columns.named)
+            _check_cells(table, cells, named, expected)
             value = _image_of(cells["image"])
             if value is None:
                 records.leave_out_missing(f"{prefix}row {number + 1}", "it names no picture")
@@ -180,10 +181,11 @@ def _label(uid: str, given: object, names: Sequence[str], known: Collection[str]
     return records.known_class(uid, named if named in known else given if label_text(given) in known else named, known)
 
 
-def _check_cells(table: Path, cells: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+def _check_cells(
+    table: Path, cells: Mapping[str, Any], columns: Mapping[str, str], expected: Mapping[str, tuple[Any, str]]
+) -> None:
     """Raise a DatasetError where a cell is not of the type that its column should hold."""
-    texts = {key: _CELLS["title"] for key in cells if key.startswith(CAPTION_KEY)}
-    for key, (types, what) in (_CELLS | texts).items():
+    for key, (types, what) in expected.items():
         value = cells.get(key)
         if not is_missing(value) and not isinstance(value, types):
             raise DatasetError(
