@@ -413,11 +413,14 @@ class Study:
         return {"version": row.version, "checksum": row.checksum}
 
     @cached_property
+    def _files_of_photographs(self) -> set[str]:
+        """The files and folders of the config that photographs are read from; patterns of shards are looked up once."""
+        return {Path(path).as_posix() for name in self.datasets.photographs for path in self.datasets.files_of(name)}
+
+    @cached_property
     def downloads_used(self) -> dict[str, PinnedSource]:
         """Rows of the table of sources that the study reads, by path."""
-        paths = {self.icon_archive} if self.datasets.icons else set()
-        for name in self.datasets.photographs:
-            paths |= {Path(path).as_posix() for path in self.datasets.files_of(name)}
+        paths = self._files_of_photographs | ({self.icon_archive} if self.datasets.icons else set())
         if self.built_captions is not None:
             paths |= {Path(path).as_posix() for path in self.built_captions.files.values()}
         return {path: self.downloads[path] for path in sorted(paths) if path in self.downloads}
@@ -425,8 +428,7 @@ class Study:
     @cached_property
     def built_captions(self) -> CaptionBuild | None:
         """How ImageNet-Captions is built, where a data set of the study reads what is built."""
-        read = (path for name in self.datasets.photographs for path in self.datasets.files_of(name))
-        return self.config.imagenet_captions if BUILT_CAPTIONS in read else None
+        return self.config.imagenet_captions if BUILT_CAPTIONS in self._files_of_photographs else None
 
     def is_given(self, path: str) -> bool:
         """Tell whether an input of a rule is a user's: no result (``<results>/...``), and no file with an address."""
