@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 if __name__ == "__main__":
-    logger = start_log(snakemake.log[0])
+    logger = start_log(snakemake.log[0], snakemake.threads)
     params, tables = snakemake.params, []
     for source, variants in params.captions.items():
         kept = pq.read_table(params.kept[source], columns=["uid", "label"])
-        drawn = draw_images(len(kept), params.seed)
+        drawn = kept.take(draw_images(len(kept), params.seed))
         texts, labels = {}, []
         for variant, paths in variants.items():
-            pairs = list(read_captions(paths, variant, kept))
-            texts[variant] = [pairs[row][0] for row in drawn]
-            labels = [pairs[row][1] for row in drawn]
+            pairs = list(read_captions(paths, variant, drawn))
+            texts[variant] = [text for text, _ in pairs]
+            labels = [label for _, label in pairs]
         tables.append(describe_variety(texts, labels).assign(source=source))
         logger.info("%s: %d images, %s", source, len(drawn), ", ".join(variants))
     described = pd.concat(tables, ignore_index=True)
