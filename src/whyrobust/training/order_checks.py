@@ -51,8 +51,6 @@ def check_order(order: ImageOrder, labels: Tensor) -> None:
     Raises:
         OrderError: the entropy of the labels in a batch is less than `LEAST_ENTROPY_SHARE` of that.
     """
-    if order.shuffle_block_images == 1:
-        return
     found = label_entropy(order.batches(), labels)
     free = label_entropy(replace(order, shuffle_block_images=1, disk_order=None).batches(), labels)
     if found < LEAST_ENTROPY_SHARE * free:
