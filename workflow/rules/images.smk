@@ -59,10 +59,6 @@ rule index_images:
         "../scripts/index_images.py"
 
 
-# A study without icons may call its photographs like a part of the icons.
-ruleorder: join_slices > build_records
-
-
 rule join_slices:
     input:
         records=files(
