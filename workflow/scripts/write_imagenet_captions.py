@@ -5,7 +5,7 @@ Stands alone because filters may change where texts took days to get.
 
 from typing import TYPE_CHECKING
 
-from whyrobust.data.built_captions import build_captions, read_excluded_words, read_tables, write_captions
+from whyrobust.data.built_captions import build_captions, read_excluded_words, write_captions
 from whyrobust.files import read_parquet, write_table
 from whyrobust.logs import start_log
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
     words = [word for path in snakemake.input.excluded_words for word in read_excluded_words(path)]
-    outcomes = build_captions(read_parquet(snakemake.input.photos), read_tables(snakemake.input.texts), words)
+    texts = [read_parquet(path) for path in snakemake.input.texts]
+    outcomes = build_captions(read_parquet(snakemake.input.photos), texts, words)
     counts = write_captions(snakemake.output.captions, outcomes)
     for row in counts.itertuples():
         logger.info("%d images: %s", row.images, row.outcome)

@@ -20,7 +20,7 @@ from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.flickr_texts import TEXT_SCHEMA
 from whyrobust.data.readers.imagenet import read_caption_list
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
-from whyrobust.files import atomic_path, read_parquet
+from whyrobust.files import atomic_path
 
 #: What became of an image.
 WRITTEN = "written"
@@ -155,11 +155,6 @@ def write_captions(path: Path | str, outcomes: Iterable[tuple[str, Mapping[str, 
             raise DatasetError(f"no training image has a caption ({reasons}): check the list of addresses")
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     return pd.DataFrame(rows, columns=["outcome", "images"])
-
-
-def read_tables(paths: Iterable[Path | str]) -> list[pa.Table]:
-    """Return the tables of texts in files."""
-    return [read_parquet(path) for path in paths]
 
 
 # --- The authors' list -----------------------------------------------------------------------------------------------
