@@ -59,7 +59,7 @@ GPU_ENVIRONMENT = (
 LONGEST_CHAIN = 3
 # Jobs keep the bytecode of what they import, even where the shell forbids it, as in many containers: torch alone has a
 # thousand modules, and compiling them takes longer than importing them (docs/dev/optimisation.md).
-os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+os.environ.update(PYTHONDONTWRITEBYTECODE="")
 # From where a new conda environment installs the workflow's own package.
 os.environ.update(WHYROBUST_REPOSITORY=str(HOME))
 # Where finished work is shared; not where each job has a disk of its own.
