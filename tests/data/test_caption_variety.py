@@ -84,3 +84,4 @@ def test_so_many_images_are_drawn_and_the_same_each_time(monkeypatch):
     assert draw_images(4, 0).tolist() == [0, 1, 2, 3]
     rows = draw_images(100, 0)
     assert len(set(rows)) == 5 and (np.diff(rows) > 0).all() and draw_images(100, 0).tolist() == rows.tolist()
+    assert len(set(draw_images(6, 0))) == 5, "none comes twice"

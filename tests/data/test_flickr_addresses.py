@@ -29,6 +29,7 @@ from whyrobust.data.flickr_addresses import (
 from whyrobust.files import write_table
 
 LIST = b"n01440764_10026\thttp://farm1.static.flickr.com/1/5_a.jpg\nn01440764_3\thttp://example.org/\xe9\nno tab\n\n"
+LIST += b"n01440764_4\t \nsynset\thttp://farm1.static.flickr.com/1/6_a.jpg\n"
 ROWS = [("n01440764_10026", "http://farm1.static.flickr.com/1/5_a.jpg"), ("n01440764_3", "http://example.org/\ufffd")]
 
 

@@ -145,6 +145,8 @@ def test_a_side_is_measured_in_a_process_of_its_own(tmp_path):
     setting = Setting(folder, tiny=True)
     assert measure_apart(all_rows()["draw_rows"], "prepare", setting) == {}
     assert measure_apart(all_rows()["draw_rows"], "ours", setting)["value"] > 0
+    # Each side leaves a file of its own: what was asked for was measured, and nothing else.
+    assert {path.name for path in folder.iterdir()} == {"kept.parquet", "subset.parquet"}
     # What both sides read is gone: the answer of the process before is not taken again.
     shutil.rmtree(folder)
     assert "ours failed" in measure_apart(all_rows()["draw_rows"], "ours", setting)["problem"]

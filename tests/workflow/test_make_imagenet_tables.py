@@ -174,6 +174,12 @@ def test_matches_equal_the_plain_way(data, targets, matcher, vocabulary):
     assert set(matcher.match(text)) == plain_matches(text, targets)
 
 
+def test_excluded_phrases_name_no_class_in_any_form(targets, matcher):
+    """Plurals and possessives too, which texts that are drawn at random hardly have."""
+    phrases = [" ".join(key) for key, names in targets.items() if not names]
+    assert len(phrases) > 1000 and [text for text in phrases if matcher.match(text)] == []
+
+
 def test_captions_get_the_label_that_a_reader_gave(classes, matcher):
     """Written in the manner of titles on Flickr and judged by reading: names in other senses, possessives, hashtags."""
     with (Path(__file__).parent / "judged_captions.csv").open(encoding="utf-8", newline="") as handle:
