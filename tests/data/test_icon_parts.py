@@ -1,9 +1,6 @@
 """The parts of the icons study: drawings that share a name, the records of each part, and the table of sets."""
 
-import io
-import json
 import re
-import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.icon_archives import CLASSES, MATCHER, SQUARE, make_archive, make_set
 from whyrobust.data.icon_parts import (
     build_icon_records,
     check_sets,
@@ -24,53 +22,10 @@ from whyrobust.data.icon_parts import (
 from whyrobust.data.iconify import (
     name_in_words,
 )
-from whyrobust.data.label_matcher import LabelMatcher
 from whyrobust.data.records import write_drawings, write_records
 from whyrobust.data.split_by_drawing import is_held_out
 
 SETS_CSV = Path(__file__).parents[2] / "resources" / "icons" / "sets.csv"
-
-
-CLASSES = pd.DataFrame(
-    [("cat", "kitten", ""), ("dog", "", "hot dog"), ("bell", "", "")],
-    columns=["class", "synonyms", "excluded_phrases"],
-)
-
-
-MATCHER = LabelMatcher(CLASSES)
-
-
-SQUARE = '<path fill="currentColor" d="M1 1h2v2H1z"/>'
-
-
-def make_set(prefix, icons, category="UI 24px", licence="MIT", **more):
-    return {
-        "prefix": prefix,
-        "info": {
-            "name": prefix.title(),
-            "author": {"name": f"{prefix} team"},
-            "license": {"spdx": licence},
-            "category": category,
-            "total": len(icons),
-        },
-        "icons": {name: icon if isinstance(icon, dict) else {"body": icon} for name, icon in icons.items()},
-        "width": 24,
-        "height": 24,
-    } | more
-
-
-def make_archive(path, icon_sets, extra=()):
-    collections = {icon_set["prefix"]: icon_set["info"] for icon_set in icon_sets}
-    members = [("package/collections.json", json.dumps(collections))]
-    members += [(f"package/json/{s['prefix']}.json", json.dumps(s)) for s in icon_sets]
-    members += list(extra)
-    with tarfile.open(path, "w:gz") as tar:
-        for name, text in members:
-            data = text.encode()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return path
 
 
 def make_table(rows):

@@ -1,13 +1,10 @@
 """Reading the Iconify collection: boxes, turns and flips, descriptions, and archives that are damaged."""
 
-import io
-import json
 import re
-import tarfile
 
-import pandas as pd
 import pytest
 
+from tests.icon_archives import MATCHER, SQUARE, make_archive, make_set
 from whyrobust.data.icon_parts import (
     icon_records,
 )
@@ -19,48 +16,6 @@ from whyrobust.data.iconify import (
     read_icons,
     svg_document,
 )
-from whyrobust.data.label_matcher import LabelMatcher
-
-CLASSES = pd.DataFrame(
-    [("cat", "kitten", ""), ("dog", "", "hot dog"), ("bell", "", "")],
-    columns=["class", "synonyms", "excluded_phrases"],
-)
-
-
-MATCHER = LabelMatcher(CLASSES)
-
-
-SQUARE = '<path fill="currentColor" d="M1 1h2v2H1z"/>'
-
-
-def make_set(prefix, icons, category="UI 24px", licence="MIT", **more):
-    return {
-        "prefix": prefix,
-        "info": {
-            "name": prefix.title(),
-            "author": {"name": f"{prefix} team"},
-            "license": {"spdx": licence},
-            "category": category,
-            "total": len(icons),
-        },
-        "icons": {name: icon if isinstance(icon, dict) else {"body": icon} for name, icon in icons.items()},
-        "width": 24,
-        "height": 24,
-    } | more
-
-
-def make_archive(path, icon_sets, extra=()):
-    collections = {icon_set["prefix"]: icon_set["info"] for icon_set in icon_sets}
-    members = [("package/collections.json", json.dumps(collections))]
-    members += [(f"package/json/{s['prefix']}.json", json.dumps(s)) for s in icon_sets]
-    members += list(extra)
-    with tarfile.open(path, "w:gz") as tar:
-        for name, text in members:
-            data = text.encode()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return path
 
 
 def test_an_icon_takes_its_box_from_itself_then_its_set_then_the_default():
