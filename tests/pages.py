@@ -92,9 +92,10 @@ def make_runs(sources=("studio", "web"), seeds=(0, 1), names=str):
                         "evaluated": True,
                         "published": False,
                         "images_used": images,
+                        "false_negative_share": (0.0002 + 0.02 * (source == sources[-1])) if clip else None,
                     }
                 )
-    return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "images_used"])
+    return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "images_used", "false_negative_share"])
 
 
 def make_study(runs, baseline=True):

@@ -32,7 +32,7 @@ from tools.browser import ALL_DRAWN
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.page_parts import ChartData, Panel
 from whyrobust.report.sections.run_details import run_details
-from whyrobust.report.sections.runs import run_rows
+from whyrobust.report.sections.runs import false_negative_rows, run_rows
 from whyrobust.study.stages import STAGES
 
 WIDTHS = (390, 1280, 2560)
@@ -671,3 +671,25 @@ def test_classes_are_shown_by_source_with_their_pictures_and_the_answers_to_them
     page.get_by_role("button", name="Close").click()
     page.locator("[data-tiles=web] img").first.click()
     assert "No run was asked" in page.get_by_role("dialog", name="cat, a picture of web").inner_text()
+
+
+def test_runs_whose_batches_have_false_negatives_are_listed_with_their_share(open_page, html):
+    page = open_page(html, all_charts=False)
+    rows = page.get_by_role("region", name="False negatives in a batch").locator("tbody tr")
+    assert [row.locator("th, td").all_inner_texts()[:3] for row in rows.all()] == [
+        ["CLIP on web titles", "2,000", "2"],
+        ["CLIP on studio titles", "2,000", "2"],
+    ]
+    shares = [row.locator("td").last.inner_text().split("\n", 1) for row in rows.all()]
+    assert [share[0].strip() for share in shares] == ["2.02 %", "0.02 %"]
+    assert [len(share) for share in shares] == [2, 1], "many are marked"
+    assert "marked above 1.0 %" in page.locator("#runs").inner_text()
+
+
+def test_the_share_of_false_negatives_spans_the_runs_of_a_kind_and_a_size():
+    runs = make_runs(sources=("studio",), seeds=(0, 1, 2))
+    clip = runs["objective"] == "clip"
+    runs.loc[clip, "false_negative_share"] = [0.003, 0.001, 0.002]
+    expected = {"kind": "CLIP on studio titles", "images": 2000, "runs": 3, "low": 0.001, "high": 0.003}
+    assert false_negative_rows(runs) == [expected]
+    assert false_negative_rows(runs[~clip]) == []

@@ -13,6 +13,9 @@ from typing import Annotated, Literal
 
 from whyrobust.study.setting_types import Allowed, Count, PositiveShare, Settings, Share
 
+#: Share of the pairs of a batch above which false negatives are a warning, in the log of the run and on the page.
+MANY_FALSE_NEGATIVES = 0.01
+
 LearningRate = Annotated[float, Allowed(gt=0, le=1)]
 Temperature = Annotated[float, Allowed(gt=0, le=10)]
 

@@ -37,7 +37,7 @@ from whyrobust.files import atomic_path, checksum, read_parquet, write_json
 from whyrobust.logs import start_log
 from whyrobust.progress import ProgressBar
 from whyrobust.study.class_table import read_class_names
-from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.study.objectives_table import MANY_FALSE_NEGATIVES, OBJECTIVES
 from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk, TrainingImages
 from whyrobust.training.checkpoints import STOPPED_EXIT_CODE, Checkpoints, Progress, StoppedError
 from whyrobust.training.device import ComputeSettings, choose_device
@@ -52,9 +52,6 @@ from whyrobust.training.text_encoder import tokenize
 from whyrobust.training.weights import open_clip_config, read_weights, save_weights
 
 logger = logging.getLogger("whyrobust")
-
-#: Share of the pairs of a batch from which false negatives are a warning.
-MANY_FALSE_NEGATIVES = 0.01
 
 #: First of the ports where processes of several machines meet; the number of the SLURM job, modulo 1,000, is added.
 FIRST_PORT = 29_500

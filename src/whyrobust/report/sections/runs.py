@@ -1,4 +1,4 @@
-"""The runs: accuracies by test set, training curves, and what the page's script shows of a chosen run."""
+"""The runs: accuracies by test set, false negatives in their batches, and training curves."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from whyrobust.study.display_names import (
     name_runs,
     spaced,
 )
+from whyrobust.study.objectives_table import MANY_FALSE_NEGATIVES
 from whyrobust.study.plan import HEAD_FIELDS
 from whyrobust.study.table_cells import is_missing
 
 
 def runs_section(study: StudyTables, details: RunTables) -> dict[str, Any]:
-    """Return the values of the section: the table of accuracies and the training curves."""
+    """Return the values of the section."""
     return {
         "test_sets": list(dict.fromkeys(study.accuracy["test_set"])),
         "rows": run_rows(study.accuracy, study.effective),
         "count": study.runs["run"].nunique(),
+        "false_negatives": false_negative_rows(study.runs),
+        "many_false_negatives": MANY_FALSE_NEGATIVES,
         "curves": attempt("The training curves", lambda: curve_panels(details.curves, details.trained)),
         "has_details": bool(len(details.confusions) or len(details.sample_predictions)),
     }
@@ -81,6 +84,26 @@ def run_rows(accuracy: pd.DataFrame, effective: pd.DataFrame) -> list[dict[str, 
             }
         )
     return rows
+
+
+def false_negative_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the share of false negatives in a batch, by kind of training and size, the largest first.
+
+    Args:
+        runs: ``runs.csv``; a run whose loss compares no pairs of a batch, and a published one, has no share.
+
+    Returns:
+        ``kind``, ``images``, ``runs``, and ``low`` and ``high``, the ends of the share among them, from 0 to 1.
+    """
+    shares: dict[tuple[str, int], list[float]] = {}
+    for row in table_rows(runs):
+        if not is_missing(row["false_negative_share"]):
+            shares.setdefault((name_kind_of(row), int(row["train_images"])), []).append(row["false_negative_share"])
+    rows = [
+        {"kind": kind, "images": images, "runs": len(of_runs), "low": min(of_runs), "high": max(of_runs)}
+        for (kind, images), of_runs in shares.items()
+    ]
+    return sorted(rows, key=lambda row: -row["high"])
 
 
 def _name_beyond(row: Mapping[str, Any]) -> str:
