@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from whyrobust.analysis.accuracies import KEYS, ShiftAccuracies, select_runs
+from whyrobust.analysis.attribution import shifts_of_means
+from whyrobust.analysis.average_shift import add_average
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness
 from whyrobust.analysis.measured import read_measured, read_measured_lines
@@ -284,6 +288,76 @@ def test_classes_that_may_be_predicted_are_counted(tmp_path):
         "published": {"classes": "own", "covered": "imagenet_r"},
     }
     assert count_answers(table, coverage) == {"all": 3, "own": None, "published": 2}
+
+
+# --- The average over shifts --------------------------------------------------------------------------------
+
+
+def test_an_average_of_accuracies_is_one_more_shift_and_changes_no_other(study, three):
+    accuracy, path, predictions = study
+    shifts = ["r", "v2", "few", "flat", "told"]
+    settings = replace(SETTINGS, average_over=("v2", "r"))
+    tables = measure_study(accuracy, path, STANDARD, shifts, ALL, settings)
+    for name in ("effective_robustness", "single_lines", "baselines", "bands"):
+        before, after = getattr(three, name), getattr(tables, name)
+        pd.testing.assert_frame_equal(before, after[after["shift"] != "average"])
+        # After all others, and over the whole test sets, though r has axes of its own.
+        assert (after["shift"].iloc[len(before) :] == "average").all() and len(after) > len(before)
+        assert not after.loc[after["shift"] == "average", "x_test_set"].str.contains("@").any()
+    for shift, draws in three.draws.items():
+        np.testing.assert_array_equal(tables.draws[shift], draws)
+    rows = tables.effective_robustness.query("shift == 'average'")
+    keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
+    assert keys == list(
+        three.effective_robustness.query("shift == 'v2'")[list(KEYS)].itertuples(index=False, name=None)
+    )
+    by_hand = [(a + b) / 2 for a, b in zip(on(accuracy, "v2", keys), on(accuracy, "r", keys), strict=True)]
+    np.testing.assert_allclose(rows["shift_accuracy"], by_hand)
+    x = to_scale(np.column_stack([on(accuracy, axis, keys) for axis in ALL]), "logit")
+    y, standard = np.log(np.array(by_hand) / (1 - np.array(by_hand))), rows["standard"].to_numpy()
+    design = np.column_stack([np.ones(len(x)), x])
+    plane = np.linalg.lstsq(design[standard], y[standard], rcond=None)[0]
+    np.testing.assert_allclose(rows["residual"], y - design @ plane, atol=1e-9)
+    line = tables.single_lines.query("shift == 'average' and measurement == 'paper'")
+    fitted = line["standard"].to_numpy()
+    slope, intercept = np.polyfit(x[fitted, 0], y[fitted], 1)
+    np.testing.assert_allclose(line["residual"], y - slope * x[:, 0] - intercept, atol=1e-9)
+    draws = (drawn(predictions, "v2", keys) + drawn(predictions, "r", keys)) / 2
+    np.testing.assert_allclose(tables.accuracy_draws["average"], draws)
+    for table in (rows, line):
+        np.testing.assert_allclose(table["shift_low"], np.quantile(draws, 0.0025, axis=0))
+        np.testing.assert_allclose(table["shift_high"], np.quantile(draws, 0.9975, axis=0))
+    assert tables.line_draws["studio_test|average"].shape == tables.draws["average"].shape == draws.shape
+
+
+def test_an_average_of_accuracies_takes_part_in_no_verdict(study):
+    accuracy, path, _ = study
+    tables = measure_study(
+        accuracy, path, STANDARD, ["r", "v2", "few"], ALL, replace(SETTINGS, average_over=("few", "v2"))
+    )
+    known = {name: row for name, row in TEST_SETS.items() if name not in ("flat", "told")}
+    shifts = describe_test_sets(known, dict.fromkeys(known, 10), accuracy, path, tables, ("few", "v2"))
+    by_name = shifts.set_index("test_set")
+    row = by_name.loc["average"]
+    assert list(by_name.index) == [*known, "average"] and row["role"] == "average"
+    assert row["reason"].startswith("accuracies on v2, few, averaged first")
+    assert row[["images", "drawings", "classes", "units", "seen_in"]].tolist() == [108, 54, 5, 3, "web third"]
+    assert row["r_squared"] > 0 and row["r_squared_line"] > 0 and row["chance"] == 1 / 10
+    standard = tables.effective_robustness.query("standard and shift == 'average'")
+    assert row["median_accuracy"] == standard["shift_accuracy"].median()
+    measured = read_measured(tables.effective_robustness, tables.draws, tables.accuracy_draws, accuracy, shifts)
+    assert measured["average"].role == "average" and measured["average"].units == 3
+    without = {name: shift for name, shift in measured.items() if name != "average"}
+    assert shifts_of_means(measured) == shifts_of_means(without)
+
+
+def test_an_average_needs_an_accuracy_on_each_shift(study):
+    accuracy = study[0]
+    lacking = accuracy[~((accuracy["test_set"] == "v2") & (accuracy["run"] == "web-1"))]
+    with pytest.raises(ValueError, match="1 accuracies of web-1 on r, v2"):
+        add_average(lacking, ("r", "v2"))
+    with pytest.raises(ValueError, match="3 accuracies"):
+        add_average(pd.concat([accuracy, accuracy[accuracy["test_set"] == "v2"]]), ("r", "v2"))
 
 
 # --- What comparisons read ----------------------------------------------------------------------------------

@@ -220,9 +220,26 @@ def test_the_main_comparisons_have_the_papers_measurement_and_its_mirror():
     assert rows[1]["effect"] == "+9.8" and rows[1]["lines"]["mirror: web test"]["effect"] == "+5.4"
 
 
+def test_the_main_comparisons_have_the_average_of_accuracies_beside_the_mean_of_effects():
+    causes = make_causes()
+    apart = causes[causes["shift"] == "sketch"].assign(shift="average", role="average", effect_points=1.25)
+    both = pd.concat([causes, apart], ignore_index=True)
+    single = make_single_causes(both)
+    plain, rows = evidence_rows(causes, make_single_causes(causes)), evidence_rows(both, single)
+    assert [row["average"] for row in plain] == [{}, {}, {}]
+    assert {name: cell["effect"] for name, cell in rows[1]["average"].items()} == {
+        "average accuracy over shifts, beyond all": "+1.2",
+        # 5.6 above: see make_single_causes.
+        "average accuracy over shifts, the paper's": "+6.8",
+    }
+    assert [row["effect"] for row in rows] == [row["effect"] for row in plain]
+    assert [row["lines"] for row in rows] == [row["lines"] for row in plain]
+
+
 def test_means_come_first_and_what_is_in_no_verdict_last():
-    table = pd.DataFrame({"shift": ["sketch", "v2", "mean"], "role": ["case study", "shift", "mean"]})
-    assert list(means_first(table)["shift"]) == ["mean", "v2", "sketch"]
+    roles = {"sketch": "case study", "average": "average", "v2": "shift", "mean": "mean"}
+    table = pd.DataFrame({"shift": roles.keys(), "role": roles.values()})
+    assert list(means_first(table)["shift"]) == ["mean", "v2", "average", "sketch"]
 
 
 def test_probabilities_and_lists_as_text():

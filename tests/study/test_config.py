@@ -211,6 +211,19 @@ def test_wrong_columns_of_captions_are_one_line(own_captions, tmp_path, path, va
             "test_sets.mean_seen has the name",
         ),
         (
+            lambda c: c["test_sets"].update(average=dict(c["test_sets"]["objects"])),
+            "test_sets.average has the name of a mean, or an average",
+        ),
+        (
+            lambda c: c.update(paper_measurement={"average_over": ["v2", "web_test"]}),
+            r"paper_measurement.average_over has 'web_test': allowed is one of v2, ",
+        ),
+        (
+            lambda c: c.update(paper_measurement={"average_over": ["v2", "v2"]}),
+            r"average_over is \[v2, v2\]: allowed are two or more shifts, each once",
+        ),
+        (lambda c: c.update(paper_measurement={"average_over": ["v2"]}), r"average_over is \[v2\]: allowed are two"),
+        (
             lambda c: c["baseline"]["standard"].update(train_images=3000),
             "fits 0 planned runs of source 'web', which test_sets.web_test is of",
         ),

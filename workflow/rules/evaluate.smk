@@ -164,6 +164,7 @@ rule measure_robustness:
         test_sets=STUDY.test_set_roles,
         class_coverage=DATASETS.class_coverage,
         class_weights=CONFIG.class_weights,
+        average_over=CONFIG.paper_measurement.average_over,
         scale=CONFIG.baseline.scale,
         intervals=plain_values(CONFIG.intervals),
         code=code_of("measure_robustness"),
@@ -225,6 +226,7 @@ rule attribute_other_weights:
     params:
         comparisons=lambda wildcards: STUDY.comparison_rows,
         class_weights=CONFIG.class_weights,
+        average_over=CONFIG.paper_measurement.average_over,
         intervals=plain_values(CONFIG.intervals),
         settings=EFFECT_SETTINGS,
         code=code_of("attribute_other_weights"),

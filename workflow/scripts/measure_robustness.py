@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
     files, params = snakemake.input, snakemake.params
-    intervals = params.intervals
+    intervals, average_over = params.intervals, tuple(params.average_over)
     runs = read_csv(files.runs, keep_empty=True)
     standard = runs[runs["standard"]]
     accuracy = read_csv(files.accuracy, keep_empty=True)
@@ -37,10 +37,11 @@ if __name__ == "__main__":
             resamples=intervals["resamples"],
             seed=intervals["seed"],
             class_weights=params.class_weights,
+            average_over=average_over,
         ),
     )
     answers = count_answers(files.classes, params.class_coverage)
-    shifts = describe_test_sets(params.test_sets, answers, accuracy, files.predictions, tables)
+    shifts = describe_test_sets(params.test_sets, answers, accuracy, files.predictions, tables, average_over)
     logger.info("baselines:\n%s", tables.baselines.to_string(index=False))
     logger.info("test sets:\n%s", shifts.to_string(index=False))
     for path, table in (

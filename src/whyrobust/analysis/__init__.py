@@ -5,8 +5,9 @@ Read in this order:
 1. `arrays`, `scales` (logit, probit, linear), `intervals` (Clopper-Pearson, percentiles, Fieller), `bootstrap`
    (resampling, and the seed of each draw).
 2. `baselines`: the line or plane of the standard models. `accuracies`: tables of accuracies and their axes.
-3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study. `measured`: a
-   measured shift, read back from these tables. `shift_roles`: which shifts take part in verdicts.
+3. `effective_robustness`: distances to the baseline on one shift. `study_tables`: all shifts of a study.
+   `average_shift`: accuracies averaged over shifts, as one more. `measured`: a measured shift, read back from these
+   tables. `shift_roles`: which shifts take part in verdicts.
 4. `effects`: paired differences and their variance. `hypothesis_tests`: families, equivalence, power. `verdicts`: what
    a test shows. `attribution`: the effects of all comparisons. `gap_shares`: which share of the gap an effect closes.
    `regression`: the second opinion. `cause_tables`: these as the tables of a study.

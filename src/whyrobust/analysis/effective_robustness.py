@@ -62,6 +62,7 @@ class MeasurementSettings:
         seed: of all draws (`whyrobust.analysis.bootstrap.seed_of`).
         class_weights: how images are weighted in accuracies (`whyrobust.analysis.accuracies.image_weights`).
         band_points: number of x values of the band, evenly spaced on the scale over the models' accuracies.
+        average_over: shifts of a study whose average is measured as one more shift; none without any.
     """
 
     scale: str = "logit"
@@ -71,6 +72,7 @@ class MeasurementSettings:
     seed: int = 0
     band_points: int = 100
     class_weights: str = PER_IMAGE
+    average_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from whyrobust.analysis.effective_robustness import MeasurementSettings
 from whyrobust.analysis.measured import IN_DISTRIBUTION, evaluated_runs, read_measured
 from whyrobust.analysis.study_tables import measure_study
 from whyrobust.study.comparisons import Comparison
+from whyrobust.study.display_names import AVERAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ def attribute_with_other_weights(
         accuracy,
         predictions,
         dict(zip(standard["run"], standard["source"], strict=True)),
-        [str(name) for name in shifts.loc[shifts["role"] != IN_DISTRIBUTION, "test_set"]],
+        [str(name) for name in shifts.loc[~shifts["role"].isin([IN_DISTRIBUTION, AVERAGE]), "test_set"]],
         dict(zip(axes["test_set"], axes["source"], strict=True)),
         other,
     )

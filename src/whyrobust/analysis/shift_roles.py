@@ -6,14 +6,18 @@ teams) or not informative: accuracy on it does not follow in-distribution accura
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from whyrobust.analysis.accuracies import FEWEST_UNITS, KEYS, read_outcomes
+from whyrobust.analysis.average_shift import describe_average
 from whyrobust.analysis.measured import CASE_STUDY, IN_DISTRIBUTION, NOT_INFORMATIVE, PAPER, SHIFT
 from whyrobust.analysis.study_tables import PLANE, RobustnessTables
 from whyrobust.study.class_table import read_class_names, read_covered_classes
+from whyrobust.study.display_names import AVERAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +32,9 @@ def describe_test_sets(
     accuracy: pd.DataFrame,
     predictions: Path | str,
     tables: RobustnessTables,
+    average_over: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return ``shifts.csv``: a row for each test set.
+    """Return ``shifts.csv``: a row for each test set, and for the average over some shifts where that was measured.
 
     Args:
         test_sets: of each ``role, source, case_study, seen_in, unit``, as the config has them (None for none).
@@ -37,6 +42,7 @@ def describe_test_sets(
         accuracy: ``accuracy.csv``, empty text read as such.
         predictions: path of ``predictions.parquet``.
         tables: the measured study.
+        average_over: the shifts that were averaged.
 
     Returns:
         ``test_set, role, reason, source, seen_in, images, drawings, classes, unit, units, chance, median_accuracy,
@@ -73,6 +79,10 @@ def describe_test_sets(
         if settings["role"] != IN_DISTRIBUTION:
             row["role"], row["reason"] = role_of_shift(row, settings["case_study"] or "")
         rows.append(row)
+    if average_over:
+        median = measured.loc[measured["standard"] & (measured["shift"] == AVERAGE), "shift_accuracy"].median()
+        members = [row for row in rows if row["test_set"] in average_over]
+        rows.append(describe_average(members, median, main.get(AVERAGE, np.nan), line.get(AVERAGE, np.nan)))
     return pd.DataFrame(rows)
 
 

@@ -12,7 +12,7 @@ standard models, weighs them equally: it shows such an effect, and takes a shift
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from whyrobust.analysis.accuracies import (
     standard_models,
 )
 from whyrobust.analysis.arrays import FloatArray
+from whyrobust.analysis.average_shift import DrawAccuracies, add_average, draw_average
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
 from whyrobust.analysis.effective_robustness import (
     MeasurementSettings,
@@ -43,6 +44,7 @@ from whyrobust.analysis.effective_robustness import (
 from whyrobust.analysis.intervals import percentile_interval
 from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, line_key
 from whyrobust.analysis.scales import from_scale, to_scale
+from whyrobust.study.display_names import AVERAGE
 from whyrobust.study.restricted_names import restricted_name, split_restricted_name
 
 if TYPE_CHECKING:
@@ -115,10 +117,20 @@ def measure_study(
         in_distribution: source of each in-distribution test set, the first that of the paper's measurement; "" where it
             is not known: the line over it is fitted to all standard models.
         settings: of the measurement.
+
+    Returns:
+        The rows of each shift in turn, then those of the average over shifts where the settings name some
+        (`whyrobust.analysis.average_shift`).
+
+    Raises:
+        ValueError: as `add_average`.
     """
     import pandas as pd
 
-    draw = cache(partial(draw_accuracies, predictions, settings))
+    draw: DrawAccuracies = cache(partial(draw_accuracies, predictions, settings))
+    if settings.average_over:
+        accuracy, draw = add_average(accuracy, settings.average_over), draw_average(draw, settings.average_over)
+        shifts = [*shifts, AVERAGE]
     evaluated = _Evaluated(accuracy, draw, settings)
     main, line_tables, baselines, bands = [], [], [], []
     draws, line_draws = {}, {}
@@ -171,7 +183,7 @@ class _Evaluated:
     """
 
     accuracy: pd.DataFrame
-    draw: Callable[[str, tuple[Key, ...]], FloatArray]
+    draw: DrawAccuracies
     settings: MeasurementSettings
 
     def beyond_line(self, shift: str, axis: str, standard_runs: Collection[str]) -> ShiftTables:
@@ -225,6 +237,10 @@ class _Evaluated:
         table, measurement = tables.effective_robustness, tables.measurement
         keys = tuple(table[list(KEYS)].itertuples(index=False, name=None))
         low, high = percentile_interval(measurement.residual_draws, self.settings.confidence)
+        if (table["shift"] == AVERAGE).all():
+            # An average of accuracies has no number of images: its interval is that of its draws.
+            ends = percentile_interval(self.draw(AVERAGE, keys), self.settings.accuracy_confidence)
+            table = table.assign(shift_low=ends[0], shift_high=ends[1])
         return table.assign(
             x_test_sets=" ".join(axes),
             mean_id_accuracy=self._on_axes(keys, axes).mean(axis=1),

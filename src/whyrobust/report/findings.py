@@ -23,6 +23,7 @@ from whyrobust.report.number_format import (
 )
 from whyrobust.report.page_parts import table_rows
 from whyrobust.study.display_names import (
+    AVERAGE,
     LOWERS,
     MEAN,
     MEAN_SEEN,
@@ -239,9 +240,12 @@ def answer_sentences(causes: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def means_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of comparisons with the means over shifts first, then shifts that count, then all others."""
+    """Return the rows of comparisons: means over shifts, shifts that count, the average of accuracies, all others."""
     counts = rows["role"].isin(["shift"]) if "role" in rows else pd.Series(True, index=rows.index)
-    place = [0 if is_mean(shift) else 1 if counted else 2 for shift, counted in zip(rows["shift"], counts, strict=True)]
+    place = [
+        0 if is_mean(shift) else 1 if counted else 2 if shift == AVERAGE else 3
+        for shift, counted in zip(rows["shift"], counts, strict=True)
+    ]
     return rows.assign(place=place).sort_values("place", kind="stable").drop(columns="place")
 
 
@@ -303,21 +307,31 @@ def evidence_rows(
         other_weights: ``causes_other_weights.csv``.
 
     Returns:
-        ``cause, comparison``, the texts of `effect_cells` of the mean over shifts, ``lines``: effect, interval and
-        test set of each single line, the paper's first, and ``other``: the texts of `effect_cells` with the other
+        ``cause, comparison``, the texts of `effect_cells` of the mean over shifts, ``lines``: effect and interval
+        beyond each single line, the paper's first, ``average``: the same of the average of accuracies, beyond all test
+        sets and the paper's line, where it was measured, and ``other``: the texts of `effect_cells` with the other
         weighting of classes, None where there are none.
     """
     others = {row["cause"]: row for row in primary_rows(other_weights)} if other_weights is not None else {}
     rows = []
     for row in primary_rows(causes):
-        lines = single[(single["cause"] == row["cause"]) & (single["comparison"] == row["comparison"])]
-        lines = lines[lines["shift"] == MEAN].sort_values("measurement", key=lambda names: names != "paper")
+        own, of_lines = (
+            table[(table["cause"] == row["cause"]) & (table["comparison"] == row["comparison"])]
+            for table in (causes, single)
+        )
+        lines = of_lines[of_lines["shift"] == MEAN].sort_values("measurement", key=lambda names: names != "paper")
+        averages = {"beyond all": own, "the paper's": of_lines[of_lines["measurement"] == "paper"]}
         rows.append(
             {
                 "cause": capital(name_cause(str(row["cause"]))),
                 "comparison": row["comparison"],
                 "evidence": describe_evidence(row["pairs"], row["seeds"]),
                 "lines": {line_name(line): _line_cell(line) for line in table_rows(lines)},
+                "average": {
+                    f"{name_test_set(AVERAGE)}, {words}": _line_cell(one)
+                    for words, table in averages.items()
+                    for one in table_rows(table[table["shift"] == AVERAGE])
+                },
                 "other": effect_cells(others[row["cause"]]) if row["cause"] in others else None,
             }
             | effect_cells(row)

@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 
 from whyrobust.report.findings import EffectTerms, evidence_rows, means_first
-from whyrobust.study.display_names import LOWERS, NO_INTERVAL, RAISES, capital, name_cause, name_test_set
+from whyrobust.study.display_names import AVERAGE, LOWERS, NO_INTERVAL, RAISES, capital, name_cause, name_test_set
 
 _ESCAPES: Final = str.maketrans(
     {
@@ -105,7 +105,7 @@ def causes_table(causes: pd.DataFrame, study: str, terms: EffectTerms) -> str:
             rows = of_cause[of_cause["comparison"] == comparison].set_index("shift")
             cells = [_effect_cell(rows, shift) for shift in shifts]
             lines.append(" & ".join([escape_latex(comparison), *cells]) + r" \\")
-    apart = causes.loc[causes["role"].isin(["case study", "not informative"]), "shift"]
+    apart = causes.loc[causes["role"].isin(["case study", "not informative", AVERAGE]), "shift"]
     named = ", ".join(name_test_set(name) for name in dict.fromkeys(apart))
     caption = (
         f"Effect of each cause on effective robustness beyond all in-distribution test sets in the study {study}, in "

@@ -11,9 +11,9 @@ order:
    `caption_tables`: where the captions of a variant are, and what they depend on. `caption_build`: how
    ImageNet-Captions is built.
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them. `doses`: series of mixtures.
-5. `pinned_sources`, `file_patterns`, `input_files`, `roles`, `held_out`, `view_checks`, `checks`: files that can be
-   downloaded, the
-   files that a config names, what test sets are for, what views filter by, and whether the whole can be carried out.
+5. `pinned_sources`, `file_patterns`, `input_files`, `roles`, `held_out`, `view_checks`, `paper_measurement`, `checks`:
+   files that can be downloaded, the files that a config names, what test sets are for, what views filter by, which
+   habits of the paper are taken over, and whether the whole can be carried out.
    `unlikely_settings`: what can be, and is rarely meant. `workflow_files`: where the workflow's own files are, and the
    commands that make a study, in another folder than the workflow's.
 6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on

@@ -18,6 +18,7 @@ from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.held_out import check_held_out
 from whyrobust.study.input_files import check_class_names, check_files, count_covered_classes, read_class_counts
 from whyrobust.study.kind_settings import ICON_PARTS, Icons, Mixture, View
+from whyrobust.study.paper_measurement import check_paper_measurement
 from whyrobust.study.plan import (
     OWN,
     Head,
@@ -326,6 +327,7 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
     components = components_of(config.sources)
     check_roles(config.test_sets, config.sources)
     check_test_sets(config.test_sets)
+    check_paper_measurement(config.paper_measurement, config.test_sets)
     check_held_out(config.test_sets, config.sources)
     check_sizes_matched(config)
     check_files(config, root, data_is_there)

@@ -17,6 +17,7 @@ from whyrobust.study.data_kinds import NO_SOURCES, NO_TEST_SETS
 from whyrobust.study.dataset_settings import Source, TestSet, classes_of_sources, classes_of_test_sets
 from whyrobust.study.heads_table import FITTED_HEADS, HEADS
 from whyrobust.study.objectives_table import OBJECTIVES, LearningRate, ObjectiveSettings
+from whyrobust.study.paper_measurement import PaperMeasurement
 from whyrobust.study.setting_checks import ConfigError, read_settings, spell_key
 from whyrobust.study.setting_types import (
     Allowed,
@@ -424,6 +425,8 @@ class Config(Settings):
     """Grids of runs: every combination of the listed values is one run."""
     baseline: BaselineSettings
     """What accuracy under shift the standard models have."""
+    paper_measurement: PaperMeasurement = field(default_factory=PaperMeasurement)
+    """Habits of the paper beside the study's own."""
     causes: Annotated[dict[Cause, Listed[ComparisonSettings]], Items()]
     """Controlled comparisons by cause; the first of a cause is its main one."""
     intervals: Intervals = Intervals()

@@ -28,6 +28,8 @@ margin in words (see `name_margin`). An effect on a case study, or without an in
 MEAN: Final = "mean"
 MEAN_SEEN: Final = "mean_seen"
 """In place of a shift: the mean over shifts that take part in verdicts, and over those of a style seen in training."""
+AVERAGE: Final = "average"
+"""In place of a shift, and its role: accuracies of several shifts, averaged before anything is measured."""
 
 ALL_COMPARISONS: Final = "All comparisons"
 """How the part of a study's summary begins that is too long for a terminal."""
@@ -56,7 +58,12 @@ SHIFT_WORDS: Final = {
 
 _TEST_SET_WORDS: Final = {
     name.replace("-", "_"): words for name, words in SHIFT_WORDS.items() if name != "imagenet"
-} | {"imagenet_val": "ImageNet validation", MEAN: "mean over shifts", MEAN_SEEN: "mean over shifts of a seen style"}
+} | {
+    "imagenet_val": "ImageNet validation",
+    MEAN: "mean over shifts",
+    MEAN_SEEN: "mean over shifts of a seen style",
+    AVERAGE: "average accuracy over shifts",
+}
 
 COLLECTION_WORDS: Final = {
     "imagenet_testbed": "other models of the ImageNet testbed",
@@ -164,6 +171,11 @@ def name_test_set(test_set: str, names: Mapping[str, str] | None = None) -> str:
     whole, part = split_restricted_name(test_set)
     words = given.get(whole, _TEST_SET_WORDS.get(whole, spaced(whole)))
     return f"{words}, classes of {name_test_set(part, names)}" if part else words
+
+
+def join_test_sets(test_sets: Iterable[str]) -> str:
+    """Return test sets in words, separated by commas."""
+    return ", ".join(name_test_set(name) for name in test_sets)
 
 
 def name_head(head: str, prompts: str | None, fitted_on: str | None = None) -> str:

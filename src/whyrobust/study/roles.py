@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from whyrobust.study.config import BaselineSettings
 from whyrobust.study.dataset_settings import Source, TestSet
+from whyrobust.study.display_names import AVERAGE, MEAN, MEAN_SEEN
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import OWN, Plan, Run, evaluated_rows, matches
 from whyrobust.study.setting_checks import ConfigError
 
-#: Names of rows of causes.csv that are no single shift: the mean over shifts of unseen, and of seen, styles.
-MEANS = ("mean", "mean_seen")
+#: Names of rows of causes.csv that are no single shift: means of effects over shifts of unseen, and of seen, styles,
+#: and the average of accuracies.
+MEANS = (MEAN, MEAN_SEEN, AVERAGE)
 
 #: Settings of a test set that only one role has.
 ROLE_OF_SETTING = {"source": "in_distribution", "case_study": "shift", "seen_in": "shift"}
@@ -41,7 +43,7 @@ def check_roles(test_sets: Mapping[str, TestSet], sources: Mapping[str, Source])
     for name, test_set in test_sets.items():
         key = f"config key test_sets.{name}"
         if name in MEANS:
-            raise ConfigError(f"{key} has the name of a mean over shifts: rename it")
+            raise ConfigError(f"{key} has the name of a mean, or an average, over shifts: rename it")
         for setting, role in ROLE_OF_SETTING.items():
             if getattr(test_set, setting) is not None and test_set.role != role:
                 raise ConfigError(f"{key}.{setting} is given, but its role is {test_set.role}: allowed is role {role}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from whyrobust.report.number_format import count_noun, format_percent, join_words
 from whyrobust.report.page_parts import picture_uri, table_rows
 from whyrobust.report.tables import DataTables, StudyTables
-from whyrobust.study.display_names import capital, name_test_set, spaced
+from whyrobust.study.display_names import AVERAGE, capital, name_test_set, spaced
 from whyrobust.study.table_cells import is_empty, is_missing
 
 #: Pictures of each data set.
@@ -29,7 +29,9 @@ def compared_section(
     sources = [str(name) for name in dict.fromkeys(study.runs["source"]) if not is_empty(name)]
     return {
         "sources": [_describe_source(name, data, sentences.get(name, "")) for name in sources],
-        "test_sets": [_describe_test_set(row, data, sentences) for row in table_rows(study.shifts)],
+        "test_sets": [
+            _describe_test_set(row, data, sentences) for row in table_rows(study.shifts) if row["role"] != AVERAGE
+        ],
         "axes": join_words([name_test_set(name) for name in study.in_distribution]),
         "several": study.has_several_axes,
         "without": _name_without(without_test_set),
