@@ -122,8 +122,9 @@ def test_names_are_compared_in_one_unicode_form(tmp_path, form_of_table, form_of
     assert records["label"].tolist() == classes == read_classes(tmp_path / "classes.csv")["class"].tolist()
 
 
-def test_a_table_of_folders_that_is_no_text_says_so(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"folder,class\nn01,caf\xe9\n")
+@pytest.mark.parametrize("content", [b"folder,class\nn01,caf\xe9\n", b'folder,class\nn01,"cat\nn02,dog\n'])
+def test_a_table_of_folders_that_is_no_text_says_so(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DatasetError, match=r"t\.csv cannot be read as a CSV table in UTF-8 \(.*\): save it as one"):
         read_class_table(tmp_path / "t.csv", CLASSES)
 

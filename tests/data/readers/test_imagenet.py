@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_a_devkit_that_unpacks_to_more_than_a_list_is_refused(tmp_path, monkeypa
     monkeypatch.setattr(imagenet, "MAXIMUM_BYTES", 1000)
     with pytest.raises(DatasetError, match=r"ground_truth.txt' has 1,200 bytes"):
         imagenet.read_devkit_labels(path)
+
+
+def test_a_zip_of_captions_that_unpacks_to_more_than_captions_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "captions.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("captions.json", '[{"filename": "a.JPEG", "wnid": "n01"' + " " * 100_000 + "}]")
+    assert len(imagenet.read_caption_list(path)) == 1
+    monkeypatch.setattr(imagenet, "MAXIMUM_BYTES", 1000)
+    with pytest.raises(DatasetError, match=r"'captions.json' has 100,039 bytes, more than 20 times the size"):
+        imagenet.read_caption_list(path)
 
 
 def test_a_meta_mat_that_fills_memory_or_is_damaged_is_an_error_that_names_the_devkit(tmp_path, monkeypatch):

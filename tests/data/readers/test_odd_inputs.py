@@ -178,3 +178,15 @@ def test_of_several_captions_in_json_the_first_is_taken_and_lines_are_one_captio
     found = read_dataset(settings)
     assert list(records_of(found, "mine")["title"]) == ["a cat a dog", "a cat", "", ""]
     assert dict(found.left_out) == {SEVERAL_LINES: 1}
+
+
+def test_a_list_of_captions_in_a_table_is_an_error_that_names_row_and_column(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        write_picture(tmp_path / name)
+    rows = [{"file": "a.jpg", "text": "one", "class": "cat"},
+            {"file": "b.jpg", "text": ["a dog"] * 1000, "class": "dog"}]  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = r"t\.jsonl, row 2: column 'text' \(key 'title'\) holds \['a dog', .*: give a column of text$"
+    with pytest.raises(DatasetError, match=said) as error:
+        read_table(tmp_path, "t.jsonl")
+    assert len(str(error.value)) < 400

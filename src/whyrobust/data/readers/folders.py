@@ -97,7 +97,7 @@ def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, st
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle))
+            rows = list(csv.DictReader(handle, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as a CSV table in UTF-8 ({error}): save it as one") from error
     labels: dict[str, str] = {}

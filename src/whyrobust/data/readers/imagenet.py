@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whyrobust.data.archives import MAXIMUM_BYTES, Member, Pack, is_image_name, list_archive
+from whyrobust.data.archives import MAXIMUM_BYTES, MAXIMUM_RATIO, Member, Pack, is_image_name, list_archive
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.folders import read_class_folders, read_class_table
 from whyrobust.data.record_writer import RecordBuffer
@@ -20,9 +20,6 @@ from whyrobust.data.tar_headers import StrictTarInfo
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
 from whyrobust.data.worker_pool import Death, map_isolated
 from whyrobust.study.data_kinds import NO_TEST_SETS
-
-#: Largest JSON list of captions that is read into memory (ImageNet-Captions has 0.4 GB).
-MAXIMUM_JSON_BYTES = 4 * 2**30
 
 #: What each form of ImageNet-V2 is called in the names of its archive and folder, by the kind of data set.
 V2_FORMS = {
@@ -242,10 +239,11 @@ def _only_json(path: Path) -> bytes:
                  if name.filename.endswith(".json") and not name.filename.startswith("__MACOSX")]  # fmt: skip
         if len(found) != 1:
             raise DatasetError(f"{path} holds {len(found)} JSON files: expected one, imagenet_captions.json")
-        if found[0].file_size > MAXIMUM_JSON_BYTES:
+        # A zip member yields no more bytes than its entry says, so this bounds what is held in memory.
+        if found[0].file_size > MAXIMUM_RATIO * path.stat().st_size + MAXIMUM_BYTES:
             raise DatasetError(
-                f"{path}: member '{found[0].filename}' has {found[0].file_size:,} bytes: no list is so large, "
-                "fetch it again"
+                f"{path}: member '{found[0].filename}' has {found[0].file_size:,} bytes, more than {MAXIMUM_RATIO} "
+                "times the size of the zip: captions hardly shrink so far; fetch it again"
             )
         return archive.read(found[0])
 

@@ -15,7 +15,7 @@ from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.readers.table_files import USUAL_FORM, TableForm, form_of, holds_paths, names_of_numbers, read_rows
 from whyrobust.data.record_writer import RecordBuffer, label_text
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
-from whyrobust.study.table_cells import is_missing
+from whyrobust.study.table_cells import is_missing, shown
 
 #: Longest path of a file.
 LONGEST_PATH = 4096
@@ -128,7 +128,7 @@ def read_image_tables(
         copied, most = 0, MAXIMUM_RATIO * table.stat().st_size + MAXIMUM_BYTES
         for number, cells in enumerate(read_rows(table, named, form)):
             where = f"{table}, row {number + 1}"
-            _check_cells(table, cells, named, expected)
+            _check_cells(where, cells, named, expected)
             value = _image_of(cells["image"])
             if value is None:
                 records.leave_out_missing(f"{prefix}row {number + 1}", "it names no picture")
@@ -182,14 +182,14 @@ def _label(uid: str, given: object, names: Sequence[str], known: Collection[str]
 
 
 def _check_cells(
-    table: Path, cells: Mapping[str, Any], columns: Mapping[str, str], expected: Mapping[str, tuple[Any, str]]
+    where: str, cells: Mapping[str, Any], columns: Mapping[str, str], expected: Mapping[str, tuple[Any, str]]
 ) -> None:
     """Raise a DatasetError where a cell is not of the type that its column should hold."""
     for key, (types, what) in expected.items():
         value = cells.get(key)
         if not is_missing(value) and not isinstance(value, types):
             raise DatasetError(
-                f"{table}: column '{columns[key]}' (key '{key}') holds {value!r}: give a column of {what}"
+                f"{where}: column '{columns[key]}' (key '{key}') holds {shown(value)}: give a column of {what}"
             )
 
 
