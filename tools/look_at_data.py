@@ -295,7 +295,9 @@ def _with_labels(tables: Sequence[Path], found: Found, form: TableForm) -> Found
                 counts[named_label(row["label"], names)] += 1
     counts.pop("", None)
     said = [f"{found.name}: pictures are in column '{settings['image']}'"]
-    said += [f"{key}s in '{settings[key]}'" for key in ("title", "label") if key in settings]
+    said += [
+        f"{what} in '{settings[key]}'" for key, what in (("title", "captions"), ("label", "labels")) if key in settings
+    ]
     return replace(
         found, images=rows, classes=dict(counts), captions="title" in settings,
         assumed=[*found.assumed, ", ".join(said)],
@@ -380,9 +382,9 @@ def _look_at_shards(files: Sequence[Path], name: str, pattern: str) -> Found:
         if images > PICTURES_READ:
             break
     counts.pop("", None)
-    texts = ".txt" if "txt" in endings else title or "no file"
-    labels = label or (".cls" if "cls" in endings else "no file")
-    said = f"{name}: texts are in {texts}, labels in {labels}"
+    texts = ".txt" if "txt" in endings else f"'{title}' of .json" if title else "no file"
+    labels = f"'{label}' of .json" if label else ".cls" if "cls" in endings else "no file"
+    said = f"{name}: captions are in {texts}, labels in {labels}"
     return Found(name, settings, images * total // max(read, 1), dict(counts), bool(title) or "txt" in endings, [said])
 
 

@@ -108,6 +108,9 @@ def sort_out(groups: Sequence[tuple[str, Sequence[Found]]], table: Sequence[str]
         shifts = [_second_part(held_out)]
         in_distribution = in_distribution | {source: _first_part(held_out)}
         said.append("no other test set was found: the shift is a placebo, pictures like those of the first test set")
+    without = [each.name for each in sources if not each.captions]
+    if without:
+        said.append(f"no captions were found in {' and in '.join(without)}: CLIP learns from class names in a sentence")
     return Datasets(sources, in_distribution, shifts, placebo, classes), said
 
 

@@ -56,6 +56,7 @@ def test_folders_for_training_and_testing_are_what_their_names_say(folder):
     }  # fmt: skip
     assert config["runs"][0]["train_images"] == [67, 130, 270] and config["runs"][1]["caption"] == "template"
     assert classes_of(folder) == ["class", *CLASSES] and "test_sketch has pictures of 2 of the 3" in told
+    assert "no captions were found in train: CLIP learns from class names in a sentence" in told
 
 
 def test_styles_in_folders_are_a_source_and_shifts_and_a_part_is_held_out(folder):
@@ -117,7 +118,8 @@ def test_a_table_is_understood_by_its_names_or_by_what_it_holds(folder, header):
         label = CLASSES[number % 3]
         rows.append((str(number), f"this is a {label} no {number}", f"{number}.jpg", label))
     (folder / "set" / "list.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-    config, _ = made(folder, "set/list.tsv")
+    config, told = made(folder, "set/list.tsv")
+    assert f"captions in '{names[1]}', labels in '{names[3]}'" in told and "no captions" not in told
     source = config["sources"]["list"]
     assert [source[key] for key in ("image", "title", "label")] == [names[2], names[1], names[3]]
     assert source["root"] == "set/pics" and source.get("columns") == (None if header else list(names))
@@ -156,7 +158,8 @@ def test_shards_of_pairs_keep_labels_and_titles_in_json(folder):
         (f"{n:04d}.{end}", data) for n, text in enumerate(texts) for end, data in (("jpg", PICTURE), ("json", text))
     ]
     write_tar(folder / "pairs" / "00000.tar", members)
-    config, _ = made(folder, "pairs")
+    config, told = made(folder, "pairs")
+    assert "captions are in 'caption' of .json, labels in 'category' of .json" in told
     source = config["sources"]["pairs"]
     assert (source["label"], source["fields"]) == ("category", {"title": "caption"})
 

@@ -471,4 +471,7 @@ def _download_alone(source: PinnedSource, destination: Path, attempts: int, slee
         for other in parts.values():
             _forget(other)
         return
-    raise DownloadError(f"'{source.name}' could not be downloaded. " + " | ".join(reasons))
+    raise DownloadError(
+        f"'{source.name}' could not be downloaded. {' | '.join(reasons)}. Run the same command again later, or put the "
+        f"file at {destination}"
+    )

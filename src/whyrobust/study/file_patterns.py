@@ -43,7 +43,9 @@ def expand_braces(text: str) -> list[str]:
 
 def _check_number(text: str, count: int) -> None:
     if count > MAXIMUM_NAMES:
-        raise PatternError(f"'{text}' names {count:,} files, and at most {MAXIMUM_NAMES:,} are looked for")
+        raise PatternError(
+            f"'{text}' names {count:,} files, and at most {MAXIMUM_NAMES:,} are looked for: give fewer, or a pattern"
+        )
 
 
 def matching_files(patterns: Sequence[str], root: Path, endings: tuple[str, ...] = ()) -> list[str]:

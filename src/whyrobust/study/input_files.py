@@ -206,7 +206,7 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
             raise ConfigError(f"config key {key} is '{path}': allowed are paths without braces; rename it")
     for key, path in named.items():
         if not (root / path).is_file():
-            raise ConfigError(f"config key {key} is '{path}': there is no such file")
+            raise ConfigError(f"config key {key} is '{path}': there is no such file; correct the path")
     for name, path in config.models.items():
         _check_untrained(f"config key models.{name}", path, read_description(f"config key models.{name}", root / path))
     for number, entry in enumerate(config.pretrained):
@@ -228,7 +228,7 @@ def _check_build_files(build: CaptionBuild, root: Path, known: Collection[str], 
         if not (root / path).exists() and Path(path).as_posix() not in known:
             raise ConfigError(
                 f"config key imagenet_captions.{name} is '{path}': there is no such file, and {table} does not say how "
-                "to download it"
+                "to download it; correct the path, or put the file there"
             )
 
 
@@ -249,7 +249,7 @@ def _check_dataset_files(key: str, dataset: Dataset, root: Path, known: Collecti
                 lacking = f" '{missing[0]}'" if missing and missing[0] != text else ""
                 raise ConfigError(
                     f"{key}.{name} is '{text}': there is no such file{lacking}, and {table} does not say how to "
-                    "download it"
+                    "download it; correct the path, or put the data there"
                 )
             wrong = wrong_shard_number(found, root) if name == "shards" else ""
             if wrong:
@@ -270,7 +270,7 @@ def _check_published(key: str, entry: Published, root: Path, data_is_there: bool
     """Check what can be known of a published model without open_clip."""
     if entry.model.endswith(".json"):
         if not (root / entry.model).is_file():
-            raise ConfigError(f"{key}.model is '{entry.model}': there is no such file")
+            raise ConfigError(f"{key}.model is '{entry.model}': there is no such file; correct the path")
         read_description(f"{key}.model", root / entry.model)
     elif ":" in entry.model:
         raise ConfigError(
@@ -279,7 +279,7 @@ def _check_published(key: str, entry: Published, root: Path, data_is_there: bool
         )
     named_as_file = "/" in entry.weights or entry.weights.endswith(WEIGHT_ENDINGS)
     if data_is_there and named_as_file and not (root / entry.weights).is_file():
-        raise ConfigError(f"{key}.weights is '{entry.weights}': there is no such file")
+        raise ConfigError(f"{key}.weights is '{entry.weights}': there is no such file; correct the path")
 
 
 def read_description(key: str, path: Path) -> dict[str, Any]:
