@@ -12,7 +12,7 @@ import tempfile
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from whyrobust.data.archives import LOCATION_SCHEMA, Member
+from whyrobust.data.archives import LOCATION_SCHEMA, Member, may_be_class_folder
 from whyrobust.data.dataset_checks import DatasetError, LabelCounts, Presence, nearest_class
 from whyrobust.data.records import CAPTION_PREFIX, record_schema
 from whyrobust.files import atomic_path
@@ -116,6 +116,14 @@ class RecordBuffer:
         if not self.missing:
             self.first_missing = (image, reason)
         self.missing[reason] += 1
+
+    def without_missing_folders(self, members: Iterable[Member]) -> Iterator[Member]:
+        """Yield members but links to class folders that are not there, each of which is counted."""
+        for member in members:
+            if may_be_class_folder(member):
+                self.leave_out_missing(member.name, member.missing)
+            else:
+                yield member
 
     def known_class(self, uid: str, given: object, classes: Collection[str]) -> str | None:
         """Return a label where it is a class, else None; counted in ``labels``."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.archives import Pack, is_image_name, list_archive, may_be_class_folder
+from whyrobust.data.archives import Pack, is_image_name, list_archive
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.readers.imagenet import class_at
 from whyrobust.data.record_writer import RecordBuffer
@@ -38,10 +38,7 @@ def read_counter_animal(archive: Path | str, group: str, class_order: Sequence[s
     if len(class_order) != 1000:
         raise DatasetError(f"CounterAnimal's numbers are of 1,000 classes, data.classes has {len(class_order)}")
     records = RecordBuffer()
-    for member in list_archive(archive, pack, is_image_name):
-        if may_be_class_folder(member):
-            records.leave_out_missing(member.name, member.missing)
-            continue
+    for member in records.without_missing_folders(list_archive(archive, pack, is_image_name)):
         folders = member.path.parts[:-1]
         elsewhere = any(name.endswith("-final") and name != FOLDER for name in folders)
         if elsewhere or len(folders) < 2 or not folders[-1].startswith(f"{group}-"):

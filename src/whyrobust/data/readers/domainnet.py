@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.archives import Pack, is_image_name, list_archive, may_be_class_folder
+from whyrobust.data.archives import Pack, is_image_name, list_archive
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.record_writer import RecordBuffer
 
@@ -41,10 +41,7 @@ def read_domainnet(
     def wanted(name: str) -> bool:
         return is_image_name(name) and (listed is None or _key(name, archive) in listed)
 
-    for member in list_archive(archive, pack, wanted):
-        if may_be_class_folder(member):
-            records.leave_out_missing(member.name, member.missing)
-            continue
+    for member in records.without_missing_folders(list_archive(archive, pack, wanted)):
         key = _key(member.name, archive)
         absent.pop(key, None)
         label = label_of.get(member.path.parent.name.casefold())

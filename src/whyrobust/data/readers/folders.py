@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whyrobust.data.archives import Member, Pack, ending_of, is_hidden, list_folder, may_be_class_folder
+from whyrobust.data.archives import Member, Pack, ending_of, is_hidden, list_folder
 from whyrobust.data.dataset_checks import DatasetError, folded_name, nearest_class
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.study.picture_formats import UNREAD_ENDINGS
@@ -130,10 +130,7 @@ def read_class_folders(
         pictures: where images are counted by that folder, or by the one that holds them where none has a label.
     """
     records, pictures = RecordBuffer(), Counter() if pictures is None else pictures
-    for member in members:
-        if may_be_class_folder(member):
-            records.leave_out_missing(member.name, member.missing)
-            continue
+    for member in records.without_missing_folders(members):
         if not member.is_image:
             ending = ending_of(member.name)
             unread = f"a picture in a format that is not read (.{ending})" if ending in UNREAD_ENDINGS else ""
