@@ -290,6 +290,63 @@ def test_classes_that_may_be_predicted_are_counted(tmp_path):
     assert count_answers(table, coverage) == {"all": 3, "own": None, "published": 2}
 
 
+# --- Two lines ----------------------------------------------------------------------------------------------
+
+
+def fit_sides(x, y, fitted, pivot):
+    """Return the residuals on logits of models beyond the line of their side, one model after the other."""
+    residuals = []
+    for own_x, own_y in zip(x, y, strict=True):
+        side = fitted & ((x < pivot) if own_x < pivot else (x > pivot))
+        slope, intercept = np.polyfit(to_scale(x[side], "logit"), to_scale(y[side], "logit"), 1)
+        residuals.append(to_scale(own_y, "logit") - slope * to_scale(own_x, "logit") - intercept)
+    return residuals
+
+
+def test_the_papers_line_breaks_in_two_at_a_pivot_and_no_other_line_does(study, three):
+    accuracy, path, _ = study
+    of_source = accuracy[accuracy["run"].str.startswith("studio") & (accuracy["head"] == "classifier")]
+    medians = of_source.groupby("test_set")["accuracy"].median()
+    pivots = {"r": medians["studio_test@r"] + 0.001, "v2": medians["studio_test"] + 0.001}
+    tables = measure_study(
+        accuracy, path, STANDARD, ["r", "v2", "few", "flat", "told"], ALL, replace(SETTINGS, pivots=pivots)
+    )
+    pd.testing.assert_frame_equal(tables.effective_robustness, three.effective_robustness)
+    broken = tables.single_lines["shift"].isin(pivots) & (tables.single_lines["measurement"] == "paper")
+    pd.testing.assert_frame_equal(tables.single_lines[~broken], three.single_lines[~broken])
+    assert not np.array_equal(tables.line_draws["studio_test|v2"], three.line_draws["studio_test|v2"])
+    np.testing.assert_array_equal(tables.line_draws["web_test|v2"], three.line_draws["web_test|v2"])
+    for shift, pivot in pivots.items():
+        rows = tables.single_lines[broken & (tables.single_lines["shift"] == shift)]
+        axis = "studio_test@r" if shift == "r" else "studio_test"
+        keys = list(rows[list(KEYS)].itertuples(index=False, name=None))
+        x, y, fitted = on(accuracy, axis, keys), on(accuracy, shift, keys), rows["standard"].to_numpy()
+        assert min((fitted & (x < pivot)).sum(), (fitted & (x > pivot)).sum()) >= 2
+        np.testing.assert_allclose(rows["residual"], fit_sides(x, y, fitted, pivot), atol=1e-9)
+        fits = tables.baselines[(tables.baselines["shift"] == shift) & (tables.baselines["x_test_set"] == axis)]
+        # The plane is over the same test set first.
+        assert fits["line"].tolist() == ["below_pivot", "above_pivot", "plane"]
+        known = describe_test_sets(TEST_SETS, dict.fromkeys(TEST_SETS, 10), accuracy, path, tables)
+        described = known.set_index("test_set").loc[shift]
+        assert described["r_squared_line"] == fits["r_squared"].iloc[:2].min() and described["r_squared"] != 0
+
+
+def test_a_side_without_standard_models_has_no_line_and_the_other_is_as_it_was(study):
+    accuracy, path, _ = study
+    alone = {"studio_test": "studio"}
+    plain = measure_study(accuracy, path, STANDARD, ["v2"], alone, SETTINGS)
+    tables = measure_study(accuracy, path, STANDARD, ["v2"], alone, replace(SETTINGS, pivots={"v2": 0.999}))
+    np.testing.assert_array_equal(tables.draws["v2"], plain.draws["v2"])
+    columns = ["residual", "low_points", "high_points", "baseline_accuracy", "extrapolated"]
+    pd.testing.assert_frame_equal(tables.effective_robustness[columns], plain.effective_robustness[columns])
+    assert tables.baselines["models"].tolist() == [6, 0] and np.isnan(tables.baselines["slope"].iloc[1])
+    known = {name: TEST_SETS[name] for name in ("studio_test", "v2")}
+    roles, expected = (
+        describe_test_sets(known, dict.fromkeys(known, 10), accuracy, path, one) for one in (tables, plain)
+    )
+    pd.testing.assert_frame_equal(roles, expected)
+
+
 # --- The average over shifts --------------------------------------------------------------------------------
 
 

@@ -222,6 +222,14 @@ def test_wrong_columns_of_captions_are_one_line(own_captions, tmp_path, path, va
             lambda c: c.update(paper_measurement={"average_over": ["v2", "v2"]}),
             r"average_over is \[v2, v2\]: allowed are two or more shifts, each once",
         ),
+        (
+            lambda c: c.update(paper_measurement={"two_lines": {"studio_test": 0.5}}),
+            r"paper_measurement.two_lines has 'studio_test': allowed is one of v2, ",
+        ),
+        (
+            lambda c: c.update(paper_measurement={"two_lines": {"v2": 76.1}}),
+            r"paper_measurement.two_lines.v2 is 76.1.*below 1",
+        ),
         (lambda c: c.update(paper_measurement={"average_over": ["v2"]}), r"average_over is \[v2\]: allowed are two"),
         (
             lambda c: c["baseline"]["standard"].update(train_images=3000),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 import yaml
 
@@ -81,3 +83,10 @@ def test_published_passes_are_32_over_the_images_of_the_run(root):
         grids = read(root, name)["runs"]
         (grid,) = [one for one in grids if one["source"] == "yfcc" and isinstance(one.get("samples_seen"), list)]
         assert grid["samples_seen"][-1] == 32 * grid["train_images"]
+
+
+def test_the_lines_of_imagenet_a_meet_at_the_published_accuracy_of_resnet_50(root):
+    with (root / "resources" / "reference" / "imagenet_testbed_top1.csv").open(encoding="utf-8") as handle:
+        (row,) = (row for row in csv.DictReader(handle) if row["model"] == "resnet50")
+    two_lines = load_config(read(root, "paper")).paper_measurement.two_lines
+    assert two_lines == {"imagenet_a": pytest.approx(float(row["imagenet_on_a_classes"]) / 100)}

@@ -164,6 +164,7 @@ rule measure_robustness:
         test_sets=STUDY.test_set_roles,
         class_coverage=DATASETS.class_coverage,
         class_weights=CONFIG.class_weights,
+        pivots=dict(CONFIG.paper_measurement.two_lines),
         average_over=CONFIG.paper_measurement.average_over,
         scale=CONFIG.baseline.scale,
         intervals=plain_values(CONFIG.intervals),
@@ -226,6 +227,7 @@ rule attribute_other_weights:
     params:
         comparisons=lambda wildcards: STUDY.comparison_rows,
         class_weights=CONFIG.class_weights,
+        pivots=dict(CONFIG.paper_measurement.two_lines),
         average_over=CONFIG.paper_measurement.average_over,
         intervals=plain_values(CONFIG.intervals),
         settings=EFFECT_SETTINGS,

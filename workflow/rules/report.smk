@@ -1,6 +1,7 @@
 # What the page and the figures show.
 
 from whyrobust.study.caption_tables import group_captions, learns_from_columns
+from whyrobust.study.paper_measurement import describe_paper_line
 from whyrobust.study.plan import largest_subsets
 
 
@@ -342,6 +343,9 @@ rule write_report:
         sentences=STUDY.sentences,
         without_test_set=STUDY.sources_without_test_set,
         reported=plain_values(CONFIG.reported)["runs"] if CONFIG.reported else {},
+        paper_line=describe_paper_line(
+            CONFIG.paper_measurement, STUDY.in_distribution[0]
+        ),
         colours=dict(CONFIG.figures.colours),
         code=code_of("write_report"),
     script:

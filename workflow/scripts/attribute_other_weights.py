@@ -32,6 +32,7 @@ if __name__ == "__main__":
             resamples=intervals["resamples"],
             seed=intervals["seed"],
             class_weights=params.class_weights,
+            pivots=params.pivots,
             average_over=tuple(params.average_over),
         ),
         EffectSettings(**params.settings),

@@ -95,6 +95,7 @@ if __name__ == "__main__":
         sentences=params.sentences,
         without_test_set=params.without_test_set,
         reported=params.reported,
+        paper_line=params.paper_line,
         unfinished=config.get("unfinished"),
     )
     html = render_report(settings, study, data, details, reference, making)

@@ -12,7 +12,7 @@ Different Training Data" (arXiv 2302.01381), for several in-distribution test se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,8 @@ class MeasurementSettings:
         seed: of all draws (`whyrobust.analysis.bootstrap.seed_of`).
         class_weights: how images are weighted in accuracies (`whyrobust.analysis.accuracies.image_weights`).
         band_points: number of x values of the band, evenly spaced on the scale over the models' accuracies.
+        pivots: shift of a study -> accuracy on the first in-distribution test set, restricted to the classes of the
+            shift where it covers only some, at which the line over this test set breaks in two.
         average_over: shifts of a study whose average is measured as one more shift; none without any.
     """
 
@@ -72,6 +74,7 @@ class MeasurementSettings:
     seed: int = 0
     band_points: int = 100
     class_weights: str = PER_IMAGE
+    pivots: Mapping[str, float] = field(default_factory=dict)
     average_over: tuple[str, ...] = ()
 
 

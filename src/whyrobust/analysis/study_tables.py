@@ -138,9 +138,10 @@ def measure_study(
     for shift in shifts:
         axes = [axis_of_shift(test_set, shift, set(accuracy["test_set"])) for test_set in in_distribution]
         lines = []
-        for axis, source in zip(axes, in_distribution.values(), strict=True):
+        for number, (axis, source) in enumerate(zip(axes, in_distribution.values(), strict=True)):
             of_source = {run for run, its_source in standard.items() if source in ("", its_source)}
-            lines.append(evaluated.beyond_line(shift, axis, of_source))
+            pivot = None if number else settings.pivots.get(shift)
+            lines.append(evaluated.beyond_line(shift, axis, of_source, pivot))
             line_draws[line_key(axis, shift)] = lines[-1].measurement.residual_draws
         line_tables += [
             evaluated.with_residuals(line, [axis]).assign(measurement=MIRROR if number else PAPER)
@@ -186,10 +187,12 @@ class _Evaluated:
     draw: DrawAccuracies
     settings: MeasurementSettings
 
-    def beyond_line(self, shift: str, axis: str, standard_runs: Collection[str]) -> ShiftTables:
-        """Measure beyond a line over one test set, fitted to some runs."""
+    def beyond_line(
+        self, shift: str, axis: str, standard_runs: Collection[str], pivot: float | None = None
+    ) -> ShiftTables:
+        """Measure beyond a line over one test set, fitted to some runs, or beyond two that meet at a pivot."""
         models, keys = self._models(shift, axis, standard_runs)
-        return measure_shift(models, shift, axis, self.draw(axis, keys), self.draw(shift, keys), self.settings)
+        return measure_shift(models, shift, axis, self.draw(axis, keys), self.draw(shift, keys), self.settings, pivot)
 
     def beyond_plane(self, shift: str, axes: Sequence[str], standard_runs: Collection[str]) -> ShiftTables:
         """Measure beyond a plane over several test sets; the tables have the accuracies on the first."""

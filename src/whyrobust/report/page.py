@@ -50,6 +50,7 @@ class PageSettings:
         sentences: what each source and test set is.
         without_test_set: compared sources that no in-distribution test set is of.
         reported: runs of each experiment of the table of reported numbers.
+        paper_line: how the line of the paper's measurement differs from one line of the study's standard models.
         unfinished: what the study lacks, where it still runs (`whyrobust.study.unfinished_settings.Unfinished`).
     """
 
@@ -64,6 +65,7 @@ class PageSettings:
     sentences: Mapping[str, str]
     without_test_set: Sequence[str]
     reported: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paper_line: Sequence[str] = ()
     unfinished: Mapping[str, Any] | None = None
 
 
@@ -104,6 +106,7 @@ def render_report(
         .render(
             name=settings.name,
             unfinished=settings.unfinished,
+            paper_line=settings.paper_line,
             answer=answer_section(study, terms, colours),
             compared=attempt(
                 "What is compared",

@@ -26,10 +26,10 @@ def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:
 
 
 def describe_fits(baselines: pd.DataFrame, shift: str) -> list[str]:
-    """Say of each line of a shift to how many models it is fitted and how well."""
+    """Say of each line of a shift to how many models it is fitted and how well; of two, one may be without models."""
     rows = baselines[baselines["shift"] == shift] if len(baselines) else baselines
     fits = []
-    for row in rows.to_dict("records"):
+    for row in rows[rows["models"] > 1].to_dict("records") if len(rows) else []:
         digits = 3 if row["r_squared"] >= 0.995 else 2  # R² of 1.00 would claim too much
         fits.append(f"{int(row['models'])} models, R² {row['r_squared']:.{digits}f}")
     return fits
@@ -48,7 +48,7 @@ def position_line(baselines: pd.DataFrame, bands: pd.DataFrame, shift: str, scal
         ``x, y, low, high`` on the transformed scale, with ``dash`` (dotted where x is outside the span of the standard
         models) and ``piece``: rows of one piece are joined.
     """
-    fits = baselines[baselines["shift"] == shift].to_dict("records") if len(baselines) else []
+    fits = baselines[baselines["shift"] == shift].dropna(subset=["x_low"]).to_dict("records") if len(baselines) else []
     band = bands[bands["shift"] == shift].sort_values("x", kind="stable") if len(bands) else bands
     fits.sort(key=lambda fit: fit["x_low"])
     # ImageNet-A has two lines, which meet half-way between the spans of their models.

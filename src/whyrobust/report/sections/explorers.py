@@ -71,7 +71,7 @@ def note_baseline(baselines: pd.DataFrame, shift: str) -> list[str]:
             "No baseline: there are not two standard models with different accuracies "
             "here, so effective robustness is not measured."
         ]
-    rows = baselines[baselines["shift"] == shift]
+    rows = baselines[(baselines["shift"] == shift) & (baselines["models"] > 1)]
     weak = (rows["models"] < FEWEST_MODELS) | (rows["slope"] <= 0) | (rows["r_squared"] < LEAST_R_SQUARED)
     warning = ["The line predicts poorly here, so effective robustness says little."] if weak.any() else []
     return [f"{capital(line)}.", *warning]
