@@ -259,6 +259,8 @@ def test_strips_have_a_row_a_family_with_its_mean_and_follow_colours_and_filters
     assert strips.locator(".mark-rule line").evaluate_all(bars) == len(expected)
     whole = strips.locator(POINTS).count()
     assert whole == len(here)
+    # What is found by its name alone counts as no point shown.
+    assert strips.locator("xpath=ancestor::figure").locator(".live").inner_text() == f"{len(here):,} points shown."
     page.get_by_label("Colour and shape by").select_option(label="how it predicts")
     page.locator("[data-controls=models] .legend button", has_text="classifier").first.click()
     fewer = f'document.querySelectorAll("[data-spec=models-strips-1] {POINTS}").length < {whole / 2}'

@@ -47,7 +47,6 @@ BAND_DEVIATIONS: Final = 2.0
 #: Models of a lower accuracy on ImageNet are not drawn: they would leave a corner of each panel to all others.
 DRAWN_FROM: Final = 0.3
 _HEIGHT: Final = 320
-_LEAST_X: Final = round(transform_accuracy(DRAWN_FROM, SCALE), 4)
 
 
 def model_points(models: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +155,7 @@ def model_rows(points: pd.DataFrame, shift: str, choices: Sequence[Choice]) -> l
 def drawn_models(choices: Sequence[Choice]) -> alt.Chart:
     """Return the models that the reader has left in and that are drawn, with what marks and tooltips need."""
     filters = " && ".join(f"indexof(hidden['{choice.name}'], datum['{choice.name}']) < 0" for choice in choices)
-    drawn = alt.Chart(alt.NamedData("points")).transform_filter(f"datum.x >= {_LEAST_X} && {filters}")
+    drawn = alt.Chart(alt.NamedData("points")).transform_filter(f"datum.drawn && {filters}")
     return _described(drawn)
 
 
@@ -198,7 +197,7 @@ def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: 
     """
     here = _on_logits(points, shift)
     rows = model_rows(points, shift, choices)
-    ends = [_with_ends(row) for row in rows if row["x"] >= _LEAST_X]
+    ends = [_with_ends(row) for row in rows if row["drawn"]]
     x_span, y_span = (accuracy_domain(ends, [], axis, SCALE) for axis in ("x", "y"))
     titles = [f"accuracy on {SHIFT_WORDS[name]}" for name in (FULL_VALIDATION, shift)]
     panel = ShiftPanel(here, ends, [], x_span, y_span, titles[0], titles[1])
@@ -242,6 +241,7 @@ def _point_row(row: Mapping[Any, Any], fields: Sequence[str]) -> dict[str, Any]:
         er = row.get(f"er_{line}", math.nan)
         values[f"er_{line}"] = None if math.isnan(er) else round(er, 1)
         values[f"out_{line}"] = 1 if row.get(f"out_{line}") == 1 else 0
+    values["drawn"] = 1 if row["id_accuracy"] >= DRAWN_FROM else 0
     return values | {field: str(row[field]) for field in fields}
 
 

@@ -77,7 +77,7 @@ def residual_panel(data: RobustnessData, shift: str, sizes: tuple[float, float])
     named = join_words([name_test_set(name, data.names) for name in whole])
     classes = f" (classes of {name_test_set(parts[0], data.names)})" if parts and parts[0] else ""
     x_title = f"{'mean ' if len(sets) > 1 else ''}accuracy on {named}{classes}"
-    y_title = f"effective robustness on {name_test_set(shift, data.names)}"
+    y_title = f"effective robustness on {name_test_set(shift, data.names)}, points"
     return ShiftPanel(points, rows, zero, x_span, y_span, x_title, y_title, of_residuals=True)
 
 

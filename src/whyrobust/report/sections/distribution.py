@@ -112,8 +112,13 @@ def note_slopes(fits: pd.DataFrame, test_set: str, groups: Sequence[str]) -> lis
     for row in table_rows(fits[(fits["test_set"] == test_set) & fits["slope"].notna()]):
         slopes.setdefault(name_group(row), []).append(float(row["slope"]))
     told = [
-        f"{group} {min(slopes[group]):.2f} to {max(slopes[group]):.2f} ({count_noun(len(slopes[group]), 'run')})"
+        f"{group} {_signed(min(found))} to {_signed(max(found))} ({count_noun(len(found), 'run')})"
         for group in groups
-        if group in slopes
+        if (found := slopes.get(group))
     ]
     return [f"Slopes: {'; '.join(told)}."] if told else []
+
+
+def _signed(slope: float) -> str:
+    """Write a slope with two decimals and a minus sign."""
+    return f"{round(slope, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0 turns -0.0 into 0.0

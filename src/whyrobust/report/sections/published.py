@@ -31,12 +31,12 @@ SHIFTS: Final = (*MAIN_SHIFTS, "imagenet-a", "objectnet")
 STRIPS, ACCURACIES = "strips", "accuracies"
 #: How the explorer is read.
 READING: Final = (
-    "Strips, shown first: a point is a model, a row a family of training data, from the most robust to the least; the "
-    "bar across a row is the mean of the models shown, and the height of a point in its row says nothing. Accuracies, "
-    "by choice, have the line that effective robustness is measured from. It goes through models that were trained on "
-    "ImageNet-1k alone, the testbed's to 2020 or timm's to 2026, and its band holds "
-    f"{BAND_DEVIATIONS:g} standard deviations of them. Hollow: outside the accuracies of the line's models. A part of "
-    "a name under Find a model rings the models that have it; of one model the numbers are listed."
+    "Strips, shown first: a point is a model, a row a family of training data, from the most robust to the least in "
+    "the mean over V2, Sketch and R; the bar across a row is the mean of the models shown, and the height of a point "
+    "in its row says nothing. Accuracies, by choice, have the line that effective robustness is measured from. It goes "
+    "through models that were trained on ImageNet-1k alone, the testbed's to 2020 or timm's to 2026, and its band "
+    f"holds {BAND_DEVIATIONS:g} standard deviations of them. Hollow: outside the accuracies of the line's models. A "
+    "part of a name under Find a model rings the models that have it; of one model the numbers are listed."
 )
 
 
@@ -73,7 +73,7 @@ def published_explorer(points: pd.DataFrame, lines: pd.DataFrame, shifts: Sequen
         accuracies.append(
             Panel(words, model_panel(points, lines, shift, choices), describe_panel(points, shift), notes)
         )
-    views = {STRIPS: "effective robustness by training data", ACCURACIES: "accuracies, with the line"}
+    views = {STRIPS: "strips by training data", ACCURACIES: "accuracies, with the line"}
     return Explorer("models", strips, choices, {}, False, LINE_WORDS, "models", views, accuracies)
 
 

@@ -122,7 +122,8 @@ function controls(place) {
 const rowsOf = (chart) => (rowsOf.known[chart.dataset.spec] ||= readSpec(chart.dataset.spec).datasets);
 rowsOf.known = {};
 
-const isPointShown = (settings, state, point) => settings.choices.every((choice) => !state.hidden[choice.name].includes(point[choice.name]));
+// Published models of a low accuracy are only found by their name.
+const isPointShown = (settings, state, point) => point.drawn !== 0 && settings.choices.every((choice) => !state.hidden[choice.name].includes(point[choice.name]));
 
 // Under each panel, what its points are that are shown now: drawn hollow or on the edge, or not at all.
 function notePoints(key, settings, state) {
