@@ -353,6 +353,7 @@ def make_doses():
     """Return a made-up dose response."""
     return pd.DataFrame(
         {"share": share, "source": "web", "shift": shift, "seeds": 2, "effect_logits": share / 3}
+        | {"instead_of": "studio", "mixture": "web" if share == 1 else f"web_{share:.0%}"}
         | {"role": {"mean": "mean", "v2": "shift", "sketch": "case study"}[shift]}
         | {"effect_points": 9 * share, "low_points": 9 * share - 2, "high_points": 9 * share + 2}
         | {"kept_share": 0.2 if shift == "v2" else -0.002}

@@ -121,7 +121,9 @@ def test_a_verdict_that_the_plane_would_give_anyhow_is_no_evidence():
     text = headline(pd.concat([hidden, SMALL]), TERMS)
     rest = text.partition("Training distribution: ")[2]
     assert rest.startswith("within ±2 points; more training_distribution: 0.0 points (") and ". This says only" in rest
-    assert "would leave 13 % to be seen, so that it is no evidence against such an effect" in rest
+    assert (
+        "share of the training images 13 % would be left to be seen, so that this is no evidence against such" in rest
+    )
     kept = cause("training_distribution", 0.0, "within ±2", width=1.0, kept_share=0.9)
     assert "no evidence" not in headline(kept, TERMS) and "no evidence" not in headline(
         RAISED.assign(kept_share=0), TERMS

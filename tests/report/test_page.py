@@ -156,7 +156,7 @@ def test_the_evidence_comes_in_order(open_page, html):
     )
     assert first.locator("thead th").all_inner_texts()[1:] == [
         "Verdict", "Accuracy in distribution", "Accuracy on the shifts", "Effective robustness beyond all",
-        "Adjusted p", "90 % interval, p of equivalence", "Left of an effect in step with the source",
+        "Adjusted p", "90 % interval, p of equivalence", "Seen of an effect that grows with the source's share",
     ]  # fmt: skip
     assert second.locator("thead th").all_inner_texts()[1:4] == [
         "Effective robustness, accuracies over images", "The paper's: studio test", "Mirror: web test",
@@ -292,18 +292,41 @@ def test_nothing_serious_hinders_access(open_page, html, scheme):
 
 def test_colours_follow_the_field_that_the_reader_picks(open_page, html):
     page = open_page(html)
-    by_kind = fills(page)
-    assert len(by_kind) == 4
+    legend = page.locator("[data-controls=study] .legend")
+    # At first the source gives the colour and the objective the shape: 4 keys for 4 kinds, 8 for 16.
+    assert legend.locator("button[aria-pressed]").all_inner_texts() == ["●studio", "●web", "●cross-entropy", "■CLIP"]
+    assert len(fills(page)) == 2 and page.url.endswith(".html")
+    page.get_by_label("Colour and shape by").first.select_option(label="kind of training")
+    page.wait_for_timeout(200)
+    assert len(fills(page)) == 4
     page.get_by_label("Colour and shape by").first.select_option(label="objective")
     page.wait_for_function("document.querySelectorAll('[data-controls=study] .legend li').length === 2")
     page.wait_for_timeout(200)
     assert len(fills(page)) == 2 and len(fills(page, 2)) == 2
-    legend = page.locator("[data-controls=study] .legend")
     assert legend.locator("button[aria-pressed]").all_inner_texts() == ["●cross-entropy", "■CLIP"]
+
+
+def test_panels_of_residuals_have_one_scale_a_band_and_their_n_and_chance(open_page):
+    """A case study, which may be of few images, has a wider one where its points need it, and its caption says so."""
+    study = make_study(make_runs())
+    wide = study.effective["residual"].where(study.effective["shift"] == "v2", 4 * study.effective["residual"])
+    study = replace(study, effective=study.effective.assign(residual=wide))
+    labels, remark = {}, "Its scale is wider"
+    for role in ("shift", "case study"):
+        roles = study.shifts["role"].where(study.shifts["test_set"] != "sketch", role)
+        page = open_page(make_page(study=replace(study, shifts=study.shifts.assign(role=roles))))
+        texts = "all => all.map(label => label.textContent).filter(text => !text.includes('%'))"
+        of_both = [panel(page, number).locator(".role-axis-label text").evaluate_all(texts) for number in (1, 2)]
+        labels[role], notes = of_both, page.locator("[data-view=residuals] figcaption").all_inner_texts()
+        assert [remark in note for note in notes] == [False, role == "case study"]
+    assert labels["shift"][0] == labels["shift"][1] == labels["case study"][1] != labels["case study"][0]
+    assert page.locator("[data-view=residuals] h3").first.inner_text() == "v2\nn = 400 images, chance 33.0 %"
+    assert panel(page).locator(".mark-area path").count() == 1
 
 
 def test_a_filter_takes_points_out_of_every_panel(open_page, html):
     page = open_page(html)
+    page.get_by_label("Colour and shape by").first.select_option(label="kind of training")
     page.locator("[data-controls=study] summary").click()
     page.locator("[data-controls=study] input[data-field=source][value=web]").uncheck()
     page.wait_for_timeout(200)

@@ -220,6 +220,7 @@ def test_a_region_shows_its_runs_everywhere_and_what_is_shown_can_be_saved(open_
     for number in (1, 2):
         assert page.locator(f"[data-spec=shift-{number}] {POINTS}").evaluate_all(faint) == 12 - 3
     # Its points are those shown: a kind that is left out has none in it.
+    page.get_by_label("Colour and shape by").first.select_option(label="kind of training")
     legend = page.locator("[data-controls=study] .legend")
     legend.get_by_role("button", name="CLIP on web titles", exact=True).press("Enter")
     assert page.locator("#region-news").inner_text().startswith("1 run in")
@@ -262,6 +263,7 @@ def test_captions_and_legend_say_what_is_drawn_now(open_page):
     effective = study.effective.assign(extrapolated=clip)
     effective.loc[lost, ["residual", "effective_robustness_points"]] = np.nan
     page = open_page(make_page(study=replace(study, effective=effective)), all_charts=False)
+    page.get_by_label("Colour and shape by").first.select_option(label="kind of training")
     caption = page.locator("[data-view=residuals] figcaption .live").first
     words = caption.inner_text()
     assert words.startswith("11 points shown.") and "Hollow: 3 points" in words

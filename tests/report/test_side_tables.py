@@ -59,7 +59,7 @@ def test_shares_of_nearest_sources_and_of_none_are_whole():
 def test_a_trend_comes_with_its_interval_and_with_what_could_be_seen_of_it():
     assert note_trend(make_trends(), make_doses(), "v2") == [
         "Trend: +9.1 points (+7.0 to +11.2; p = .04; 2 seeds).",
-        "At the largest dose, 100 %, the prediction leaves 20 % of an effect in step with the dose to be seen.",
+        "At the largest dose, 100 %, the prediction leaves 20 % of an effect that grows with the dose to be seen.",
     ]
     # A share a little below zero is none.
     assert note_trend(make_trends(), make_doses(), "mean")[1].startswith(

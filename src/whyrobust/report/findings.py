@@ -42,7 +42,7 @@ from whyrobust.study.display_names import (
 from whyrobust.study.table_cells import is_missing
 
 LEAST_KEPT = 0.5
-"""Where the baseline leaves less than this share of an effect in step with a source, a verdict says so."""
+"""Where the baseline leaves less than this of an effect that grows with the share of a source, a verdict says so."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def read_verdict(row: Mapping[str, Any]) -> str:
 
 
 def is_hidden(row: Mapping[str, Any]) -> bool:
-    """Tell whether an effect is not shown where the baseline would hide most of one in step with a source."""
+    """Tell whether an effect is not shown where the baseline would hide most of one that grows with its share."""
     hidden = not is_missing(row["kept_share"]) and row["kept_share"] < LEAST_KEPT
     return hidden and verdict_key(read_verdict(row)) in (WITHIN, UNDECIDED)
 
@@ -102,11 +102,12 @@ def is_hidden(row: Mapping[str, Any]) -> bool:
 def hidden_sentence(row: Mapping[str, Any]) -> str:
     """Say what a verdict on a source is about where `is_hidden`."""
     within = verdict_key(read_verdict(row)) == WITHIN
-    said = "This says only" if within else "Even within the margin would say only"
+    said = "This says only" if within else "Even a verdict within the margin would say only"
     return (
-        f"{said} that the source does no more for the shifts than for its own test set: of an effect in step "
-        f"with its share in training the main measurement would leave {format_whole_percent(row['kept_share'])} to be "
-        "seen, so that it is no evidence against such an effect."
+        f"{said} that the source does no more for the shifts than for its own test set. The prediction also uses "
+        "accuracy on that test set, and so explains away most of what the source does: of an effect that grows with "
+        f"the source's share of the training images {format_whole_percent(row['kept_share'])} would be left to be "
+        "seen, so that this is no evidence against such an effect."
     )
 
 

@@ -26,12 +26,14 @@ class Panel:
         spec: Vega-Lite spec.
         description: what it shows, in words: its accessible name, and all that readers without scripts get.
         notes: what to know about single points.
+        facts: what stands beside the heading.
     """
 
     title: str
     spec: Mapping[str, Any]
     description: str
     notes: Sequence[str] = ()
+    facts: str = ""
 
     @property
     def height(self) -> int:
@@ -45,7 +47,8 @@ class Explorer:
 
     ``views`` names what the reader may switch between: ``panels`` are the first, ``others`` the second of them.
     ``lines`` are baselines to choose from, with their names; an explorer that has them finds a point by its name.
-    ``noun`` names the points.
+    ``noun`` names the points. ``pair`` has the fields that give colour and shape at the start, in place of the first
+    choice.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Explorer:
     noun: str = "models and heads"
     views: Mapping[str, str] = field(default_factory=dict)
     others: Sequence[Panel] = ()
+    pair: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ are left out and which run is highlighted are parameters of the Vega-Lite spec, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,11 +29,14 @@ from whyrobust.report.charts.robustness import (
     shift_panel,
 )
 from whyrobust.report.render import page_spec, with_data, with_parameters
-from whyrobust.report.theme import AXIS_TITLE_PIXELS, NEUTRAL, PAGE_THEME, choose_styles, wrap_text
+from whyrobust.report.theme import AXIS_TITLE_PIXELS, NEUTRAL, PAGE_THEME, PALETTE, choose_styles, wrap_text
 from whyrobust.study.display_names import name_head, name_objective, name_supervision, spaced
 
 #: From few to many: colours of viridis (van der Walt and Smith 2015), less its ends, which vanish on one ground.
 SEQUENCE: Final = ("#472D7B", "#3B528B", "#2C728E", "#21918C", "#28AE80", "#5EC962", "#ADBC2B")
+
+#: Of values beside such a sequence.
+BESIDE_SEQUENCE: Final = (PALETTE[1], PALETTE[3], NEUTRAL)
 
 #: What a reader may colour the points of a study by.
 STUDY_FIELDS: Final = {
@@ -63,8 +67,16 @@ USUAL_WIDTH_PIXELS: Final = 400
 """About how wide a panel is, which decides where a label has room."""
 
 
-_SIZES: Final = (40, 125)
+#: Name of the reading in which one field gives the colour and another the shape.
+PAIR: Final = "pair"
+#: The fields that give them.
+PAIRED_FIELDS: Final = ("source", "objective")
+
+POINT_SIZES: Final = (40, 125)
 """Area of a point in square pixels: of the smallest and of the largest training set."""
+
+_Y_LABELS: Final = 9
+"""About how many labels an axis of residuals has room for."""
 
 _TITLE_PIXELS: Final = {"x": 270, "y": 150}
 """Room for the title of an axis on paper, where panels are smallest."""
@@ -90,12 +102,14 @@ class ExplorerOptions:
     Attributes:
         choices: fields to colour by and to filter by; the first gives the colours at the start.
         hidden: values left out at the start, by field.
+        pair: fields of the colour and of the shape at the start, in place of the first choice.
         height: of a panel in pixels; it is as wide as its container.
         reference: accuracy under shift at which residuals are spelt out in points, from 0 to 1.
     """
 
     choices: Sequence[Choice]
     hidden: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pair: tuple[str, str] | None = None
     height: int = 320
     reference: float = 0.5
 
@@ -107,22 +121,29 @@ def _ordered(values: pd.Series) -> list[str]:
     return sorted(unique, key=lambda value: int(value.replace(",", ""))) if all(map(str.isdigit, numbers)) else unique
 
 
-def choose_value_styles(points: pd.DataFrame, field: str, colours: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def choose_value_styles(
+    points: pd.DataFrame, field: str, colours: Mapping[str, str], order: Sequence[str] = ()
+) -> dict[str, dict[str, str]]:
     """Give every value of a field a colour and a shape: greys to the background, dark to light to sizes.
 
     Args:
         points: one row per point, with the field and with ``background``: whether it is shown to compare with.
         field: the column.
         colours: colours that replace the default ones, by value.
+        order: values from few to many of something; they come first and go from dark to light, as sizes do.
 
     Returns:
         Value to ``{"colour": ..., "shape": ...}``; no two of the first 36 values in the foreground have the same.
     """
     values = _ordered(points.loc[~points["background"], field])
+    ordered = values if field == "images" else [value for value in order if value in values]
+    values = [*ordered, *(value for value in values if value not in ordered)]
     styles = choose_styles(values, colours)
-    if field == "images" and len(values) > 1:
-        steps = [SEQUENCE[round(number * (len(SEQUENCE) - 1) / (len(values) - 1))] for number in range(len(values))]
-        styles = {value: (colour, styles[value][1]) for value, colour in zip(values, steps, strict=True)}
+    if len(ordered) > 1:
+        steps = [SEQUENCE[round(number * (len(SEQUENCE) - 1) / (len(ordered) - 1))] for number in range(len(ordered))]
+        beside = itertools.cycle(BESIDE_SEQUENCE)
+        drawn = {value: steps.pop(0) if value in ordered else next(beside) for value in values}
+        styles = {value: (colours.get(value, colour), styles[value][1]) for value, colour in drawn.items()}
     chosen = {value: {"colour": colour, "shape": shape} for value, (colour, shape) in styles.items()}
     behind = [value for value in _ordered(points.loc[points["background"], field]) if value not in chosen]
     greys = choose_styles(behind, {value: colours.get(value, NEUTRAL) for value in behind})
@@ -164,22 +185,37 @@ def published_points(points: pd.DataFrame, fields: Sequence[str]) -> pd.DataFram
 
 
 def list_choices(
-    points: pd.DataFrame, fields: Mapping[str, str], filters: Mapping[str, str], colours: Mapping[str, str]
+    points: pd.DataFrame,
+    fields: Mapping[str, str],
+    filters: Mapping[str, str],
+    colours: Mapping[str, str],
+    orders: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Choice]:
     """Return what a reader may choose: fields with more than one value, first those that give colours.
 
-    A field of one value tells nothing apart; the first field is always there, so that there is a legend.
+    A field of one value tells nothing apart; the first field is always there, so that there is a legend. ``orders``
+    has values from few to many, by field (see `choose_value_styles`).
     """
     choices = []
     for number, (name, label) in enumerate((dict(fields) | dict(filters)).items()):
-        styles = choose_value_styles(points, name, colours if number == 0 else {})
+        styles = choose_value_styles(points, name, colours if number == 0 else {}, (orders or {}).get(name, ()))
         if number == 0 or len(styles) > 1:
             choices.append(Choice(name, label, styles, colours=name in fields))
     return choices
 
 
+def choose_pair(choices: Sequence[Choice], colours: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return `PAIRED_FIELDS` where both tell points apart; a study that has ``colours`` of kinds starts with those."""
+    names = [choice.name for choice in choices]
+    return None if colours or not set(PAIRED_FIELDS) <= set(names) else PAIRED_FIELDS
+
+
 def explorer_panel(
-    data: RobustnessData, shift: str, options: ExplorerOptions, of_residuals: bool = False
+    data: RobustnessData,
+    shift: str,
+    options: ExplorerOptions,
+    of_residuals: bool = False,
+    spans: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Return one shift as a Vega-Lite spec that the page's script can steer.
 
@@ -189,21 +225,23 @@ def explorer_panel(
         shift: the shift to draw.
         options: what the reader can choose.
         of_residuals: whether y is effective robustness and not accuracy; published models have none here.
+        spans: of the axes of residuals (see `whyrobust.report.charts.residuals.shared_spans`).
 
     Returns:
-        The spec, with the parameters ``by`` (name of the field that gives colour and shape), ``styles`` (field to
-        value to colour and shape), ``hidden`` (field to values left out), ``chosen`` and ``second`` (names of the
-        highlighted runs or ""), ``region`` (names of the runs in the region, or null) and ``behind`` (whether published
-        models in the background are shown). Its data set ``absent`` has the models without a place in the panel.
+        The spec, with the parameters ``by`` (name of the field that gives colour and shape, or `PAIR`), ``styles``
+        (field to value to colour and shape), ``hidden`` (field to values left out), ``chosen`` and ``second`` (names of
+        the highlighted runs or ""), ``region`` (names of the runs in the region, or null) and ``behind`` (whether
+        published models in the background are shown). Its data set ``absent`` has the models without a place in the
+        panel.
     """
     fields = [choice.name for choice in options.choices]
-    panel = (residual_panel if of_residuals else shift_panel)(data, shift, _SIZES)
+    panel = residual_panel(data, shift, POINT_SIZES, spans) if of_residuals else shift_panel(data, shift, POINT_SIZES)
     x_title = wrap_text(panel.x_title, _TITLE_PIXELS["x"], AXIS_TITLE_PIXELS)
     y_title = wrap_text(panel.y_title, _TITLE_PIXELS["y"], AXIS_TITLE_PIXELS)
     rows = _explorer_rows(panel, fields)
     x_axis = accuracy_axis(panel.x_span, data.scale, x_title, PAGE_THEME)
     y_axis = (
-        residual_axis(panel.y_span, data.scale, options.reference, y_title, PAGE_THEME)
+        residual_axis(panel.y_span, data.scale, options.reference, y_title, PAGE_THEME, _Y_LABELS)
         if of_residuals
         else accuracy_axis(panel.y_span, data.scale, y_title, PAGE_THEME)
     )
@@ -212,7 +250,7 @@ def explorer_panel(
     models = (
         alt.Chart(alt.NamedData("points"))
         .transform_filter(f"datum.behind ? behind : ({filters})")
-        .transform_calculate(style="styles[by][isValid(datum[by]) ? datum[by] : datum.kind]")
+        .transform_calculate(style=_style_of(options.pair))
     )
     edges = [edge for edge in EDGE_ANGLES if any(row["edge"] == edge for row in rows)]
     charts = PointCharts(
@@ -226,7 +264,7 @@ def explorer_panel(
         marked = models.transform_filter(f"datum.run === {name}")
         layers.append(marked.mark_point(**ring, strokeDash=dash, tooltip=False).encode(x=axes.x(), y=axes.y()))
     parameters: dict[str, Any] = {
-        "by": fields[0],
+        "by": PAIR if options.pair else fields[0],
         "styles": {choice.name: choice.styles for choice in options.choices},
         "hidden": {name: list(options.hidden.get(name, ())) for name in fields},
         **STEERED,
@@ -236,6 +274,16 @@ def explorer_panel(
     spec = with_data(with_parameters(page_spec(chart), parameters), "points", rows)
     absent = _absent_rows(data.points, shift, panel, fields)
     return with_data(spec, "absent", absent) if absent else spec
+
+
+def _style_of(pair: tuple[str, str] | None) -> str:
+    """Return the expression of a point's style; published models have that of their kind in every field."""
+    of_field = "styles[by][isValid(datum[by]) ? datum[by] : datum.kind]"
+    if not pair:
+        return of_field
+    colour, shape = pair
+    both = f"{{colour: styles.{colour}[datum.{colour}].colour, shape: styles.{shape}[datum.{shape}].shape}}"
+    return f"by !== '{PAIR}' ? {of_field} : datum.behind ? styles.kind[datum.kind] : {both}"
 
 
 def _absent_rows(points: pd.DataFrame, shift: str, panel: ShiftPanel, fields: Sequence[str]) -> list[dict[str, str]]:

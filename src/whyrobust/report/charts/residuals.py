@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -39,6 +39,8 @@ from whyrobust.study.display_names import name_test_set
 from whyrobust.study.restricted_names import split_restricted_name
 from whyrobust.study.table_cells import is_missing
 
+#: The band about zero holds so many standard deviations of the standard models to either side.
+BAND_DEVIATIONS: Final = 2.0
 #: Points that an axis may be labelled with, on both sides of zero.
 _TICKS: Final = (0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 35, 40, 45)
 
@@ -49,13 +51,19 @@ def residual_points(points: pd.DataFrame, shift: str) -> pd.DataFrame:
     return points[(points["shift"] == shift) & finite]
 
 
-def residual_panel(data: RobustnessData, shift: str, sizes: tuple[float, float]) -> ShiftPanel:
+def residual_panel(
+    data: RobustnessData,
+    shift: str,
+    sizes: tuple[float, float],
+    spans: tuple[tuple[float, float], tuple[float, float]] | None = None,
+) -> ShiftPanel:
     """Position the residuals of a shift.
 
     Args:
         data: points with ``residual``, its interval ``residual_low, residual_high`` and ``mean_id_accuracy``.
         shift: the shift.
         sizes: as in `position_points`.
+        spans: of the axes x and y, where panels share them; those of the points if there are none.
     """
     points = residual_points(data.points, shift)
     on_axis = points.assign(id_accuracy=points["mean_id_accuracy"], id_low=math.nan, id_high=math.nan)
@@ -66,12 +74,12 @@ def residual_panel(data: RobustnessData, shift: str, sizes: tuple[float, float])
         | {"edge": "" if math.isfinite(row["x"]) else "left" if row["x"] < 0 else "right"}
         for row, words, point in zip(positioned, shown, points.to_dict("records"), strict=True)
     ]
-    x_span = accuracy_domain(rows, [], "x", data.scale)
-    y_span = residual_span(rows)
+    x_span, y_span = spans or (accuracy_domain(rows, [], "x", data.scale), residual_span(rows))
     low, high = x_span
     # An accuracy of 0 or 1 has no finite place: it is shown at the edge.
     rows = [row | dict.fromkeys(("x", "x_low", "x_high"), min(max(row["x"], low), high)) for row in rows]
-    zero = [{"x": x, "y": 0.0, "low": 0.0, "high": 0.0, "dash": [1, 0], "piece": 0} for x in x_span]
+    reach = BAND_DEVIATIONS * standard_deviation(points)
+    zero = [{"x": x, "y": 0.0, "low": -reach, "high": reach, "dash": [1, 0], "piece": 0} for x in x_span]
     sets = str(points["x_test_sets"].iloc[0]).split() if len(points) else []
     whole, parts = zip(*map(split_restricted_name, sets), strict=True) if sets else ((), ())
     named = join_words([name_test_set(name, data.names) for name in whole])
@@ -79,6 +87,42 @@ def residual_panel(data: RobustnessData, shift: str, sizes: tuple[float, float])
     x_title = f"{'mean ' if len(sets) > 1 else ''}accuracy on {named}{classes}"
     y_title = f"effective robustness on {name_test_set(shift, data.names)}, points"
     return ShiftPanel(points, rows, zero, x_span, y_span, x_title, y_title, of_residuals=True)
+
+
+def standard_deviation(points: pd.DataFrame) -> float:
+    """Return the standard deviation of the residuals of standard models about their fit; 0 where they are too few.
+
+    Args:
+        points: of one shift. A fit over k test sets has k slopes and an intercept, which are no degrees of freedom.
+    """
+    if "standard" not in points or points.empty:
+        return 0.0
+    residuals = points.loc[points["standard"].astype(bool), "residual"]
+    freedom = len(residuals) - 1 - len(str(points["x_test_sets"].iloc[0]).split())
+    return round(math.sqrt(float((residuals**2).sum()) / freedom), 4) if freedom > 0 else 0.0
+
+
+def shared_spans(
+    data: RobustnessData, sizes: tuple[float, float], compared: Collection[str]
+) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
+    """Return the spans of the axes x and y of each shift: one scale for all that are compared.
+
+    Args:
+        data: as of `residual_panel`.
+        sizes: as in `position_points`.
+        compared: shifts that take part in verdicts, all if there are none. The others, which may be measured on few
+            images, have the same scale, wider where their points need it.
+    """
+    own = {shift: residual_panel(data, shift, sizes) for shift in data.shifts}
+    leading = [own[shift] for shift in own if shift in compared] or list(own.values())
+    across = _join([panel.x_span for panel in own.values()])
+    height = _join([panel.y_span for panel in leading])
+    return {shift: (across, height if shift in compared else _join([height, own[shift].y_span])) for shift in own}
+
+
+def _join(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the smallest span that holds all of them."""
+    return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 def _residual_ends(point: Mapping[Any, Any]) -> dict[str, float]:

@@ -35,8 +35,8 @@ _DOSES: Final = (
     "Models trained on mixtures, against those trained on the other source alone: what the share changes in accuracy "
     "on a shift (raw, without an interval), and beyond all in-distribution test sets (in points at the reference "
     "accuracy, with intervals). The trend is a line through the effects of "
-    "a seed, from none to all; its p is of no family. What the prediction leaves is the share of an effect in step "
-    "with the dose that this measurement could show: near 0 %, no trend is no evidence against such an effect."
+    "a seed, from none to all; its p is of no family. What the prediction leaves is the share of an effect that grows "
+    "with the dose which this measurement could show: near 0 %, no trend is no evidence against such an effect."
 )
 _FREQUENCIES: Final = (
     "Accuracy of a class against its images in the training set (Udandarao et al. 2024): a point for each class, "
@@ -99,7 +99,7 @@ def note_trend(trends: pd.DataFrame, doses: pd.DataFrame, shift: str) -> list[st
         if kept:
             notes.append(
                 f"At the largest dose, {format_whole_percent(largest)}, the prediction leaves {kept[0]} of an effect "
-                "in step with the dose to be seen."
+                "that grows with the dose to be seen."
             )
     return notes
 

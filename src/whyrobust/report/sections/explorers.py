@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
 
 from whyrobust.report.charts.baseline import describe_baseline
-from whyrobust.report.charts.explorer import LAYER_PREFIX, ExplorerOptions, explorer_panel
-from whyrobust.report.charts.residuals import residual_points
+from whyrobust.report.charts.explorer import LAYER_PREFIX, POINT_SIZES, ExplorerOptions, explorer_panel
+from whyrobust.report.charts.residuals import residual_points, shared_spans
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.number_format import format_points
 from whyrobust.report.page_parts import Explorer, Panel
@@ -20,8 +20,10 @@ from whyrobust.study.display_names import capital, name_test_set
 FEWEST_MODELS, LEAST_R_SQUARED = 5, 0.5
 
 
-def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Panel]:
-    """Make one panel per shift, in the order of the points, with a description and notes."""
+def explorer_panels(
+    data: RobustnessData, options: ExplorerOptions, facts: Mapping[str, str] | None = None
+) -> list[Panel]:
+    """Make one panel per shift, in the order of the points, with a description, notes and ``facts`` by shift."""
     first = data.points
     for name, values in options.hidden.items():
         first = first[~first[name].isin(values)]
@@ -36,21 +38,32 @@ def explorer_panels(data: RobustnessData, options: ExplorerOptions) -> list[Pane
             "robustness in points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
         )
         notes = note_baseline(data.baselines, shift)
-        panels.append(Panel(title, spec, description, notes))
+        panels.append(Panel(title, spec, description, notes, (facts or {}).get(shift, "")))
     return panels
 
 
-def residual_panels(data: RobustnessData, options: ExplorerOptions, roles: Mapping[str, str]) -> list[Panel]:
+def residual_panels(
+    data: RobustnessData,
+    options: ExplorerOptions,
+    roles: Mapping[str, str],
+    compared: Collection[str] = (),
+    facts: Mapping[str, str] | None = None,
+) -> list[Panel]:
     """Make one panel of residuals per shift, in the order of the points, with a description and notes.
 
     Args:
         data: described points with residuals.
         options: what the reader can choose.
         roles: what to say of a shift under its panel, by its name.
+        compared: shifts that take part in verdicts: their panels have one scale.
+        facts: what stands beside the heading of a shift, by its name.
     """
     panels = []
+    spans = shared_spans(data, POINT_SIZES, compared)
+    lowest = max((low for _, (low, _) in spans.values()), default=0.0)
+    highest = min((high for _, (_, high) in spans.values()), default=0.0)
     for shift in data.shifts:
-        spec = explorer_panel(data, shift, options, of_residuals=True)
+        spec = explorer_panel(data, shift, options, of_residuals=True, spans=spans[shift])
         shown = residual_points(data.points, shift)
         mean = shown.groupby("kind", sort=False)["effective_robustness_points"].mean()
         title = name_test_set(shift, data.names)
@@ -59,7 +72,10 @@ def residual_panels(data: RobustnessData, options: ExplorerOptions, roles: Mappi
             "points: " + "; ".join(f"{kind} {format_points(value)}" for kind, value in mean.items()) + "."
         )
         notes = [roles[shift]] if roles.get(shift) else []
-        panels.append(Panel(title, spec, description, notes))
+        low, high = spans[shift][1]
+        if low < lowest or high > highest:
+            notes.append("Its scale is wider than that of the other panels.")
+        panels.append(Panel(title, spec, description, notes, (facts or {}).get(shift, "")))
     return panels
 
 
@@ -93,6 +109,7 @@ def explorer_settings(explorer: Explorer) -> dict[str, Any]:
             }
             for choice in explorer.choices
         ],
+        "pair": dict(zip(("colour", "shape"), explorer.pair, strict=True)) if explorer.pair else None,
         "hidden": {name: list(values) for name, values in explorer.hidden.items()},
         "background": explorer.background,
         "lines": dict(explorer.lines),

@@ -12,6 +12,7 @@ from whyrobust.report.charts.explorer import (
     STUDY_FIELDS,
     STUDY_FILTERS,
     ExplorerOptions,
+    choose_pair,
     list_choices,
     published_points,
     study_points,
@@ -19,11 +20,11 @@ from whyrobust.report.charts.explorer import (
 from whyrobust.report.charts.points import describe_points, describe_published, name_collections
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.findings import line_name
-from whyrobust.report.number_format import format_points
+from whyrobust.report.number_format import count_noun, format_percent, format_points
 from whyrobust.report.page_parts import Explorer, table_rows
 from whyrobust.report.sections.explorers import explorer_panels, residual_panels
 from whyrobust.report.tables import ReferenceTables, StudyTables
-from whyrobust.study.display_names import capital
+from whyrobust.study.display_names import capital, spaced
 from whyrobust.study.published_shifts import PUBLISHED_SHIFTS
 from whyrobust.study.restricted_names import split_restricted_name
 from whyrobust.study.table_cells import is_empty, is_missing
@@ -53,20 +54,44 @@ def robustness_section(
     of_paper = study_points(describe_points(study.paper, study.runs))
     layer = published_layer(of_paper, reference, test_kinds)
     # The legend lists a study's own values first; in the chart, what comes first lies behind the rest.
-    choices = list_choices(pd.concat([points, layer], ignore_index=True), STUDY_FIELDS, STUDY_FILTERS, colours)
+    everything = pd.concat([points, layer], ignore_index=True)
+    choices = list_choices(everything, STUDY_FIELDS, STUDY_FILTERS, colours, {"source": order_sources(study)})
     hidden = {"reading": [OTHER_READING]} if any(choice.name == "reading" for choice in choices) else {}
-    options = ExplorerOptions(choices, hidden, reference=reference_accuracy)
+    pair = choose_pair(choices, colours)
+    options = ExplorerOptions(choices, hidden, pair, reference=reference_accuracy)
+    facts = shift_facts(study.shifts)
     baselines, bands = study.paper_lines
     residuals = RobustnessData(points, baselines, bands, scale)
     accuracies = RobustnessData(pd.concat([layer, of_paper], ignore_index=True), baselines, bands, scale)
     baseline = bool(points["residual"].notna().any())
-    others = explorer_panels(accuracies, options)
+    others = explorer_panels(accuracies, options, facts)
     if not baseline:  # accuracies are all there is
-        return Explorer("study", others, choices, hidden, bool(len(layer)))
-    panels = residual_panels(residuals, options, shift_notes(study.shifts))
+        return Explorer("study", others, choices, hidden, bool(len(layer)), pair=pair)
+    compared = list(study.shifts.loc[study.shifts["role"] == "shift", "test_set"])
+    panels = residual_panels(residuals, options, shift_notes(study.shifts), compared, facts)
     beyond = "the paper's measurement" if study.has_several_axes else "the same, with the line"
     views = {RESIDUALS: "effective robustness", ACCURACIES: f"accuracies ({beyond})"}
-    return Explorer("study", panels, choices, hidden, bool(len(layer)), views=views, others=others)
+    return Explorer("study", panels, choices, hidden, bool(len(layer)), views=views, others=others, pair=pair)
+
+
+def order_sources(study: StudyTables) -> list[str]:
+    """Return the sources of the first series of mixtures, from none of the other source to it alone; none without."""
+    doses = study.dose_response
+    if doses.empty:
+        return []
+    first = doses[(doses["source"] == doses["source"].iloc[0]) & (doses["instead_of"] == doses["instead_of"].iloc[0])]
+    rising = first.sort_values("share", kind="stable")
+    names = [first["instead_of"].iloc[0], *rising.loc[rising["share"] < 1, "mixture"], first["source"].iloc[0]]
+    return [spaced(str(name)) for name in dict.fromkeys(names)]
+
+
+def shift_facts(shifts: pd.DataFrame) -> dict[str, str]:
+    """Say of each test set how many images it has, and which accuracy guessing gives."""
+    told = {}
+    for row in table_rows(shifts):
+        chance = "" if is_missing(row["chance"]) else f", chance {format_percent(row['chance'])}"
+        told[str(row["test_set"])] = f"n = {count_noun(int(row['images']), 'image')}{chance}"
+    return told
 
 
 def shift_notes(shifts: pd.DataFrame) -> dict[str, str]:

@@ -39,7 +39,7 @@ async function saveChart(chart) {
 function chartTools() {
   places.forEach((chart) => {
     const figure = chart.closest("figure") || chart.parentElement;
-    const title = (figure.querySelector("h3, h4") || {}).textContent || chart.dataset.spec;
+    const title = chart.dataset.title || (figure.querySelector("h3, h4") || {}).textContent || chart.dataset.spec;
     const tools = element("p", { class: "tools" }, element("button", { type: "button", "aria-label": `Save the chart ${title} as SVG`, onclick: () => saveChart(chart), text: "Save as SVG" }));
     if (chart.dataset.explorer === "study") tools.append(regionTool(chart));
     chart.after(tools);

@@ -4,7 +4,7 @@ const states = {}; // explorer -> { by, hidden, behind, line, search, model, vie
 
 function explorerStart(settings) {
   return {
-    by: settings.choices[0].name,
+    by: settings.pair ? "pair" : settings.choices[0].name,
     hidden: Object.fromEntries(settings.choices.map((choice) => [choice.name, [...(settings.hidden[choice.name] || [])]])),
     behind: true,
     line: Object.keys(settings.lines)[0] || "",
@@ -55,11 +55,9 @@ function controls(place) {
   }
 
   function refresh() {
-    const choice = settings.choices.find((other) => other.name === state.by);
     const shown = all.filter(isShown);
-    const drawn = new Set(shown.map((point) => point[choice.name]));
     const focused = [...legend.querySelectorAll("button")].indexOf(document.activeElement);
-    legend.replaceChildren(...choice.values.filter((entry) => state.behind || !entry.layer).map((entry) => legendEntry(choice, entry, drawn)));
+    legend.replaceChildren(...legendOf(settings, state).map(([choice, entry]) => legendEntry(choice, entry, new Set(shown.map((point) => point[choice.name])))));
     if (focused >= 0) legend.querySelectorAll("button")[focused]?.focus();
     filters.querySelectorAll("input").forEach((box) => { box.checked = !state.hidden[box.dataset.field].includes(box.value); });
     notePoints(key, settings, state);
@@ -76,7 +74,7 @@ function controls(place) {
   });
   const row = element("div", { class: "row" });
   const select = element("select", { onchange: (event) => { state.by = event.target.value; refresh(); keepStep(); } },
-    ...settings.choices.filter((choice) => choice.colours).map((choice) => element("option", { value: choice.name, text: choice.label })));
+    ...coloursOf(settings).map(([name, label]) => element("option", { value: name, text: label })));
   const view = element("select", { onchange: (event) => { state.view = event.target.value; showView(); keepStep(); } },
     ...Object.entries(settings.views).map(([name, label]) => element("option", { value: name, text: label })));
   function showView() {
@@ -145,6 +143,24 @@ function notePoints(key, settings, state) {
   });
 }
 
+// What a reader may colour by, by name: a field, or one for the colour and another for the shape.
+function coloursOf(settings) {
+  const labelOf = (name) => settings.choices.find((choice) => choice.name === name).label;
+  const pair = settings.pair ? [["pair", `${labelOf(settings.pair.colour)} (colour) and ${labelOf(settings.pair.shape)} (shape)`]] : [];
+  return [...pair, ...settings.choices.filter((choice) => choice.colours).map((choice) => [choice.name, choice.label])];
+}
+
+// Entries of the legend, each with its field.
+function legendOf(settings, state) {
+  const entriesOf = (name, change = {}) => {
+    const choice = settings.choices.find((other) => other.name === name);
+    return choice.values.filter((entry) => !entry.layer || (state.behind && !change.own)).map((entry) => [choice, { ...entry, ...change }]);
+  };
+  if (state.by !== "pair") return entriesOf(state.by);
+  return [...entriesOf(settings.pair.colour, { own: true, mark: "\u25cf" }), ...entriesOf(settings.pair.shape, { own: true, colour: "var(--ink)" }),
+    ...entriesOf(settings.choices[0].name).filter(([, entry]) => entry.layer)];
+}
+
 const ownValues = (choice) => choice.values.filter((entry) => !entry.layer).map((entry) => entry.value);
 
 // The points of all panels of an explorer: `all` has one of each model and head, `models` all points by model.
@@ -168,7 +184,7 @@ function explorerInAddress(key, settings, state, models, showAll) {
   const single = { show: "view", by: "by", line: "line", find: "search", model: "model" };
   const allowed = {
     view: Object.keys(settings.views),
-    by: settings.choices.filter((choice) => choice.colours).map((choice) => choice.name),
+    by: coloursOf(settings).map(([name]) => name),
     line: Object.keys(settings.lines),
     model: Object.keys(models),
   };
