@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -192,7 +194,7 @@ def test_a_border_is_cut_off_and_orientation_is_left_alone():
 
 @pytest.mark.parametrize("mode", ["shortest", "squash"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("size", [(61, 40), (40, 97), (33, 33), (20, 300)])
+@pytest.mark.parametrize("size", [(61, 40), (40, 97), (33, 33), (20, 300), (32, 32), (5, 7), (75, 74), (49, 139)])
 def test_preprocessing_equals_open_clips_bit_for_bit(mode, interpolation, size):
     from open_clip.transform import image_transform
 
@@ -232,6 +234,19 @@ def test_pictures_that_do_not_decode_are_counted_and_left_out(store):
         assert (pixels == preprocess(decode(contents[uid.removeprefix("set/")]), how)).all()
     with pytest.raises(MissingImageError, match=r"set/7\.jpg"):
         open_locations([path], ["set/1.jpg", "set/7.jpg"])
+
+
+def test_photographs_are_read_without_torch(store):
+    """Its import, and torchvision's, would take longer than a page's samples."""
+    path, *_ = store
+    code = (
+        "import sys; from whyrobust.data.image_stores import read_images; "
+        "from whyrobust.data.preprocessing import Preprocessing; "
+        "print(len(list(read_images([sys.argv[1]], ['set/3.jpg'], Preprocessing(24)))), "
+        "*[name for name in ('torch', 'torchvision') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 def test_thumbnails_are_those_of_each_picture_in_order_whatever_the_number_of_processes(tmp_path, monkeypatch):

@@ -76,19 +76,20 @@ def study_preprocessing(size: int, normalisation: str) -> Preprocessing:
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     """Return uint8 ``[size, size, 3]``: resized and cut as open_clip's transform for evaluation does.
 
+    Pillow alone is used: torchvision calls it with the same numbers, and its import takes seconds of each job.
     Of an image more than `MAXIMUM_ASPECT` times as long as wide only the centre is resized: the rest would be cropped.
     """
-    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
-
-    size, interpolation = preprocessing.size, InterpolationMode(preprocessing.interpolation)
+    size, resampling = preprocessing.size, preprocessing.resampling
     if preprocessing.resize_mode == "squash":
-        return np.array(Resize((size, size), interpolation)(image))
+        return np.array(image.resize((size, size), resampling))
     longest = MAXIMUM_ASPECT * min(image.size)
     if max(image.size) > longest:
         width, height = (min(side, longest) for side in image.size)
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
-    return np.array(CenterCrop(size)(Resize(size, interpolation)(image)))
+    width, height = (int(size * side / min(image.size)) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.array(image.resize((width, height), resampling).crop((left, top, left + size, top + size)))
 
 
 def draw_crop_boxes(shapes: NDArray[np.int64], min_area: float, generator: np.random.Generator) -> NDArray[np.int64]:
