@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -9,15 +10,21 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tools.forget import main as forget_command
+from whyrobust.data import photo_checks
+from whyrobust.data.archives import Member, list_files, write_locations
+from whyrobust.data.photo_store import write_photographs
 from whyrobust.study import content_digests, finished_work
 from whyrobust.study.config import load_config
-from whyrobust.study.content_digests import content_digest
+from whyrobust.study.content_digests import content_digest, digest_of_all
 from whyrobust.study.finished_work import (
     OFF,
     VARIABLE,
@@ -35,6 +42,13 @@ def store(tmp_path, monkeypatch):
     folder = tmp_path / "store"
     monkeypatch.setenv(VARIABLE, str(folder))
     return folder
+
+
+def picture_of(seed):
+    """Return the bytes of a picture that is unlike those of other seeds."""
+    made = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(made, "PNG")
+    return made.getvalue()
 
 
 class Job:
@@ -150,6 +164,83 @@ def test_a_changed_byte_is_never_served_what_was_made_before_whatever_its_time_s
     finally:
         content_digests.SETTLED_SECONDS = settled
     assert before[0] != after[0] and before[1] != after[1]
+
+
+def index_pictures(folder, pictures):
+    """Write pictures and the tables that name them, as a study does, and return jobs that decode what they name."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number}.png" for number in range(len(pictures))]
+    for path, content in zip(paths, pictures, strict=True):
+        path.write_bytes(content)
+    members = [(path.name, Member(path.name, str(path), 0, -1)) for path in paths]
+    write_locations(folder / "locations.parquet", members)
+    locations = pq.read_table(folder / "locations.parquet")
+    with pytest.MonkeyPatch.context() as patch:  # starting a process for it takes a second
+        patch.setattr(photo_checks, "map_isolated", lambda read, tasks, *_: [[read(task) for task in tasks]])
+        decoded, _ = photo_checks.check_photographs(locations, 0, 1, folder / "fingerprints.npy")
+    write_photographs(folder / "images.arrow", decoded, 0)
+    shared = {"params": {"code": {"code": "1"}}, "output": {"made": "made"}, "log": [str(folder / "a.log")]}
+    index = SimpleNamespace(input={"locations": str(folder / "locations.parquet")}, **shared)
+    decode = SimpleNamespace(input={"images": str(folder / "images.arrow")}, **shared)
+    return [
+        FinishedWork.of_job("index_images", index, list_named=lambda: list_files(locations)),
+        FinishedWork.of_job("decode_photographs", decode, list_named=lambda: list_files(decoded)),
+    ]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_changed_byte_of_a_picture_that_a_table_names_finds_nothing_whatever_its_time_says(store, tmp_path, data):
+    """Neither as the table was before the change, nor as it is made anew; and what comes back is found again."""
+    pictures = [picture_of(seed) for seed in range(3)]
+    works = index_pictures(tmp_path / "photos", pictures)
+    path = tmp_path / "photos" / f"{data.draw(st.integers(0, 2))}.png"
+    content, status = path.read_bytes(), path.stat()
+    place = data.draw(st.integers(0, len(content) - 1))
+    other = bytes([content[place] ^ data.draw(st.integers(1, 255))])
+    path.write_bytes(content[:place] + other + content[place + 1 :])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert all(work.find_key() != work.key for work in works)
+    changed = [picture if file != int(path.stem) else path.read_bytes() for file, picture in enumerate(pictures)]
+    keys = [work.key for work in works]
+    assert all(work.key not in ("", *keys) for work in index_pictures(tmp_path / "photos", changed))
+    assert [work.key for work in index_pictures(tmp_path / "photos", pictures)] == keys
+
+
+def test_pictures_that_change_under_a_job_are_kept_under_no_key_and_too_many_are_not_read(store, tmp_path, monkeypatch):
+    job = Job(tmp_path / "a")
+    named = tmp_path / "picture"
+    named.write_text("x")
+    work = FinishedWork.of_job("copy", job.described, list_named=lambda: [str(named)])
+    named.write_text("y")
+    job.make()
+    work.keep()
+    assert size_of(store) == (0, 0)
+    monkeypatch.setattr(finished_work, "MOST_BYTES_READ", 0)
+    work = FinishedWork.of_job("copy", job.described, list_named=lambda: [str(named)])
+    assert work.folder is None and not work.take()
+
+
+def test_large_files_that_inputs_name_are_remembered_and_small_ones_read_each_time(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(content_digests, "SETTLED_SECONDS", -3600.0)
+    monkeypatch.setattr(content_digests, "LEAST_REMEMBERED_BYTES", 3)
+    paths = [tmp_path / "small", tmp_path / "large"]
+    for path in paths:
+        path.write_text(path.name[:2] if path.name == "small" else path.name)
+    assert len({digest_of_all(paths, store) for _ in range(2)}) == 1 and len(list(store.iterdir())) == 1
+    assert digest_of_all(reversed(paths), store) != digest_of_all(paths, store)
+
+
+def test_a_path_inside_an_input_counts_by_the_content_of_the_input(store, tmp_path):
+    def key(study, inside):
+        job = Job(tmp_path / study)
+        (job.paths[0].parent / "f").mkdir(exist_ok=True)
+        (job.paths[0].parent / "f" / "x").write_text("x")
+        job.described.input["folder"] = str(job.paths[0].parent / "f")
+        job.described.params["files"] = {"run": f"{job.described.input['folder']}/{inside}", "text": "a / b"}
+        return job.open().key
+
+    assert key("a", "x") == key("b", "x") != key("a", "y")
 
 
 def test_a_file_that_has_just_been_written_is_read_each_time_and_an_old_one_once(store, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def test_a_config_under_a_new_name_with_one_size_more_trains_that_size_alone(tmp
         return {stage: found["jobs"] for stage, found in sum_taken(logs).items()}
 
     assert train("first", [2, 4]) == {}
-    data = {"compare_images": 1, "decontaminate": 1}
+    data = {"compare_images": 1, "decode_photographs": 1, "decontaminate": 1, "index_images": 3}
     assert train("second", [2, 4, 6], like=first) == data | {"train_run": 2}
     assert train("third", [2, 4, 6], like=first) == data | {"train_run": 3}
     for size in (2, 4):
@@ -58,4 +58,4 @@ def test_a_config_under_a_new_name_with_one_size_more_trains_that_size_alone(tmp
         assert len({(tmp_path / name / "results" / name / run).read_bytes() for name in ("first", "second")}) == 1
     changed = shutil.copytree(first, tmp_path / "changed", ignore=shutil.ignore_patterns("results", ".snakemake"))
     write_picture(changed / "photos" / "0.jpg", 99)
-    assert "train_run" not in train("fourth", [2, 4], like=changed)
+    assert train("fourth", [2, 4], like=changed) == {"index_images": 2}, "those of the test sets"

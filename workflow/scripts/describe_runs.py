@@ -6,6 +6,7 @@ Stands alone because it is for a closer view of a study, not for its answer: the
 the predictions themselves.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,12 +17,16 @@ from whyrobust.logs import start_log
 from whyrobust.report.page_parts import table_rows
 from whyrobust.report.run_summary import SAMPLE_PREDICTION_SCHEMA, PredictionFile, average_curves, describe_runs
 from whyrobust.study.comparisons import Comparison
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
+    work = FinishedWork.of_job("describe_runs", snakemake)
+    if work.take():
+        sys.exit()
     files, test_sets = snakemake.input, snakemake.params.test_sets
     write_table(snakemake.output.curves, average_curves(snakemake.params.progress))
     samples = pd.read_parquet(files.samples, columns=["dataset", "uid"]).rename(columns={"dataset": "test_set"})
@@ -35,3 +40,4 @@ if __name__ == "__main__":
     write_table(snakemake.output.confusions, details.confusions)
     write_table(snakemake.output.sample_predictions, details.sample_predictions, SAMPLE_PREDICTION_SCHEMA)
     logger.info("%d runs, %d pictures", accuracy["run"].nunique(), len(samples))
+    work.keep()

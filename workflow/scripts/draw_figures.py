@@ -3,6 +3,7 @@
 Stands alone because a colour changes more often than a number: nothing before it runs again.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from whyrobust.files import atomic_folder, read_csv
@@ -14,12 +15,16 @@ from whyrobust.report.figures import PRINTED_COLLECTIONS, FigureTables, draw_fig
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.tables import read_study_tables
 from whyrobust.study.display_names import SHIFT_WORDS
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
+    work = FinishedWork.of_job("draw_figures", snakemake)
+    if work.take():
+        sys.exit()
     files, params = snakemake.input, snakemake.params
     study = read_study_tables(dict(files.items()))
     baselines, bands = study.paper_lines
@@ -41,3 +46,4 @@ if __name__ == "__main__":
         draw_figures(folder, tables, terms.reference_accuracy, params.colours, snakemake.threads)
         write_latex_tables(folder, params.study, tables, study.single_causes, terms)
     logger.info("figures and tables in %s", snakemake.output.figures)
+    work.keep()

@@ -4,6 +4,7 @@ Stands alone because it turns counts into the study's main quantity. Fitting the
 of its own: the intervals need them refitted in every bootstrap draw, on the same draw's accuracies.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,16 @@ from whyrobust.analysis.shift_roles import count_answers, describe_test_sets
 from whyrobust.analysis.study_tables import measure_study
 from whyrobust.files import atomic_path, read_csv, write_table
 from whyrobust.logs import start_log
+from whyrobust.study.finished_work import FinishedWork
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
+    work = FinishedWork.of_job("measure_robustness", snakemake)
+    if work.take():
+        sys.exit()
     files, params = snakemake.input, snakemake.params
     intervals, average_over = params.intervals, tuple(params.average_over)
     runs = read_csv(files.runs, keep_empty=True)
@@ -60,3 +65,4 @@ if __name__ == "__main__":
     ):
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **{name: values.astype(np.float32) for name, values in draws.items()})  # type: ignore[arg-type]
+    work.keep()

@@ -4,6 +4,7 @@ Stands alone because it is plain counting on embeddings. One job does all runs: 
 run, less than starting Python would.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -23,6 +24,7 @@ from whyrobust.evaluation.scoring import (
 from whyrobust.files import atomic_path, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_class_names, read_covered_classes
+from whyrobust.study.finished_work import FinishedWork
 from whyrobust.study.plan import Head
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
+    work = FinishedWork.of_job("score_heads", snakemake)
+    if work.take():
+        sys.exit()
     classes = read_class_names(snakemake.input.classes)
     runs = pd.DataFrame(snakemake.params.runs)
     teams = teams_of_sets(snakemake.input.sets) if snakemake.input.sets else {}
@@ -68,3 +73,4 @@ if __name__ == "__main__":
         write_table(path, accuracy_table(runs, pd.concat(counts[weights]), snakemake.params.confidence))
     write_table(snakemake.output.runs, runs)
     logger.info("%d runs on %d test sets", len(runs), len(views))
+    work.keep()

@@ -370,6 +370,12 @@ def _is_plain_tar(path: Path) -> bool:
     return True
 
 
+def list_files(locations: pa.Table) -> list[str]:
+    """Return each file once that pictures lie in, of a table with the columns of `LOCATION_SCHEMA`."""
+    found: list[str] = locations["file"].cast(pa.string()).unique().to_pylist()
+    return found
+
+
 def write_locations(path: Path | str, rows: list[tuple[str, Member]]) -> None:
     """Write (uid, member) rows as Parquet, whole or not at all."""
     columns: list[Any] = [

@@ -19,12 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from whyrobust.files import atomic_folder, atomic_path, write_json
-from whyrobust.study.content_digests import content_digest, files_below
+from whyrobust.study.content_digests import content_digest, digest_of_all, files_below
 
 logger = logging.getLogger("whyrobust")
 
@@ -42,6 +41,9 @@ TAKEN = ".taken.json"
 
 #: Work of more bytes than this is not kept, and none that leaves less room than this on the disk.
 LARGEST_BYTES, LEAST_FREE_BYTES = 4 * 2**30, 5 * 2**30
+
+#: Pictures of more bytes than this are not read for a key: on a slow disk that takes as long as what it may save.
+MOST_BYTES_READ = 4 * 2**30
 
 #: Days after which what a writer that was killed left behind is removed.
 ABANDONED_DAYS = 1.0
@@ -95,13 +97,20 @@ class FinishedWork:
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of_job(cls, stage: str, job: Any, leave_out: Sequence[str] = ()) -> FinishedWork:  # noqa: ANN401 - Snakemake's
+    def of_job(
+        cls,
+        stage: str,
+        job: Any,  # noqa: ANN401 - Snakemake's
+        leave_out: Sequence[str] = (),
+        list_named: Callable[[], Sequence[str]] = list,
+    ) -> FinishedWork:
         """Return the place of what a job makes.
 
         Args:
             stage: name of its stage.
             job: what Snakemake gives the script.
             leave_out: parameters that change nothing in the results.
+            list_named: lists the files that it reads since its inputs name them, as an index does pictures.
         """
         note = Path(job.log[0]).with_suffix(TAKEN)
         folder = chosen_folder(os.environ, OFF, Path.cwd())
@@ -109,7 +118,10 @@ class FinishedWork:
             return cls(None, stage, "", (), note, str)
         inputs, outputs = named_paths(job.input), named_paths(job.output)
         params = {name: value for name, value in job.params.items() if name not in leave_out}
-        find_key = partial(key_of, stage, params, inputs, outputs, folder)
+
+        def find_key() -> str:
+            return key_of(stage, params, inputs, outputs, folder, list_named())
+
         try:
             note.unlink(missing_ok=True)
             return cls(folder, stage, find_key(), [path for _, path in outputs], note, find_key)
@@ -183,6 +195,7 @@ def key_of(
     inputs: Sequence[tuple[str, str]],
     outputs: Sequence[tuple[str, str]],
     folder: Path,
+    named: Sequence[str] = (),
 ) -> str:
     """Return a checksum of what a job is made from.
 
@@ -193,14 +206,20 @@ def key_of(
         inputs: name and path of each.
         outputs: name and path of each.
         folder: of finished work, where checksums of large inputs are remembered.
+        named: files that inputs name and the job reads; they count by their content, in this order.
 
     Raises:
-        OSError: an input cannot be read.
+        OSError: an input cannot be read, or these files are larger than `MOST_BYTES_READ` together.
         TypeError: a parameter is no plain value.
     """
     contents = [(name, content_digest(Path(path), folder / "digests")) for name, path in inputs]
     stands_for = {path: f"\0input {digest}" for (_, path), (_, digest) in zip(inputs, contents, strict=True)}
     stands_for |= {path: f"\0output {number}" for number, (_, path) in enumerate(outputs)}
+    if named:
+        size = sum(Path(path).stat().st_size for path in named)
+        if size > MOST_BYTES_READ:
+            raise OSError(f"{size / 1e9:,.1f} GB of pictures would be read for it")
+        contents.append(("\0named", digest_of_all(map(Path, named), folder / "digests")))
     if isinstance(params.get("code"), Mapping):
         params = {**params, "code": {name: version for name, version in params["code"].items() if name != "inputs"}}
     made_from = [FORMAT, stage, _plain(params, stands_for), contents, [name for name, _ in outputs]]
@@ -210,7 +229,7 @@ def key_of(
 def _plain(value: Any, stands_for: Mapping[str, str]) -> Any:  # noqa: ANN401 - a parameter of a rule
     """Return a parameter as JSON can hold it, in its order, and with the paths in it replaced."""
     if isinstance(value, str | Path):
-        return stands_for.get(str(value), str(value))
+        return _stand_in(str(value), stands_for)
     if isinstance(value, Mapping):
         return ["{", *([_plain(name, stands_for), _plain(each, stands_for)] for name, each in value.items())]
     if isinstance(value, Sequence):
@@ -218,6 +237,14 @@ def _plain(value: Any, stands_for: Mapping[str, str]) -> Any:  # noqa: ANN401 - 
     if value is None or isinstance(value, bool | int | float):
         return value
     raise TypeError(f"a parameter is {value!r}, no plain value")
+
+
+def _stand_in(text: str, stands_for: Mapping[str, str]) -> str:
+    """Return what stands for a path, or for the folder that it lies in; any other text as it is."""
+    for path in (text, *map(str, PurePath(text).parents)):
+        if path in stands_for:
+            return stands_for[path] + text.removeprefix(path)
+    return text
 
 
 def _files_of(output: Path) -> list[Path]:
