@@ -18,7 +18,7 @@ from whyrobust.job_note import Note, remove_note, write_note
 from whyrobust.logs import start_log
 from whyrobust.terminal.at_work import Job, StudyAtWork
 from whyrobust.terminal.display import show_display
-from whyrobust.terminal.view import draw, spell_time
+from whyrobust.terminal.view import draw, spell_time, wrap
 
 TRAINING = "train_run clip captions icon_cnn"
 LONG = "cross-entropy on web labels found in text, after SimCLR, 5,000 images, icon cnn, 15,000 seen, seed 0"
@@ -121,6 +121,15 @@ def test_lines_fit_into_the_terminal_and_no_stage_is_parted_from_its_number(stud
         assert "Done: build_records 1" in text and "train_run 0 of 4" in text
         stages = [line for line in lines if "stage_number_" in line]
         assert stages and not [line for line in stages if line.strip()[0].isdigit()]
+
+
+@pytest.mark.parametrize("width", range(20, 60))
+def test_a_number_stays_beside_what_it_counts(width):
+    text = "undecided; -0.8 (-2.3 to +0.6); detectable 2.6; 10 pairs, 5 seeds, 5,000 images, 95 % interval"
+    lines = wrap(text, width)
+    assert max(map(len, lines)) <= width and " ".join(line.strip() for line in lines) == text
+    for told in ("10 pairs", "5 seeds", "5,000 images", "95 %"):
+        assert any(told in line for line in lines), lines
 
 
 def test_times():

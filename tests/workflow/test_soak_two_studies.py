@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -48,12 +49,22 @@ def prepare(folder: Path, name: str) -> list[str]:
     return [f"results/{name}/runs/{run}/model.safetensors" for run in runs]
 
 
+@pytest.fixture
+def locks():
+    """Return a folder for the locks of cores: studies of others would hold up each job of these for minutes.
+
+    Not a test's own folder, whose name is too long for the sockets that go there too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 class SharingStudy(Study):
     """A study of pictures that takes finished work from a folder, and is killed."""
 
-    def __init__(self, folder: Path, rng: random.Random, name: str, store: Path) -> None:
+    def __init__(self, folder: Path, rng: random.Random, name: str, store: Path, locks: Path) -> None:
         super().__init__(folder, rng)
-        self.name, self.store = name, store
+        self.name, self.store, self.locks = name, store, locks
         self.targets = prepare(folder, name)
 
     def start(self) -> None:
@@ -64,7 +75,7 @@ class SharingStudy(Study):
             self.process = subprocess.Popen(
                 snakemake_command("--cores", str(CORES), "--rerun-incomplete", "--", *self.targets),
                 cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
-                env=os.environ | {VARIABLE: str(self.store)},
+                env=os.environ | {VARIABLE: str(self.store), "TMPDIR": str(self.locks)},
             )  # fmt: skip
 
     def is_whole(self) -> bool:
@@ -86,7 +97,7 @@ class SharingStudy(Study):
         return {stage: int(taken["jobs"]) for stage, taken in sum_taken(logs).items()}
 
 
-def test_two_studies_at_once_that_are_killed_again_and_again_equal_undisturbed_ones(tmp_path, soak_counts):
+def test_two_studies_at_once_that_are_killed_again_and_again_equal_undisturbed_ones(tmp_path, locks, soak_counts):
     expected = {}
     for name in SIZES:
         folder = tmp_path / "undisturbed" / name
@@ -94,7 +105,7 @@ def test_two_studies_at_once_that_are_killed_again_and_again_equal_undisturbed_o
         targets = prepare(folder, name)
         subprocess.run(
             snakemake_command("--cores", str(CORES), "--", *targets),
-            cwd=folder, check=True, capture_output=True, env=os.environ | ALONE,
+            cwd=folder, check=True, capture_output=True, env=os.environ | ALONE | {"TMPDIR": str(locks)},
         )  # fmt: skip
         expected[name] = digests(folder)
         assert len([path for path in expected[name] if path.endswith("model.safetensors")]) == len(SIZES[name])
@@ -102,7 +113,7 @@ def test_two_studies_at_once_that_are_killed_again_and_again_equal_undisturbed_o
     soak_counts[f"seed of two studies {seed}"] = 1
     rng = random.Random(seed)
     store = tmp_path / "finished"
-    studies = [SharingStudy(tmp_path / f"killed {name}", rng, name, store) for name in SIZES]
+    studies = [SharingStudy(tmp_path / f"killed {name}", rng, name, store, locks) for name in SIZES]
     kinds: Counter[str] = Counter()
     while True:
         for study in studies:

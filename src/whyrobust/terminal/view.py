@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -21,6 +22,9 @@ MOST_LINES_OF_STAGES = 2
 
 #: The narrowest terminal that the lines are made for.
 NARROWEST = 20
+
+#: The space between a number and what it counts, where no line is broken; and what stands for it meanwhile.
+_AFTER_NUMBER, _UNBROKEN = re.compile(r"(?<=\d) (?=[^\W\d]|%)"), "\0"
 
 #: Indent of all lines that go on.
 INDENT = "  "
@@ -47,15 +51,19 @@ def draw_bar(share: float, cells: int) -> str:
 
 
 def wrap(text: str, width: int, first: str = "", rest: str = INDENT) -> list[str]:
-    """Return a text in lines that are no wider than ``width``, broken between words; a longer path stays whole."""
-    return textwrap.wrap(
-        text,
+    """Return a text in lines that are no wider than ``width``, broken between words; a longer path stays whole.
+
+    A number stays beside what it counts.
+    """
+    lines = textwrap.wrap(
+        _AFTER_NUMBER.sub(_UNBROKEN, text),
         max(width, NARROWEST),
         initial_indent=first,
         subsequent_indent=rest,
         break_long_words=False,
         break_on_hyphens=False,
-    ) or [""]
+    )
+    return [line.replace(_UNBROKEN, " ") for line in lines] or [""]
 
 
 def headline(study: StudyAtWork, now: float, width: int) -> list[str]:
@@ -92,9 +100,8 @@ def list_stages(head: str, stages: Sequence[str], width: int) -> list[str]:
     for shown in range(len(stages), 0, -1):
         hidden = len(stages) - shown
         listed = [*stages[:shown], *([f"and {hidden} more"] if hidden else [])]
-        # A space where no line is broken.
-        text = ", ".join(part.replace(" ", "\0") for part in listed)
-        lines = [line.replace("\0", " ") for line in wrap(f"{head}: {text}", width)]
+        text = ", ".join(part.replace(" ", _UNBROKEN) for part in listed)
+        lines = wrap(f"{head}: {text}", width)
         if len(lines) <= MOST_LINES_OF_STAGES:
             break
     return lines
