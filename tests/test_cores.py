@@ -79,6 +79,27 @@ def test_nothing_is_held_where_cores_are_not_shared(start, tmp_path, monkeypatch
     assert used(tmp_path) == 0
 
 
+def test_a_job_of_low_priority_holds_no_core_that_another_waits_for(tmp_path, monkeypatch):
+    for name, value in ((VARIABLE, ON), ("TMPDIR", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    hold = HOLD.replace("Path(sys.argv[1])", "None")
+
+    def start(*before):
+        command = [*before, sys.executable, "-c", hold, "", "2"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    jobs = [start("nice", "-n", "3"), start()]
+    try:
+        assert [job.stdout.readline() for job in jobs] == ["works\n", "works\n"]
+        assert cores_in_use([0, 1]) == 2
+        jobs.append(start("nice", "-n", "3"))
+        assert jobs[-1].stdout.readline() == "waits\n"
+    finally:
+        for job in jobs:
+            end(job)
+
+
 def test_a_folder_of_locks_that_another_user_made_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv(VARIABLE, ON)

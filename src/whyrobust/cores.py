@@ -3,7 +3,8 @@
 Snakemake counts the cores of one study only, so that two studies started with all cores would have twice as many jobs
 at work. A core is a file that a job locks before it starts to work; the kernel unlocks it when the process ends in any
 way. Jobs queue for them, so that one with many threads is not passed by those with one. A job that is stopped
-(Ctrl-Z) keeps its cores, or its place in the queue.
+(Ctrl-Z) keeps its cores, or its place in the queue. Jobs of another priority (`nice`) have locks of their own: the
+system leaves to the lower one what the higher one does not use, so that neither waits for the other.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def lock_folder(of: str = "cores") -> Path:
     """Return the folder of this user's locks on this machine; it is made if it does not exist.
 
     Args:
-        of: what is locked, cores or gpus.
+        of: what is locked.
 
     Raises:
         OSError: it cannot be made, or another user has made it, who could hold all locks or have files made elsewhere.
@@ -60,6 +61,12 @@ def lock_folder(of: str = "cores") -> Path:
     if has_numbers and owner != user:
         raise PermissionError(f"{folder} is of user {owner}: remove it, or set TMPDIR to a folder of your own")
     return folder
+
+
+def core_locks() -> Path:
+    """Return the folder of the locks of cores, one for each priority; errors as those of `lock_folder`."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
+    return lock_folder(f"cores-nice-{niceness}" if niceness else "cores")
 
 
 def _lock(path: Path, wait: bool = False) -> int | None:
@@ -95,7 +102,7 @@ def hold_cores(
         return
     cores = usable_cores() if cores is None else cores
     with suppress(OSError):  # no folder for locks: cores are not shared
-        folder = folder or lock_folder()
+        folder = folder or core_locks()
         wanted, found, waited = min(count, len(cores)), set[int](), False
         queue = _lock(folder / "queue.lock")
         if queue is None:
@@ -121,12 +128,12 @@ def hold_cores(
 
 
 def cores_in_use(cores: Sequence[int] | None = None, folder: Path | None = None) -> int:
-    """Return how many cores jobs of studies hold now; arguments as those of `hold_cores`."""
+    """Return how many cores jobs of studies of this priority hold now; arguments as those of `hold_cores`."""
     used = 0
     if not are_shared():
         return used
     with suppress(OSError):
-        folder = folder or lock_folder()
+        folder = folder or core_locks()
         for name in usable_cores() if cores is None else cores:
             handle = _lock(folder / f"core-{name}.lock")
             if handle is None:
