@@ -55,8 +55,11 @@ def test_many_jobs_are_one_line():
 
 
 def test_files_that_are_gone_and_results_without_records_are_said():
-    (damaged,) = explain([Planned("train_run", is_lost=True), Planned("fit_heads")], "results/a")
-    assert damaged.startswith("results/a lacks files of train_run: the stage failed the last time")
+    lost = [Planned("train_run", is_lost=True), Planned("fit_heads")]
+    failed = [Planned(stage, is_lost=True, has_failed=True) for stage in ("fit_heads", "draw_subset", "draw_subset")]
+    tried, damaged = explain([*lost, *failed], "results/a")
+    assert tried == "fit_heads, 2 of draw_subset failed the last time (the logs say why), and would be tried again"
+    assert damaged.startswith("results/a lacks files of train_run: deleted, or lost by a kill")
     _, copied = explain([again("s", has_newer_inputs=True, has_record=False), again("t")], "results/a")
     assert copied.startswith("nothing tells how 1 of them were made") and ".snakemake/metadata" in copied
 

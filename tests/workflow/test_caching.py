@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.studies import short_config
 from tests.workflow.test_dag import ICON_STAGES, SHARED_STAGES, planned_jobs
 from tests.workflow.test_environments import rule_texts
+from tests.workflow.test_shared_work import SOURCES, write_picture
 from whyrobust.study.code_version import all_modules, environment_version, script_modules
 
 STAGES = sorted(SHARED_STAGES | ICON_STAGES)
@@ -264,3 +266,17 @@ def test_training_and_evaluation_rebuild_no_data_and_no_model_twice(root):
     assert "report" not in rooms_of(modules["measure_robustness"])
     assert "snakemake" not in environment_version(scripts / "train_run.py")
     assert environment_version(scripts / "download_source.py") == {}
+
+
+def test_a_stage_that_failed_is_told_from_one_whose_files_were_deleted(tmp_path, snakemake):
+    write_picture(tmp_path / "test" / "cat" / "a.jpg", 0)
+    (tmp_path / "classes.csv").write_text("class\ncat\ndog\n")
+    (tmp_path / "mine.csv").write_text("file,class\na.jpg,cat,one too many\n")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(short_config(SOURCES, "test")))
+    made = ["results/own/slices/mine/records.parquet", "results/own/slices/same/records.parquet"]
+    assert snakemake(tmp_path, "--cores", "2", "--keep-going", "--", *made).returncode == 1
+    (tmp_path / made[1]).unlink()
+    said = snakemake(tmp_path, "-n", "--quiet", "all", "--", *made)
+    lines = (said.stdout + said.stderr).splitlines()
+    assert "build_photo_records failed the last time (the logs say why), and would be tried again" in lines, lines
+    assert any(line.startswith("results/own lacks files of build_photo_records: deleted,") for line in lines), lines

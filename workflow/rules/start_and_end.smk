@@ -12,7 +12,7 @@ from whyrobust.study.finished_work import describe
 from whyrobust.study.layout import describe_older_layout, write_layout
 from whyrobust.study.rerun_reasons import Planned, explain
 from whyrobust.study.stages import STAGES
-from whyrobust.study.stopped_jobs import describe_stopped, why_stopped
+from whyrobust.study.stopped_jobs import describe_stopped, last_message, why_stopped
 
 STARTED = time.time()
 
@@ -43,11 +43,13 @@ def planned(job):
     reason, records = workflow.dag.reason(job), workflow.persistence
     there = [Path(path).exists() for path in job.output]
     made = [records.metadata(path) is not None for path in job.output]
+    lost = any(known and not found for known, found in zip(made, there))
     changed = reason.params_changed
     return Planned(
         stage=job.rule.name,
         is_there=all(there),
-        is_lost=any(known and not found for known, found in zip(made, there)),
+        is_lost=lost,
+        has_failed=lost and any(last_message(Path(log)) for log in job.log),
         has_record=any(made),
         is_forced=reason.forced,
         was_stopped=bool(reason.incomplete_output),

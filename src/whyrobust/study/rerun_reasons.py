@@ -26,6 +26,7 @@ class Planned:
         stage: its rule.
         is_there: whether all that it makes is there, so that it would be done again.
         is_lost: whether the records have it as done or failed, and some of what it makes is not there.
+        has_failed: whether it failed the last time, as its log says; the records do not tell.
         has_record: whether the records say how what is there was made.
         is_forced: whether the command asks for it.
         was_stopped: whether it was stopped half way.
@@ -38,6 +39,7 @@ class Planned:
     stage: str
     is_there: bool = False
     is_lost: bool = False
+    has_failed: bool = False
     has_record: bool = True
     is_forced: bool = False
     was_stopped: bool = False
@@ -97,11 +99,14 @@ def explain(jobs: Sequence[Planned], folder: str) -> list[str]:
     """
     again = [job for job in jobs if job.is_there]
     lines = []
-    lost = Counter(job.stage for job in jobs if job.is_lost)
+    failed = Counter(job.stage for job in jobs if job.is_lost and job.has_failed)
+    if failed:
+        lines.append(f"{_count_stages(failed)} failed the last time (the logs say why), and would be tried again")
+    lost = Counter(job.stage for job in jobs if job.is_lost and not job.has_failed)
     if lost:
         lines.append(
-            f"{folder} lacks files of {_count_stages(lost)}: the stage failed the last time, or they were deleted or "
-            "lost by a kill while they were made anew. They are made again; put back what was deleted by mistake"
+            f"{folder} lacks files of {_count_stages(lost)}: deleted, or lost by a kill while they were made. "
+            "They are made again; put back what was deleted by mistake"
         )
     by_cause: dict[str, Counter[str]] = {}
     for job in again:
