@@ -2,7 +2,7 @@
 
 Needs tmux. The study in FOLDER (its config is `config.yaml` there) is run to its end in a terminal of that width, and
 the screens of three moments are written to `docs/terminal/NAME-MOMENT-WIDTH.txt`, as text: the start, where no job is
-done yet; a training run at work, after some jobs; the end. Options of Snakemake follow after ``--``.
+done yet; a training run at work; the end. Options of Snakemake follow after ``--``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENDED = "ENDED WITH "
 #: What the first screen of each moment before the end shows.
 MOMENTS = {
     "start": re.compile(r" 0 of \d+ jobs.*\n[\s\S]* so far$", re.MULTILINE),
-    "work": re.compile(r" [1-9]\d* of \d+ jobs[\s\S]* loss .*images/s"),
+    "work": re.compile(r" loss .*images/s"),
 }
 
 
