@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import Final
 
@@ -19,6 +20,25 @@ DRAW_ALL: Final = """() => {
 ALL_DRAWN: Final = (
     "[...document.querySelectorAll('[data-spec]')].every(c => !c.offsetParent || c.dataset.drawn === 'done')"
 )
+
+#: Letters of less than 8 points on a page that is laid out for paper: their points, and the element that they are in.
+#: Of charts as they are drawn; letters that are marks or hidden have no width.
+SMALL_LETTERS: Final = """() => {
+    const all = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+    for (let text; (text = all.nextNode());) {
+        const place = text.parentElement, box = place.getBoundingClientRect();
+        if (!text.data.trim() || !box.width || place.closest("script, style, .hidden, noscript")) continue;
+        const matrix = place.closest("svg") ? place.getScreenCTM() : { b: 0, d: 1 };
+        const points = 0.75 * parseFloat(getComputedStyle(place).fontSize) * Math.hypot(matrix.b, matrix.d);
+        if (points < 7.99) found.push([points, place.outerHTML.slice(0, 100)]);
+    }
+    return found;
+}"""
+
+
+def count_sheets(pdf: bytes) -> int:
+    """Return the number of sheets of a PDF that a browser printed."""
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
 
 
 def find_browser() -> str:

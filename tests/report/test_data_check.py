@@ -109,7 +109,7 @@ def test_reasons_are_counted_once_and_labels_kept_without_one_are_not_left_out()
 
 
 def test_the_terminal_and_the_page_say_the_same(monkeypatch):
-    monkeypatch.setattr(templating, "vendor_scripts", lambda: "")  # megabytes, the same on every page
+    monkeypatch.setattr(templating, "chart_scripts", lambda: "")  # megabytes, the same on every page
     counts = counts_of(unknown=[("<b>Dog</b>", 7)], left_out=[("kept", 1000), ("gone", 6)])
     remarks = find_remarks(counts, NEEDS)
     text = summarise("mine", counts, remarks)

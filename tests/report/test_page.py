@@ -28,7 +28,7 @@ from tests.pages import (
     make_runs,
     make_study,
 )
-from tools.browser import ALL_DRAWN
+from tools.browser import ALL_DRAWN, SMALL_LETTERS, count_sheets
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.page_parts import ChartData, Panel
 from whyrobust.report.sections.run_details import run_details
@@ -488,19 +488,7 @@ def test_on_paper_letters_are_legible_what_is_folded_is_open_and_no_control_is_l
     assert "All 16 rows: accuracy.csv, effective_robustness.csv" in words and "Trend: +9.1" in words
     folded = "all => all.filter(e => e.offsetParent && !e.open).length"
     assert page.locator("details").evaluate_all(folded) == 0
-    # Points of the smallest letters, of charts as they are drawn; letters that are marks or hidden have no width.
-    smallest = """() => {
-        const all = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-        for (let text; (text = all.nextNode());) {
-            const place = text.parentElement, box = place.getBoundingClientRect();
-            if (!text.data.trim() || !box.width || place.closest("script, style, .hidden, noscript")) continue;
-            const matrix = place.closest("svg") ? place.getScreenCTM() : { b: 0, d: 1 };
-            const points = 0.75 * parseFloat(getComputedStyle(place).fontSize) * Math.hypot(matrix.b, matrix.d);
-            if (points < 7.99) found.push([points, place.outerHTML.slice(0, 100)]);
-        }
-        return found;
-    }"""
-    assert page.evaluate(smallest) == []
+    assert page.evaluate(SMALL_LETTERS) == []
     # No letter of a chart is cut off by its edge.
     cut = """all => all.filter(t => {
         const [box, whole] = [t, t.closest('svg')].map(one => one.getBoundingClientRect());
@@ -519,8 +507,7 @@ def test_on_paper_letters_are_legible_what_is_folded_is_open_and_no_control_is_l
     page.wait_for_timeout(300)
     assert page.locator("[data-paper-height]").evaluate_all(heights) == on_paper
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    sheets = re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(prefer_css_page_size=True))
-    assert len(sheets) <= MOST_SHEETS
+    assert 1 < count_sheets(page.pdf(prefer_css_page_size=True)) <= MOST_SHEETS
 
 
 def test_published_models_lie_behind_runs_on_the_same_test_sets(open_page, html):

@@ -240,7 +240,7 @@ def test_the_explorer_finds_a_model_by_its_name(open_page, html, tables):
 
 
 def test_strips_have_a_row_a_family_with_its_mean_and_follow_colours_and_filters(open_page, html, tables):
-    page = open_page(html, scheme="dark")
+    page = open_page(html)
     strips = page.locator("[data-spec=models-strips-1]")
     points = model_points(tables["models"], tables["effective_robustness"])
     here = drawn_on(points, "imagenet-v2")
@@ -277,15 +277,6 @@ def test_strips_have_a_row_a_family_with_its_mean_and_follow_colours_and_filters
     name = strips.locator("svg text", has_text=re.compile("^LAION$")).bounding_box()
     heights = [y - name["y"] - name["height"] / 2 for _, y in strips.evaluate(CLEAR)["points"]]
     assert max(heights) < 13 and min(heights) > -13 and max(heights) - min(heights) > 8
-    # Accuracies, by choice: in both views every mark is seen (the strips in another test).
-    page.get_by_role("button", name="Reset").click()
-    page.locator("[data-controls=models] select").first.select_option("accuracies")
-    page.locator("[data-view=accuracies]").scroll_into_view_if_needed()
-    page.wait_for_selector("[data-spec=models-accuracies-1] svg.marks", timeout=60_000)
-    assert not strips.is_visible()
-    page.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
-    marks = page.evaluate(FAINT_MARKS)
-    assert marks["faint"] == {} and marks["seen"]["mark-symbol"] > 1000 and marks["seen"]["mark-line"] > 2
 
 
 def test_families_stand_from_the_most_robust_to_the_least_and_collective_names_last(tables):
@@ -315,6 +306,65 @@ def test_nothing_serious_hinders_access_and_charts_have_names(open_page, html, s
     assert serious == []
     marks = page.evaluate(FAINT_MARKS)
     assert marks["faint"] == {} and marks["seen"]["mark-symbol"] > 1000
+    # Accuracies, by choice: every mark is seen there, too.
+    page.locator("[data-controls=models] select").first.select_option("accuracies")
+    page.locator("[data-view=accuracies]").scroll_into_view_if_needed()
+    page.wait_for_selector("[data-spec=models-accuracies-1] svg.marks", timeout=60_000)
+    assert not page.locator("[data-spec=models-strips-1]").is_visible()
+    page.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+    marks = page.evaluate(FAINT_MARKS)
+    assert marks["faint"] == {} and marks["seen"]["mark-symbol"] > 1000 and marks["seen"]["mark-line"] > 2
+
+
+def test_strips_are_steered_by_keyboard_alone(open_page, html):
+    page = open_page(html, all_charts=False)
+    controls = "[data-controls=models]"
+    focused = """() => {
+        const one = document.activeElement, place = one.closest("label") || one;
+        return [one.tagName, (one.getAttribute("aria-label") || place.textContent).trim()];
+    }"""
+    page.locator("[data-controls=models] select").first.focus()
+    seen = []
+
+    def go_to(tag, words):
+        """Press Tab until an element has the focus."""
+        for _ in range(60):
+            seen.append(page.evaluate(focused))
+            if seen[-1][0] == tag and words in seen[-1][1]:
+                outline = "parseFloat(getComputedStyle(document.activeElement).outlineWidth)"
+                assert page.evaluate(outline) >= 1  # it is seen where the focus is
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError((words, seen))
+
+    shown = page.locator(f"{controls} [role=status]")
+    whole = shown.inner_text()
+    go_to("INPUT", "Find a model")
+    page.keyboard.type("fb_swsl")
+    page.wait_for_function("document.querySelectorAll('[data-found] .names button').length === 6")
+    go_to("BUTTON", "Only LAION")
+    page.keyboard.press("Enter")
+    assert shown.inner_text() != whole
+    page.keyboard.press("Enter")
+    assert shown.inner_text() == whole and page.evaluate(focused) == ["BUTTON", "Only LAION"]
+    go_to("SUMMARY", "Filter")
+    page.keyboard.press("Enter")
+    go_to("INPUT", "classifier")
+    page.keyboard.press("Space")
+    assert shown.inner_text() != whole
+    go_to("BUTTON", "resnet50.fb_swsl_ig1b_ft_in1k")
+    page.keyboard.press("Enter")
+    assert page.locator("[data-found] tbody tr").count() == 5
+    for _ in range(80):
+        if page.evaluate(focused) == ["BUTTON", "Reset"]:
+            break
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert shown.inner_text() == whole and page.locator("[data-found] table").count() == 0
+    # The view is a list of its own, which arrows walk through.
+    page.locator(f"{controls} select").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("[data-view=accuracies]").is_visible() and not page.locator("[data-view=strips]").is_visible()
 
 
 def test_links_lead_to_sections_tables_and_sources(open_page, html, tables):

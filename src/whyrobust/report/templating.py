@@ -39,20 +39,25 @@ def page_environment() -> jinja2.Environment:
         "verdict_class": lambda verdict: verdict_key(verdict).replace(" ", "-"),
     }
     environment.filters.update(filters)
-    environment.globals.update(charts=ChartData(), vendor_scripts=vendor_scripts, own_script=own_script)
+    environment.globals.update(charts=ChartData(), table_scripts=table_scripts, chart_scripts=chart_scripts)
+    environment.globals["own_script"] = own_script
     environment.tests["failure"] = lambda part: isinstance(part, Failure)
     return environment
 
 
 @cache
-def vendor_scripts() -> str:
-    """Return the scripts that a page brings along, as `compress_text` does: DataTables, and Vega-Embed with Vega."""
+def table_scripts() -> str:
+    """Return DataTables as `compress_text` does; every page needs it at its start."""
+    folder = resources.files("whyrobust.report") / "templates" / "vendor"
+    return compress_text((folder / "dataTables.min.js").read_text(encoding="utf-8"))
+
+
+@cache
+def chart_scripts() -> str:
+    """Return Vega-Embed with Vega as `compress_text` does; the page unpacks it when the first chart comes near."""
     import vl_convert
 
-    folder = resources.files("whyrobust.report") / "templates"
-    tables = (folder / "vendor" / "dataTables.min.js").read_text(encoding="utf-8")
-    vega: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return compress_text(f"{tables}\n{vega}")
+    return compress_text(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def own_script() -> str:

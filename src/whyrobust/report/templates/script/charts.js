@@ -3,6 +3,10 @@
 const places = [...document.querySelectorAll("[data-spec]")];
 const views = []; // { place, view, explorer, signals } of each chart that is drawn
 
+// What draws charts is half of the page: it is unpacked once the page answers, or when a chart is near.
+let drawer = null;
+const chartScripts = () => (drawer ||= unpacked("chart-scripts").then((text) => { document.head.append(element("script", { text })); }));
+
 async function draw(place) {
   if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
   place.dataset.drawn = "yes";
@@ -10,6 +14,7 @@ async function draw(place) {
   const description = place.getAttribute("aria-label");
   spec.description = description;
   try {
+    await chartScripts();
     const { view } = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
     const signals = Object.keys(view.getState({ signals: (name) => name && !name.includes(":") }).signals || {});
     const entry = { place, view, explorer: place.dataset.explorer || "", signals, heightOnPaper: Number(place.dataset.paperHeight), height: view.height() };
@@ -78,4 +83,5 @@ function drawAsTheyComeNear() {
   }, { rootMargin: "600px 0px" });
   places.forEach((place) => near.observe(place));
   if (!places.length) drawWaiting(); // there is nothing to wait for
+  else (window.requestIdleCallback || setTimeout)(chartScripts);
 }

@@ -5,7 +5,9 @@ const plain = (key, value) => value && typeof value === "object" && !Array.isArr
 
 // What the page brings along is gzip in base64.
 async function unpacked(id) {
-  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+  const text = atob(document.getElementById(id).textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place); // a tenth of the time of Uint8Array.from
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
@@ -13,8 +15,8 @@ if (!window.DecompressionStream) {
   document.querySelector("header").append(element("p", { class: "missing", text: "This browser is too old to draw the charts (it lacks DecompressionStream, of 2023). They are in figures/, beside this page." }));
   return;
 }
-const [vendor, data] = await Promise.all([unpacked("vendor"), unpacked("page-data")]);
-document.head.append(element("script", { text: vendor }));
+const [forTables, data] = await Promise.all([unpacked("table-scripts"), unpacked("page-data")]);
+document.head.append(element("script", { text: forTables }));
 const page = JSON.parse(data, plain);
 
 function unpack(packed) {
