@@ -129,6 +129,11 @@ rule measure_robustness:
         predictions="<results>/predictions.parquet",
         runs="<results>/runs.csv",
         classes=CONFIG.data.classes,
+        testbed=(
+            []
+            if CONFIG.paper_measurement.testbed == "none"
+            else f"{REFERENCE}/imagenet_testbed_top1.csv"
+        ),
     output:
         effective_robustness=report(
             "<results>/effective_robustness.csv",
@@ -160,6 +165,8 @@ rule measure_robustness:
         runtime=60,
     params:
         shifts=STUDY.shifts,
+        kinds={name: CONFIG.test_sets[name].kind for name in STUDY.shifts},
+        testbed=CONFIG.paper_measurement.testbed,
         in_distribution=STUDY.in_distribution_sources,
         test_sets=STUDY.test_set_roles,
         class_coverage=DATASETS.class_coverage,

@@ -5,6 +5,7 @@ of its own: the intervals need them refitted in every bootstrap draw, on the sam
 """
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from whyrobust.analysis.effective_robustness import MeasurementSettings
 from whyrobust.analysis.shift_roles import count_answers, describe_test_sets
 from whyrobust.analysis.study_tables import measure_study
+from whyrobust.analysis.testbed_line import draw_testbed
 from whyrobust.files import atomic_path, read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.study.finished_work import FinishedWork
+from whyrobust.study.paper_measurement import BESIDES
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -29,22 +32,26 @@ if __name__ == "__main__":
     runs = read_csv(files.runs, keep_empty=True)
     standard = runs[runs["standard"]]
     accuracy = read_csv(files.accuracy, keep_empty=True)
+    settings = MeasurementSettings(
+        scale=params.scale,
+        confidence=intervals["effect"],
+        accuracy_confidence=intervals["accuracy"],
+        resamples=intervals["resamples"],
+        seed=intervals["seed"],
+        class_weights=params.class_weights,
+        pivots=params.pivots,
+        average_over=average_over,
+    )
     tables = measure_study(
         accuracy,
         files.predictions,
         dict(zip(standard["run"], standard["source"], strict=True)),
         params.shifts,
         params.in_distribution,
-        MeasurementSettings(
-            scale=params.scale,
-            confidence=intervals["effect"],
-            accuracy_confidence=intervals["accuracy"],
-            resamples=intervals["resamples"],
-            seed=intervals["seed"],
-            class_weights=params.class_weights,
-            pivots=params.pivots,
-            average_over=average_over,
-        ),
+        settings,
+        draw_testbed(Path(files.testbed).parent, params.kinds, settings, params.testbed == BESIDES)
+        if files.testbed
+        else {},
     )
     answers = count_answers(files.classes, params.class_coverage)
     shifts = describe_test_sets(params.test_sets, answers, accuracy, files.predictions, tables, average_over)

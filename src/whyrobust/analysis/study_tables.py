@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,7 @@ from whyrobust.analysis.effective_robustness import (
 from whyrobust.analysis.intervals import percentile_interval
 from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, line_key
 from whyrobust.analysis.scales import from_scale, to_scale
+from whyrobust.analysis.testbed_line import PublishedModels, measure_with_published
 from whyrobust.study.display_names import AVERAGE
 from whyrobust.study.restricted_names import restricted_name, split_restricted_name
 
@@ -104,6 +106,7 @@ def measure_study(
     shifts: Sequence[str],
     in_distribution: Mapping[str, str],
     settings: MeasurementSettings,
+    testbed: Mapping[str, PublishedModels] = MappingProxyType({}),
 ) -> RobustnessTables:
     """Measure every evaluated run on every shift, beyond all in-distribution test sets together and beyond each.
 
@@ -117,6 +120,8 @@ def measure_study(
         in_distribution: source of each in-distribution test set, the first that of the paper's measurement; "" where it
             is not known: the line over it is fitted to all standard models.
         settings: of the measurement.
+        testbed: shift -> published models that fit the line over the first in-distribution test set
+            (`whyrobust.analysis.testbed_line`); none: the study's own standard models alone fit it.
 
     Returns:
         The rows of each shift in turn, then those of the average over shifts where the settings name some
@@ -140,8 +145,8 @@ def measure_study(
         lines = []
         for number, (axis, source) in enumerate(zip(axes, in_distribution.values(), strict=True)):
             of_source = {run for run, its_source in standard.items() if source in ("", its_source)}
-            pivot = None if number else settings.pivots.get(shift)
-            lines.append(evaluated.beyond_line(shift, axis, of_source, pivot))
+            pivot, published = (None, None) if number else (settings.pivots.get(shift), testbed.get(shift))
+            lines.append(evaluated.beyond_line(shift, axis, of_source, pivot, published))
             line_draws[line_key(axis, shift)] = lines[-1].measurement.residual_draws
         line_tables += [
             evaluated.with_residuals(line, [axis]).assign(measurement=MIRROR if number else PAPER)
@@ -188,11 +193,22 @@ class _Evaluated:
     settings: MeasurementSettings
 
     def beyond_line(
-        self, shift: str, axis: str, standard_runs: Collection[str], pivot: float | None = None
+        self,
+        shift: str,
+        axis: str,
+        standard_runs: Collection[str],
+        pivot: float | None = None,
+        published: PublishedModels | None = None,
     ) -> ShiftTables:
-        """Measure beyond a line over one test set, fitted to some runs, or beyond two that meet at a pivot."""
+        """Measure beyond a line over one test set, or beyond two that meet at a pivot.
+
+        It is fitted to some runs, and to published models, or to these alone.
+        """
         models, keys = self._models(shift, axis, standard_runs)
-        return measure_shift(models, shift, axis, self.draw(axis, keys), self.draw(shift, keys), self.settings, pivot)
+        draws = self.draw(axis, keys), self.draw(shift, keys)
+        if published is not None:
+            return measure_with_published(models, (shift, axis), draws, published, self.settings, pivot)
+        return measure_shift(models, shift, axis, *draws, self.settings, pivot)
 
     def beyond_plane(self, shift: str, axes: Sequence[str], standard_runs: Collection[str]) -> ShiftTables:
         """Measure beyond a plane over several test sets; the tables have the accuracies on the first."""

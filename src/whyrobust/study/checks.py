@@ -18,7 +18,7 @@ from whyrobust.study.display_names import KIND_FIELDS, VERDICTS, name_kind
 from whyrobust.study.held_out import check_held_out
 from whyrobust.study.input_files import check_class_names, check_files, count_covered_classes, read_class_counts
 from whyrobust.study.kind_settings import ICON_PARTS, Icons, Mixture, View
-from whyrobust.study.paper_measurement import check_paper_measurement
+from whyrobust.study.paper_measurement import NONE, check_paper_measurement, check_testbed
 from whyrobust.study.plan import (
     OWN,
     Head,
@@ -350,6 +350,8 @@ def plan_study(config: Config, root: Path, data_is_there: bool = True) -> Plan:
     counts = read_class_counts(table)
     check_class_names(table, config.data.shared_names)
     check_data(config, counts, runs, components, count_covered_classes(table))
+    if config.paper_measurement.testbed != NONE:
+        check_testbed(config.test_sets, config.class_weights, table, root)
     runs += published
     check_colours(config.figures.colours, runs)
     fitted = [chosen_values(head) for head in config.heads]

@@ -14,6 +14,12 @@ PUBLISHED_SHIFTS: Final = {
 }
 """Kind of test set in a config -> shift in the tables of published models, which has the same images."""
 
+CLASSES_OF_IMAGENET: Final = 1_000
+"""Classes that may be predicted on ImageNet's validation images and on shifts that cover all of them."""
+
+OWN_CLASSES: Final = {"imagenet_r": 200, "imagenet_a": 200, "objectnet": 113}
+"""Kind of test set -> how many classes may be predicted on a shift that covers only some, by published models too."""
+
 
 def has_published_shifts(kinds: Iterable[str]) -> bool:
     """Tell whether a study with test sets of these kinds can be compared with published models."""
