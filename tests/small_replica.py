@@ -47,10 +47,12 @@ def make_config() -> dict[str, Any]:
         for name in ("paper-small", "paper-check")
     )
     asked = {name: scale_down(small[name]) for name in ("heads", "runs", "baseline", "causes", "reported")}
-    samples = {"samples_seen": scaled(small["training"]["samples_seen"], SAMPLES)}
+    training = small["training"]
+    first = training["progressive_resizing"] | {"image_size": check["data"]["image_size"] // 2, "context_length": 16}
+    changed = {"samples_seen": scaled(training["samples_seen"], SAMPLES), "progressive_resizing": first}
     return check | asked | {
         "study": "paper-small-check",
-        "training": check["training"] | samples,
+        "training": check["training"] | changed,
         "seeds": [0],
         "pretrained": [],
         "models": {"rn_tiny": check["models"]["rn_tiny"]},

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,6 +25,7 @@ from whyrobust.study.kind_settings import Icons
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import OWN, Head, Plan, Run
+from whyrobust.study.training_settings import ProgressiveResizing
 
 SECONDS_AN_HOUR = 3600
 GIGABYTE = 1e9
@@ -58,6 +60,8 @@ class ModelSize:
         parameters: of both.
         image_parameters: of the image encoder.
         embed_dim: numbers of an embedding.
+        resized: the same with the images and captions of the first steps, where `training.progressive_resizing` has
+            smaller ones.
     """
 
     image_flops: float
@@ -65,6 +69,7 @@ class ModelSize:
     parameters: int
     image_parameters: int
     embed_dim: int
+    resized: ModelSize | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,7 @@ def size_study(
         loader_threads=machine.loader_threads,
         image_size=config.data.image_size,
         gpus_per_run=machine.gpus_per_run,
+        resized_share=training.progressive_resizing.share if training.progressive_resizing else 0.0,
     )  # fmt: skip
 
 
@@ -264,15 +270,30 @@ def read_rates(measured: Path | str, assumed: Path | str, gpu: str) -> Rates:
     return Rates(values, second["gpus"][gpu]["peak_flops"], gpu, second["gpus"][gpu]["memory_gb"])
 
 
-def measure_model(path: Path | str) -> ModelSize:
-    """Count the operations and parameters of a model description, without making its weights."""
+def measure_model(path: Path | str, resizing: ProgressiveResizing | None = None) -> ModelSize:
+    """Count the operations and parameters of a model description, without making its weights.
+
+    Args:
+        path: of the description.
+        resizing: of the first steps of training; None: all are alike.
+    """
+    from whyrobust.training.models import read_model_config
+
+    config = read_model_config(path)
+    if resizing is None:
+        return _measure_description(config)
+    vision = config["vision_cfg"] | {"image_size": resizing.image_size}
+    text = config["text_cfg"] | ({"context_length": resizing.context_length} if resizing.context_length else {})
+    smaller = config | {"vision_cfg": vision, "text_cfg": text}
+    return replace(_measure_description(config), resized=_measure_description(smaller))
+
+
+def _measure_description(config: Mapping[str, Any]) -> ModelSize:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from whyrobust.training.footprint import count_parameters, inputs_without_values, without_weights
-    from whyrobust.training.models import read_model_config
 
-    config = read_model_config(path)
     model = without_weights(config).eval()
     images, texts = inputs_without_values(config, 1)
     with torch.device("meta"):
@@ -284,10 +305,21 @@ def measure_model(path: Path | str) -> ModelSize:
     return ModelSize(of_images.get_total_flops(), of_texts.get_total_flops(), whole, encoder, config["embed_dim"])
 
 
-def training_flops(run: Run, size: ModelSize) -> float:
-    """Return the operations of training a run: forward and backward passes for all samples that it sees."""
-    one = OBJECTIVES[run.objective].views * size.image_flops + (size.text_flops if run.has_text_tower else 0.0)
-    return PASSES_OF_TRAINING * one * run.samples_seen
+def training_flops(run: Run, size: ModelSize, resized_share: float = 0.0) -> float:
+    """Return the operations of training a run: forward and backward passes for all samples that it sees.
+
+    Args:
+        run: the run.
+        size: of its model.
+        resized_share: share of the samples that are as ``size.resized`` has them.
+    """
+
+    def forward(size: ModelSize) -> float:
+        """Return the operations of a forward pass of one sample."""
+        return OBJECTIVES[run.objective].views * size.image_flops + (size.text_flops if run.has_text_tower else 0.0)
+
+    resized = resized_share * forward(size.resized) if size.resized is not None else 0.0
+    return PASSES_OF_TRAINING * (resized + (1 - resized_share) * forward(size)) * run.samples_seen
 
 
 @dataclass(frozen=True)
@@ -308,6 +340,7 @@ class StudySize:
         loader_threads: that decode photographs for a run.
         image_size: side of the images in pixels.
         gpus_per_run: GPUs that share the training of a run.
+        resized_share: share of a run's steps with smaller images.
     """
 
     runs: Sequence[Run]
@@ -323,6 +356,7 @@ class StudySize:
     loader_threads: int
     image_size: int
     gpus_per_run: int = 1
+    resized_share: float = 0.0
 
 
 def estimate(study: StudySize, rates: Rates, measured_model: ModelSize) -> list[Cost]:
@@ -442,8 +476,9 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
     for run in trained:
         size = study.models[run.model]
         as_measured = training_flops(run, measured) / run.samples_seen
-        on_cpu = _hours(training_flops(run, size) / as_measured, rates[f"samples_trained_{run.objective}"])
-        jobs["train_run"].append(job(training_flops(run, size), on_cpu, run.samples_seen, study.gpus_per_run))
+        flops = training_flops(run, size, study.resized_share)
+        on_cpu = _hours(flops / as_measured, rates[f"samples_trained_{run.objective}"])
+        jobs["train_run"].append(job(flops, on_cpu, run.samples_seen, study.gpus_per_run))
         disk["train_run"] += FLOAT_BYTES * (size.parameters if run.has_text_tower else size.image_parameters)
     # Runs that differ in their seed alone are embedded, and their heads fitted, by one job.
     of_groups: dict[str, dict[str, list[tuple[float, float, float]]]] = {"embed_test_sets": {}, "fit_heads": {}}

@@ -76,7 +76,8 @@ def describe(config_path: Path, machine: Machine, gpu: str, cores: int, images: 
     config = load_config(read_config_file(config_path))
     study = plan_study(config, ROOT, data_is_there=False)
     descriptions = {name: ROOT / path for name, path in config.models.items()}
-    models = {name: measure_model(path) for name, path in descriptions.items()}
+    resizing = config.training.progressive_resizing
+    models = {name: measure_model(path, resizing) for name, path in descriptions.items()}
     # A published model is counted as the study's first, the one that its runs have where they name none.
     models |= {run.model: models[next(iter(models))] for run in study.runs if run.published}
     rates = read_rates(MEASURED, ASSUMED, gpu)

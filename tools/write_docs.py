@@ -21,7 +21,7 @@ import yaml
 
 from whyrobust.files import write_text
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-from whyrobust.study.config import Augmentation, Condition, Config, FineTuning, RunCondition
+from whyrobust.study.config import Condition, Config, RunCondition
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import IconTestSet, PhotoSource, PhotoTestSet, TestSet
 from whyrobust.study.heads_table import HEADS
@@ -29,6 +29,7 @@ from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.setting_checks import allowed_words, concrete_types, is_needed, keys_of
 from whyrobust.study.setting_types import NotNull, OfKind, Settings
 from whyrobust.study.stages import STAGES
+from whyrobust.study.training_settings import Augmentation, FineTuning
 
 ROOT = Path(__file__).parent.parent
 CONFIG_PAGE = ROOT / "docs" / "config.md"

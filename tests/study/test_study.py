@@ -14,7 +14,7 @@ import yaml
 
 from tools.write_docs import is_in_use
 from whyrobust.study.caption_tables import caption_settings, group_captions
-from whyrobust.study.config import Augmentation, FineTuning, load_config
+from whyrobust.study.config import load_config
 from whyrobust.study.dataset_settings import classes_of_test_sets
 from whyrobust.study.decoded_photographs import decoded_stores_of
 from whyrobust.study.display_names import name_runs
@@ -25,6 +25,7 @@ from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
 from whyrobust.study.study import Study
+from whyrobust.study.training_settings import Augmentation, FineTuning
 from whyrobust.study.unlikely_settings import missing_class_folders
 from whyrobust.study.wildcards import trained_pattern, wildcard_patterns
 from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files

@@ -20,7 +20,8 @@ from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.decoded_store import open_decoded, write_decoded
 from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
 from whyrobust.data.preprocessing import study_preprocessing
-from whyrobust.training.batches import DecodedOnce, PhotographsOnDisk
+from whyrobust.study.training_settings import ProgressiveResizing
+from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk
 from whyrobust.training.checkpoints import Checkpoints, StoppedError
 from whyrobust.training.models import read_model_config
 
@@ -114,9 +115,17 @@ def test_twenty_kills_at_random_moments_leave_no_trace_in_the_weights(icon_cnn, 
 
 @pytest.mark.parametrize(("name", "optimizer"), [("clip", "muon"), ("simclr", "muon"), ("clip", "adamw")])
 def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, optimizer, icon_cnn, tmp_path):
-    images, checkpoints = made_up_pictures(), Checkpoints(tmp_path / "run.pt", "this run")
     short = dataclasses.replace(SHORT, optimizer=optimizer)
-    expected, losses = undisturbed(images, name, icon_cnn, short)
+    stop_and_go_on(made_up_pictures(), name, icon_cnn, short, ({3}, {3 + 14}, set()), tmp_path)
+
+
+def stop_and_go_on(images, name, config, hyper, steps_of_stops, folder):
+    """Stop a run at some steps, go on each time, and compare it with one that was not stopped.
+
+    A signal that comes while a step is reported stops the run after the next.
+    """
+    checkpoints = Checkpoints(folder / "run.pt", "this run")
+    expected, losses = undisturbed(images, name, config, hyper)
     found: list[float] = []
 
     def stop_at(steps):
@@ -127,15 +136,15 @@ def test_a_stopped_run_goes_on_in_mid_epoch_with_the_same_weights(name, optimize
 
         return report
 
-    for stops in ({3}, {3 + 14}, set()):
+    for stops in steps_of_stops:
         found.clear()
         report = stop_at(stops)
         if stops:
             with pytest.raises(StoppedError):
-                train_made_up(images, name, icon_cnn, report, checkpoints, short)
+                train_made_up(images, name, config, report, checkpoints, hyper)
             assert checkpoints.read() is not None
         else:
-            weights = train_made_up(images, name, icon_cnn, report, checkpoints, short)
+            weights = train_made_up(images, name, config, report, checkpoints, hyper)
     assert_same_weights(weights, expected)
     assert found == losses, "a run reports every step once, those before the stop too"
 
@@ -158,6 +167,29 @@ def test_photographs_cropped_by_threads_go_on_with_the_same_crops(photographs, i
     assert kept is not None and kept["done"] == 4
     weights = train_made_up(photographs, "simclr", icon_cnn, lambda _: None, checkpoints, short)
     assert_same_weights(weights, expected)
+
+
+#: Twelve steps, of which the first six have images of half the side.
+RESIZED = dataclasses.replace(
+    HYPER,
+    samples_seen=12 * 16,
+    optimizer="adamw",
+    progressive_resizing=ProgressiveResizing(share=0.5, image_size=16, context_length=4),
+)
+
+
+def test_a_run_that_is_stopped_before_at_and_after_the_change_of_image_size_is_one_that_was_not(root, tmp_path):
+    config = read_model_config(root / "resources" / "models" / "rn-tiny.json")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    resizing = dataclasses.replace(RESIZED.progressive_resizing, image_size=32)
+    hyper = dataclasses.replace(RESIZED, progressive_resizing=resizing)
+    assert hyper.resized_steps == 6
+    images = ImagesInMemory(pixels, study_preprocessing(64, "clip"))
+    stop_and_go_on(images, "clip", config, hyper, ({2}, {5}, {8}, set()), tmp_path)
+
+
+def test_photographs_of_two_sizes_go_on_with_the_same_crops(photographs, icon_cnn, tmp_path):
+    stop_and_go_on(photographs, "simclr", icon_cnn, RESIZED, ({3}, {5}, {7}, set()), tmp_path)
 
 
 def test_a_checkpoint_by_time(icon_cnn, tmp_path):

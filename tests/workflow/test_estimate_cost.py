@@ -31,6 +31,7 @@ from tools.estimate_cost import describe, describe_memory
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.plan import plan_heads, plan_runs
+from whyrobust.study.training_settings import ProgressiveResizing
 
 ROOT = Path(__file__).parents[2]
 MEASURED, ASSUMED = ROOT / "benchmarks" / "results" / "rates.json", ROOT / "tools" / "assumed_rates.json"
@@ -89,6 +90,39 @@ def test_a_small_study_costs_what_is_counted_by_hand():
     images = 4 * 50 + 200
     assert costs["embed_test_sets"].gpu_hours * 3600 == pytest.approx((images * 4e9 + 10 * 2e9) / 3.6e12)
     assert costs["fit_heads"].jobs == 1
+
+
+def test_smaller_images_first_cost_what_is_counted_by_hand():
+    resized = ModelSize(1e9, 0.5e9, parameters=1, image_parameters=1, embed_dim=10)
+    study = replace(
+        small_study(), models={"m": replace(MODEL, resized=resized)}, resized_share=0.75, loader_threads=100
+    )
+    costs = costs_of(study)
+    # Three quarters at 1 GFLOP an image and .5 a text, a quarter at 4 and 2; test images are of full size.
+    assert costs["train_run"].gpu_hours * 3600 == pytest.approx(3 * (1.75 + 1.75 + 2.625 + 3.5))
+    assert costs["embed_test_sets"] == costs_of(replace(small_study(), loader_threads=100))["embed_test_sets"]
+
+
+def test_smaller_images_and_shorter_captions_are_measured_on_the_model():
+    path = ROOT / "resources" / "models" / "rn50.json"
+    both = measure_model(path, ProgressiveResizing(share=0.5, image_size=112, context_length=32))
+    images = measure_model(path, ProgressiveResizing(share=0.5, image_size=112))
+    whole = measure_model(path)
+    assert replace(both, resized=None) == whole
+    assert both.resized.image_flops == images.resized.image_flops == pytest.approx(whole.image_flops / 4, rel=0.05)
+    assert images.resized.text_flops == whole.text_flops
+    # Attention is a small part, so that operations are nearly those of each token.
+    assert both.resized.text_flops == pytest.approx(whole.text_flops * 32 / 77, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-small"])
+def test_the_documented_estimate_is_that_of_todays_config(name):
+    text = describe(ROOT / "config" / f"{name}.yaml", read_machine(ROOT / "profiles" / "paper", 8), "A100", 64, {})
+    estimate_alone = text.partition("\n\n| cause |")[0]
+    assert "| **total** |" in estimate_alone
+    assert estimate_alone in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8"), (
+        f"docs/scaling.md has another estimate than make estimate CONFIG=config/{name}.yaml PROFILE=profiles/paper"
+    )
 
 
 def test_decoding_that_is_slower_than_the_gpu_keeps_it_waiting():

@@ -5,7 +5,7 @@ order:
 
 1. `config_file`: a config file as text. `config`: its keys as types, and `load_config`. The keys of a data set and of
    an objective come from `data_kinds` (its classes: `kind_settings`) and `objectives_table`; `dataset_settings` makes
-   the sources and test sets of a config from the former.
+   the sources and test sets of a config from the former. `training_settings`: parts of the section `training`.
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
    `caption_tables`: where the captions of a variant are, and what they depend on. `caption_build`: how

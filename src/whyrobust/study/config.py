@@ -16,7 +16,7 @@ from whyrobust.study.caption_build import CaptionBuild
 from whyrobust.study.data_kinds import NO_SOURCES, NO_TEST_SETS
 from whyrobust.study.dataset_settings import Source, TestSet, classes_of_sources, classes_of_test_sets
 from whyrobust.study.heads_table import FITTED_HEADS, HEADS
-from whyrobust.study.objectives_table import OBJECTIVES, LearningRate, ObjectiveSettings
+from whyrobust.study.objectives_table import OBJECTIVES, ObjectiveSettings
 from whyrobust.study.paper_measurement import PaperMeasurement
 from whyrobust.study.setting_checks import ConfigError, read_settings, spell_key
 from whyrobust.study.setting_types import (
@@ -35,7 +35,6 @@ from whyrobust.study.setting_types import (
     NameOrNone,
     OfKind,
     OneOrMany,
-    PositiveShare,
     Seed,
     Sentence,
     Settings,
@@ -44,6 +43,7 @@ from whyrobust.study.setting_types import (
     Text,
     plain_values,
 )
+from whyrobust.study.training_settings import Augmentation, FineTuning, ProgressiveResizing
 from whyrobust.study.unfinished_settings import Unfinished
 
 ObjectiveName = Annotated[str, Built(lambda: Literal[tuple(OBJECTIVES)])]
@@ -121,31 +121,6 @@ class Data(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation(Settings):
-    """Augmentation of training images, the same for all objectives but those that have their own."""
-
-    max_shift_share: LeftOut[Annotated[float, Allowed(ge=0, le=0.5)]] = None
-    """Drawings: largest shift as a share of the side; none if left out."""
-    max_zoom: LeftOut[Annotated[float, Allowed(ge=1, le=2)]] = None
-    """Drawings: largest zoom factor, in or out; none if left out."""
-    plain_share: Share = 0.5
-    """Drawings: share of the images of a batch that are neither shifted nor zoomed, so that models see images as sharp
-    as those of a test."""
-    flip: Flag = True
-    """Mirror half of the images."""
-    min_crop_area: PositiveShare = 0.35
-    """Photographs: smallest share of a picture that a crop shows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuning(Settings):
-    """Settings that differ if a run starts from another."""
-
-    learning_rate: LearningRate = 0.02
-    """Peak learning rate."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Training(Settings):
     """How runs are trained; besides these keys one per objective, with its settings."""
 
@@ -162,10 +137,12 @@ class Training(Settings):
     images_at_once: Count | None = None
     """Images per forward pass of a process, for batches that do not fit into memory; the gradient is that of the whole
     batch. null for the whole batch at once."""
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     """Augmentation, the same for all objectives but simclr."""
-    fine_tuning: FineTuning = FineTuning()
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
     """Settings that differ if a run starts from another."""
+    progressive_resizing: LeftOut[ProgressiveResizing] = None
+    """Smaller images, and shorter captions, for the first steps of each run; none if left out."""
     shuffle_block_images: Count = 1
     """Photographs: adjacent images on the disk that are read together, for disks that are slow at random reads; 1
     shuffles all images freely."""
@@ -184,6 +161,7 @@ class Training(Settings):
     def hyperparameters_of(self, objective: str, fine_tuned: bool) -> dict[str, Any]:
         """Return how a run is trained: the augmentation and the settings of its objective, which count more."""
         later = plain_values(self.fine_tuning) if fine_tuned else {}
+        later |= plain_values(self, ["progressive_resizing"])
         return plain_values(self.augmentation) | plain_values(self.settings_of(objective)) | later
 
 

@@ -21,6 +21,7 @@ from whyrobust.study.file_patterns import FILES_IN_FOLDERS, PatternError, matchi
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.table_cells import LABEL_SEPARATOR, SHOWN_CHARACTERS, shown
+from whyrobust.study.training_settings import check_progressive_resizing
 
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
@@ -208,7 +209,9 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
         if not (root / path).is_file():
             raise ConfigError(f"config key {key} is '{path}': there is no such file; correct the path")
     for name, path in config.models.items():
-        _check_untrained(f"config key models.{name}", path, read_description(f"config key models.{name}", root / path))
+        description = read_description(f"config key models.{name}", root / path)
+        _check_untrained(f"config key models.{name}", path, description)
+        check_progressive_resizing(config.training.progressive_resizing, config.data.image_size, path, description)
     for number, entry in enumerate(config.pretrained):
         _check_published(f"config key pretrained[{number}]", entry, root, data_is_there)
     read_prompt_sets(config.prompts, root)

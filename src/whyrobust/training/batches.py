@@ -12,7 +12,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -101,6 +101,7 @@ class BatchSettings:
         seed: of the random numbers of single samples, by their number in the run.
         device: where the images go.
         ranks: the processes that share a batch; each makes the images of its own samples.
+        image_size: side of the images in pixels, where it is another than that of the preprocessing.
     """
 
     views: int
@@ -108,6 +109,11 @@ class BatchSettings:
     seed: int
     device: torch.device
     ranks: Ranks = SINGLE_PROCESS
+    image_size: int | None = None
+
+    def preprocessing(self, whole: Preprocessing) -> Preprocessing:
+        """Return the preprocessing of a run for images of this size."""
+        return whole if self.image_size is None else replace(whole, size=self.image_size)
 
 
 class TrainingImages(Protocol):
@@ -166,6 +172,8 @@ class ImagesInMemory:
 
         for positions in order:
             plain = normalise_pixels(images[positions.to(settings.device)], mean, std)
+            if settings.image_size is not None:
+                plain = nn.functional.interpolate(plain, settings.image_size, mode="area")
             share = settings.ranks.share(len(positions))
             views = [view(plain) for _ in range(settings.views)]
             yield torch.cat([images_of_view[share] for images_of_view in views])
@@ -186,7 +194,7 @@ class DecodedOnce:
 
     def _crop(self, pixels: Tensor, positions: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
         """Fill ``pixels``, uint8 ``[n, size, size, 3]``, with a box of each image, resized."""
-        size, mode = [self.preprocessing.size] * 2, self.preprocessing.interpolation
+        size, mode = pixels.shape[1:3], self.preprocessing.interpolation
         for target, position, (top, left, height, width) in zip(pixels, positions, boxes, strict=True):
             # A copy: torch takes no array that is read-only.
             box = np.array(self.photographs[position][top : top + height, left : left + width])
@@ -199,7 +207,8 @@ class DecodedOnce:
     ) -> Iterator[Tensor]:
         """See `TrainingImages`; a few batches are cropped ahead."""
         waiting: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
-        sample, size, threads = first_sample, self.preprocessing.size, self.loader_threads
+        sample, threads = first_sample, self.loader_threads
+        size = settings.preprocessing(self.preprocessing).size
         with ThreadPoolExecutor(threads) as executor:
             try:
                 for positions in order:
@@ -271,8 +280,9 @@ class PhotographsOnDisk:
         """Return the crops of one sample; ``sample`` numbers all samples of the run, so each gets its own crops."""
         image, augmentation = read_picture(*self.locations[position]), settings.augmentation
         generator = np.random.Generator(np.random.PCG64([settings.seed, sample]))
+        preprocessing = settings.preprocessing(self.preprocessing)
         return [
-            training_crop(image, self.preprocessing, augmentation.min_crop_area, augmentation.flip, generator)
+            training_crop(image, preprocessing, augmentation.min_crop_area, augmentation.flip, generator)
             for _ in range(settings.views)
         ]
 

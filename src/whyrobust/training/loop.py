@@ -26,6 +26,7 @@ from whyrobust.training.grad_cache import grad_cache_backward
 from whyrobust.training.objectives import Objective, build_objective
 from whyrobust.training.optimisers import RunOptimiser
 from whyrobust.training.settings import TrainingSettings
+from whyrobust.training.text_encoder import cut_captions
 from whyrobust.training.weights import extract_encoder_weights, load_weights
 
 logger = logging.getLogger("whyrobust")
@@ -240,14 +241,22 @@ def _batches(
     # Photographs are decoded a few steps ahead of the targets: both need the order.
     of_images, of_targets = itertools.tee(image_order(images, settings).batches(state.steps_done))
     augmentation = replace(hyper.augmentation, strong=state.objective.strong_augmentation)
-    batch_settings = BatchSettings(OBJECTIVES[objective].views, augmentation, settings.seed + 1, device, ranks)
-    share = ranks.share(hyper.batch_size)
-    first_sample = state.steps_done * hyper.batch_size
-    for batch in images.batches(of_images, batch_settings, state.generator, first_sample):
-        positions = next(of_targets)
-        # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
-        batch_targets = None if targets is None else targets[positions[share]].to(device).long()
-        yield batch.contiguous(memory_format=torch.channels_last), batch_targets
+    whole = BatchSettings(OBJECTIVES[objective].views, augmentation, settings.seed + 1, device, ranks)
+    share, steps = ranks.share(hyper.batch_size), state.steps_done
+    captioned = OBJECTIVES[objective].supervision == "captions"
+    for until, resizing in ((hyper.resized_steps, hyper.progressive_resizing), (hyper.steps, None)):
+        if until <= steps:
+            continue
+        batch_settings = whole if resizing is None else replace(whole, image_size=resizing.image_size)
+        order = itertools.islice(of_images, until - steps)
+        for batch in images.batches(order, batch_settings, state.generator, steps * hyper.batch_size):
+            positions = next(of_targets)
+            # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
+            batch_targets = None if targets is None else targets[positions[share]].to(device).long()
+            if captioned and batch_targets is not None and resizing is not None and resizing.context_length:
+                batch_targets = cut_captions(batch_targets, resizing.context_length)
+            yield batch.contiguous(memory_format=torch.channels_last), batch_targets
+        steps = until
 
 
 def _final_weights(objective: Objective, settings: TrainingSettings, learning_rate: float) -> dict[str, Tensor]:

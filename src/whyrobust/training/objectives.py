@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, gather
+from whyrobust.training.image_sizes import encode_images
 from whyrobust.training.light_imports import open_clip_file
 from whyrobust.training.losses import nt_xent, supervised_contrastive
 from whyrobust.training.models import build_image_encoder, build_two_towers, encoder_of
@@ -96,7 +97,7 @@ class CrossEntropyObjective(Objective):
 
     def forward(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
         """Return the class scores ``[batch, classes]``."""
-        return (self.classifier(self.image_encoder(images)),)
+        return (self.classifier(encode_images(self.image_encoder, images)),)
 
     def loss(self, features: tuple[Tensor, ...], targets: Tensor | None) -> Tensor:
         """Return the mean cross-entropy; ``targets`` are class ids ``[batch]``."""
@@ -135,7 +136,7 @@ class TwoTowerObjective(Objective):
     def forward(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
         """Return normalised features of images and captions, ``[batch, dim]`` each."""
         return (
-            nn.functional.normalize(self.model.visual(images).float(), dim=-1),
+            nn.functional.normalize(encode_images(self.model.visual, images).float(), dim=-1),
             nn.functional.normalize(encode_text(self.model.text, _given(targets)).float(), dim=-1),
         )
 
@@ -211,7 +212,7 @@ class ViewsObjective(Objective):
 
     def forward(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
         """Return projections ``[views * batch, projection_dim]``."""
-        return (self.projection(self.image_encoder(images)).float(),)
+        return (self.projection(encode_images(self.image_encoder, images)).float(),)
 
     def checkpoint_weights(self, decay: float = 1.0) -> dict[str, Tensor]:
         """Return the encoder under open_clip's names, without the projection head."""

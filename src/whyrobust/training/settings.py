@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from whyrobust.study.training_settings import ProgressiveResizing
 from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.device import ComputeSettings
 
@@ -24,6 +25,7 @@ class Hyperparameters:
         optimizer: ``muon`` or ``adamw``, see `whyrobust.training.optimisers`.
         augmentation: of the training images.
         objective: the objective's own settings, keyword arguments of its class (`study.objectives_table`).
+        progressive_resizing: smaller images and shorter captions in the first steps; None: all steps are alike.
     """
 
     samples_seen: int
@@ -34,22 +36,31 @@ class Hyperparameters:
     optimizer: str
     augmentation: Augmentation
     objective: Mapping[str, Any] = field(default_factory=dict)
+    progressive_resizing: ProgressiveResizing | None = None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Hyperparameters:
         """Return hyper-parameters from one flat mapping, as the config merges it for a run."""
-        own = {item.name for item in fields(cls)} - {"augmentation", "objective"}
+        own = {item.name for item in fields(cls)} - {"augmentation", "objective", "progressive_resizing"}
         of_augmentation = {item.name for item in fields(Augmentation)} - {"strong"}
+        resizing = values.get("progressive_resizing")
+        known = own | of_augmentation | {"progressive_resizing"}
         return cls(
             **{name: value for name, value in values.items() if name in own},
             augmentation=Augmentation(**{name: value for name, value in values.items() if name in of_augmentation}),
-            objective={name: value for name, value in values.items() if name not in own | of_augmentation},
+            objective={name: value for name, value in values.items() if name not in known},
+            progressive_resizing=None if resizing is None else ProgressiveResizing(**resizing),
         )
 
     @property
     def steps(self) -> int:
         """Optimiser steps of a run; the last batch is filled up, so that all steps have the same size."""
         return math.ceil(self.samples_seen / self.batch_size)
+
+    @property
+    def resized_steps(self) -> int:
+        """Steps with smaller images, the first of the run."""
+        return 0 if self.progressive_resizing is None else round(self.progressive_resizing.share * self.steps)
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then half a cosine down to 0."""

@@ -46,6 +46,16 @@ def tokenize(captions: Sequence[str], context_length: int, chunk: int = 10_000) 
     return tokens
 
 
+def cut_captions(tokens: Tensor, length: int) -> Tensor:
+    """Return tokens ``[n, context]`` of captions cut to ``length`` tokens as `tokenize` does, with zeros after them."""
+    ends = tokens.argmax(dim=1)
+    cut = tokens.clone()
+    cut[:, length:] = 0
+    # The end-of-text token has the highest number of all.
+    cut[ends >= length, length - 1] = tokens.amax()
+    return cut
+
+
 def one_text(tokens: Tensor, start: int, end: int) -> Tensor:
     """Return tokens ``[n, context_length]`` with the marks of start and end only at the start and the end of each text.
 
