@@ -305,21 +305,22 @@ def _measure_description(config: Mapping[str, Any]) -> ModelSize:
     return ModelSize(of_images.get_total_flops(), of_texts.get_total_flops(), whole, encoder, config["embed_dim"])
 
 
-def training_flops(run: Run, size: ModelSize, resized_share: float = 0.0) -> float:
-    """Return the operations of training a run: forward and backward passes for all samples that it sees.
+def training_flops(run: Run, size: ModelSize) -> float:
+    """Return the operations of training a run at full size: forward and backward passes for all samples."""
+    one = OBJECTIVES[run.objective].views * size.image_flops + (size.text_flops if run.has_text_tower else 0.0)
+    return PASSES_OF_TRAINING * one * run.samples_seen
+
+
+def training_parts(run: Run, size: ModelSize, resized_share: float) -> list[tuple[float, float]]:
+    """Return the operations and the samples of each part of training a run.
 
     Args:
         run: the run.
         size: of its model.
-        resized_share: share of the samples that are as ``size.resized`` has them.
+        resized_share: share of the samples that are as ``size.resized`` has them; 0: there is one part.
     """
-
-    def forward(size: ModelSize) -> float:
-        """Return the operations of a forward pass of one sample."""
-        return OBJECTIVES[run.objective].views * size.image_flops + (size.text_flops if run.has_text_tower else 0.0)
-
-    resized = resized_share * forward(size.resized) if size.resized is not None else 0.0
-    return PASSES_OF_TRAINING * (resized + (1 - resized_share) * forward(size)) * run.samples_seen
+    parts = [(1 - resized_share, size)] + ([(resized_share, size.resized)] if size.resized is not None else [])
+    return [(share * training_flops(run, part), share * run.samples_seen) for share, part in parts]
 
 
 @dataclass(frozen=True)
@@ -458,13 +459,20 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
     drawings = not any(size.photographs for size in study.datasets.values())
     gpu_flops = rates.peak_flops * rates["gpu_utilisation"]
 
-    def job(flops: float, cpu_hours: float, decoded: float, gpus: int = 1) -> tuple[float, float, float]:
-        """Return CPU hours, GPU hours and wall hours of a job: the GPU waits where decoding is slower."""
-        decoding = 0.0 if drawings else _hours(decoded, rates["pictures_cropped"])
+    def job(parts: Sequence[tuple[float, float]], cpu_hours: float, gpus: int = 1) -> tuple[float, float, float]:
+        """Return CPU hours, GPU hours and wall hours of a job of parts, each with its operations and images to decode.
+
+        The GPU waits in each part where decoding is slower.
+        """
+        decoding = [0.0 if drawings else _hours(decoded, rates["pictures_cropped"]) for _, decoded in parts]
         if not study.on_gpu:
-            return cpu_hours + decoding + startup, 0.0, cpu_hours / study.threads + startup
-        wall = max(_hours(flops, gpu_flops), decoding / study.loader_threads) + startup
-        return decoding + wall, wall, wall / gpus
+            return cpu_hours + sum(decoding) + startup, 0.0, cpu_hours / study.threads + startup
+        waits = [
+            max(_hours(flops, gpu_flops), hours / study.loader_threads)
+            for (flops, _), hours in zip(parts, decoding, strict=True)
+        ]
+        wall = sum(waits) + startup
+        return sum(decoding) + wall, wall, wall / gpus
 
     def together(of_runs: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
         """Return the hours of one job that does what several would do, and starts once."""
@@ -476,9 +484,9 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
     for run in trained:
         size = study.models[run.model]
         as_measured = training_flops(run, measured) / run.samples_seen
-        flops = training_flops(run, size, study.resized_share)
-        on_cpu = _hours(flops / as_measured, rates[f"samples_trained_{run.objective}"])
-        jobs["train_run"].append(job(flops, on_cpu, run.samples_seen, study.gpus_per_run))
+        parts = training_parts(run, size, study.resized_share)
+        on_cpu = _hours(sum(flops for flops, _ in parts) / as_measured, rates[f"samples_trained_{run.objective}"])
+        jobs["train_run"].append(job(parts, on_cpu, study.gpus_per_run))
         disk["train_run"] += FLOAT_BYTES * (size.parameters if run.has_text_tower else size.image_parameters)
     # Runs that differ in their seed alone are embedded, and their heads fitted, by one job.
     of_groups: dict[str, dict[str, list[tuple[float, float, float]]]] = {"embed_test_sets": {}, "fit_heads": {}}
@@ -489,14 +497,14 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         prompts = study.classes * study.prompts * (size.text_flops if run.has_text_tower else 0.0)
         flops = (tests + fitting) * size.image_flops + prompts
         on_cpu = _hours(flops / measured.image_flops, rates["images_embedded"])
-        of_groups["embed_test_sets"].setdefault(run.group, []).append(job(flops, on_cpu, tests + fitting))
+        of_groups["embed_test_sets"].setdefault(run.group, []).append(job([(flops, tests + fitting)], on_cpu))
         disk["embed_test_sets"] += FLOAT_BYTES * size.embed_dim * (tests + fitting)
         probes = sum(head.head == "linear_probe" for head in study.heads[run.run])
         if fitted_on:
             products = probes * run.train_images * size.embed_dim * study.classes
             hours = _hours(products, rates["probe_products"])
             # A probe's steps are matrix products: 100 passes of both directions for each penalty, on a GPU.
-            of_groups["fit_heads"].setdefault(run.group, []).append(job(products * 2 * 3 * 5 * 100, hours, 0))
+            of_groups["fit_heads"].setdefault(run.group, []).append(job([(products * 2 * 3 * 5 * 100, 0)], hours))
     for stage, groups in of_groups.items():
         jobs[stage] = [together(of_runs) for of_runs in groups.values()]
     largest_run = max((run.train_images for run in trained), default=0)

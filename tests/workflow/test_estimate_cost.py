@@ -100,19 +100,20 @@ def test_smaller_images_first_cost_what_is_counted_by_hand():
     costs = costs_of(study)
     # Three quarters at 1 GFLOP an image and .5 a text, a quarter at 4 and 2; test images are of full size.
     assert costs["train_run"].gpu_hours * 3600 == pytest.approx(3 * (1.75 + 1.75 + 2.625 + 3.5))
+    # 10 threads decode the first 2,700 images in 2.7 s, where the GPU needs 2.25 for a classifier, and all of them in
+    # 3.6 of its 5.25: it waits in the first part alone.
+    waiting = costs_of(replace(study, loader_threads=10))["train_run"]
+    assert waiting.gpu_hours * 3600 == pytest.approx(2 * (2.7 + 3) + (3.375 + 4.5) + (4.5 + 6))
+    assert waiting.cpu_hours * 3600 == pytest.approx(4 * 36 + waiting.gpu_hours * 3600)
     assert costs["embed_test_sets"] == costs_of(replace(small_study(), loader_threads=100))["embed_test_sets"]
 
 
 def test_smaller_images_and_shorter_captions_are_measured_on_the_model():
     path = ROOT / "resources" / "models" / "rn50.json"
-    both = measure_model(path, ProgressiveResizing(share=0.5, image_size=112, context_length=32))
-    images = measure_model(path, ProgressiveResizing(share=0.5, image_size=112))
-    whole = measure_model(path)
-    assert replace(both, resized=None) == whole
-    assert both.resized.image_flops == images.resized.image_flops == pytest.approx(whole.image_flops / 4, rel=0.05)
-    assert images.resized.text_flops == whole.text_flops
+    whole = measure_model(path, ProgressiveResizing(share=0.5, image_size=128, context_length=32))
+    assert whole.resized.image_flops == pytest.approx(whole.image_flops * (128 / 224) ** 2, rel=0.02)
     # Attention is a small part, so that operations are nearly those of each token.
-    assert both.resized.text_flops == pytest.approx(whole.text_flops * 32 / 77, rel=0.05)
+    assert whole.resized.text_flops == pytest.approx(whole.text_flops * 32 / 77, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["paper", "paper-small"])
