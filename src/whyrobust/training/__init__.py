@@ -6,7 +6,8 @@ Read in this order:
 2. `models`: architectures; `weights`: reading, writing and naming their weights, and published models;
    `text_encoder`: tokens, the text tower without padding, and the part of the vocabulary that occurs; `light_imports`:
    what of torch and open_clip is used without the rest; `quick_start`: how a job imports torch and ends.
-3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two.
+3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two;
+   `image_sizes`: images smaller than a model is made for.
 4. `augmentation`, `batches`: what a step sees, in an order that the seed decides; `order_checks`: whether it mixes
    the classes.
 5. `loop`: `train`, one loop for all; `optimisers`: Muon and AdamW; `grad_cache`: the gradient of a batch that does not
