@@ -21,8 +21,8 @@ from tests.pages import make_cause_row, make_causes, make_doses, make_frequencie
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
-from whyrobust.report.charts.explorer import SEQUENCE, Choice, ExplorerOptions, explorer_panel
-from whyrobust.report.charts.residuals import residual_axis, residual_chart, residual_panel
+from whyrobust.report.charts.explorer import SEQUENCE, Choice, ExplorerOptions, choose_value_styles, explorer_panel
+from whyrobust.report.charts.residuals import residual_axis, residual_chart, residual_panel, standard_deviation
 from whyrobust.report.charts.robustness import (
     PrintLayout,
     RobustnessData,
@@ -160,6 +160,25 @@ def test_a_colour_of_the_page_has_contrast_in_both_schemes(colour):
             light, dark = sorted((luminance(one), luminance(ground)), reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 3
     assert page_colour("#0072B2").startswith("light-dark(#0072B2, ") and page_colour("#E69F00").endswith(" #E69F00)")
+
+
+def test_sources_of_a_series_go_from_dark_to_light_and_others_stand_apart():
+    names = ["web", "another", "half web", "studio", "yet another"]
+    points = pd.DataFrame({"source": names, "background": False})
+    styles = choose_value_styles(points, "source", {}, ["studio", "half web", "not used", "web"])
+    assert list(styles) == ["studio", "half web", "web", "another", "yet another"]
+    colours = [style["colour"] for style in styles.values()]
+    assert colours[:3] == [SEQUENCE[0], SEQUENCE[3], SEQUENCE[-1]] and len(set(colours)) == 5
+    assert not set(colours[3:]) & set(SEQUENCE)
+    # Without a series they are told apart as other values are.
+    assert [style["colour"] for style in choose_value_styles(points, "source", {}).values()] == list(PALETTE[:5])
+
+
+def test_the_band_of_residuals_is_of_the_standard_models_and_counts_what_the_fit_takes():
+    standard, residuals = [True] * 6 + [False], [0.1, -0.1, 0.2, -0.2, 0.3, -0.3, 9.0]
+    points = pd.DataFrame({"standard": standard, "residual": residuals, "x_test_sets": "studio_test web_test"})
+    assert standard_deviation(points) == pytest.approx(math.sqrt(0.28 / 3), abs=1e-4)
+    assert standard_deviation(points.iloc[:3]) == 0
 
 
 def test_the_edges_of_a_band_are_drawn():

@@ -320,7 +320,7 @@ def test_panels_of_residuals_have_one_scale_a_band_and_their_n_and_chance(open_p
         labels[role], notes = of_both, page.locator("[data-view=residuals] figcaption").all_inner_texts()
         assert [remark in note for note in notes] == [False, role == "case study"]
     assert labels["shift"][0] == labels["shift"][1] == labels["case study"][1] != labels["case study"][0]
-    assert page.locator("[data-view=residuals] h3").first.inner_text() == "v2\nn = 400 images, chance 33.0 %"
+    assert page.locator("[data-view=residuals] h3").first.inner_text() == "v2 n = 400 images, chance 33.0 %"
     assert panel(page).locator(".mark-area path").count() == 1
 
 
