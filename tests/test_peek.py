@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tools.peek import NEVER_RUN, OF_ALL_RUNS, files_needed, finished_files, finished_runs, link, linked_files, peek
+from tools.peek import (
+    NEVER_RUN,
+    OF_ALL_RUNS,
+    call_snakemake,
+    files_needed,
+    finished_files,
+    finished_runs,
+    link,
+    linked_files,
+    peek,
+)
 from whyrobust.study.layout import LAYOUT, LAYOUT_FILE, layout_of
 from whyrobust.study.study import Study
 from whyrobust.study.unfinished import finished_config
@@ -137,6 +149,37 @@ def test_weights_that_would_be_made_again_are_left_out_with_a_word(running, caps
     peek(root / "smoke.yaml", root, cores=1)
     assert "Left out: 1 run with weights, which Snakemake would train again" in capsys.readouterr().out
     assert not (root / "peek" / "smoke" / "results" / "smoke" / "runs" / missing).exists()
+
+
+def test_of_a_half_done_default_study_nothing_is_planned_but_its_page(tmp_path, monkeypatch):
+    """By Snakemake itself, on files that are all empty; the page of what is finished needs no training."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"downloads": str(tmp_path / "d")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    study, now = Study.load(config, tmp_path), time.time_ns()
+    head, *rows = call_snakemake(tmp_path, "--summary", "--nolock").splitlines()
+    for row in rows:
+        made = dict(zip(head.split("\t"), row.split("\t"), strict=True))
+        place = tmp_path / made["output_file"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if made["rule"] not in OF_ALL_RUNS and "siglip" not in place.as_posix():
+            place.touch() if place.suffix else place.mkdir()
+            os.utime(place, ns=(now, now))
+    missing = [run for run in study.runs if "siglip" in run]
+    plans = []
+
+    def call(folder, *arguments):
+        asked = arguments if "--summary" in arguments else ("-n", "--quiet", "rules", *arguments)
+        plans.append(call_snakemake(folder, *asked))
+        return plans[-1]
+
+    monkeypatch.setattr("tools.peek.call_snakemake", call)
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    peek(None, tmp_path, cores=1)
+    planned = set(re.findall(r"^(\w+) +\d+$", plans[-1], re.MULTILINE)) - {"total"}
+    assert missing and planned and planned <= OF_ALL_RUNS, planned
+    shown = yaml.safe_load((tmp_path / "peek" / "icons" / "unfinished.yaml").read_text(encoding="utf-8"))
+    assert len(shown["unfinished"]["runs"]) == len(missing) and shown["unfinished"]["planned"] == len(study.runs)
 
 
 def test_a_finished_study_has_its_page(running):
