@@ -2,10 +2,12 @@
 # study itself is in `whyrobust.study.study`, independent of Snakemake.
 
 import os
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 
 from whyrobust import cores
@@ -78,16 +80,31 @@ wildcard_constraints:
     **wildcard_patterns(STUDY),
 
 
+def named(make):
+    """Let the functions that a function returns name their arguments, for which Snakemake asks thirty times a job."""
+
+    @wraps(make)
+    def made(*given, **options):
+        function = make(*given, **options)
+        overwrite_function_params(function, signature(function).parameters)
+        return function
+
+    return made
+
+
+@named
 def value(of, by="run"):
     """Return a parameter or an input: what a function returns for one wildcard of a job."""
     return lambda wildcards: of(getattr(wildcards, by))
 
 
+@named
 def file(pattern, of, by="run"):
     """Return an input: the file that is named by what a function returns for one wildcard of a job."""
     return lambda wildcards: pattern.format(of(getattr(wildcards, by)))
 
 
+@named
 def files(pattern, of, by="run"):
     """Return an input: a file for each name that a function returns for one wildcard of a job."""
     return lambda wildcards: [
@@ -107,11 +124,13 @@ def matched_with(wildcards):
     return STUDY.matched_with(wildcards.source, int(wildcards.train_images))
 
 
+@named
 def by_name(key, names):
     """Return a parameter: the files of an input, one per name and in the order of the names, by name."""
     return lambda wildcards, input: dict(zip(names, input.get(key), strict=True))
 
 
+@named
 def by_source(key):
     """Return a parameter: the files of an input that has one per slice of the texts of sources, by source."""
     return lambda wildcards, input: DATASETS.group_by_source(
@@ -119,6 +138,7 @@ def by_source(key):
     )
 
 
+@named
 def for_photographs(number, else_use):
     """Return a resource of a slice of texts: a number for a source of photographs, another for icons."""
     return lambda wildcards: (
@@ -126,6 +146,7 @@ def for_photographs(number, else_use):
     )
 
 
+@named
 def memory_of(base_mb, times):
     """Return a memory function in MB: `base_mb` plus `times` the size of the inputs, divided by the slices of a source's texts."""
 
@@ -137,6 +158,7 @@ def memory_of(base_mb, times):
     return memory_mb
 
 
+@named
 def code_of(script):
     """Return a parameter: the versions of the code and packages that a script uses, and of the files that users give it.
 
@@ -146,12 +168,18 @@ def code_of(script):
     return lambda wildcards: code | versions_given(RULE_NAME(script), wildcards)
 
 
+@cache
+def inputs_that_count(rule):
+    """Return the inputs of a rule that no rule makes, and functions of inputs, which may return such, in their order."""
+    items = workflow.get_rule(rule).input
+    counted = [i for i in items if not getattr(i, "flags", {}).get("ancient")]
+    return [i for i in counted if callable(i) or STUDY.is_given(i)]
+
+
 def versions_given(rule, wildcards):
     """Return the version of a job's inputs that no rule makes and that count, nothing where there are none."""
     paths = []
-    for item in workflow.get_rule(rule).input:
-        if getattr(item, "flags", {}).get("ancient"):
-            continue
+    for item in inputs_that_count(rule):
         found = item(wildcards) if callable(item) else item
         paths += [found] if isinstance(found, str) else found
     version = input_versions(map(Path, filter(STUDY.is_given, paths)))

@@ -1,7 +1,9 @@
 # What is said and checked before the first job, and said after the last one.
 
+import gc
 import re
 import time
+from functools import cache
 
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
@@ -41,7 +43,7 @@ def stop_where_the_key_for_flickr_is_missing():
 def planned(job):
     """Return what the plan says about a job."""
     reason, records = workflow.dag.reason(job), workflow.persistence
-    there = [Path(path).exists() for path in job.output]
+    there = [os.path.exists(path) for path in job.output]
     made = [records.metadata(path) is not None for path in job.output]
     lost = any(known and not found for known, found in zip(made, there))
     changed = reason.params_changed
@@ -99,6 +101,14 @@ def schedule_at_ends_of_jobs():
     """
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+
+
+def plan_quickly():
+    """Spare Snakemake what it would do again for each of thousands of jobs (docs/dev/optimisation.md, "Planning")."""
+    # What a plan is made of is held to its end, so there is next to no garbage to look for.
+    gc.set_threshold(200_000, 20, 20)
+    # Where the copy of a script is, which it finds three times for each job that has the script.
+    workflow.sourcecache._cache = cache(workflow.sourcecache._cache)
 
 
 def show_summary():
@@ -185,6 +195,7 @@ def show_study():
 
 
 if workflow.is_main_process:
+    plan_quickly()
     # A dry run shows the whole plan all the same.
     dry_run = workflow.output_settings.dryrun
     missing = STUDY.missing_downloads(STUDY.downloads_used) if dry_run else ""

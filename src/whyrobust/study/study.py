@@ -432,8 +432,9 @@ class Study:
 
     def is_given(self, path: str) -> bool:
         """Tell whether an input of a rule is a user's: no result (``<results>/...``), and no file with an address."""
-        row = self.downloads.get(Path(path).as_posix())
-        return not path.startswith(("results/", "<")) and (row is None or not row.addresses)
+        is_result = path.startswith(("results/", "<"))
+        row = None if is_result else self.downloads.get(Path(path).as_posix())
+        return not is_result and (row is None or not row.addresses)
 
     def missing_downloads(self, paths: Iterable[str]) -> str:
         """Return in one line which of these files must be asked for, since they have no address, and are not there yet.
