@@ -96,5 +96,6 @@ ROWS = (
         limit="resvg's drawing of gradients and masks",
         prepare=prepare,
         devices=("cpu",),
+        rounds=2,
     ),
 )

@@ -1,6 +1,6 @@
 """Rates that docs/scaling.md's estimate rests on, measured on this machine: work done in a second of one core.
 
-    python benchmarks/measure_rates.py
+    python -m benchmarks.measure_rates
 
 Writes benchmarks/results/rates.json. Each rate is the median of several rounds by the processor time of one process,
 so that what else the machine does hardly counts. Photographs are drawn noise of 500x375 pixels with the bytes that
@@ -29,6 +29,7 @@ import torch
 import yaml
 from PIL import Image, ImageFilter
 
+from benchmarks.train_photographs import BATCH, MIN_AREA, open_images, show_once, write_store
 from whyrobust.data.captions import assemble_captions
 from whyrobust.data.decoding import decode
 from whyrobust.data.fingerprints import fingerprint_drawings, fingerprint_photograph
@@ -57,9 +58,9 @@ from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import tokenize
 from whyrobust.training.weights import save_weights
 
-COMMAND = "python benchmarks/measure_rates.py"
+COMMAND = "python -m benchmarks.measure_rates"
 RESULT = Path("benchmarks/results/rates.json")
-PAIRS, ROUNDS = 4_000, 3
+PAIRS, ROUNDS, PHOTO_SIDE = 4_000, 3, 224
 ICON_MODEL = "resources/models/icon-cnn.json"
 
 
@@ -144,7 +145,7 @@ def measure_pairs(folder: Path, generator: np.random.Generator) -> dict[str, flo
 def measure_pictures(generator: np.random.Generator) -> dict[str, float]:
     """Measure decoding for the check of a data set and for training, comparing thumbnails, and drawing icons."""
     files = [photograph(generator) for _ in range(60)]
-    how = study_preprocessing(224, "clip")
+    how = study_preprocessing(PHOTO_SIDE, "clip")
     thumbnails = np.stack([fingerprint_photograph(decode(content, at_least=64)) for content in files])
     fingerprints = np.tile(thumbnails, (100, 1, 1))
     svg = (
@@ -158,12 +159,26 @@ def measure_pictures(generator: np.random.Generator) -> dict[str, float]:
             len(files), lambda: [fingerprint_photograph(decode(c, at_least=64)) for c in files]
         ),
         "pictures_cropped": rate_of(
-            len(files), lambda: [training_crop(decode(c), how, 0.35, True, generator) for c in files]
+            len(files), lambda: [training_crop(decode(c), how, MIN_AREA, True, generator) for c in files]
         ),
         "thumbnails_compared": rate_of(len(fingerprints) ** 2, lambda: best_matches(fingerprints, fingerprints)),
         "icons_drawn": rate_of(
             len(drawings), lambda: fingerprint_drawings(np.stack([draw_svg(one, 32) for one in drawings]))
         ),
+    }
+
+
+def measure_store(folder: Path, generator: np.random.Generator) -> dict[str, float]:
+    """Measure decoding photographs once, and cropping stored ones for training, an epoch of them at a time."""
+    names = [str(folder / f"{number}.jpg") for number in range(BATCH)]
+    for name in names:
+        Path(name).write_bytes(photograph(generator))
+    torch.set_num_threads(1)
+    store = write_store(folder, names, PHOTO_SIDE, 1)
+    images = open_images(store, names, PHOTO_SIDE, 1)
+    return {
+        "photographs_stored": rate_of(BATCH, lambda: write_store(folder, names, PHOTO_SIDE, 1)),
+        "stored_cropped": rate_of(BATCH, lambda: show_once(images)),
     }
 
 
@@ -208,7 +223,7 @@ def main() -> None:
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         rates = {"seconds_a_job": seconds_to_start()} | measure_pairs(Path(folder), generator)
-        rates |= measure_pictures(generator)
+        rates |= measure_pictures(generator) | measure_store(Path(folder), generator)
         rates |= measure_models(Path(folder), generator)
     described = {name: float(f"{value:.4g}") for name, value in rates.items()}
     write_json(output, {"command": COMMAND, "machine": machine(), "unit": "a second of one core", "rates": described})

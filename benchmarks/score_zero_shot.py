@@ -177,6 +177,7 @@ def _row(sets: int, least: float) -> Row:
         better="lower",
         limit="the forward passes of the image tower, and of the text tower for each prompt",
         prepare=prepare,
+        rounds=3 if sets == 1 else 2,
     )
 
 

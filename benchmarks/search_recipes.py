@@ -43,7 +43,7 @@ BATCH = 64
 #: What each peer is tried with.
 RATES = {
     "open_clip_train": {"adamw": (0.0005, 0.001, 0.002, 0.004), "timm/muon": (0.002, 0.008)},
-    "torchvision": {"adamw": (0.001, 0.002, 0.005, 0.01), "sgd": (0.05, 0.2)},
+    "torchvision": {"adamw": (0.001, 0.002, 0.005, 0.01, 0.02), "sgd": (0.05, 0.2)},
 }
 PROGRAMS = {"labels": "torchvision", "clip": "open_clip_train"}
 SEED = 100

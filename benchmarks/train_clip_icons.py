@@ -131,6 +131,7 @@ ROWS = (
         aims={"cpu": (Aim(least=1.6),), "cuda": (Aim(least=20),)},
         prepare=partial(prepare_with_peer, model="icon-cnn", precision="fp32"),
         limit="matrix products of the two towers",
+        rounds=2,
     ),
     Row(
         name="clip_icons_best",
@@ -142,5 +143,6 @@ ROWS = (
         aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
         prepare=partial(prepare_with_peer, model="icon-cnn", precision="amp_bf16"),
         limit="matrix products of the two towers, and the many small operations between them",
+        rounds=2,
     ),
 )

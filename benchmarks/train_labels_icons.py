@@ -129,5 +129,6 @@ ROWS = (
         aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
         prepare=prepare_with_peer,
         limit="the model's convolutions",
+        rounds=2,
     ),
 )

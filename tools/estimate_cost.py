@@ -13,20 +13,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cost_model import (
-    MEASURED_MODEL,
-    Machine,
-    Rates,
-    as_table,
-    estimate,
-    measure_model,
-    read_machine,
-    read_rates,
-    size_study,
-    wall_hours,
-)
+from tools.cost_model import as_table, estimate, wall_hours
 from tools.detectable_effects import describe as describe_detectable
 from tools.detectable_effects import read_deviations
+from tools.study_size import MEASURED_MODEL, Machine, Rates, measure_model, read_machine, read_rates, size_study
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import Config, load_config
 from whyrobust.study.config_file import read_config_file

@@ -11,23 +11,21 @@ import pytest
 import yaml
 
 from tests.workflow.test_dag import planned_jobs
-from tools.cost_model import (
+from tools.cost_model import as_table, estimate, wall_hours
+from tools.estimate_cost import describe, describe_memory
+from tools.study_size import (
     CostError,
     DatasetSize,
     Machine,
     ModelSize,
     Rates,
     StudySize,
-    as_table,
-    estimate,
     measure_model,
     read_machine,
     read_rates,
     size_study,
     training_flops,
-    wall_hours,
 )
-from tools.estimate_cost import describe, describe_memory
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
 from whyrobust.study.plan import plan_heads, plan_runs
@@ -43,7 +41,8 @@ EASY = Rates(
         "seconds_a_job": 0, "seconds_a_study": 3600, "pairs_read": 100, "pictures_checked": 50,
         "records_joined": 1000, "captions_made": 100, "texts_matched": 100, "uids_drawn": 1e4,
         "thumbnails_compared": 1e6, "icons_drawn": 100, "bytes_a_record": 200, "bytes_an_index_row": 50,
-        "pictures_cropped": 100, "images_embedded": 10, "probe_products": 1e6,
+        "pictures_cropped": 100, "photographs_stored": 20, "stored_cropped": 400, "shorter_side_of_a_photograph": 300,
+        "images_embedded": 10, "probe_products": 1e6,
         "samples_trained_cross_entropy": 10, "samples_trained_clip": 10, "samples_trained_supcon": 10,
     },
     peak_flops=3.6e13, gpu="easy", gpu_memory_gb=1,
@@ -129,6 +128,24 @@ def test_the_documented_estimate_is_that_of_todays_config(name):
 def test_decoding_that_is_slower_than_the_gpu_keeps_it_waiting():
     waiting = replace(small_study(), loader_threads=1)
     assert costs_of(waiting)["train_run"].gpu_hours * 3600 == pytest.approx(4 * 36)
+
+
+def test_photographs_are_decoded_once_where_their_store_is_small_enough():
+    study = small_study()
+    # 1,000 photographs of 100 x 133 pixels are 40 MB.
+    stored = replace(study, stored_sides=dict.fromkeys((run.run for run in study.runs), 100), store_limit_bytes=4.1e7)
+    costs, without = costs_of(stored), costs_of(study)
+    assert costs["decode_photographs"].jobs == 1 and costs["decode_photographs"].cpu_hours * 3600 == pytest.approx(50)
+    assert costs["decode_photographs"].disk_gb == pytest.approx(0.04) and "decode_photographs" not in without
+    # Runs then crop 400 a second instead of decoding 100; test images are decoded as before.
+    saved = without["train_run"].cpu_hours - costs["train_run"].cpu_hours
+    assert saved * 3600 == pytest.approx(4 * (36 - 9))
+    assert costs["embed_test_sets"] == without["embed_test_sets"]
+    too_large = costs_of(replace(stored, store_limit_bytes=3.9e7))
+    assert too_large["train_run"] == without["train_run"]
+    assert too_large["decode_photographs"].jobs == 1 and too_large["decode_photographs"].disk_gb == 0
+    # Photographs that are smaller than the side are kept as they are.
+    assert stored.bytes_stored("a", 600, EASY) == stored.bytes_stored("a", 300, EASY) == pytest.approx(3.6e8)
 
 
 def test_twice_the_samples_are_twice_the_gpu_hours_and_runs_that_come_twice_count_once():
