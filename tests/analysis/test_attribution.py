@@ -339,7 +339,9 @@ def test_all_tables_of_a_study_are_made_together():
     assert sum("case study" in line for line in summary) == 3
     without = {name: measured[name] for name in ("sketch", "objects")}
     nothing = attribute_causes(comparisons, runs, without, SETTINGS)
-    assert "none: no shift takes part in verdicts" in summarise_causes(nothing, SETTINGS, OtherWeights(turned.iloc[:0]))
+    assert "none: no shift takes part in verdicts; shifts.csv says why of each" in summarise_causes(
+        nothing, SETTINGS, OtherWeights(turned.iloc[:0])
+    )
     dropped = effective.drop(index=len(runs))
     with pytest.raises(ValueError, match="other runs or heads on rendition"):
         make_cause_tables(dropped, measured, lines, table_of_runs, comparisons, SETTINGS, other)

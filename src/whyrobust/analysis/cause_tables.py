@@ -146,7 +146,7 @@ def summarise_causes(causes: pd.DataFrame, settings: EffectSettings, other_weigh
     ]
     primary = causes[causes["family"] == PRIMARY]
     if primary.empty:
-        lines.append("  none: no shift takes part in verdicts")
+        lines.append("  none: no shift takes part in verdicts; shifts.csv says why of each")
     for row in primary.to_dict("records"):
         lines += [f"  {name_cause(str(row['cause']))}: {row['comparison']}", f"    {_describe(row)}"]
     lines += _summarise_other_weights(other_weights)
