@@ -40,7 +40,7 @@ def test_the_page_names_the_average_of_accuracies_beside_the_mean_of_effects():
         assert f"Average accuracy over shifts, {words}</th>" in answer
     assert "accuracies are averaged first and then measured as one shift, not tested" in answer
     assert "Average accuracy over shifts: average (accuracies on v2, sketch, averaged first)." in answer
-    assert "<h3>average accuracy over shifts</h3>" in robustness
+    assert "<h3>average accuracy over shifts" in robustness
     assert compared and "average accuracy" not in compared
     assert "verage accuracy over shifts" not in make_page(study=study)
 
