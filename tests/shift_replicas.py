@@ -2,11 +2,13 @@
 
     python -m tests.shift_replicas FOLDER
 
-writes those of DomainNet and FOLDER/domainnet.yaml, a form of config/domainnet.yaml on them that takes minutes.
+writes those of DomainNet and FOLDER/domainnet.yaml, a form of config/domainnet.yaml on them that takes minutes; and
+pictures with two columns of captions and FOLDER/captions.yaml, a study of one column against the other.
 """
 
 from __future__ import annotations
 
+import csv
 import random
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from tests.replicas import CLASSES, PHOTO, ROOT, STYLES, WNIDS, _write_gz, _write_zip, draw, encode, write_tar
+from tests.replicas import CLASSES, PHOTO, ROOT, STYLES, WNIDS, _write_gz, _write_zip, draw, encode, own_data, write_tar
 
 #: Form of ImageNet-V2 in the name of its archive and of the folder in it.
 V2_FORMS = ("matched-frequency", "threshold0.7", "top-images")
@@ -119,10 +121,10 @@ def small_domainnet(folder: Path) -> None:
     for number, small in ((12500, 32), (25000, 64), (50000, 96), (100000, 128)):
         text = text.replace(str(number), str(small))
     config = yaml.safe_load(text)
-    config |= {"study": "domainnet-check", "models": {"tiny": "resources/models/rn-tiny.json"}, "seeds": [0, 1]}
+    config |= {"study": "domainnet-check", "models": {"tiny": "resources/models/rn-tiny.json"}, "seeds": [0]}
     # The pictures of a class are alike by design; only copies count.
     config["data"] |= {"classes": "classes.csv", "image_size": 64, "near_duplicate_similarity": 0.9999}
-    config["training"] |= {"samples_seen": 2048, "device": "cpu", "threads": 1}
+    config["training"] |= {"samples_seen": 640, "device": "cpu", "threads": 1}
     for objective in ("cross_entropy", "clip"):
         config["training"][objective]["batch_size"] = 32
     config["intervals"]["resamples"] = 100
@@ -131,5 +133,59 @@ def small_domainnet(folder: Path) -> None:
     (folder / "domainnet.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
+def small_captions(folder: Path) -> None:
+    """Write pictures with the two columns of captions of docs/own-data.md, and a study of one against the other."""
+    rng = random.Random(0)
+    own_data(folder / "my-data", rng)
+    table = folder / "my-data" / "captions.csv"
+    with table.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    with table.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, ["file", "class", "alt_text", "blip_caption"])
+        writer.writeheader()
+        for row in rows:
+            described = f"a photo of a {row['class']} in front of {rng.choice(['a wall', 'the sea', 'a garden'])}"
+            writer.writerow({"file": row["file"], "class": row["class"], "alt_text": row["caption"],
+                             "blip_caption": described if row["class"] else ""})  # fmt: skip
+    config = {
+        "study": "captions-check",
+        "data": {"classes": "my-data/classes.csv", "image_size": 64},
+        "sources": {
+            "mine": {
+                "kind": "image_table",
+                "table": "my-data/captions.csv",
+                "root": "my-data/photos",
+                "image": "file",
+                "label": "class",
+                "captions": {"alt": "alt_text", "generated": "blip_caption"},
+                "needs": ["alt", "generated"],
+            }
+        },
+        "test_sets": {
+            "same": {"kind": "image_folder", "folder": "my-data/test", "role": "in_distribution", "classes": "all"},
+            "other": {"kind": "image_folder", "folder": "my-data/test_other", "role": "shift", "classes": "all"},
+        },
+        "training": {"samples_seen": 1000},
+        "seeds": [0, 1],
+        "runs": [
+            {"objective": "cross_entropy", "source": "mine", "train_images": [60, 120, 200]},
+            {"objective": "clip", "caption": ["alt", "generated"], "source": "mine", "train_images": 200},
+        ],
+        "baseline": {"standard": {"objective": "cross_entropy"}},
+        "causes": {
+            "language_at_training": [
+                {
+                    "comparison": "generated captions instead of alt text",
+                    "from": {"caption": "alt"},
+                    "to": {"caption": "generated"},
+                    "holds_fixed": "the very same images, the loss, both towers and number of samples seen",
+                }
+            ]
+        },
+    }
+    (folder / "captions.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
 if __name__ == "__main__":
     small_domainnet(Path(sys.argv[1]))
+    small_captions(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 #: What each number of images and of samples of config/paper-small.yaml becomes; another one is an error.
 IMAGES = {65536: 160, 131072: 240, 463622: 320, 2000000: 480}
-SAMPLES = {3477165: 320, 6954330: 640, 13908660: 960, 37066560: 960, 50975220: 1920, 64000000: 2240}
+SAMPLES = {3477165: 160, 6954330: 320, 13908660: 480, 37066560: 480, 50975220: 960, 64000000: 1120}
 
 
 def scaled(value: Any, numbers: dict[int, int]) -> Any:

@@ -52,6 +52,8 @@ def test_the_study_reaches_its_report_with_every_cause(check):
     assert (results / "report.html").stat().st_size > 100_000
     causes = pd.read_csv(results / "causes.csv")
     assert set(causes["cause"]) == set(config["causes"]) and (causes["pairs"] > 0).all()
+    asked = {comparison["comparison"] for listed in config["causes"].values() for comparison in listed}
+    assert set(causes["comparison"]) == asked
     accuracy = pd.read_csv(results / "accuracy.csv", keep_default_na=False)
     assert set(config["test_sets"]) <= set(accuracy["test_set"])
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
@@ -136,6 +138,27 @@ def test_records_say_what_the_replicas_say(check):
     assert yfcc["label"].isna().all() and yfcc["uid"].is_unique and not yfcc["title"].str.contains(r"[+%]").any()
 
 
+def test_no_run_learns_from_what_yfcc_holds_out_and_effects_are_beyond_it_too(check):
+    _, results, _ = check
+    records = pd.read_parquet(results / "records" / "yfcc_test.parquet")
+    held_out = set(records["uid"].str.removeprefix("yfcc_test/"))
+    assert len(held_out) > 5 and records["label"].isin(WNIDS).all() and records["title"].ne("").all()
+    trained = set()
+    for path in (results / "subsets" / "yfcc").glob("*.parquet"):
+        trained |= set(pd.read_parquet(path)["uid"].str.removeprefix("yfcc/"))
+    assert len(trained) > 300 and not trained & held_out
+    fetched = pd.read_csv(results / "pairs" / "yfcc.csv")
+    counts = pd.read_csv(results / "records" / "yfcc_test_counts.csv")
+    assert counts["images"].sum() == fetched["pairs"].sum()
+    measured = pd.read_csv(results / "effective_robustness.csv", keep_default_na=False)
+    assert set(measured.loc[measured["shift"] == "imagenet_v2", "x_test_sets"]) == {"imagenet_val yfcc_test"}
+    assert set(pd.read_csv(results / "runs.csv").query("standard")["source"]) == {
+        "imagenet",
+        "imagenet_captions",
+        "yfcc",
+    }
+
+
 def test_sizes_are_matched_on_images_obtained(check):
     _, results, _ = check
     runs = pd.read_csv(results / "runs.csv", keep_default_na=False)
@@ -191,7 +214,18 @@ def load_by_open_clip(folder, results, run):
     return open_clip.create_model_and_transforms(f"local-dir:{results / 'runs' / run}")
 
 
-@pytest.mark.parametrize("kind", ["published-random", "clip-template-imagenet_captions-320_*"])
+@pytest.fixture(scope="module", params=["published-random", "clip-template-imagenet_captions-320_*"])
+def by_clip_benchmark(request, check, root):
+    """A run as open_clip loads it, and clip_benchmark's directions ``[width, classes]`` of all classes."""
+    folder, results, config = check
+    run = next((results / "runs").glob(request.param)).name
+    model, _, preprocess = load_by_open_clip(folder, results, run)
+    names = list(read_classes(root / "resources" / "imagenet" / "classes.csv", shared="ambiguous")["name"])
+    templates = [text.replace("{class}", "{c}") for text in config["prompts"]["ensemble"]]
+    tokenizer = open_clip.get_tokenizer("rn-tiny")
+    return run, model, preprocess, zero_shot_classifier(model.eval(), tokenizer, names, templates, "cpu", amp=False)
+
+
 @pytest.mark.parametrize(
     "test_set, archive",
     [
@@ -201,18 +235,17 @@ def load_by_open_clip(folder, results, run):
         ("imagenet_a", "imagenet-a.tar"),
     ],
 )
-def test_zero_shot_predictions_equal_clip_benchmarks_image_by_image(check, root, tmp_path, test_set, archive, kind):
-    folder, results, config = check
-    run = next((results / "runs").glob(kind)).name
-    model, _, preprocess = load_by_open_clip(folder, results, run)
+def test_zero_shot_predictions_equal_clip_benchmarks_image_by_image(
+    check, root, tmp_path, test_set, archive, by_clip_benchmark
+):
+    folder, results, _ = check
+    run, model, preprocess, directions = by_clip_benchmark
     classes = read_classes(root / "resources" / "imagenet" / "classes.csv", shared="ambiguous")
     pictures = ImageFolder(str(unpack(tmp_path, folder / "replicas" / "served", archive)), preprocess)
     if test_set in ("imagenet_r", "imagenet_a"):  # the replicas hold 11 of 200 classes
-        classes = classes[classes[test_set].astype(str).str.lower() == "true"]
+        among = (classes[test_set].astype(str).str.lower() == "true").tolist()
+        classes, directions = classes[among], directions[:, torch.tensor(among)]
         assert len(classes) == 200
-    templates = [text.replace("{class}", "{c}") for text in config["prompts"]["ensemble"]]
-    tokenizer = open_clip.get_tokenizer("rn-tiny")
-    directions = zero_shot_classifier(model.eval(), tokenizer, list(classes["name"]), templates, "cpu", amp=False)
     loader = torch.utils.data.DataLoader(pictures, batch_size=16)
     scores, _ = run_classification(model, directions, loader, "cpu", amp=False)
     names = np.array(classes["name"])[scores.argmax(dim=1).numpy()]
