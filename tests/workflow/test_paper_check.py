@@ -60,6 +60,27 @@ def test_the_study_reaches_its_report_with_every_cause(check):
     assert {"imagenet_captions", "imagenet_v2", "objectnet", "yfcc15m_subset"} <= set(provenance["downloads"])
 
 
+def test_the_papers_habits_are_beside_the_studys_own(check):
+    _, results, config = check
+    baselines = pd.read_csv(results / "baselines.csv")
+    lines = baselines[baselines["slope"].notna() & baselines["x_test_set"].str.startswith("imagenet_val")]
+    # The testbed's models are fitted with the study's own, and ImageNet-A has a line on each side of ResNet-50.
+    assert lines["shift"].value_counts().to_dict() == dict.fromkeys(set(lines["shift"]), 1) | {"imagenet_a": 2}
+    assert lines.groupby("shift")["models"].sum().min() > 80
+    below, above = lines[lines["shift"] == "imagenet_a"].sort_values("x_low").itertuples()
+    assert below.x_high < config["paper_measurement"]["two_lines"]["imagenet_a"] <= above.x_low
+    # Accuracies averaged first are one more shift, in no verdict.
+    causes = pd.read_csv(results / "causes.csv")
+    averages = causes[causes["shift"] == "average"]
+    assert set(averages["comparison"]) == set(causes["comparison"]) and averages["verdict"].isna().all()
+    accuracy = pd.read_csv(results / "accuracy.csv", keep_default_na=False)
+    run = accuracy[(accuracy["objective"] == "cross_entropy") & accuracy["main"]]["run"].iloc[0]
+    of_run = accuracy[(accuracy["run"] == run) & accuracy["main"]].set_index("test_set")["accuracy"]
+    robustness = pd.read_csv(results / "effective_robustness.csv", keep_default_na=False)
+    average = robustness[(robustness["run"] == run) & robustness["main"] & (robustness["shift"] == "average")]
+    assert average["shift_accuracy"].item() == pytest.approx(of_run[config["paper_measurement"]["average_over"]].mean())
+
+
 def test_labels_are_those_of_the_drawn_pictures(check):
     """A model that learnt on half of them could not be right on labels that are shifted or sorted wrongly."""
     accuracy = pd.read_csv(check[1] / "accuracy.csv", keep_default_na=False)
