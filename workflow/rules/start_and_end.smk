@@ -107,8 +107,10 @@ def plan_quickly():
     """Spare Snakemake what it would do again for each of thousands of jobs (docs/dev/optimisation.md, "Planning")."""
     # What a plan is made of is held to its end, so there is next to no garbage to look for.
     gc.set_threshold(200_000, 20, 20)
-    # Where the copy of a script is, which it finds three times for each job that has the script.
-    workflow.sourcecache._cache = cache(workflow.sourcecache._cache)
+    # Where the copy of a script is, which it finds three times for each job that has the script. Its own affair, so that
+    # a version without it is as good.
+    if find := getattr(workflow.sourcecache, "_cache", None):
+        workflow.sourcecache._cache = cache(find)
 
 
 def show_summary():
