@@ -237,6 +237,7 @@ def make_study(runs, baseline=True):
         nearest_sources=make_nearest(),
         architectures=make_architectures(),
         class_differences=make_class_differences(),
+        causes_by_seed=make_seed_effects(causes),
     )
 
 
@@ -306,6 +307,23 @@ def make_causes():
                 row |= {"role": "case study", "verdict": "", "p": np.nan, "p_adjusted": np.nan, "family": ""}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def make_seed_effects(causes):
+    """Return the effects of the main comparisons by two seeds, one on either side of them by their number in points."""
+    main = causes[causes["main"]]
+    parts = [
+        main[["cause", "comparison", "shift"]].assign(
+            seed=seed,
+            pairs=2,
+            effect_points=main["effect_points"] + apart,
+            paper_points=main["effect_points"] + 5.6 + apart,
+            raw_id_points=main["raw_id_points"] + apart,
+            raw_shift_points=main["raw_shift_points"] + apart,
+        )
+        for seed, apart in ((0, -0.5), (1, 0.5))
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def make_single_causes(causes):

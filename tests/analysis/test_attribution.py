@@ -301,7 +301,8 @@ def test_all_tables_of_a_study_are_made_together():
     ]
     effective = pd.concat(rows, ignore_index=True)
     table_of_runs = runs.drop(columns=["head", "prompts", "fitted_on", "main"]).drop_duplicates("run").fillna("")
-    lines = {"studio_test": measured, "web_test": measured, "mean": measured}
+    elsewhere = {name: replace(one, residuals=one.residuals**2) for name, one in measured.items()}
+    lines = {"studio_test": measured, "web_test": elsewhere, "mean": elsewhere}
     expected = attribute_causes(comparisons, runs, measured, SETTINGS)
     turned = expected[expected["main"]].assign(class_weights="images", verdict="lowers")
     other = OtherWeights(turned, "Chosen late.")
@@ -313,6 +314,8 @@ def test_all_tables_of_a_study_are_made_together():
         "web_test": "mirror",
         "mean": "mean",
     }
+    # Seed by seed beyond the paper's line, which is the first.
+    assert tables.by_seed["paper_logits"].equals(tables.by_seed["effect_logits"]) and len(tables.by_seed) > 0
     assert set(tables.regression["shift"]) == set(measured)
     # Only the comparison of two sources has a share that the plane leaves of an effect in step with the source.
     source = (runs["source"] == "web").to_numpy(dtype=float)

@@ -17,7 +17,15 @@ from PIL import Image
 from scipy.special import logit
 from scipy.stats import norm
 
-from tests.pages import make_cause_row, make_causes, make_doses, make_frequencies, make_shifts, make_single_causes
+from tests.pages import (
+    make_cause_row,
+    make_causes,
+    make_doses,
+    make_frequencies,
+    make_seed_effects,
+    make_shifts,
+    make_single_causes,
+)
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
@@ -410,5 +418,39 @@ def test_what_changed_shows_every_measure_of_every_test_set():
     assert lanes["mean over shifts"] < lanes["v2"] < apart < lanes["sketch"]
     assert {"low": -2.0, "high": 2.0} in [row for rows in spec["datasets"].values() for row in rows]
     assert "+9.8 raises" in json.dumps(spec) and "+9.8 case study" in json.dumps(spec)
+    assert not any("seed" in row for rows in spec["datasets"].values() for row in rows)
     alone = what_changed_spec(chosen, paper.iloc[:0], 2.0)
     assert not any(row.get("measure") == "paper" for rows in alone["datasets"].values() for row in rows)
+
+
+def test_what_changed_shows_every_seed_below_each_measure():
+    """A dot for each seed and measure: beside interval and point, before them in the drawing, at full strength."""
+    causes = make_causes()
+    chosen = causes[causes["comparison"] == "web instead of studio"]
+    single = make_single_causes(causes)
+    paper = single[(single["comparison"] == "web instead of studio") & (single["measurement"] == "paper")]
+    table = make_seed_effects(causes)
+    seeds = table[table["comparison"] == "web instead of studio"]
+    # A seed far out, which the axis has room for, and one that has no pair by the paper's line.
+    seeds = seeds.assign(effect_points=[-31.0, *seeds["effect_points"].iloc[1:]])
+    seeds = seeds.assign(paper_points=[math.nan, *seeds["paper_points"].iloc[1:]])
+    for of_paper in (paper, paper.iloc[:0]):
+        spec = what_changed_spec(chosen, of_paper, 2.0, by_seed=seeds)
+        of_layers = [spec["datasets"].get(layer.get("data", {}).get("name"), []) for layer in spec["layer"]]
+        (place,) = (number for number, rows in enumerate(of_layers) if rows and "seed" in rows[0])
+        measured = [number for number, rows in enumerate(of_layers) if rows and "measure" in rows[0]]
+        assert place < min(measured)
+        dots, marks = of_layers[place], {(row["test_set"], row["words"]): row for n in measured for row in of_layers[n]}
+        assert len(dots) == len(seeds) * len({words for _, words in marks}) - bool(len(of_paper))
+        below = {round(dot["lane"] - marks[dot["test_set"], dot["words"]]["lane"], 6) for dot in dots}
+        assert below == {0.4}
+        beyond_all = [dot["value"] for dot in dots if dot["words"].startswith("effective robustness beyond all")]
+        assert sorted(beyond_all) == sorted(seeds["effect_points"].round(2))
+        assert {dot["seed"] for dot in dots} == {"0", "1"} and "-31.0" in {
+            dot["told"].split()[0].replace("\N{MINUS SIGN}", "-") for dot in dots
+        }
+        assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"][0] < -31
+        mark = spec["layer"][place]["mark"]
+        assert (mark["color"], mark["opacity"], mark["filled"]) == ("var(--muted)", 1, True)
+        asked = {field["field"] for field in spec["layer"][place]["encoding"]["tooltip"]}
+        assert asked == {"test_set", "words", "told", "seed"}

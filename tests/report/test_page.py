@@ -165,6 +165,9 @@ def test_the_evidence_comes_in_order(open_page, html):
     assert first.evaluate("place => place.scrollWidth <= place.clientWidth")
     changed = page.locator("[data-spec=changed-2]").inner_text()
     assert "+9.8 raises" in changed and "+9.8 case study" in changed and "In no verdict" in changed
+    assert "small dots below a measure: each seed alone" in page.locator("#answer .legend").first.inner_text()
+    label = page.locator("[data-spec=changed-2]").get_attribute("aria-label")
+    assert label.endswith(" Small dots below a measure: each seed alone.")
     told = page.locator("body").inner_text()
     assert told.count("Sensitivity analysis") == told.count("1 of 3 verdicts would differ") == 1
     headline = page.locator("#headline").inner_text()
@@ -180,7 +183,9 @@ def test_a_study_with_one_in_distribution_test_set_has_no_second_measurement(ope
     study = replace(study, effective=effective, shifts=study.shifts[study.shifts["test_set"] != "web_test"])
     of_paper = [table[table["measurement"] == "paper"] for table in (study.single_lines, study.single_causes)]
     study = replace(study, single_lines=of_paper[0], single_causes=of_paper[1])
-    page = open_page(make_page(study=study))
+    # Nor has a study of a time before the table of seeds their dots.
+    page = open_page(make_page(study=replace(study, causes_by_seed=study.causes_by_seed.iloc[:0])))
+    assert "small dots" not in page.content()
     assert "◇" not in page.locator("#answer").inner_text()
     assert "last the paper's measurement" not in page.locator("#answer").inner_text()
     assert page.locator("summary", has_text="Beyond each in-distribution test set alone").count() == 0
@@ -196,7 +201,7 @@ def test_the_tables_beside_the_answer_stand_where_they_belong(html):
     assert "web nearer by .10 or more" in robustness and "Nearest to web" in robustness
     linked = set(re.findall(r'href="([a-z_]+)\.csv"', answer + robustness))
     assert linked == {
-        "architectures", "causes", "causes_other_weights", "causes_single_line", "concept_frequency",
+        "architectures", "causes", "causes_by_seed", "causes_other_weights", "causes_single_line", "concept_frequency",
         "concept_frequency_fits", "dose_response", "dose_response_trends", "nearest_sources", "similarity_bands",
     }  # fmt: skip
     lacking = make_study(make_runs())

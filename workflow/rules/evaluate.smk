@@ -262,6 +262,7 @@ rule attribute_causes:
             labels={"table": "causes"},
         ),
         single_lines="<results>/causes_single_line.csv",
+        by_seed="<results>/causes_by_seed.csv",
         architectures="<results>/architectures.csv",
         regression="<results>/regression.csv",
         summary="<results>/summary.txt",

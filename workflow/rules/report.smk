@@ -223,6 +223,7 @@ STUDY_TABLES = {
 # What the page alone shows; not every study has similar sources, or compares them.
 PAGE_TABLES = {
     "architectures": "<results>/architectures.csv",
+    "causes_by_seed": "<results>/causes_by_seed.csv",
     "class_differences": "<results>/details/class_differences.csv",
     "dose_response_trends": "<results>/dose_response_trends.csv",
     "nearest_sources": "<results>/nearest_sources.csv" if STUDY.similar_sources else [],

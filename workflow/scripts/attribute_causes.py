@@ -38,6 +38,7 @@ if __name__ == "__main__":
     )
     write_table(snakemake.output.causes, tables.causes)
     write_table(snakemake.output.single_lines, tables.single_lines)
+    write_table(snakemake.output.by_seed, tables.by_seed)
     write_table(snakemake.output.architectures, tables.architectures)
     write_table(snakemake.output.regression, tables.regression)
     write_text(snakemake.output.summary, tables.summary)

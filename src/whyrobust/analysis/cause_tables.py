@@ -22,6 +22,7 @@ from whyrobust.analysis.effects import match_comparisons
 from whyrobust.analysis.gap_shares import gap_shares
 from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift, evaluated_runs
 from whyrobust.analysis.regression import regress_causes
+from whyrobust.analysis.seed_effects import effects_by_seed
 from whyrobust.study.comparisons import Comparison
 from whyrobust.study.display_names import ALL_COMPARISONS, name_cause, name_test_set, name_weighting
 from whyrobust.study.doses import DoseSeries
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CauseTables:
-    """``causes.csv``, ``causes_single_line.csv``, ``architectures.csv``, ``regression.csv``, ``summary.txt``."""
+    """The tables of `make_cause_tables`, by the names of their files.
+
+    ``causes.csv``, ``causes_single_line.csv``, ``causes_by_seed.csv``, ``architectures.csv``, ``regression.csv`` and
+    ``summary.txt``.
+    """
 
     causes: pd.DataFrame
     single_lines: pd.DataFrame
+    by_seed: pd.DataFrame
     architectures: pd.DataFrame
     regression: pd.DataFrame
     summary: str
@@ -97,6 +103,7 @@ def make_cause_tables(
     return CauseTables(
         causes=causes,
         single_lines=pd.concat(on_lines, ignore_index=True),
+        by_seed=effects_by_seed(comparisons, evaluated, measured, next(iter(lines.values())), settings),
         architectures=compare_architectures(comparisons, evaluated, measured, settings),
         regression=regress_causes(points, settings),
         summary=summarise_causes(causes, settings, other_weights),

@@ -36,6 +36,7 @@ class StudyTables:
         nearest_sources: how near each source comes to each test set; no row where a study has none.
         architectures: main comparisons between two architectures; no row where a study has none.
         class_differences: accuracy by class and source; no row where a study compares no two sources.
+        causes_by_seed: effects of the main comparisons seed by seed; no row where a comparison has no pair.
     """
 
     accuracy: pd.DataFrame
@@ -57,6 +58,7 @@ class StudyTables:
     nearest_sources: pd.DataFrame = field(default_factory=pd.DataFrame)
     architectures: pd.DataFrame = field(default_factory=pd.DataFrame)
     class_differences: pd.DataFrame = field(default_factory=pd.DataFrame)
+    causes_by_seed: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def in_distribution(self) -> list[str]:

@@ -1,7 +1,8 @@
 """What a comparison changed, as a chart of the page: raw differences first, then effective robustness.
 
 A row per test set, four measures in each: accuracy in distribution, accuracy on the shift, effective robustness beyond
-all in-distribution test sets (the main measurement, with its verdict at the margin) and the paper's, beyond one.
+all in-distribution test sets (the main measurement, with its verdict at the margin) and the paper's, beyond one. Below
+each, a dot for each seed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ MEASURE_WORDS: Final = {
 }
 #: Characters of the legend beside the charts, by measure.
 MEASURE_MARKS: Final = {RAW_ID: "○", RAW_SHIFT: "●", EFFECT: "▬", PAPER: "◇"}
+SEED_MARK: Final = "•"
+SEED_WORDS: Final = "small dots below a measure: each seed alone"
+#: Columns of ``causes_by_seed.csv`` by measure.
+_SEED_COLUMNS: Final = {
+    RAW_ID: "raw_id_points",
+    RAW_SHIFT: "raw_shift_points",
+    EFFECT: "effect_points",
+    PAPER: "paper_points",
+}
 #: Raw differences and effects of effective robustness stand on one axis, in units of their own.
 AXIS_TITLE: Final = (
     "accuracy: difference in percentage points;",
@@ -39,6 +49,8 @@ AXIS_TITLE: Final = (
 )
 APART: Final = "In no verdict:"
 _LANE_PIXELS: Final = 11
+#: How far below its lane a dot of a seed stands, in lanes: beside interval and point, which it must not hide.
+_SEED_DROP: Final = 0.4
 _FONT: Final = 12
 
 
@@ -47,6 +59,7 @@ class _Layout:
     """Where the rows of a panel lie, in lanes from the top."""
 
     marks: Sequence[Mapping[str, Any]]
+    seeds: Sequence[Mapping[str, Any]]
     names: Mapping[str, str | list[str]]
     verdicts: Mapping[str, str]
     headings: Sequence[Mapping[str, Any]]
@@ -54,7 +67,11 @@ class _Layout:
 
 
 def what_changed_spec(
-    effects: pd.DataFrame, paper: pd.DataFrame, margin: float, colours: Mapping[str, str] | None = None
+    effects: pd.DataFrame,
+    paper: pd.DataFrame,
+    margin: float,
+    colours: Mapping[str, str] | None = None,
+    by_seed: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Draw one comparison.
 
@@ -63,10 +80,11 @@ def what_changed_spec(
         paper: its rows of ``causes_single_line.csv`` by the paper's line; none where that is the main measurement.
         margin: smallest effect of interest, in points, drawn as a band.
         colours: colours by verdict, instead of the default ones.
+        by_seed: its rows of ``causes_by_seed.csv``, each a dot below every measure that is drawn.
     """
     theme = PAGE_THEME
-    layout = _position(effects, paper)
-    low, high = _domain(layout.marks, margin)
+    layout = _position(effects, paper, pd.DataFrame() if by_seed is None else by_seed)
+    low, high = _domain(layout, margin)
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
     x_axis = alt.Axis(labelExpr=signed, title=list(AXIS_TITLE), tickCount=6, **axis_style(theme))
     x_channel = {"scale": alt.Scale(domain=[low, high], nice=False, zero=False), "axis": x_axis}
@@ -85,6 +103,9 @@ def what_changed_spec(
         .encode(x=x),
         chart_of([{"value": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
     ]
+    if layout.seeds:
+        dots = chart_of(layout.seeds).mark_point(filled=True, opacity=1, size=10, color=theme["muted"])
+        layers.append(dots.encode(x=x, y=y, tooltip=[*tooltip[:3], alt.Tooltip("seed:N")]))
     # The main measurement comes last, above the others.
     groups = dict.fromkeys((row["measure"], row["style"]) for row in layout.marks)
     for measure, style in sorted(groups, key=lambda group: group[0] == EFFECT):
@@ -113,10 +134,14 @@ def what_changed_spec(
 _TOOLTIPS: Final = {"test_set": "test set", "words": "measure", "told": "difference", "verdict": "verdict"}
 
 
-def _position(effects: pd.DataFrame, paper: pd.DataFrame) -> _Layout:
+def _position(effects: pd.DataFrame, paper: pd.DataFrame, by_seed: pd.DataFrame) -> _Layout:
     """Stack the test sets from the top: means, shifts, then what is in no verdict under a heading."""
     by_paper = {row["shift"]: row for row in table_rows(paper)}
+    of_seeds: dict[str, list[dict[str, Any]]] = {}
+    for row in table_rows(by_seed):
+        of_seeds.setdefault(row["shift"], []).append(row)
     marks: list[dict[str, Any]] = []
+    seeds: list[dict[str, Any]] = []
     names: dict[str, str | list[str]] = {}
     verdicts: dict[str, str] = {}
     headings: list[dict[str, Any]] = []
@@ -128,6 +153,7 @@ def _position(effects: pd.DataFrame, paper: pd.DataFrame) -> _Layout:
         measures = _measures(row, by_paper.get(row["shift"]))
         for lane, measure in enumerate(measures):
             marks.append(measure | {"lane": top + 0.5 + lane})
+            seeds += _seed_dots(measure, of_seeds.get(row["shift"], []), top + 0.5 + lane + _SEED_DROP)
         label = f"{top + len(measures) / 2:.2f}"
         names[label] = wrap_text(name_test_set(str(row["shift"])), 100, _FONT)
         place = next(
@@ -135,7 +161,7 @@ def _position(effects: pd.DataFrame, paper: pd.DataFrame) -> _Layout:
         )
         verdicts[f"{place:.2f}"] = f"{format_points(row['effect_points'])} {read_verdict(row)}"
         top = round(top + len(measures) + 0.8, 2)
-    return _Layout(marks, names, verdicts, headings, top)
+    return _Layout(marks, seeds, names, verdicts, headings, top)
 
 
 def _measures(row: Mapping[str, Any], paper: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -165,6 +191,24 @@ def _measures(row: Mapping[str, Any], paper: Mapping[str, Any] | None) -> list[d
         }
         for measure, value, low, high in told
         if not is_missing(value)
+    ]
+
+
+def _seed_dots(measure: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], lane: float) -> list[dict[str, Any]]:
+    """Return the dots of the seeds below a measure of a test set, from its rows of ``causes_by_seed.csv``."""
+    column = _SEED_COLUMNS[measure["measure"]]
+    return [
+        {
+            # A hundredth of a point is less than a pixel, and shorter on the page.
+            "value": round(row[column], 2),
+            "lane": round(lane, 2),
+            "seed": str(row["seed"]),
+            "test_set": measure["test_set"],
+            "words": measure["words"],
+            "told": f"{format_points(row[column])} points",
+        }
+        for row in rows
+        if not is_missing(row[column])
     ]
 
 
@@ -201,9 +245,10 @@ def _axis_layer(labels: Mapping[str, Any], y_scale: alt.Scale, side: Mapping[str
     return lanes.mark_point(opacity=0, size=1, color=NEUTRAL).encode(y=alt.Y("lane:Q", scale=y_scale, axis=axis))
 
 
-def _domain(marks: Sequence[Mapping[str, Any]], margin: float) -> tuple[float, float]:
-    """Return the span of all measures and intervals, the band and a margin included."""
-    values = [float(row[name]) for row in marks for name in ("value", "low", "high")] + [-margin, margin]
+def _domain(layout: _Layout, margin: float) -> tuple[float, float]:
+    """Return the span of all measures, intervals and seeds, the band and a margin included."""
+    values = [float(row[name]) for row in layout.marks for name in ("value", "low", "high")] + [-margin, margin]
+    values += [float(row["value"]) for row in layout.seeds]
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite), max(finite)
     return low - 0.06 * (high - low), high + 0.06 * (high - low)

@@ -9,7 +9,14 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.report.charts.causes import causes_spec
-from whyrobust.report.charts.what_changed import MEASURE_MARKS, MEASURE_WORDS, PAPER, what_changed_spec
+from whyrobust.report.charts.what_changed import (
+    MEASURE_MARKS,
+    MEASURE_WORDS,
+    PAPER,
+    SEED_MARK,
+    SEED_WORDS,
+    what_changed_spec,
+)
 from whyrobust.report.findings import (
     EffectTerms,
     answer_sentences,
@@ -49,7 +56,8 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
             (MEASURE_MARKS[measure], words)
             for measure, words in MEASURE_WORDS.items()
             if measure != PAPER or study.has_several_axes
-        ],
+        ]
+        + ([(SEED_MARK, SEED_WORDS)] if len(study.causes_by_seed) else []),
         "evidence": evidence,
         "weighting": name_weighting(str(study.other_weights["class_weights"].iloc[0]))
         if len(study.other_weights)
@@ -76,12 +84,16 @@ def changed_panels(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
     main = main_comparisons(study.causes)
     single = study.single_causes
     paper = single[single["measurement"] == "paper"] if study.has_several_axes else single.iloc[:0]
+    seeds = study.causes_by_seed
+    by_seed = dict(list(seeds.groupby(["cause", "comparison"]))) if len(seeds) else {}
     panels = []
     for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
         of_paper = paper[(paper["cause"] == cause) & (paper["comparison"] == comparison)]
-        spec = what_changed_spec(rows, of_paper, terms.margin_points, colours)
+        of_seeds = by_seed.get((cause, comparison))
+        spec = what_changed_spec(rows, of_paper, terms.margin_points, colours, of_seeds)
         ((name, sentences),) = answer_sentences(rows).items()
-        panel = Panel(name, spec, " ".join(sentences))
+        told = [*sentences, *([] if of_seeds is None else [f"{capital(SEED_WORDS)}."])]
+        panel = Panel(name, spec, " ".join(told))
         panels.append(Changed(name, str(comparison), str(rows["holds_fixed"].iloc[0]), panel))
     return panels
 
