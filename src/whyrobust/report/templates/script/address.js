@@ -34,14 +34,23 @@ function followAddress(event) {
   // A link to a heading was followed: what is set stays as it is.
   if (event.state === null && spot && [...params].length === 1) history.replaceState({ kept: true }, "", writeAddress());
   else inAddress.forEach((part) => part.read(params));
-  if (event.state === null && named) named.scrollIntoView();
+  if (event.state === null && named) scrollToHeading(named);
+}
+
+// Charts that are drawn on the way are not quite as high as the room kept for them, so that the scroll ends beside the
+// heading: it is gone to once more, unless the reader has gone elsewhere.
+function scrollToHeading(place) {
+  const left = new AbortController();
+  place.scrollIntoView();
+  window.addEventListener("scrollend", () => { left.abort(); place.scrollIntoView({ behavior: "instant" }); }, { signal: left.signal });
+  for (const name of ["wheel", "touchmove", "pointerdown", "keydown"]) window.addEventListener(name, () => left.abort(), { signal: left.signal });
 }
 
 function startAddress() {
   const params = readAddress();
   if ([...params].length) inAddress.forEach((part) => part.read(params));
   history.replaceState({ kept: true }, "");
-  if (spot) document.getElementById(spot).scrollIntoView();
+  if (spot) scrollToHeading(document.getElementById(spot));
   window.addEventListener("popstate", followAddress);
 }
 

@@ -7,8 +7,15 @@ const views = []; // { place, view, explorer, signals } of each chart that is dr
 let drawer = null;
 const chartScripts = () => (drawer ||= unpacked("chart-scripts").then((text) => { document.head.append(element("script", { text })); }));
 
-async function draw(place) {
-  if (!place.offsetParent || place.dataset.drawn) return; // a hidden chart has no width: it is drawn when it is shown
+const drawings = new Map(); // place -> the promise of its chart
+
+// Draw a chart, once; a hidden one has no width: it is drawn when it is shown.
+function draw(place) {
+  if (place.offsetParent && !drawings.has(place)) drawings.set(place, drawOnce(place));
+  return drawings.get(place);
+}
+
+async function drawOnce(place) {
   place.dataset.drawn = "yes";
   const spec = readSpec(place.dataset.spec);
   const description = place.getAttribute("aria-label");

@@ -86,7 +86,8 @@ function moveRegion(event) {
 
 // A button that puts a region into the middle of a panel, for the keyboard and for fingers.
 function regionTool(chart) {
-  return element("button", { type: "button", class: "to-region", "aria-label": `Select a region on ${chart.dataset.title}`, text: "Select a region", onclick: () => {
+  return element("button", { type: "button", class: "to-region", "aria-label": `Select a region on ${chart.dataset.title}`, text: "Select a region", onclick: async () => {
+    await draw(chart);
     const entry = entryOf(chart.dataset.spec);
     if (!entry) return;
     const plot = plotOf(entry);
