@@ -18,22 +18,14 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
     files, params = snakemake.input, snakemake.params
-    intervals = params.intervals
     causes = attribute_with_other_weights(
         files.predictions,
         read_csv(files.accuracy, keep_empty=True),
         read_csv(files.runs, keep_empty=True),
         read_csv(files.shifts, keep_empty=True),
         [Comparison(**planned) for planned in params.comparisons],
-        MeasurementSettings(
-            scale=params.settings["scale"],
-            confidence=intervals["effect"],
-            accuracy_confidence=intervals["accuracy"],
-            resamples=intervals["resamples"],
-            seed=intervals["seed"],
-            class_weights=params.class_weights,
-            pivots=params.pivots,
-            average_over=tuple(params.average_over),
+        MeasurementSettings.of_study(
+            params.settings["scale"], params.intervals, params.class_weights, params.pivots, params.average_over
         ),
         EffectSettings(**params.settings),
     )

@@ -28,19 +28,11 @@ if __name__ == "__main__":
     if work.take():
         sys.exit()
     files, params = snakemake.input, snakemake.params
-    intervals, average_over = params.intervals, tuple(params.average_over)
     runs = read_csv(files.runs, keep_empty=True)
     standard = runs[runs["standard"]]
     accuracy = read_csv(files.accuracy, keep_empty=True)
-    settings = MeasurementSettings(
-        scale=params.scale,
-        confidence=intervals["effect"],
-        accuracy_confidence=intervals["accuracy"],
-        resamples=intervals["resamples"],
-        seed=intervals["seed"],
-        class_weights=params.class_weights,
-        pivots=params.pivots,
-        average_over=average_over,
+    settings = MeasurementSettings.of_study(
+        params.scale, params.intervals, params.class_weights, params.pivots, params.average_over
     )
     tables = measure_study(
         accuracy,
@@ -54,7 +46,7 @@ if __name__ == "__main__":
         else {},
     )
     answers = count_answers(files.classes, params.class_coverage)
-    shifts = describe_test_sets(params.test_sets, answers, accuracy, files.predictions, tables, average_over)
+    shifts = describe_test_sets(params.test_sets, answers, accuracy, files.predictions, tables, settings.average_over)
     logger.info("baselines:\n%s", tables.baselines.to_string(index=False))
     logger.info("test sets:\n%s", shifts.to_string(index=False))
     for path, table in (

@@ -11,7 +11,7 @@ Different Training Data" (arXiv 2302.01381), for several in-distribution test se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,27 @@ class MeasurementSettings:
     class_weights: str = PER_IMAGE
     pivots: Mapping[str, float] = field(default_factory=dict)
     average_over: tuple[str, ...] = ()
+
+    @classmethod
+    def of_study(
+        cls,
+        scale: str,
+        intervals: Mapping[str, Any],
+        class_weights: str,
+        pivots: Mapping[str, float],
+        average_over: Sequence[str],
+    ) -> MeasurementSettings:
+        """Return the settings of a study, whose config has ``intervals`` as a section of its own."""
+        return cls(
+            scale=scale,
+            confidence=intervals["effect"],
+            accuracy_confidence=intervals["accuracy"],
+            resamples=intervals["resamples"],
+            seed=intervals["seed"],
+            class_weights=class_weights,
+            pivots=pivots,
+            average_over=tuple(average_over),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ function draw(place) {
 }
 
 async function drawOnce(place) {
-  place.dataset.drawn = "yes";
   const spec = readSpec(place.dataset.spec);
   const description = place.getAttribute("aria-label");
   spec.description = description;
@@ -83,7 +82,7 @@ async function drawWaiting() {
 function drawAsTheyComeNear() {
   const near = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (isIntersecting && !target.dataset.drawn) waiting.add(target);
+      if (isIntersecting && !drawings.has(target)) waiting.add(target);
       else waiting.delete(target); // it was scrolled past
     }
     drawWaiting();
