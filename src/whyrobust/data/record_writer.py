@@ -184,7 +184,8 @@ class RecordBuffer:
     def _count_left_out(self, reason: str) -> None:
         """Count the records that are left out from now on."""
         kept = sum(len(batch) for batch in self.batches())
-        self.left_out[reason] += self._count - kept
+        if kept < self._count:  # a reason that leaves out nothing is told nowhere
+            self.left_out[reason] += self._count - kept
         self._count = kept
 
     def label_by_text(self, labels: Mapping[str, str]) -> None:
