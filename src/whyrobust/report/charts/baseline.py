@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import altair as alt
 import pandas as pd
@@ -14,6 +14,9 @@ import pandas as pd
 from whyrobust.report.accuracy_axes import transform_accuracy
 from whyrobust.report.theme import chart_of
 from whyrobust.study.table_cells import is_missing
+
+#: The band about a fit holds so many standard deviations of its models to either side.
+BAND_DEVIATIONS: Final = 2.0
 
 
 def describe_baseline(baselines: pd.DataFrame, shift: str) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from whyrobust.analysis.published_lines import LINES, SCALE, TESTBED_LINE
 from whyrobust.analysis.published_tables import FULL_VALIDATION
 from whyrobust.report.accuracy_axes import accuracy_axis, accuracy_domain, transform_accuracy
-from whyrobust.report.charts.baseline import PanelAxes, line_layers
+from whyrobust.report.charts.baseline import BAND_DEVIATIONS, PanelAxes, line_layers
 from whyrobust.report.charts.explorer import STEERED, USUAL_WIDTH_PIXELS, Choice, steered_marks
 from whyrobust.report.charts.robustness import PointCharts, ShiftPanel, panel_axes, panel_layers
 from whyrobust.report.number_format import format_points
@@ -42,8 +42,6 @@ NOT_DOCUMENTED: Final = "not documented"
 OTHER_DATA: Final = "another data set"
 #: Data sets of fewer models share one entry of the legend.
 FEWEST_MODELS: Final = 6
-#: The band of a line reaches so many standard deviations of its models to either side.
-BAND_DEVIATIONS: Final = 2.0
 #: Models of a lower accuracy on ImageNet are not drawn: they would leave a corner of each panel to all others.
 DRAWN_FROM: Final = 0.3
 _HEIGHT: Final = 320

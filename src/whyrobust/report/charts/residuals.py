@@ -16,6 +16,7 @@ import pandas as pd
 
 from whyrobust.analysis.scales import to_scale
 from whyrobust.report.accuracy_axes import accuracy_domain, axis_style
+from whyrobust.report.charts.baseline import BAND_DEVIATIONS
 from whyrobust.report.charts.points import position_points
 from whyrobust.report.charts.robustness import (
     PrintLayout,
@@ -39,8 +40,6 @@ from whyrobust.study.display_names import name_test_set
 from whyrobust.study.restricted_names import split_restricted_name
 from whyrobust.study.table_cells import is_missing
 
-#: The band about zero holds so many standard deviations of the standard models to either side.
-BAND_DEVIATIONS: Final = 2.0
 #: Points that an axis may be labelled with, on both sides of zero.
 _TICKS: Final = (0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 35, 40, 45)
 

@@ -11,8 +11,8 @@ from typing import Final
 import pandas as pd
 
 from whyrobust.analysis.published_lines import LINES, MAIN_SHIFTS
+from whyrobust.report.charts.baseline import BAND_DEVIATIONS
 from whyrobust.report.charts.published import (
-    BAND_DEVIATIONS,
     DRAWN_FROM,
     describe_panel,
     model_choices,
