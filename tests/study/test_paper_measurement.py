@@ -9,7 +9,7 @@ import yaml
 
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import load_config
-from whyrobust.study.paper_measurement import PaperMeasurement, check_testbed, describe_paper_line
+from whyrobust.study.paper_measurement import PaperMeasurement, check_testbed, describe_paper_line, tables_of_testbed
 from whyrobust.study.setting_checks import ConfigError
 
 
@@ -79,6 +79,12 @@ def test_other_classes_than_imagenets_are_refused(given, root, tmp_path):
         ConfigError, match=r"ObjectNet are among 113 classes, but test_sets.objectnet.class_table has 1"
     ):
         check(given, root)
+
+
+def test_the_testbeds_table_is_read_where_the_line_is_fitted_to_it(given, root):
+    (table,) = tables_of_testbed(load_config(given).paper_measurement, "resources/reference")
+    assert (root / table).is_file()
+    assert tables_of_testbed(PaperMeasurement(), "resources/reference") == []
 
 
 def test_the_page_says_whose_models_the_line_is_fitted_to():

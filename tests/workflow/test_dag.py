@@ -71,6 +71,10 @@ def test_the_paper_study_plans_every_stage(root, workspace, snakemake):
     # One file a source, and one of each that SimCLR crops smaller.
     assert jobs["decode_photographs"] == 3 + 2
     assert jobs["import_pretrained"] == 3
+    # The testbed's models fit a line: their table is on the record of the study.
+    for rule in ("measure_robustness", "write_report"):
+        (of_rule,) = re.findall(rf"^ *rule {rule}:\n +input: (.*)$", done.stdout + done.stderr, re.MULTILINE)
+        assert "resources/reference/imagenet_testbed_top1.csv" in of_rule.split(", ")
     assert_lists_what_must_be_asked_for(done.stdout + done.stderr)
     profile = yaml.safe_load((root / "profiles" / "paper" / "config.yaml").read_text(encoding="utf-8"))
     asked_for = [

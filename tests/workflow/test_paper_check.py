@@ -24,6 +24,7 @@ from tests.replicas import CLASSES, TEST_PER_CLASS, WNIDS, build_replicas, serve
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.label_matcher import read_classes
 from whyrobust.data.readers.imagenet import read_devkit_labels, read_imagenet_v2
+from whyrobust.files import checksum
 
 CONFIG = "config/paper-check.yaml"
 
@@ -47,7 +48,7 @@ def test_files_that_were_downloaded_for_the_study_are_no_change_of_it(check, roo
     assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_the_study_reaches_its_report_with_every_cause(check):
+def test_the_study_reaches_its_report_with_every_cause(check, root):
     _, results, config = check
     assert (results / "report.html").stat().st_size > 100_000
     causes = pd.read_csv(results / "causes.csv")
@@ -58,6 +59,8 @@ def test_the_study_reaches_its_report_with_every_cause(check):
     assert set(config["test_sets"]) <= set(accuracy["test_set"])
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert {"imagenet_captions", "imagenet_v2", "objectnet", "yfcc15m_subset"} <= set(provenance["downloads"])
+    testbed = "resources/reference/imagenet_testbed_top1.csv"
+    assert provenance["inputs_sha256"][testbed] == checksum(root / testbed)
 
 
 def test_the_papers_habits_are_beside_the_studys_own(check):

@@ -1,7 +1,10 @@
 # From embeddings to accuracies, effective robustness and its causes. A job embeds, or fits, the runs of a group, which
 # differ in their seed alone, one after the other: starting Python and torch takes longer than a small model's passes.
 
+from whyrobust.study.paper_measurement import tables_of_testbed
 from whyrobust.study.plan import files_of_runs
+
+TESTBED_TABLES = tables_of_testbed(CONFIG.paper_measurement, REFERENCE)
 
 
 rule embed_test_sets:
@@ -129,11 +132,7 @@ rule measure_robustness:
         predictions="<results>/predictions.parquet",
         runs="<results>/runs.csv",
         classes=CONFIG.data.classes,
-        testbed=(
-            []
-            if CONFIG.paper_measurement.testbed == "none"
-            else f"{REFERENCE}/imagenet_testbed_top1.csv"
-        ),
+        testbed=TESTBED_TABLES,
     output:
         effective_robustness=report(
             "<results>/effective_robustness.csv",

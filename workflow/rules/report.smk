@@ -297,7 +297,7 @@ rule write_report:
         figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),
-        resource_files=STUDY.resource_files,
+        resource_files=STUDY.resource_files + TESTBED_TABLES,
         removed="<results>/decontaminated/counts.csv",
         sizes="<results>/decontaminated/sizes.csv",
         class_counts="<results>/data/classes.csv",

@@ -41,7 +41,7 @@ if __name__ == "__main__":
         params.shifts,
         params.in_distribution,
         settings,
-        draw_testbed(Path(files.testbed).parent, params.kinds, settings, params.testbed == BESIDES)
+        draw_testbed(Path(files.testbed[0]).parent, params.kinds, settings, params.testbed == BESIDES)
         if files.testbed
         else {},
     )

@@ -41,6 +41,11 @@ class PaperMeasurement(Settings):
     weighted the other way are beyond the study's own standard models."""
 
 
+def tables_of_testbed(settings: PaperMeasurement, folder: str) -> list[str]:
+    """Return the tables of published models that the study's measurement reads; ``folder`` is that of all of them."""
+    return [] if settings.testbed == NONE else [f"{folder}/imagenet_testbed_top1.csv"]
+
+
 def check_paper_measurement(settings: PaperMeasurement, test_sets: Mapping[str, TestSet]) -> None:
     """Check that the shifts that are averaged, or have two lines, are there.
 
@@ -135,7 +140,8 @@ def describe_paper_line(settings: PaperMeasurement, first: str) -> list[str]:
     if settings.testbed != NONE:
         told.append(
             f"The line over {name_test_set(first)} is fitted to the standard models of the ImageNet testbed, published "
-            f"models of Taori et al. 2020, {fitted[settings.testbed]}; every other fit is to the study's own."
+            f"models of Taori et al. 2020 (MIT licence), {fitted[settings.testbed]}; every other fit is to the study's "
+            "own."
         )
     return told + [
         f"On {name_test_set(shift)} the line over {name_test_set(first)} is two: one through the standard models that "
