@@ -1,15 +1,17 @@
-"""Search the learning rate and batch size of every objective by accuracy on held-out drawings of the training sources.
+"""Search learning rates, batch sizes and mirroring by accuracy on held-out drawings of the training sources.
 
     python -m tools.search_hyperparameters results/icons
 
 Stands outside the workflow because it is done once, by people. Every objective has the same number of trials: five
-learning rates at the batch size of the config, then half and twice that batch size at the best of them. A trial trains
-on images of all sources, equally many of each, and is scored on drawings of the same sources that it has not seen, by
-the objective's main head; no test set is opened, and its seed is no study's. For clip and cross_entropy the other
-optimiser and augmentation without plain images are tried too. Where the best trial of an objective then has the lowest
-or the highest learning rate or batch size, one beyond it is tried, until the best lies inside. Writes one row a trial,
-the best of each objective marked; `at_edge` says that its learning rate or batch size is the lowest or the highest
-that was tried.
+learning rates at the batch size of the config, with and without mirrored images. Augmentation is one for all
+objectives, so mirroring is on where the best trials with it are better than those without, as the mean over objectives.
+Then half and twice the batch size are tried at the best learning rate. A trial trains on images of all sources, equally
+many of each, and is scored on drawings of the same sources that it has not seen, by the objective's main head; no test
+set is opened, and its seed is no study's. For clip and cross_entropy the other optimiser and augmentation without plain
+images are tried too. Where the best trial of an objective then has the lowest or the highest learning rate or batch
+size, one beyond it is tried, until the best lies inside. Batches of fewer than 64 images are shown beside, but not
+chosen: a step of Muon costs as much for few images as for many. Writes one row a trial, the best of each objective
+marked; `at_edge` says that its learning rate or batch size is the lowest or the highest that was tried.
 """
 
 from __future__ import annotations
@@ -71,6 +73,9 @@ ADAMW: dict[str, tuple[float, ...]] = {"cross_entropy": (0.01, 0.02), "clip": (0
 #: Objectives whose best learning rate is tried without plain images too, and the share of plain images of the others.
 WITHOUT_PLAIN, PLAIN_SHARE = ("cross_entropy", "clip"), 0.5
 
+#: Images of a step, at least, of trials that are chosen.
+SMALLEST_BATCH = 64
+
 #: Share of the drawings of each source that trials are scored on.
 HELD_OUT_SHARE = 0.2
 
@@ -87,6 +92,7 @@ class Trial:
     learning_rate: float
     batch_size: int
     plain_share: float
+    flip: bool
     seed: int
 
 
@@ -127,11 +133,12 @@ def learns_by(name: str) -> str:
 
 
 def first_trials(config: Config, objectives: Sequence[str], seed: int) -> list[Trial]:
-    """Return the trials of the learning rates of all objectives, taken in turns."""
+    """Return the trials of the learning rates of all objectives, with and without mirroring, taken in turns."""
     of_each = [
         [
-            Trial(name, "muon", rate, config.training.settings_of(learns_by(name)).batch_size, PLAIN_SHARE, seed)
+            Trial(name, "muon", rate, config.training.settings_of(learns_by(name)).batch_size, PLAIN_SHARE, flip, seed)
             for rate in LEARNING_RATES[name]
+            for flip in (False, True)
         ]
         for name in objectives
     ]
@@ -161,10 +168,11 @@ def beyond(table: pd.DataFrame) -> list[Trial]:
     wanted = []
     for row in table[table["chosen"] & table["at_edge"]].to_dict("records"):
         best = trial_of({str(name): value for name, value in row.items()})
-        tried = table[(table["objective"] == best.objective) & (table["optimizer"] == best.optimizer)]
+        alike = ["objective", "flip", "optimizer"]
+        tried = table[(table[alike] == [getattr(best, column) for column in alike]).all(axis=1)]
         for name in ("learning_rate", "batch_size"):
             value, lowest, highest = getattr(best, name), tried[name].min(), tried[name].max()
-            if lowest < highest and value in (lowest, highest):
+            if lowest < highest and value in (lowest, highest) and not (value == lowest == SMALLEST_BATCH):
                 wanted.append(replace(best, **{name: value * 2 if value == highest else type(value)(value / 2)}))
     return wanted
 
@@ -216,7 +224,7 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
     pretrained, samples = None, place.samples
     if trial.objective == FINE_TUNING:
         samples = place.samples // 2
-        pretrained = learn("simclr", {"samples_seen": samples}, None)
+        pretrained = learn("simclr", {"samples_seen": samples, "flip": trial.flip}, None)
     weights = learn(name, chosen | {"samples_seen": samples}, pretrained)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
@@ -245,6 +253,7 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
         "batch_size": trial.batch_size,
         "weight_decay": config.training.settings_of(name).weight_decay,
         "plain_share": trial.plain_share,
+        "flip": trial.flip,
         "train_images": drawn.trained,
         "samples_seen": place.samples,
         "seed": trial.seed,
@@ -253,18 +262,32 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
     }
 
 
+def mirrors(table: pd.DataFrame) -> bool:
+    """Return whether mirroring is on: whether the best trials with it are better, as the mean over objectives.
+
+    Args:
+        table: of trials; each objective has some with and some without mirroring.
+    """
+    best = table.groupby(["flip", "objective"])["held_out_accuracy"].max()
+    return bool(best.groupby("flip").mean().idxmax())
+
+
 def mark(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return the table of trials, sorted, with ``at_edge`` and ``chosen``, the best trial of each objective."""
-    order = ["objective", "optimizer", "plain_share", "batch_size", "learning_rate", "seed"]
+    """Return the table of trials, sorted, with ``at_edge`` and ``chosen``, the best trial of each objective.
+
+    All that are chosen mirror images, or none does (:func:`mirrors`), and have batches of `SMALLEST_BATCH` or more.
+    """
+    order = ["objective", "flip", "optimizer", "plain_share", "batch_size", "learning_rate", "seed"]
     table = pd.DataFrame(rows).sort_values(order, ignore_index=True)
     table["at_edge"] = False
     for name in ("learning_rate", "batch_size"):
-        tried = table.groupby(["objective", "optimizer"])[name]
+        tried = table.groupby(["objective", "flip", "optimizer"])[name]
         lowest, highest = tried.transform("min"), tried.transform("max")
         at_end = (table[name] == lowest) | (table[name] == highest)
         table["at_edge"] |= at_end & (lowest < highest)
+    possible = table[(table["flip"] == mirrors(table)) & (table["batch_size"] >= SMALLEST_BATCH)]
     table["chosen"] = False
-    table.loc[table.groupby("objective")["held_out_accuracy"].idxmax(), "chosen"] = True
+    table.loc[possible.groupby("objective")["held_out_accuracy"].idxmax(), "chosen"] = True
     return table
 
 
@@ -298,7 +321,7 @@ def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output
                 write_table(output, mark(rows))
 
         finish(first_trials(config, objectives, seed))
-        # The best learning rate alone: what another start of this command added changes nothing here.
+        # The best of these alone: what another start of this command added changes nothing here.
         first = [row for row in rows if trial_of(row) in set(first_trials(config, objectives, seed))]
         best = mark(first).query("chosen").to_dict("records")
         finish(further_trials([trial_of({str(name): value for name, value in row.items()}) for row in best]))

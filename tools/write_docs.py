@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import functools
 import inspect
 import itertools
 import re
@@ -21,7 +22,8 @@ import yaml
 
 from whyrobust.files import write_text
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-from whyrobust.study.config import Condition, Config, RunCondition
+from whyrobust.study.config import Condition, Config, RunCondition, load_config
+from whyrobust.study.config_file import read_config_file
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import IconTestSet, PhotoSource, PhotoTestSet, TestSet
 from whyrobust.study.heads_table import HEADS
@@ -200,7 +202,8 @@ def hyperparameters_table() -> str:
     with SEARCH.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     sources = [name for name in rows[0] if name.startswith("held_out_") and name != "held_out_accuracy"]
-    columns = ["learning_rate", "batch_size", "optimizer", "plain_share", *sources, "held_out_accuracy", "at_edge"]
+    settings = ["learning_rate", "batch_size", "optimizer", "plain_share", "flip"]
+    columns = [*settings, *sources, "held_out_accuracy", "at_edge"]
     cells = [
         (
             f"`{row['objective']}`",
@@ -213,15 +216,22 @@ def hyperparameters_table() -> str:
 
 
 def is_in_use(trial: Mapping[str, str]) -> bool:
-    """Tell whether a trial of the search has the settings that its objective is trained with by default."""
-    name, plain_share = trial["objective"], Augmentation().plain_share
+    """Tell whether a trial of the search has the settings that its objective is trained with in the icons study."""
+    name, augmentation = trial["objective"], augmentation_of_icons()
     if name == "fine_tuning":
         same = float(trial["learning_rate"]) == FineTuning().learning_rate
     else:
         settings = OBJECTIVES[name].settings()
         found = (float(trial["learning_rate"]), int(trial["batch_size"]), trial["optimizer"])
         same = found == (settings.learning_rate, settings.batch_size, settings.optimizer)
-    return same and float(trial["plain_share"]) == plain_share
+    found_augmentation = (float(trial["plain_share"]), trial["flip"] == "True")
+    return same and found_augmentation == (augmentation.plain_share, augmentation.flip)
+
+
+@functools.cache
+def augmentation_of_icons() -> Augmentation:
+    """Return the augmentation of the icons study."""
+    return load_config(read_config_file(ROOT / "config.yaml")).training.augmentation
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -164,8 +164,8 @@ def test_a_head_for_one_seed_is_fitted_for_its_run_alone(load):
 def test_hyperparameters_are_those_of_the_objective_and_of_fine_tuning(icons):
     chosen = icons.hyperparameters_of(STUDIO)
     assert chosen == {
-        "max_shift_share": 0.1, "max_zoom": 1.25, "flip": True, "min_crop_area": 0.35, "batch_size": 64,
-        "learning_rate": 0.04, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
+        "max_shift_share": 0.1, "max_zoom": 1.25, "flip": False, "min_crop_area": 0.35, "batch_size": 64,
+        "learning_rate": 0.01, "weight_decay": 0.05, "warmup_share": 0.1, "label_smoothing": 0.0,
         "samples_seen": 30000, "optimizer": "muon", "plain_share": 0.5,
     }  # fmt: skip
     assert icons.hyperparameters_of(AFTER_SIMCLR) == chosen | {"learning_rate": 0.02, "samples_seen": 15000}
@@ -452,9 +452,10 @@ def test_the_defaults_are_the_best_trials_of_the_search_and_none_lies_at_an_edge
     assert set(used) == set(best) == {*OBJECTIVES, "fine_tuning"}
     assert used == best
     for row in best.values():
-        at = (row["objective"], row["optimizer"])
+        at = (row["objective"], row["optimizer"], row["flip"])
         for name in ("learning_rate", "batch_size"):
-            tried = {float(trial[name]) for trial in trials if (trial["objective"], trial["optimizer"]) == at}
+            alike = [trial for trial in trials if (trial["objective"], trial["optimizer"], trial["flip"]) == at]
+            tried = {float(trial[name]) for trial in alike}
             # Fine-tuning has the batch size of cross-entropy.
             assert min(tried) < float(row[name]) < max(tried) or (len(tried) == 1 and at[0] == "fine_tuning")
 

@@ -11,7 +11,17 @@ import pytest
 import yaml
 
 import tools.search_hyperparameters as search
-from tools.search_hyperparameters import Place, Trial, beyond, carry_out, draw, first_trials, further_trials, mark
+from tools.search_hyperparameters import (
+    Place,
+    Trial,
+    beyond,
+    carry_out,
+    draw,
+    first_trials,
+    further_trials,
+    mark,
+    mirrors,
+)
 from whyrobust.data.pixel_store import write_pixels
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import load_config
@@ -48,7 +58,8 @@ def place(root, tmp_path_factory, classes):
 
 def test_every_objective_has_as_many_trials_and_they_are_taken_in_turns(config):
     trials = first_trials(config, list(OBJECTIVES), seed=100)
-    assert set(Counter(trial.objective for trial in trials).values()) == {5}
+    assert set(Counter(trial.objective for trial in trials).values()) == {10}
+    assert set(Counter((trial.objective, trial.flip) for trial in trials).values()) == {5}
     assert [trial.objective for trial in trials[:5]] == list(OBJECTIVES)
     assert {trial.seed for trial in trials}.isdisjoint(config.seeds)
     best = [trials[number] for number in range(5)]
@@ -58,6 +69,7 @@ def test_every_objective_has_as_many_trials_and_they_are_taken_in_turns(config):
     assert set(sizes.values()) == {2} and set(sizes) == set(OBJECTIVES)
     others = {(t.objective, t.optimizer, t.plain_share) for t in further_trials(best)}
     assert {("clip", "muon", 0.0), ("cross_entropy", "adamw", 0.5)} <= others
+    assert {t.flip for t in further_trials(best)} == {best[0].flip}
 
 
 def test_no_drawing_is_trained_on_and_held_out_and_sources_weigh_the_same(place, classes):
@@ -74,14 +86,14 @@ def test_no_drawing_is_trained_on_and_held_out_and_sources_weigh_the_same(place,
 
 @pytest.mark.parametrize("objective", ["clip", "supcon", "fine_tuning"])
 def test_a_trial_learns_from_the_training_drawings_and_is_scored_on_the_others(place, objective):
-    row = carry_out(Trial(objective, "muon", 0.01, 16, 0.5, 100), place)
+    row = carry_out(Trial(objective, "muon", 0.01, 16, 0.5, False, 100), place)
     assert row["held_out_accuracy"] == pytest.approx((row["held_out_studio"] + row["held_out_web"]) / 2, abs=1e-4)
     assert row["held_out_accuracy"] > 0.5
     assert (row["samples_seen"], row["train_images"], row["source"]) == (320, 80, "studio+web")
 
 
 def test_the_best_is_marked_and_where_it_lies_at_the_edge():
-    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1}
+    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1}
     rows = [
         trial | {"learning_rate": rate, "held_out_accuracy": accuracy}
         for rate, accuracy in ((0.1, 0.2), (0.2, 0.5), (0.4, 0.4))
@@ -92,8 +104,34 @@ def test_the_best_is_marked_and_where_it_lies_at_the_edge():
     assert wider.loc[wider["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[128, True]]
 
 
+def test_mirroring_is_one_for_all_objectives_whichever_their_best_trials_are_better_with():
+    """Of `clip` the best trial of all is mirrored, but on the mean over objectives those that are not are better."""
+    trial = {"optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1}
+    right = {
+        ("clip", False): (0.2, 0.5, 0.4), ("clip", True): (0.3, 0.4, 0.55),
+        ("supcon", False): (0.3, 0.7, 0.6), ("supcon", True): (0.6, 0.6, 0.5),
+    }  # fmt: skip
+    table = mark(
+        [
+            trial | {"objective": name, "flip": flip, "learning_rate": rate, "held_out_accuracy": accuracy}
+            for (name, flip), accuracies in right.items()
+            for rate, accuracy in zip((0.1, 0.2, 0.4), accuracies, strict=True)
+        ]
+    )
+    assert not mirrors(table) and mirrors(table[table["objective"] == "clip"])
+    chosen = table[table["chosen"]]
+    assert chosen[["objective", "flip", "learning_rate"]].values.tolist() == [
+        ["clip", False, 0.2],
+        ["supcon", False, 0.2],
+    ]
+    assert not chosen["at_edge"].any() and beyond(table) == []
+    # What was tried with mirroring does not make a rate without it an inner one.
+    narrower = mark([row for row in table.to_dict("records") if row["flip"] or row["learning_rate"] < 0.4])
+    assert [(trial.flip, trial.learning_rate) for trial in beyond(narrower)] == [(False, 0.4)] * 2
+
+
 def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside():
-    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1}
+    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1}
 
     def searched(accuracies):
         return mark([trial | {"learning_rate": rate, "held_out_accuracy": right} for rate, right in accuracies.items()])
@@ -104,9 +142,19 @@ def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside(
     assert (higher.learning_rate, higher.batch_size) == (0.4, 64)
     assert beyond(searched({0.05: 0.3, 0.1: 0.5, 0.2: 0.4})) == []
     sized = searched({0.05: 0.3, 0.1: 0.5, 0.2: 0.4}).to_dict("records")
-    best = sized[1] | {"batch_size": 32, "held_out_accuracy": 0.6}
-    (smaller,) = beyond(mark([*sized, best]))
-    assert (smaller.learning_rate, smaller.batch_size) == (0.1, 16) and isinstance(smaller.batch_size, int)
+    best = sized[1] | {"batch_size": 128, "held_out_accuracy": 0.6}
+    (larger,) = beyond(mark([*sized, best]))
+    assert (larger.learning_rate, larger.batch_size) == (0.1, 256) and isinstance(larger.batch_size, int)
+
+
+def test_batches_below_64_are_shown_and_not_chosen():
+    """A step of Muon costs as much for few images as for many."""
+    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "seed": 1}
+    of_sizes = {32: 0.7, 64: 0.6, 128: 0.5}
+    rows = [trial | {"batch_size": size, "learning_rate": 0.1} for size in of_sizes]
+    table = mark([row | {"held_out_accuracy": of_sizes[row["batch_size"]]} for row in rows])
+    assert table.loc[table["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[64, False]]
+    assert beyond(table) == [] and beyond(mark(table[table["batch_size"] >= 64].to_dict("records"))) == []
 
 
 def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch):
@@ -135,17 +183,18 @@ def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch
         better = (
             -abs(trial.learning_rate - 0.004) - 0.001 * (trial.batch_size != 64) - 0.01 * (trial.optimizer != "muon")
         )
-        return Answer(vars(trial) | {"held_out_accuracy": better - 0.1 * (trial.plain_share == 0)})
+        better -= 0.1 * (trial.plain_share == 0) + 0.05 * trial.flip
+        return Answer(vars(trial) | {"held_out_accuracy": better})
 
     asked: list[Trial] = []
     monkeypatch.setattr(search, "carry_out", score)
     monkeypatch.setattr(search, "ProcessPoolExecutor", AtOnce)
     monkeypatch.setattr(search, "as_completed", list)
     table = search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")
-    assert len(asked) == len(table) == len(set(asked)) == 10
+    assert len(asked) == len(table) == len(set(asked)) == 15
     chosen = table[table["chosen"]].to_dict("records")
     assert [(row["learning_rate"], row["batch_size"], row["at_edge"]) for row in chosen] == [(0.004, 64, False)]
-    assert replace(asked[2], plain_share=0.0) in asked
+    assert replace(asked[4], plain_share=0.0) in asked
     whole = (tmp_path / "table.csv").read_text(encoding="utf-8")
     asked.clear()
     search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")

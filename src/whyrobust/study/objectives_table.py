@@ -41,7 +41,7 @@ class ObjectiveSettings(Settings):
 class ImageTextSettings(ObjectiveSettings):
     """Settings of the losses between images and captions, which learn their temperature."""
 
-    learning_rate: LearningRate = 0.008
+    learning_rate: LearningRate = 0.002
     """Peak learning rate."""
     weight_decay: Annotated[float, Allowed(ge=0)] = 0.1
     """Weight decay, on matrices and filters only."""
@@ -59,7 +59,7 @@ class SiglipSettings(ImageTextSettings):
 class CrossEntropySettings(ObjectiveSettings):
     """Settings of cross-entropy on labels."""
 
-    learning_rate: LearningRate = 0.04
+    learning_rate: LearningRate = 0.01
     """Peak learning rate."""
     label_smoothing: Annotated[float, Allowed(ge=0, lt=1)] = 0.0
     """Label smoothing."""
@@ -85,7 +85,7 @@ class SimclrSettings(ObjectiveSettings):
 
     batch_size: Annotated[int, Allowed(ge=2)] = 128
     """Images per step."""
-    learning_rate: LearningRate = 0.004
+    learning_rate: LearningRate = 0.016
     """Peak learning rate."""
     temperature: Temperature = 0.5
     """Temperature of the loss."""
