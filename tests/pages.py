@@ -238,6 +238,7 @@ def make_study(runs, baseline=True):
         architectures=make_architectures(),
         class_differences=make_class_differences(),
         causes_by_seed=make_seed_effects(causes),
+        causes_by_team=make_team_differences(causes),
     )
 
 
@@ -322,6 +323,23 @@ def make_seed_effects(causes):
             raw_shift_points=main["raw_shift_points"] + apart,
         )
         for seed, apart in ((0, -0.5), (1, 0.5))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_team_differences(causes):
+    """Return the raw differences on v2 by three teams, one of them small, and on sketch by one team."""
+    main = causes[causes["main"]]
+    parts = [
+        main.loc[main["shift"] == shift, ["cause", "comparison", "shift"]].assign(
+            team=team, images=images, weight=weight, raw_shift_points=main["raw_shift_points"] + apart
+        )
+        for shift, team, images, weight, apart in (
+            ("v2", "Ann's icons", 300, 0.8, -1.0),
+            ("v2", "bob & co", 50, 0.15, 4.0),
+            ("v2", "few", 49, 0.05, 40.0),
+            ("sketch", "Ann's icons", 400, 1.0, 0.0),
+        )
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -25,6 +25,7 @@ from tests.pages import (
     make_seed_effects,
     make_shifts,
     make_single_causes,
+    make_team_differences,
 )
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
@@ -38,7 +39,7 @@ from whyrobust.report.charts.robustness import (
     robustness_chart,
     robustness_panel,
 )
-from whyrobust.report.charts.what_changed import what_changed_spec
+from whyrobust.report.charts.what_changed import shown_teams, what_changed_spec
 from whyrobust.report.findings import main_comparisons
 from whyrobust.report.render import measure_chart, save_figure
 from whyrobust.report.theme import (
@@ -454,3 +455,39 @@ def test_what_changed_shows_every_seed_below_each_measure():
         assert (mark["color"], mark["opacity"], mark["filled"]) == ("var(--muted)", 1, True)
         asked = {field["field"] for field in spec["layer"][place]["encoding"]["tooltip"]}
         assert asked == {"test_set", "words", "told", "seed"}
+
+
+def test_what_changed_shows_every_team_of_enough_images_below_accuracy_on_the_shift():
+    """Strokes in lanes of their own, between accuracy on the shift and what follows, with room on the axis."""
+    causes = make_causes()
+    chosen = causes[causes["comparison"] == "web instead of studio"]
+    single = make_single_causes(causes)
+    paper = single[(single["comparison"] == "web instead of studio") & (single["measurement"] == "paper")]
+    table = make_team_differences(causes)
+    teams = shown_teams(table[table["comparison"] == "web instead of studio"])
+    # 49 images are too few, and a shift of one team has nothing to tell apart.
+    assert teams["team"].tolist() == ["Ann's icons", "bob & co"] and set(teams["shift"]) == {"v2"}
+    assert shown_teams(table.iloc[:0]).empty
+    teams = teams.assign(raw_shift_points=[2.4, 37.123])
+    without = what_changed_spec(chosen, paper, 2.0, by_seed=make_seed_effects(chosen))
+    spec = what_changed_spec(chosen, paper, 2.0, by_seed=make_seed_effects(chosen), by_team=teams)
+    (strokes,) = (rows for rows in spec["datasets"].values() if "team" in rows[0])
+    lanes = {(row["test_set"], row["measure"]): row["lane"] for rows in spec["datasets"].values() for row in rows
+             if "measure" in row}  # fmt: skip
+    before = {(row["test_set"], row["measure"]): row["lane"] for rows in without["datasets"].values() for row in rows
+              if "measure" in row}  # fmt: skip
+    assert {row["lane"] for row in strokes} == {lanes["v2", "raw_shift"] + 1}
+    assert lanes["v2", "raw_shift"] + 1 + 0.7 < lanes["v2", "effect"]
+    assert lanes["v2", "effect"] - before["v2", "effect"] == pytest.approx(0.8)
+    assert lanes["mean over shifts", "paper"] == before["mean over shifts", "paper"]
+    assert [(row["value"], row["team"], row["images"]) for row in strokes] == [
+        (2.4, "Ann's icons", "300"), (37.12, "bob & co", "50")
+    ]  # fmt: skip
+    assert [row["told"] for row in strokes] == ["+2.4 points", "+37.1 points"]
+    (layer,) = (one for one in spec["layer"] if one["mark"]["type"] == "tick")
+    asked = {field["field"]: field.get("title") for field in layer["encoding"]["tooltip"]}
+    assert set(asked) == {"test_set", "words", "told", "team", "images"}
+    assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"][1] > 37.2
+    # The verdict stands beside its measure, and the chart is higher by the lane.
+    assert f"{lanes['v2', 'effect']:.2f}" in json.dumps(spec["layer"][-1])
+    assert spec["height"] - without["height"] == pytest.approx(0.8 * 11, abs=1)

@@ -185,7 +185,7 @@ def test_a_study_with_one_in_distribution_test_set_has_no_second_measurement(ope
     study = replace(study, single_lines=of_paper[0], single_causes=of_paper[1])
     # Nor has a study of a time before the table of seeds their dots.
     page = open_page(make_page(study=replace(study, causes_by_seed=study.causes_by_seed.iloc[:0])))
-    assert "small dots" not in page.content()
+    assert "small dots" not in page.content() and "of teams with 50 or more" in page.content()
     assert "◇" not in page.locator("#answer").inner_text()
     assert "last the paper's measurement" not in page.locator("#answer").inner_text()
     assert page.locator("summary", has_text="Beyond each in-distribution test set alone").count() == 0
@@ -201,8 +201,9 @@ def test_the_tables_beside_the_answer_stand_where_they_belong(html):
     assert "web nearer by .10 or more" in robustness and "Nearest to web" in robustness
     linked = set(re.findall(r'href="([a-z_]+)\.csv"', answer + robustness))
     assert linked == {
-        "architectures", "causes", "causes_by_seed", "causes_other_weights", "causes_single_line", "concept_frequency",
-        "concept_frequency_fits", "dose_response", "dose_response_trends", "nearest_sources", "similarity_bands",
+        "architectures", "causes", "causes_by_seed", "causes_by_team", "causes_other_weights", "causes_single_line",
+        "concept_frequency", "concept_frequency_fits", "dose_response", "dose_response_trends", "nearest_sources",
+        "similarity_bands",
     }  # fmt: skip
     lacking = make_study(make_runs())
     for name in ("architectures", "dose_response_trends", "nearest_sources", "similarity_bands"):

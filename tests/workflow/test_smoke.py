@@ -40,6 +40,7 @@ COLUMNS = {
     "p_adjusted family verdict detectable_points raw_id_points raw_shift_points extrapolated_pairs",
     "causes_other_weights.csv": "cause comparison shift effect_points verdict family class_weights",
     "causes_by_seed.csv": "cause comparison shift seed pairs effect_points paper_points raw_id_points raw_shift_points",
+    "causes_by_team.csv": "cause comparison shift team images weight raw_shift_points",
     "causes_single_line.csv": "cause comparison shift effect_points x_test_set measurement",
     "shifts.csv": "test_set role reason source images drawings unit units chance median_accuracy r_squared",
     "dose_response.csv": "source share shift seeds effect_points kept_share raw_shift_points raw_web_test_points",

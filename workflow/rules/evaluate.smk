@@ -245,6 +245,7 @@ rule attribute_other_weights:
 rule attribute_causes:
     input:
         accuracy="<results>/accuracy.csv",
+        predictions="<results>/predictions.parquet",
         effective_robustness="<results>/effective_robustness.csv",
         draws="<results>/effective_robustness_draws.npz",
         single_lines="<results>/single_lines.csv",
@@ -262,6 +263,7 @@ rule attribute_causes:
         ),
         single_lines="<results>/causes_single_line.csv",
         by_seed="<results>/causes_by_seed.csv",
+        by_team="<results>/causes_by_team.csv",
         architectures="<results>/architectures.csv",
         regression="<results>/regression.csv",
         summary="<results>/summary.txt",
@@ -271,11 +273,12 @@ rule attribute_causes:
     conda:
         "../../envs/whyrobust-cpu.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=30,
     params:
         comparisons=lambda wildcards: STUDY.comparison_rows,
         settings=EFFECT_SETTINGS,
+        class_weights=CONFIG.class_weights,
         weights_note=CONFIG.class_weights_note or "",
         series=STUDY.dose_series,
         code=code_of("attribute_causes"),

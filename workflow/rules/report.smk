@@ -224,6 +224,7 @@ STUDY_TABLES = {
 PAGE_TABLES = {
     "architectures": "<results>/architectures.csv",
     "causes_by_seed": "<results>/causes_by_seed.csv",
+    "causes_by_team": "<results>/causes_by_team.csv",
     "class_differences": "<results>/details/class_differences.csv",
     "dose_response_trends": "<results>/dose_response_trends.csv",
     "nearest_sources": "<results>/nearest_sources.csv" if STUDY.similar_sources else [],

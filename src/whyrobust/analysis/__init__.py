@@ -10,8 +10,8 @@ Read in this order:
    tables. `shift_roles`: which shifts take part in verdicts.
 4. `effects`: paired differences and their variance. `hypothesis_tests`: families, equivalence, power. `verdicts`: what
    a test shows. `attribution`: the effects of all comparisons. `seed_effects`: those of the main ones seed by seed.
-   `gap_shares`: which share of the gap an effect closes. `regression`: the second opinion. `cause_tables`: these as the
-   tables of a study.
+   `team_differences`: their raw differences by the team that made the test images. `gap_shares`: which share of the gap
+   an effect closes. `regression`: the second opinion. `cause_tables`: these as the tables of a study.
    `other_weights`: the main comparisons again, with classes weighted the other way.
 5. `dose_response`: effects of mixtures by the share of a source. `concept_frequency`: accuracy on a class against the
    number of its training images. `similarity_bands`: accuracy on test images that one source is nearer to.

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whyrobust.analysis.effects import Contrasts, Effect, contrast_pairs, match_comparisons, measure_effects
+from whyrobust.analysis.effects import (
+    Contrasts,
+    Effect,
+    contrast_pairs,
+    first_of_causes,
+    match_comparisons,
+    measure_effects,
+)
 from whyrobust.analysis.hypothesis_tests import (
     benjamini_hochberg,
     detectable_effect,
@@ -390,12 +397,9 @@ def compare_architectures(
 
     import pandas as pd
 
-    main: dict[str, Comparison] = {}
-    for comparison in comparisons:
-        main.setdefault(comparison.cause, comparison)
     of_any_model = [
         replace(comparison, where={field: value for field, value in comparison.where.items() if field != "model"})
-        for comparison in main.values()
+        for comparison in first_of_causes(comparisons)
         if "model" not in comparison.changed
     ]
     matched = match_comparisons(of_any_model, runs)

@@ -203,6 +203,16 @@ def _seed_contrasts(contrasts: Contrasts) -> tuple[tuple[Any, ...], FloatArray]:
     return tuple(seeds.tolist()), averaging @ contrasts.weights
 
 
+def mean_contrast(contrasts: Contrasts) -> FloatArray:
+    """Return the weights with which an effect is a sum over models, [models]: averaged within seeds, then over them.
+
+    Args:
+        contrasts: of one pair or more.
+    """
+    weights: FloatArray = _seed_contrasts(contrasts)[1].mean(axis=0)
+    return weights
+
+
 def estimate_variance(by_seed: FloatArray, by_draw: FloatArray) -> EffectVariance | None:
     """Estimate the covariance of means over seeds of one or several quantities, such as an effect and a gap.
 
@@ -317,10 +327,18 @@ def overlap_of(contrasts: Sequence[Contrasts]) -> FloatArray:
 
     It is the squared correlation that their differences would have if models varied independently and equally.
     """
-    mean = np.stack([_seed_contrasts(of_one)[1].mean(axis=0) for of_one in contrasts])
+    mean = np.stack([mean_contrast(of_one) for of_one in contrasts])
     lengths = np.linalg.norm(mean, axis=1)
     correlation: FloatArray = (mean @ mean.T) / np.outer(lengths, lengths)
     return correlation**2
+
+
+def first_of_causes(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return the main comparisons: the first of each cause, in the order of the causes."""
+    main: dict[str, Comparison] = {}
+    for comparison in comparisons:
+        main.setdefault(comparison.cause, comparison)
+    return list(main.values())
 
 
 def match_comparisons(comparisons: Sequence[Comparison], runs: pd.DataFrame) -> dict[int, list[Pair]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whyrobust.analysis.attribution import EffectSettings, add_means, contrasts_of
-from whyrobust.analysis.effects import Contrasts, average_by_seed, match_comparisons
+from whyrobust.analysis.effects import Contrasts, average_by_seed, first_of_causes, match_comparisons
 from whyrobust.analysis.measured import MeasuredShift
 from whyrobust.analysis.scales import POINTS_PER_UNIT
 from whyrobust.study.comparisons import Comparison
@@ -58,10 +58,8 @@ def effects_by_seed(
     """
     import pandas as pd
 
-    main: dict[str, Comparison] = {}
-    for comparison in comparisons:
-        main.setdefault(comparison.cause, comparison)
-    pairs_of = match_comparisons(list(main.values()), runs)
+    main = first_of_causes(comparisons)
+    pairs_of = match_comparisons(main, runs)
     of_all, of_paper = add_means(measured), add_means(paper)
     found: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for shift, values in of_all.items():
@@ -89,7 +87,7 @@ def effects_by_seed(
             ]
     rows = [
         {"cause": comparison.cause, "comparison": comparison.name} | row
-        for number, comparison in enumerate(main.values())
+        for number, comparison in enumerate(main)
         for shift in of_all
         for row in found[number, shift]
     ]

@@ -37,6 +37,7 @@ class StudyTables:
         architectures: main comparisons between two architectures; no row where a study has none.
         class_differences: accuracy by class and source; no row where a study compares no two sources.
         causes_by_seed: effects of the main comparisons seed by seed; no row where a comparison has no pair.
+        causes_by_team: their raw differences on a shift by team of its images; no row where no shift has teams.
     """
 
     accuracy: pd.DataFrame
@@ -59,6 +60,7 @@ class StudyTables:
     architectures: pd.DataFrame = field(default_factory=pd.DataFrame)
     class_differences: pd.DataFrame = field(default_factory=pd.DataFrame)
     causes_by_seed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    causes_by_team: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def in_distribution(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 A row per test set, four measures in each: accuracy in distribution, accuracy on the shift, effective robustness beyond
 all in-distribution test sets (the main measurement, with its verdict at the margin) and the paper's, beyond one. Below
-each, a dot for each seed.
+each, a dot for each seed; below accuracy on the shift, a stroke for each team of its images.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ MEASURE_WORDS: Final = {
 MEASURE_MARKS: Final = {RAW_ID: "○", RAW_SHIFT: "●", EFFECT: "▬", PAPER: "◇"}
 SEED_MARK: Final = "•"
 SEED_WORDS: Final = "small dots below a measure: each seed alone"
+#: Fewest images of a team that is drawn: the difference on fewer says little.
+FEWEST_IMAGES: Final = 50
+TEAM_MARK: Final = "|"
+TEAM_WORDS: Final = (
+    f"strokes below accuracy on the shift: the images of each team alone, of teams with {FEWEST_IMAGES} or more"
+)
 #: Columns of ``causes_by_seed.csv`` by measure.
 _SEED_COLUMNS: Final = {
     RAW_ID: "raw_id_points",
@@ -51,6 +57,8 @@ APART: Final = "In no verdict:"
 _LANE_PIXELS: Final = 11
 #: How far below its lane a dot of a seed stands, in lanes: beside interval and point, which it must not hide.
 _SEED_DROP: Final = 0.4
+#: Lanes that the strokes of teams take.
+_TEAM_LANES: Final = 0.8
 _FONT: Final = 12
 
 
@@ -60,6 +68,7 @@ class _Layout:
 
     marks: Sequence[Mapping[str, Any]]
     seeds: Sequence[Mapping[str, Any]]
+    teams: Sequence[Mapping[str, Any]]
     names: Mapping[str, str | list[str]]
     verdicts: Mapping[str, str]
     headings: Sequence[Mapping[str, Any]]
@@ -72,6 +81,7 @@ def what_changed_spec(
     margin: float,
     colours: Mapping[str, str] | None = None,
     by_seed: pd.DataFrame | None = None,
+    by_team: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Draw one comparison.
 
@@ -81,9 +91,10 @@ def what_changed_spec(
         margin: smallest effect of interest, in points, drawn as a band.
         colours: colours by verdict, instead of the default ones.
         by_seed: its rows of ``causes_by_seed.csv``, each a dot below every measure that is drawn.
+        by_team: its rows of ``causes_by_team.csv`` by `shown_teams`, each a stroke below accuracy on the shift.
     """
     theme = PAGE_THEME
-    layout = _position(effects, paper, pd.DataFrame() if by_seed is None else by_seed)
+    layout = _position(effects, paper, _by_shift(by_seed), _by_shift(by_team))
     low, high = _domain(layout, margin)
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
     x_axis = alt.Axis(labelExpr=signed, title=list(AXIS_TITLE), tickCount=6, **axis_style(theme))
@@ -106,6 +117,10 @@ def what_changed_spec(
     if layout.seeds:
         dots = chart_of(layout.seeds).mark_point(filled=True, opacity=1, size=10, color=theme["muted"])
         layers.append(dots.encode(x=x, y=y, tooltip=[*tooltip[:3], alt.Tooltip("seed:N")]))
+    if layout.teams:
+        strokes = chart_of(layout.teams).mark_tick(opacity=1, size=7, thickness=1.5, color=theme["muted"])
+        about = [alt.Tooltip("team:N"), alt.Tooltip("images:N", title="images of the team")]
+        layers.append(strokes.encode(x=x, y=y, tooltip=[*tooltip[:3], *about]))
     # The main measurement comes last, above the others.
     groups = dict.fromkeys((row["measure"], row["style"]) for row in layout.marks)
     for measure, style in sorted(groups, key=lambda group: group[0] == EFFECT):
@@ -134,14 +149,31 @@ def what_changed_spec(
 _TOOLTIPS: Final = {"test_set": "test set", "words": "measure", "told": "difference", "verdict": "verdict"}
 
 
-def _position(effects: pd.DataFrame, paper: pd.DataFrame, by_seed: pd.DataFrame) -> _Layout:
+def shown_teams(by_team: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``causes_by_team.csv`` that are drawn: teams of `FEWEST_IMAGES`, where a shift has several."""
+    if not len(by_team):
+        return by_team
+    large = by_team[by_team["images"] >= FEWEST_IMAGES]
+    return large[large.groupby(["cause", "comparison", "shift"])["team"].transform("size") > 1]
+
+
+def _by_shift(table: pd.DataFrame | None) -> Mapping[str, list[dict[str, Any]]]:
+    """Return the rows of a table by their test set."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in [] if table is None else table_rows(table):
+        found.setdefault(row["shift"], []).append(row)
+    return found
+
+
+_Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def _position(effects: pd.DataFrame, paper: pd.DataFrame, by_seed: _Rows, by_team: _Rows) -> _Layout:
     """Stack the test sets from the top: means, shifts, then what is in no verdict under a heading."""
     by_paper = {row["shift"]: row for row in table_rows(paper)}
-    of_seeds: dict[str, list[dict[str, Any]]] = {}
-    for row in table_rows(by_seed):
-        of_seeds.setdefault(row["shift"], []).append(row)
     marks: list[dict[str, Any]] = []
     seeds: list[dict[str, Any]] = []
+    teams: list[dict[str, Any]] = []
     names: dict[str, str | list[str]] = {}
     verdicts: dict[str, str] = {}
     headings: list[dict[str, Any]] = []
@@ -150,18 +182,20 @@ def _position(effects: pd.DataFrame, paper: pd.DataFrame, by_seed: pd.DataFrame)
         if not is_mean(row["shift"]) and row["role"] != "shift" and not headings:
             headings.append({"lane": top + 0.5, "text": APART})
             top += 1.2
-        measures = _measures(row, by_paper.get(row["shift"]))
-        for lane, measure in enumerate(measures):
-            marks.append(measure | {"lane": top + 0.5 + lane})
-            seeds += _seed_dots(measure, of_seeds.get(row["shift"], []), top + 0.5 + lane + _SEED_DROP)
-        label = f"{top + len(measures) / 2:.2f}"
-        names[label] = wrap_text(name_test_set(str(row["shift"])), 100, _FONT)
-        place = next(
-            (top + 0.5 + lane for lane, measure in enumerate(measures) if measure["measure"] == EFFECT), top + 0.5
-        )
+        lane = place = top + 0.5
+        for measure in _measures(row, by_paper.get(row["shift"])):
+            place = lane if measure["measure"] == EFFECT else place
+            marks.append(measure | {"lane": round(lane, 2)})
+            seeds += _seed_dots(measure, by_seed.get(row["shift"], []), lane + _SEED_DROP)
+            lane += 1
+            if measure["measure"] == RAW_SHIFT and row["shift"] in by_team:
+                teams += _team_strokes(measure, by_team[row["shift"]], lane)
+                lane += _TEAM_LANES
+        bottom = lane - 0.5
+        names[f"{(top + bottom) / 2:.2f}"] = wrap_text(name_test_set(str(row["shift"])), 100, _FONT)
         verdicts[f"{place:.2f}"] = f"{format_points(row['effect_points'])} {read_verdict(row)}"
-        top = round(top + len(measures) + 0.8, 2)
-    return _Layout(marks, seeds, names, verdicts, headings, top)
+        top = round(bottom + 0.8, 2)
+    return _Layout(marks, seeds, teams, names, verdicts, headings, top)
 
 
 def _measures(row: Mapping[str, Any], paper: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -212,6 +246,22 @@ def _seed_dots(measure: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], la
     ]
 
 
+def _team_strokes(measure: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], lane: float) -> list[dict[str, Any]]:
+    """Return the strokes of the teams below accuracy on the shift, from its rows of ``causes_by_team.csv``."""
+    return [
+        {
+            "value": round(row["raw_shift_points"], 2),
+            "lane": round(lane, 2),
+            "team": row["team"],
+            "images": str(row["images"]),
+            "test_set": measure["test_set"],
+            "words": measure["words"],
+            "told": f"{format_points(row['raw_shift_points'])} points",
+        }
+        for row in rows
+    ]
+
+
 def _mark_style(measure: str, style: str, colours: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the properties of the bar and of the point of a measure; the point has a ``fill`` of its own."""
     theme = PAGE_THEME
@@ -246,9 +296,9 @@ def _axis_layer(labels: Mapping[str, Any], y_scale: alt.Scale, side: Mapping[str
 
 
 def _domain(layout: _Layout, margin: float) -> tuple[float, float]:
-    """Return the span of all measures, intervals and seeds, the band and a margin included."""
+    """Return the span of all measures, intervals, seeds and teams, the band and a margin included."""
     values = [float(row[name]) for row in layout.marks for name in ("value", "low", "high")] + [-margin, margin]
-    values += [float(row["value"]) for row in layout.seeds]
+    values += [float(row["value"]) for row in (*layout.seeds, *layout.teams)]
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite), max(finite)
     return low - 0.06 * (high - low), high + 0.06 * (high - low)

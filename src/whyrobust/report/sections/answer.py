@@ -15,6 +15,9 @@ from whyrobust.report.charts.what_changed import (
     PAPER,
     SEED_MARK,
     SEED_WORDS,
+    TEAM_MARK,
+    TEAM_WORDS,
+    shown_teams,
     what_changed_spec,
 )
 from whyrobust.report.findings import (
@@ -57,7 +60,8 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
             for measure, words in MEASURE_WORDS.items()
             if measure != PAPER or study.has_several_axes
         ]
-        + ([(SEED_MARK, SEED_WORDS)] if len(study.causes_by_seed) else []),
+        + ([(SEED_MARK, SEED_WORDS)] if len(study.causes_by_seed) else [])
+        + ([(TEAM_MARK, TEAM_WORDS)] if len(shown_teams(study.causes_by_team)) else []),
         "evidence": evidence,
         "weighting": name_weighting(str(study.other_weights["class_weights"].iloc[0]))
         if len(study.other_weights)
@@ -84,15 +88,18 @@ def changed_panels(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
     main = main_comparisons(study.causes)
     single = study.single_causes
     paper = single[single["measurement"] == "paper"] if study.has_several_axes else single.iloc[:0]
-    seeds = study.causes_by_seed
-    by_seed = dict(list(seeds.groupby(["cause", "comparison"]))) if len(seeds) else {}
+    by_seed, by_team = (
+        dict(list(table.groupby(["cause", "comparison"]))) if len(table) else {}
+        for table in (study.causes_by_seed, shown_teams(study.causes_by_team))
+    )
     panels = []
     for (cause, comparison), rows in main.groupby(["cause", "comparison"], sort=False):
         of_paper = paper[(paper["cause"] == cause) & (paper["comparison"] == comparison)]
-        of_seeds = by_seed.get((cause, comparison))
-        spec = what_changed_spec(rows, of_paper, terms.margin_points, colours, of_seeds)
+        of_seeds, of_teams = by_seed.get((cause, comparison)), by_team.get((cause, comparison))
+        spec = what_changed_spec(rows, of_paper, terms.margin_points, colours, of_seeds, of_teams)
         ((name, sentences),) = answer_sentences(rows).items()
-        told = [*sentences, *([] if of_seeds is None else [f"{capital(SEED_WORDS)}."])]
+        small = ((of_seeds, SEED_WORDS), (of_teams, TEAM_WORDS))
+        told = [*sentences, *(f"{capital(words)}." for table, words in small if table is not None)]
         panel = Panel(name, spec, " ".join(told))
         panels.append(Changed(name, str(comparison), str(rows["holds_fixed"].iloc[0]), panel))
     return panels
