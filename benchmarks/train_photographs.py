@@ -75,14 +75,15 @@ def write_store(folder: Path, names: list[str], side: int, workers: int) -> Path
     """
     import pyarrow as pa
 
-    from whyrobust.data.archives import LOCATION_SCHEMA
+    from whyrobust.data.archives import LOCATION_SCHEMA, content_hash
     from whyrobust.data.decoded_store import write_decoded
     from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
     from whyrobust.study.decoded_photographs import stored_side
 
     columns = {"uid": names, "file": names, "offset": [0] * len(names), "length": [-1] * len(names)}
     index, store = folder / "index.arrow", folder / "store.arrow"
-    write_photographs(index, index_of(pa.table(columns, LOCATION_SCHEMA), range(len(names))), border=0)
+    contents = [content_hash(Path(name).read_bytes()) for name in names]
+    write_photographs(index, index_of(pa.table(columns, LOCATION_SCHEMA), contents), border=0)
     write_decoded(store, PhotoStore.open(index), stored_side(side, MIN_AREA), 1e12, workers)
     return store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,17 @@ import torch
 from PIL import Image
 
 from tests.data.test_photo_store import encoded, picture, write_tar
+from tests.photo_index import index_photographs
 from whyrobust.data.archives import LocationError, list_tar, write_locations
 from whyrobust.data.decoded_store import are_stored, decode_reduced, open_decoded, store_metadata, write_decoded
-from whyrobust.data.decoding import decode
-from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
+from whyrobust.data.decoding import PhotographError, decode
+from whyrobust.data.image_stores import read_images
+from whyrobust.data.photo_store import PhotoStore, write_photographs
 from whyrobust.data.pixel_store import MissingImageError, write_pixels
 from whyrobust.data.preprocessing import draw_crop_boxes, study_preprocessing
 from whyrobust.study.decoded_photographs import stored_side
 from whyrobust.training.augmentation import Augmentation
-from whyrobust.training.batches import BatchSettings, DecodedOnce, ImageOrder
+from whyrobust.training.batches import BatchSettings, DecodedOnce, ImageOrder, PhotographsOnDisk
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks
 
 #: Photographs of 640 x 427 pixels that scikit-learn brings along.
@@ -34,7 +37,7 @@ def index_at(folder, contents, border=0):
     tar = write_tar(folder / "photos.tar", contents)
     write_locations(folder / "locations.parquet", [(member.name, member) for member in list_tar(tar)])
     located = pq.read_table(folder / "locations.parquet")
-    write_photographs(folder / "index.arrow", index_of(located, range(len(located))), border)
+    write_photographs(folder / "index.arrow", index_photographs(located), border)
     return PhotoStore.open(folder / "index.arrow")
 
 
@@ -108,6 +111,42 @@ def test_the_border_is_cut_off_and_what_has_gone_is_an_error(tmp_path):
     with pytest.raises(LocationError, match=r"photos\.tar"):
         write_decoded(tmp_path / "store.arrow", index, SIDE, EVERYTHING, 1)
     assert open_decoded([tmp_path / "store.arrow"], ["a.png"])[0].shape[0] == SIDE, "a store is whole or not there"
+
+
+def test_a_picture_that_was_changed_since_it_was_indexed_stops_whoever_reads_it(tmp_path):
+    """As long as the old one, at its old time: neither the archive nor a decoder notices, only the index's hash."""
+    contents = [
+        (name, encoded(picture(90, 80, colour))) for name, colour in (("a.jpg", (200, 30, 30)), ("b.jpg", (90, 90, 9)))
+    ]
+    index = index_at(tmp_path, contents)
+    how, tar = study_preprocessing(SIZE, "clip"), tmp_path / "photos.tar"
+    whole, times = tar.read_bytes(), tar.stat()
+    another = encoded(picture(20, 20, (0, 0, 250)))
+    at = whole.index(contents[1][1])
+    another += bytes(len(contents[1][1]) - len(another))
+    assert decode(another).size == (20, 20) and len(another) == len(contents[1][1])
+    readers = [
+        lambda: write_decoded(tmp_path / "store.arrow", index, SIDE, EVERYTHING, 1),
+        lambda: list(read_images([tmp_path / "index.arrow"], ["a.jpg", "b.jpg"], how)),
+        lambda: list(
+            PhotographsOnDisk(index.locate(np.arange(2)), how, 1).batches(
+                [torch.arange(2)], BatchSettings(1, Augmentation(MIN_AREA), 0, torch.device("cpu")), torch.Generator()
+            )
+        ),
+    ]
+    for read in readers:
+        tar.write_bytes(whole[:at] + another + whole[at + len(another) :])
+        os.utime(tar, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with pytest.raises(
+            PhotographError,
+            match=rf"photos\.tar, {len(another)} bytes at {at} decoded when it was indexed and was changed since: "
+            rf"its {len(another):,} bytes have another checksum; put the old one back, or start the study again",
+        ):
+            read()
+        assert not (tmp_path / "store.arrow").exists()
+        tar.write_bytes(whole)
+        assert read()
+        (tmp_path / "store.arrow").unlink(missing_ok=True)
 
 
 def test_a_store_that_would_be_too_large_is_empty_and_not_read_from(photographs, store, tmp_path):

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from tests.photo_index import index_photographs
 from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.label_matcher import LabelMatcher
-from whyrobust.data.photo_store import index_of, write_photographs
+from whyrobust.data.photo_store import write_photographs
 from whyrobust.data.pixel_store import MissingImageError, write_pixels
 from whyrobust.data.preprocessing import Preprocessing, preprocess
 from whyrobust.data.records import MissingUidError, write_records
@@ -250,7 +251,7 @@ def test_photographs_are_scaled_by_the_shorter_side_and_cut_in_the_middle(tmp_pa
     Image.fromarray(ramp).save(tmp_path / "a.png")
     row = {"uid": ["a"], "file": [str(tmp_path / "a.png")], "offset": [0], "length": [-1]}
     table = pa.table(row).cast(LOCATION_SCHEMA)
-    write_photographs(tmp_path / "photographs.arrow", index_of(table, [0]), border=0)
+    write_photographs(tmp_path / "photographs.arrow", index_photographs(table), border=0)
     (content,) = read_pictures(tmp_path / "photographs.arrow", ["a"]).values()
     shown = opened(content, "WEBP")
     side = min(size)

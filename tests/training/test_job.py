@@ -18,11 +18,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.photo_index import index_photographs
 from tests.processes import run_script
 from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.decoded_store import write_decoded
 from whyrobust.data.grey_images import mark_grey, turn_grey
-from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
+from whyrobust.data.photo_store import PhotoStore, write_photographs
 from whyrobust.data.pixel_store import read_pixels, write_pixels
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.finished_work import VARIABLE
@@ -290,7 +291,7 @@ def test_photographs_are_read_from_stores_unless_one_is_empty(files, tmp_path):
         Image.new("RGB", (70, 50), (10, 20, 30)).save(tmp_path / f"{uid}.png")
     paths = [str(tmp_path / f"{uid}.png") for uid in uids]
     located = pa.table({"uid": uids, "file": paths, "offset": [0] * 4, "length": [-1] * 4}, LOCATION_SCHEMA)
-    write_photographs(tmp_path / "index.arrow", index_of(located, range(4)), 0)
+    write_photographs(tmp_path / "index.arrow", index_photographs(located), 0)
     index = PhotoStore.open(tmp_path / "index.arrow")
     write_decoded(tmp_path / "stored.arrow", index, 40, 1e9, 1)
     write_decoded(tmp_path / "empty.arrow", index, 40, 0, 1)

@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.photo_index import index_photographs
 from tests.processes import HYPER, made_up_pictures, train_and_tell, train_made_up
 from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.decoded_store import open_decoded, write_decoded
-from whyrobust.data.photo_store import PhotoStore, index_of, write_photographs
+from whyrobust.data.photo_store import PhotoStore, write_photographs
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.training_settings import ProgressiveResizing
 from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk
@@ -53,7 +54,7 @@ def photographs(request, tmp_path_factory):
         return PhotographsOnDisk(places, preprocessing, loader_threads=2)
     files, offsets, lengths, *_ = zip(*places, strict=True)
     located = pa.table({"uid": files, "file": files, "offset": offsets, "length": lengths}, LOCATION_SCHEMA)
-    write_photographs(folder / "index.arrow", index_of(located, range(len(places))), border=1)
+    write_photographs(folder / "index.arrow", index_photographs(located), border=1)
     write_decoded(folder / "decoded.arrow", PhotoStore.open(folder / "index.arrow"), 36, 1e9, 2)
     return DecodedOnce(open_decoded([folder / "decoded.arrow"], files), preprocessing, loader_threads=2)
 

@@ -8,6 +8,7 @@ docs/performance.md compares image stores.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import posixpath
 import stat
@@ -406,3 +407,8 @@ def read_bytes(file: str, offset: int, length: int) -> bytes:
             f"{file} holds {len(content)} of {length} bytes at {offset}: it was changed; build the records again"
         )
     return content
+
+
+def content_hash(content: bytes) -> int:
+    """Return 64 bits of a BLAKE2b hash of an image's bytes, by which an index knows them."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

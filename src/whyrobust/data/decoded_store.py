@@ -50,7 +50,7 @@ def decode_reduced(location: Location, side: int) -> Pixels:
     """Return an image as uint8 ``[height, width, 3]``, its shorter side reduced to ``side`` pixels, never enlarged.
 
     Raises:
-        PhotographError: it can no longer be decoded.
+        PhotographError: it was changed since it was indexed.
         LocationError: its file has gone or was changed.
     """
     image = read_picture(*location, at_least=DECODED_MARGIN * side)
@@ -83,7 +83,7 @@ def write_decoded(path: Path | str, photographs: PhotoStore, side: int, limit_by
         What was written, as a sentence.
 
     Raises:
-        PhotographError: an image can no longer be decoded.
+        PhotographError: an image was changed since it was indexed.
         LocationError: its file has gone or was changed.
     """
     expected = estimate_bytes(photographs, side)

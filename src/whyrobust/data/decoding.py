@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from whyrobust.data.archives import read_bytes
+from whyrobust.data.archives import content_hash, read_bytes
 from whyrobust.data.svg import WHITE, DrawingError, draw_rgba, put_on_page
 from whyrobust.study.picture_formats import PICTURE_FORMATS
 
@@ -100,21 +100,45 @@ def _decode_pixels(content: bytes, border: int, at_least: int | None, page: str)
 
 
 def read_picture(
-    file: str, offset: int, length: int, border: int, page: str, at_least: int | None = None
+    file: str,
+    offset: int,
+    length: int,
+    border: int,
+    page: str,
+    content: int | None = None,
+    at_least: int | None = None,
 ) -> Image.Image:
     """Read and decode an image from where it lies, see `whyrobust.data.archives` and `decode`.
 
+    Args:
+        file: that it lies in.
+        offset: of its first byte there.
+        length: of its bytes; -1: the whole file.
+        border: pixels to cut off each side.
+        page: colour behind what is transparent.
+        content: hash of its bytes when it was indexed; None: they are not compared. Another picture under the old name
+            would be trained on although it was compared with no test image, and its results kept as the old one's.
+        at_least: sides of this many pixels are enough.
+
     Raises:
-        PhotographError: it can no longer be decoded; the message names it.
+        PhotographError: its bytes are others by now, or it can no longer be decoded; the message names it.
         LocationError: its file has gone or was changed.
     """
+    read = read_bytes(file, offset, length)
+    if content is not None and content_hash(read) != content:
+        raise _changed(file, offset, length, f"its {len(read):,} bytes have another checksum")
     try:
-        return decode(read_bytes(file, offset, length), border, at_least, page)
+        return decode(read, border, at_least, page)
     except PhotographError as error:
-        where = file if length < 0 else f"{file}, {length} bytes at {offset}"
-        raise PhotographError(
-            f"the image in {where} decoded when it was indexed and was changed since: {error}"
-        ) from error
+        raise _changed(file, offset, length, str(error)) from error
+
+
+def _changed(file: str, offset: int, length: int, found: str) -> PhotographError:
+    where = file if length < 0 else f"{file}, {length} bytes at {offset}"
+    return PhotographError(
+        f"the image in {where} decoded when it was indexed and was changed since: {found}; put the old one back, or "
+        "start the study again, which indexes what has changed"
+    )
 
 
 def _to_rgb(image: Image.Image, page: str) -> Image.Image:

@@ -5,7 +5,6 @@ Apart from `whyrobust.data.photo_store`, which training reads: how photographs a
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from whyrobust.data.archives import LocationError, read_bytes
+from whyrobust.data.archives import LocationError, content_hash, read_bytes
 from whyrobust.data.decoding import PhotographError, decode
 from whyrobust.data.fingerprints import (
     FINGERPRINT_DECODE_PIXELS,
@@ -22,7 +21,7 @@ from whyrobust.data.fingerprints import (
     fingerprint_photograph,
     write_fingerprints,
 )
-from whyrobust.data.photo_store import Location, index_of
+from whyrobust.data.photo_store import index_of
 from whyrobust.data.worker_pool import Death, map_isolated
 
 if TYPE_CHECKING:
@@ -35,17 +34,20 @@ PHOTOGRAPHS_PER_TASK = 512
 DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30
 
 
-def _fingerprint(location: Location) -> tuple[Fingerprints, int] | str:
+#: Where the bytes of an image lie, and how it is decoded: file, offset, length, border in pixels, colour of its page.
+_Listed = tuple[str, int, int, int, str]
+
+
+def _fingerprint(listed: _Listed) -> tuple[Fingerprints, int] | str:
     """Decode an image in a worker process; return its fingerprint and a hash of its bytes, or why it cannot be."""
-    file, offset, length, border, page = location
+    file, offset, length, border, page = listed
     try:
         content = read_bytes(file, offset, length)
         # All of it is decoded (a JPEG at a reduced size), so that an image that is cut off in the middle is found.
         image = decode(content, border, FINGERPRINT_DECODE_PIXELS, page)
     except (PhotographError, LocationError) as error:
         return str(error)
-    digest = hashlib.blake2b(content, digest_size=8).digest()
-    return fingerprint_photograph(image), int.from_bytes(digest, "little")
+    return fingerprint_photograph(image), content_hash(content)
 
 
 def check_photographs(
@@ -93,7 +95,7 @@ def check_photographs(
     return index_of(locations.filter(pa.array(decodes)), contents), failures
 
 
-def _iterate_locations(locations: pa.Table, border: int, page: str) -> Iterator[Location]:
+def _iterate_locations(locations: pa.Table, border: int, page: str) -> Iterator[_Listed]:
     """Yield each location, with memory for one batch of them."""
     for start in range(0, len(locations), PHOTOGRAPHS_PER_TASK):
         batch = locations.slice(start, PHOTOGRAPHS_PER_TASK)

@@ -20,9 +20,12 @@ from whyrobust.data.preprocessing import Preprocessing, preprocess
 from whyrobust.data.records import Uids, rows_of_uids
 from whyrobust.files import atomic_path
 
-#: Where an image lies: its file, the offset and length of its bytes in it (length -1: the whole file); and how it is
-#: decoded: the border in pixels that is cropped off each side, and the colour of its page ("" for none).
-Location = tuple[str, int, int, int, str]
+#: Where an image lies: its file, the offset and length of its bytes in it (length -1: the whole file); how it is
+#: decoded: the border in pixels that is cropped off each side, and the colour of its page ("" for none); and the hash
+#: of its bytes when it was indexed.
+Location = tuple[str, int, int, int, str, int]
+
+_NOWHERE: Location = ("", 0, 0, 0, "", 0)
 
 INDEX_SCHEMA = LOCATION_SCHEMA.append(pa.field("content", pa.uint64(), nullable=False))
 """Columns of an index: where each image lies, and a hash of its bytes, so that an index changes with its images."""
@@ -101,15 +104,15 @@ class PhotoStore:
 
     def locate(self, rows: npt.NDArray[np.int64]) -> list[Location]:
         """Return the locations of rows."""
-        found: list[Location] = [("", 0, 0, 0, "")] * len(rows)
+        found = [_NOWHERE] * len(rows)
         start = 0
         # A batch at a time: Arrow may copy a whole column together to take from it.
-        for batch in self.table.select(["file", "offset", "length"]).to_batches():
+        for batch in self.table.select(["file", "offset", "length", "content"]).to_batches():
             here = np.flatnonzero((rows >= start) & (rows < start + len(batch)))
             taken = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
             columns = (column.to_pylist() for column in taken.columns)
-            for row, (file, offset, length) in zip(here, zip(*columns, strict=True), strict=True):
-                found[row] = file, offset, length, self.border, self.page
+            for row, (file, offset, length, content) in zip(here, zip(*columns, strict=True), strict=True):
+                found[row] = file, offset, length, self.border, self.page, content
             start += len(batch)
         return found
 
@@ -120,7 +123,7 @@ def open_locations(paths: Sequence[Path | str], uids: Uids) -> list[Location]:
     Raises:
         MissingImageError: some uids are in none of the stores; the message names them.
     """
-    located: list[Location] = [("", 0, 0, 0, "")] * len(uids)
+    located = [_NOWHERE] * len(uids)
     found = np.zeros(len(uids), dtype=np.bool_)
     for path in paths:
         store = PhotoStore.open(path)
@@ -134,7 +137,12 @@ def open_locations(paths: Sequence[Path | str], uids: Uids) -> list[Location]:
 
 
 def read_photographs(locations: Sequence[Location], preprocessing: Preprocessing, workers: int) -> Iterator[Pixels]:
-    """Yield each image as uint8 ``[size, size, 3]``, decoded by threads: Pillow releases the interpreter's lock."""
+    """Yield each image as uint8 ``[size, size, 3]``, decoded by threads: Pillow releases the interpreter's lock.
+
+    Raises:
+        PhotographError: an image was changed since it was indexed.
+        LocationError: its file has gone or was changed.
+    """
 
     def read(location: Location) -> Pixels:
         return preprocess(read_picture(*location), preprocessing)
