@@ -34,6 +34,9 @@ LABEL_NAMES = ("class", "label", "labels", "category", "class_name", "cls", "tar
 TRAINING_WORDS = {"train", "training"}
 TEST_WORDS = {"test", "val", "valid", "validation", "eval", "dev", "holdout"}
 
+#: File of prompts beside shards in clip_benchmark's layout.
+TEMPLATES = "zeroshot_classification_templates.txt"
+
 #: Rows of a table, and pictures of a folder or of shards, that are looked at closely.
 ROWS_LOOKED_AT = 200
 #: Pictures in shards whose labels are read; more are counted by the size of their shards.
@@ -52,6 +55,7 @@ class Found:
         images: its pictures, about.
         classes: images of each label; empty where it has none.
         captions: whether its pictures have texts.
+        templates: file of sentences with the class name that lies beside it; empty where none does.
         assumed: what was taken to be so, in sentences.
     """
 
@@ -60,6 +64,7 @@ class Found:
     images: int
     classes: Mapping[str, int] = field(default_factory=dict)
     captions: bool = False
+    templates: str = ""
     assumed: Sequence[str] = ()
 
     @property
@@ -351,14 +356,7 @@ def _look_at_shards(files: Sequence[Path], name: str, pattern: str) -> Found:
     """
     settings: dict[str, Any] = {"kind": "webdataset", "shards": pattern}
     endings, keys, names = Counter[str](), Counter[str](), list[str]()
-    listed = next(
-        (
-            each
-            for each in (files[0].parent / "classnames.txt", files[0].parent.parent / "classnames.txt")
-            if each.is_file()
-        ),
-        None,
-    )
+    listed, templates = _beside(files[0], "classnames.txt"), _beside(files[0], TEMPLATES)
     if listed is not None:
         settings["class_names"] = listed.as_posix()
         names = read_label_names(listed)
@@ -385,7 +383,15 @@ def _look_at_shards(files: Sequence[Path], name: str, pattern: str) -> Found:
     texts = ".txt" if "txt" in endings else f"'{title}' of .json" if title else "no file"
     labels = f"'{label}' of .json" if label else ".cls" if "cls" in endings else "no file"
     said = f"{name}: captions are in {texts}, labels in {labels}"
-    return Found(name, settings, images * total // max(read, 1), dict(counts), bool(title) or "txt" in endings, [said])
+    return Found(
+        name, settings, images * total // max(read, 1), dict(counts), bool(title) or "txt" in endings,
+        templates.as_posix() if templates is not None else "", [said],
+    )  # fmt: skip
+
+
+def _beside(shard: Path, name: str) -> Path | None:
+    """Return a file of this name in the folder of a shard, or in the one above, which has a folder for each split."""
+    return next((each for each in (shard.parent / name, shard.parent.parent / name) if each.is_file()), None)
 
 
 def _labels_of(members: Iterable[Member], key: str | None) -> Iterator[str]:

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from tools.look_at_data import TEST_WORDS, TRAINING_WORDS, Found, LookError, config_name, look_at
+from tools.picture_losses import MOST_PICTURES, Losses, measure_losses
 from whyrobust.files import write_text
 from whyrobust.study.class_table import ClassTableError, read_class_names
 from whyrobust.study.setting_checks import ConfigError
@@ -30,8 +31,10 @@ from whyrobust.study.study import Study
 
 #: Share of a source that is held out where it has no test set, and of a second part where there is no shift either.
 HELD_OUT, PLACEBO = 0.2, 0.1
-#: Share of the pictures that decode and repeat no test image, to be expected of data that are in order.
+#: Share of the pictures that seem to be left, of which a sample tells, that are asked for.
 USABLE = 0.9
+#: Lost pictures of a source that are told of.
+TOLD_SHARE = 0.01
 #: A class is no name but, for example, an address where there are more.
 MOST_CLASSES = 5_000
 PASSES, LEAST_SAMPLES, MOST_SAMPLES = 30, 3_000, 60_000
@@ -54,6 +57,12 @@ class Datasets:
     shifts: Sequence[Found]
     placebo: bool
     classes: Sequence[str]
+
+    @property
+    def templates(self) -> list[str]:
+        """Files of prompts that lie beside the data sets, those of sources first."""
+        every = [*self.sources, *self.in_distribution.values(), *self.shifts]
+        return list(dict.fromkeys(each.templates for each in every if each.templates))
 
 
 def sort_out(groups: Sequence[tuple[str, Sequence[Found]]], table: Sequence[str]) -> tuple[Datasets, list[str]]:
@@ -184,17 +193,23 @@ def _second_part(held_out: Found) -> Found:
     return _part(held_out, "placebo", (start + end) / 2, end)
 
 
-def sizes_of(datasets: Datasets) -> list[int]:
+def sizes_of(datasets: Datasets, losses: Mapping[str, Losses]) -> list[int]:
     """Return the sizes of training sets: doublings up to what every source has, in round numbers.
+
+    Args:
+        datasets: the data sets.
+        losses: what is lost of each source, where it was measured.
 
     Raises:
         LookError: there is next to nothing to train on.
     """
-    most = min(each.images for each in datasets.sources) * USABLE
+    left = {
+        each.name: each.images * (losses[each.name].left if each.name in losses else 1.0) for each in datasets.sources
+    }
+    least = min(left, key=lambda name: left[name])
+    most = left[least] * USABLE
     if most < 40:
-        raise LookError(
-            f"{datasets.sources[0].name} has about {most / USABLE:.0f} pictures to train on: 45 are the least"
-        )
+        raise LookError(f"{least} has about {left[least]:.0f} pictures to train on: 45 are the least")
     shares = (1 / 8, 1 / 4, 1 / 2, 1) if most >= 800 else (1 / 4, 1 / 2, 1)
     return sorted({_round_down(most * share) for share in shares})
 
@@ -204,9 +219,9 @@ def _round_down(number: float) -> int:
     return int(number // step * step)
 
 
-def write_config(name: str, datasets: Datasets, classes: str) -> str:
+def write_config(name: str, datasets: Datasets, classes: str, sizes: Sequence[int]) -> str:
     """Return the text of the config: each choice with a comment."""
-    sizes, sources = sizes_of(datasets), [each.name for each in datasets.sources]
+    sources = [each.name for each in datasets.sources]
     labels = all(each.classes for each in datasets.sources)
     caption = "title" if all(each.captions for each in datasets.sources) else "template"
     images = sizes[-1]
@@ -233,6 +248,10 @@ def write_config(name: str, datasets: Datasets, classes: str) -> str:
             "  # PLACEBO: no shift was found. Put other pictures of the classes here; until then, effects are chance."
         )
     lines += [_test_line(each, "shift", "", datasets.classes) for each in datasets.shifts]
+    if datasets.templates:
+        lines.append(
+            f"prompts: {_flow({'own': datasets.templates[0]})}  # sentences for class names that came with the pictures"
+        )
     lines += [
         "class_weights: equal  # accuracies are means over classes, whatever their proportions",
         f"training: {_flow({'samples_seen': samples})}  # pictures shown to a model, with repetition",
@@ -296,6 +315,25 @@ def _flow(value: Any) -> str:  # noqa: ANN401 - a value of a config
 YAML_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".nan", ".inf")
 
 
+def _measure(study: Study, datasets: Datasets) -> tuple[dict[str, Losses], list[str]]:
+    """Return what is lost of each source before training, and what to tell of it, in sentences."""
+    images = sum(each.images for each in [*datasets.sources, *datasets.in_distribution.values(), *datasets.shifts])
+    if images > MOST_PICTURES:
+        return {}, [
+            f"of about {images:,} pictures none was decoded: sizes leave a tenth for those that are lost, and make "
+            "describe counts them"
+        ]
+    losses, said = measure_losses(study)
+    for name, lost in losses.items():
+        for share, what in ((lost.undecoded, "do not decode"), (lost.repeats, "repeat a test picture")):
+            if share > TOLD_SHARE:
+                said.append(
+                    f"about {100 * share:.0f} % of the pictures of {name} {what} ({lost.looked_at:,} were looked at): "
+                    "sizes are lower for it"
+                )
+    return losses, said
+
+
 def make(name: str, data: Sequence[Path], root: Path) -> str:
     """Write a config, and a table of classes where none lies beside the data; return what to tell the user.
 
@@ -318,19 +356,26 @@ def make(name: str, data: Sequence[Path], root: Path) -> str:
     datasets, said = sort_out(
         [(config_name(path.stem), group) for path, (group, _) in zip(data, found, strict=True)], listed
     )
-    text = write_config(name, datasets, given.as_posix() if given is not None else table.name)
+    classes = given.as_posix() if given is not None else table.name
     if given is None:
         written = io.StringIO()
         csv.writer(written, lineterminator="\n").writerows([["class"], *([each] for each in datasets.classes)])
         write_text(table, written.getvalue())
     try:
+        sizes = sizes_of(datasets, {})
+        text = write_config(name, datasets, classes, sizes)
+        losses, told = _measure(Study.load(yaml.safe_load(text), root), datasets)
+        text = write_config(name, datasets, classes, sizes_of(datasets, losses))
         study = Study.load(yaml.safe_load(text), root)
-    except ConfigError:
+    except (ConfigError, LookError):
         if given is None:
             table.unlink()
         raise
     write_text(config, text)
+    said += told
     seen = [line for group, _ in found for each in group for line in each.assumed]
+    seen += [f"prompts are the sentences in {path}" for path in datasets.templates[:1]]
+    seen += [f"{path} holds other prompts, which are not used" for path in datasets.templates[1:]]
     lines = [
         f"{config.name}: {len(study.trained)} models, sources {', '.join(study.sources)}, test sets "
         f"{', '.join(study.test_sets)}, {len(datasets.classes)} classes ({given or table.name}). Assumed:",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from tests.replicas import write_tar
+from tools import new_study, picture_losses
 from tools.look_at_data import LookError, config_name, look_at
 from tools.new_study import make, named_paths, sort_out
+from whyrobust.data import photo_checks
+from whyrobust.data.readers.folders import read_image_folder_dataset
 from whyrobust.study.setting_checks import ConfigError
+from whyrobust.study.study import Study
 
-#: No picture is read, so it may be anything.
+#: Does not decode: where none of the pictures does, nothing can be measured.
 PICTURE = b"\xff\xd8 a picture"
 CLASSES = ("cat", "dog", "mug")
 
@@ -24,6 +31,8 @@ def folder(root, tmp_path, monkeypatch):
     """Return an empty folder in which studies are run: paths start from it."""
     (tmp_path / "resources").symlink_to(root / "resources")
     monkeypatch.chdir(tmp_path)
+    # Starting a process for it takes a second.
+    monkeypatch.setattr(photo_checks, "map_isolated", lambda read, tasks, *_: [[read(task) for task in tasks]])
     return tmp_path
 
 
@@ -150,6 +159,69 @@ def test_shards_of_the_hub_have_their_class_names_and_their_split(folder):
     shards = {"kind": "webdataset", "shards": "set/train", "class_names": "set/classnames.txt"}
     assert config["sources"] == {"train": shards} and classes_of(folder) == ["class", *CLASSES]
     assert config["test_sets"]["test"]["role"] == "in_distribution" and config["runs"][1]["caption"] == "template"
+
+
+def test_prompts_of_clip_benchmarks_layout_are_those_of_the_study(folder):
+    members = [(f"s{n:04d}.{end}", data) for n in range(120)
+               for end, data in (("webp", PICTURE), ("cls", str(n % 3).encode()))]  # fmt: skip
+    for name, templates in (("photos", "a photo of a {c}.\n"), ("art", "art of the {c}.\n\na {c}.\n")):
+        write_tar(folder / name / "test" / "0.tar", members)
+        write_tar(folder / name / "train" / "0.tar", members)
+        (folder / name / "classnames.txt").write_text("cat\ndog\nmug\n", encoding="utf-8")
+        (folder / name / "zeroshot_classification_templates.txt").write_text(templates, encoding="utf-8")
+    config, told = made(folder, "art", "photos")
+    assert config["prompts"] == {"own": "art/zeroshot_classification_templates.txt"}
+    assert dict(Study.load(config, folder).prompts) == {"own": ["art of the {class}.", "a {class}."]}
+    assert "prompts are the sentences in art/zeroshot_classification_templates.txt" in told
+    assert "photos/zeroshot_classification_templates.txt holds other prompts, which are not used" in told
+    (folder / "mine.yaml").unlink()
+    (folder / "mine-classes.csv").unlink()
+    (folder / "art" / "zeroshot_classification_templates.txt").write_text("art\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config key prompts\.own is '.*templates\.txt', which has the line 'art'"):
+        make("mine", [folder / "art"], folder)
+    assert not list(folder.glob("mine*"))
+
+
+def write_twins(folder, pictures):
+    """Write pictures that a classifier could tell apart, each twice: as it is, and compressed again."""
+    rng = np.random.default_rng(0)
+    for number in range(pictures):
+        noise = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+        image = noise.resize((36, 36), Image.Resampling.BILINEAR)
+        for name, quality in (("first", 95), ("second", 60)):
+            file = io.BytesIO()
+            image.save(file, "JPEG", quality=quality)
+            path = folder / CLASSES[number % 3] / f"{name} {number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.getvalue())
+
+
+@pytest.mark.parametrize("sampled", [1_000, 120])
+def test_sizes_are_of_pictures_that_repeat_no_test_picture(folder, monkeypatch, sampled):
+    """As far as a sample tells; how many do is counted here by the names of the files."""
+    monkeypatch.setattr(picture_losses, "SAMPLED_PICTURES", sampled)
+    write_twins(folder / "data", 300)
+    write_folders(folder / "data", 12)  # do not decode
+    config, told = made(folder, "data")
+    study = Study.load(config, folder)
+    names = {}
+    for dataset in study.datasets.names:
+        settings = study.datasets.slice_settings(dataset)
+        read = read_image_folder_dataset(settings, list(CLASSES), None)
+        read.draw(*settings["drawn_between"])
+        names[dataset] = {uid.split()[-1] for batch in read.batches() for uid in batch["uid"].to_pylist() if " " in uid}
+        if dataset == "data":
+            listed = [uid for batch in read.batches() for uid in batch["uid"].to_pylist() if " " in uid]
+    tested = names["data_held_out"] | names["placebo"]
+    left = sum(uid.split()[-1] not in tested for uid in listed)
+    largest = config["runs"][0]["train_images"][-1]
+    assert left < 0.85 * len(listed) and (0.8 if sampled == 1_000 else 0.6) * left < largest <= left
+    assert "% of the pictures of data repeat a test picture" in told
+    monkeypatch.setattr(new_study, "MOST_PICTURES", 100)
+    (folder / "mine.yaml").unlink()
+    (folder / "mine-classes.csv").unlink()
+    unmeasured, told = made(folder, "data")
+    assert unmeasured["runs"][0]["train_images"][-1] > left and "none was decoded" in told
 
 
 def test_shards_of_pairs_keep_labels_and_titles_in_json(folder):
