@@ -28,7 +28,7 @@ from tests.pages import (
     make_team_differences,
 )
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
-from whyrobust.report.charts.causes import causes_chart, causes_panel, print_layout
+from whyrobust.report.charts.causes import causes_chart, causes_panel, least_height, print_layout
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
 from whyrobust.report.charts.explorer import SEQUENCE, Choice, ExplorerOptions, choose_value_styles, explorer_panel
 from whyrobust.report.charts.residuals import residual_axis, residual_chart, residual_panel, standard_deviation
@@ -296,7 +296,11 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
     shifts = ("v2", "imagenet_rendition_of_another_kind", "sketch")
     points = draw_points([(0.3, 0.2), (0.8, 0.7), (0.5, 0.5)], (LONG, "CLIP on web titles", f"{LONG}, twice"), shifts)
     if figure == "causes":
-        chart = causes_chart(causes, total=total, columns=2 if total == DOUBLE_COLUMN_POINTS else 1)
+        columns = 2 if total == DOUBLE_COLUMN_POINTS else 1
+        chart = causes_chart(causes, total=total, columns=columns)
+        # So that a figure higher than a page is known without drawing it; axes, titles and legend are the rest.
+        height = measure_chart(chart)[1]
+        assert 0.5 * height < least_height(causes, total=total, columns=columns) < height
     else:
         chart = robustness_chart(RobustnessData(points, *draw_lines(shifts)), total=total)
     svg, pdf, png, spec, csv = save_figure(chart, tmp_path, figure, points)

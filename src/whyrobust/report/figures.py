@@ -16,7 +16,7 @@ import altair as alt
 import pandas as pd
 
 from whyrobust.files import write_text
-from whyrobust.report.charts.causes import causes_chart
+from whyrobust.report.charts.causes import causes_chart, least_height
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart
 from whyrobust.report.charts.published import effects_table
 from whyrobust.report.charts.residuals import residual_chart
@@ -135,9 +135,10 @@ def _draw_causes(
 ) -> tuple[alt.HConcatChart, pd.DataFrame, str]:
     """Draw the effects of all comparisons, or of the main ones alone where all would be higher than a page."""
     total, columns = size.total_points, size.causes_across
-    chart = causes_chart(causes, colours, total=total, columns=columns)
-    if measure_chart(chart)[1] <= PAGE_HEIGHT_POINTS:
-        return chart, causes, ""
+    if least_height(causes, total=total, columns=columns) <= PAGE_HEIGHT_POINTS:
+        chart = causes_chart(causes, colours, total=total, columns=columns)
+        if measure_chart(chart)[1] <= PAGE_HEIGHT_POINTS:
+            return chart, causes, ""
     causes = main_comparisons(causes)
     note = f"causes{size.suffix}: all comparisons are higher than a page: the first of each cause alone"
     return causes_chart(causes, colours, total=total, columns=columns), causes, note

@@ -292,6 +292,23 @@ def causes_chart(
     return draw(*fit_width(draw, total, across))
 
 
+def least_height(causes: pd.DataFrame, *, total: int = DOUBLE_COLUMN_POINTS, columns: int = 2) -> float:
+    """Return a height in points that `causes_chart` exceeds, without drawing it: of its rows and texts, evenly stacked.
+
+    Args:
+        causes: as of `causes_chart`; with at least one row.
+        total: as of `causes_chart`.
+        columns: as of `causes_chart`.
+    """
+    found = list(dict.fromkeys(causes["cause"]))
+    across = min(columns, len(found))
+    # No panel gets wider, and in a narrower one no text has fewer lines.
+    layout = print_layout(causes, width=total // across, total=total)
+    rows = (_position_rows(causes[causes["cause"] == cause], None, layout) for cause in found)
+    texts = 3 * layout.font  # a panel's title, the labels of its axis and the title of that
+    return sum(layout.row_height * positioned.height + texts for positioned in rows) / across
+
+
 def _stack(panels: Sequence[alt.LayerChart]) -> alt.VConcatChart:
     return share_legend(alt.vconcat(*panels, spacing=10))
 
