@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # --no-compile below: bytecode is made for what is imported, not for 18,000 files, which takes a minute.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help study new describe published imagenet-captions test lint lock clean img2dataset paper-check browser picture verify soak messages audit bench growth estimate compare peek cluster test-slurm forget
+.PHONY: help study new describe published imagenet-captions test lint lint-types lint-style lock clean img2dataset paper-check browser picture verify soak messages audit bench growth estimate compare peek cluster test-slurm forget
 
 help:
 	@echo "make study  run the default study (results/icons/report.html)"
@@ -116,12 +116,18 @@ describe: $(VENV)/study-installed
 forget: $(VENV)/study-installed
 	$(BIN)/python -m tools.forget --days $(or $(DAYS),30)
 
+# Side by side: the type check and the others use one core each.
 lint: $(VENV)/test-installed
+	$(MAKE) --no-print-directory --jobs $(CORES) lint-types lint-style
+
+lint-types:
+	$(BIN)/mypy
+
+lint-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # The tests of the report page need a browser: an installed Chromium or Chrome, otherwise Debian's.
