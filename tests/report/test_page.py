@@ -30,9 +30,10 @@ from tests.pages import (
 )
 from tools.browser import ALL_DRAWN, SMALL_LETTERS, count_sheets
 from whyrobust.report.charts.points import describe_points
-from whyrobust.report.page_parts import ChartData, Panel
+from whyrobust.report.page_parts import ChartData, Panel, picture_uri
 from whyrobust.report.sections.run_details import run_details
 from whyrobust.report.sections.runs import false_negative_rows, run_rows
+from whyrobust.study.derived_sources import DerivedSource
 from whyrobust.study.stages import STAGES
 
 WIDTHS = (390, 1280, 2560)
@@ -226,6 +227,58 @@ def test_what_is_compared_is_said_with_pictures_and_sizes(open_page, html):
     assert cards.first.locator("img").count() == 3
     without = open_page(make_page(settings=replace(SETTINGS, without_test_set=["half_web"])))
     assert "Half web has no in-distribution test set here" in without.locator("#compared").inner_text()
+
+
+def test_mixtures_and_views_are_a_line_each_with_counts_and_shares(open_page):
+    """Singular and plural, shares that are no whole number, and pictures where they are not those of the source."""
+    data = make_data()
+    given = make_study(make_runs())
+    first = given.runs.iloc[:1]
+    planned = {
+        "tenth_web": [(0, 1001)],
+        "half_web": [(0, 5000), (1, 5000), (0, 2)],
+        "one_web": [(0, 1)],
+        "web_at_studio_classes": [(0, 1250), (1, 5000)],
+        "web_in_grey": [(0, 300)],
+        "web_of_two": [(0, 300)],
+    }
+    more = [first.assign(run=f"{name}-{size}-{seed}", source=name, train_images=size, seed=seed)
+            for name, of_name in planned.items() for seed, size in of_name]  # fmt: skip
+    study = replace(given, runs=pd.concat([given.runs, *more], ignore_index=True))
+    views = pd.DataFrame([("web_of_two", f"web:{number}", "cat") for number in (1, 2)] + [("web_of_two", "web:x", None)]
+                         + [("web_in_grey", f"web:{number}", "ab"[number % 2]) for number in range(3)],
+                         columns=["source", "uid", "label"])  # fmt: skip
+    derived = {
+        "tenth_web": DerivedSource({"studio": 0.9, "web": 0.1}),
+        "half_web": DerivedSource({"studio": 0.5, "web": 0.5}),
+        "one_web": DerivedSource({"web": 1.0}),
+        "web_at_studio_classes": DerivedSource({"web": 1.0}),
+        "web_in_grey": DerivedSource({"web": 1.0}, grey=True),
+        "web_of_two": DerivedSource({"web": 1.0}),
+    }
+    settings = replace(SETTINGS, derived=derived, sentences={"tenth_web": "Mostly studio.", "studio": "Icons."})
+    page = open_page(make_page(settings=settings, study=study, data=replace(data, views=views)))
+    assert page.locator("#compared .card").count() == 2 + 4
+    lines = page.locator("#compared .drawn li")
+    assert [" ".join(text.split()) for text in lines.all_inner_texts()] == [
+        "tenth web Mostly studio. 1,001 images: about 901 of studio, about 100 of web; 1 model",
+        "half web 2 images: 1 of studio, 1 of web; 5,000 images: 2,500 of studio, 2,500 of web; 3 models",
+        "one web 1 image of web; 1 model",
+        "web at studio classes 1,250 and 5,000 images of web; 2 models",
+        "web in grey 300 images of web; drawn from 3 labelled images of 2 classes; 1 model",
+        "web of two 300 images of web; drawn from 2 labelled images of 1 class; 1 model",
+    ]
+    pictures = [line.locator("img").evaluate_all("all => all.map(one => one.src)") for line in lines.all()]
+    of_web = [picture_uri(one) for one in data.samples.loc[data.samples["dataset"] == "web", "picture"]]
+    assert pictures == [[], [], [], [], of_web, of_web[1:]]
+    greys = [line.locator("img").first.evaluate("one => getComputedStyle(one).filter") for line in lines.all()[4:]]
+    assert greys == ["grayscale(1)", "none"]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#compared").get_by_role("heading", name="Drawn from these sources").count() == 1
+    none = open_page(make_page())
+    assert "Drawn from these sources" not in none.locator("#compared").inner_text()
 
 
 def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_page, html):

@@ -1,6 +1,7 @@
 # What the page and the figures show.
 
 from whyrobust.study.caption_tables import group_captions, learns_from_columns
+from whyrobust.study.derived_sources import derived_sources
 from whyrobust.study.paper_measurement import describe_paper_line
 from whyrobust.study.plan import largest_subsets
 
@@ -306,6 +307,7 @@ rule write_report:
         filters="<results>/data/filters.csv",
         samples="<results>/data/samples.parquet",
         pairs="<results>/data/pairs.parquet",
+        views=expand("<results>/views/{view}.parquet", view=STUDY.filtered_views),
         curves="<results>/details/curves.csv",
         confusions="<results>/details/confusions.csv",
         class_accuracy="<results>/details/class_accuracy.csv",
@@ -344,6 +346,10 @@ rule write_report:
         terms=EFFECT_TERMS,
         sentences=STUDY.sentences,
         without_test_set=STUDY.sources_without_test_set,
+        derived={
+            name: vars(made)
+            for name, made in derived_sources(CONFIG.sources, STUDY.sources).items()
+        },
         reported=plain_values(CONFIG.reported)["runs"] if CONFIG.reported else {},
         paper_line=describe_paper_line(
             CONFIG.paper_measurement, STUDY.in_distribution[0]

@@ -19,6 +19,7 @@ from whyrobust.report.provenance import count_images, list_licences, record_stud
 from whyrobust.report.render import FIGURE_ENDINGS
 from whyrobust.report.result_card import make_card
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, read_study_tables
+from whyrobust.study.derived_sources import DerivedSource
 from whyrobust.study.pinned_sources import read_pinned_sources
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if __name__ == "__main__":
     study = read_study_tables(dict(files.items()))
     # The row without a class is that of all classes.
     matches = sum_matches(read_csv(path, keep_empty=True) for path in files.text_matches)
+    views = [pd.read_parquet(path, columns=["uid", "label"]).assign(source=Path(path).stem) for path in files.views]
     data = DataTables(
         classes=read_csv(files.class_counts, keep_empty=True),
         captions=read_csv(files.captions),
@@ -40,6 +42,7 @@ if __name__ == "__main__":
         removed=read_csv(files.removed),
         text_matches=matches[matches["class"] == ""],
         caption_variety=read_csv(files.caption_variety) if files.caption_variety else pd.DataFrame(),
+        views=pd.concat(views, ignore_index=True) if views else pd.DataFrame(),
     )
     details = RunTables(
         trained=pd.DataFrame(params.trained),
@@ -94,6 +97,7 @@ if __name__ == "__main__":
         terms=EffectTerms(**params.terms),
         sentences=params.sentences,
         without_test_set=params.without_test_set,
+        derived={name: DerivedSource(**made) for name, made in params.derived.items()},
         reported=params.reported,
         paper_line=params.paper_line,
         unfinished=config.get("unfinished"),

@@ -31,6 +31,7 @@ from whyrobust.report.sections.runs import runs_section
 from whyrobust.report.sections.similarity import similarity_section
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, StudyTables
 from whyrobust.report.templating import page_environment
+from whyrobust.study.derived_sources import DerivedSource
 from whyrobust.study.published_shifts import has_published_shifts
 
 
@@ -49,6 +50,7 @@ class PageSettings:
         terms: what effects are stated in.
         sentences: what each source and test set is.
         without_test_set: compared sources that no in-distribution test set is of.
+        derived: what each source that is a view or mixture of others is made of.
         reported: runs of each experiment of the table of reported numbers.
         paper_line: how the line of the paper's measurement differs from one line of the study's standard models.
         unfinished: what the study lacks, where it still runs (`whyrobust.study.unfinished_settings.Unfinished`).
@@ -64,6 +66,7 @@ class PageSettings:
     terms: EffectTerms
     sentences: Mapping[str, str]
     without_test_set: Sequence[str]
+    derived: Mapping[str, DerivedSource] = field(default_factory=dict)
     reported: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper_line: Sequence[str] = ()
     unfinished: Mapping[str, Any] | None = None
@@ -110,7 +113,7 @@ def render_report(
             answer=answer_section(study, terms, colours),
             compared=attempt(
                 "What is compared",
-                lambda: compared_section(study, data, settings.sentences, settings.without_test_set),
+                lambda: compared_section(study, data, settings.sentences, settings.without_test_set, settings.derived),
             ),
             explorer=explorer,
             lines=attempt("The table beyond single test sets", lambda: line_rows(study)),

@@ -110,7 +110,8 @@ class DataTables:
     """What the data of a study are: tables of ``describe_data``, ``decontaminate`` and ``match_text``.
 
     ``text_matches`` has one row per source: ``source, records, matched, precision, recall``. ``caption_variety`` has no
-    row where no source has captions in columns of its own.
+    row where no source has captions in columns of its own; ``views`` the images, ``source, uid, label``, of each view
+    that leaves out some of its source before subsets are drawn.
     """
 
     classes: pd.DataFrame
@@ -121,6 +122,7 @@ class DataTables:
     removed: pd.DataFrame
     text_matches: pd.DataFrame
     caption_variety: pd.DataFrame = field(default_factory=pd.DataFrame)
+    views: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import pandas as pd
+
 from whyrobust.report.number_format import count_noun, format_percent, join_words
 from whyrobust.report.page_parts import picture_uri, table_rows
 from whyrobust.report.tables import DataTables, StudyTables
+from whyrobust.study.derived_sources import DerivedSource
 from whyrobust.study.display_names import AVERAGE, capital, name_test_set, spaced
 from whyrobust.study.table_cells import is_empty, is_missing
 
@@ -16,7 +19,11 @@ SHOWN: Final = 4
 
 
 def compared_section(
-    study: StudyTables, data: DataTables, sentences: Mapping[str, str], without_test_set: Sequence[str]
+    study: StudyTables,
+    data: DataTables,
+    sentences: Mapping[str, str],
+    without_test_set: Sequence[str],
+    derived: Mapping[str, DerivedSource],
 ) -> dict[str, Any]:
     """Return the values of the section.
 
@@ -25,10 +32,17 @@ def compared_section(
         data: pictures and images per class.
         sentences: what a source or test set is, by its name.
         without_test_set: compared sources that no in-distribution test set is of.
+        derived: what each source that is a view or mixture of others is made of.
     """
     sources = [str(name) for name in dict.fromkeys(study.runs["source"]) if not is_empty(name)]
     return {
-        "sources": [_describe_source(name, data, sentences.get(name, "")) for name in sources],
+        "sources": [_describe_source(name, data, sentences.get(name, "")) for name in sources if name not in derived],
+        "derived": [
+            _describe_derived(name, derived[name], study.runs[study.runs["source"] == name], data)
+            | {"name": spaced(name), "says": sentences.get(name, "")}
+            for name in sources
+            if name in derived
+        ],
         "test_sets": [
             _describe_test_set(row, data, sentences) for row in table_rows(study.shifts) if row["role"] != AVERAGE
         ],
@@ -50,8 +64,11 @@ def _name_without(sources: Sequence[str]) -> str:
 
 
 def _pictures(name: str, data: DataTables) -> list[str]:
-    samples = data.samples
-    return [picture_uri(picture) for picture in samples.loc[samples["dataset"] == name, "picture"].iloc[:SHOWN]]
+    return _show(data.samples[data.samples["dataset"] == name])
+
+
+def _show(samples: pd.DataFrame) -> list[str]:
+    return [picture_uri(picture) for picture in samples["picture"].iloc[:SHOWN]]
 
 
 def _describe_source(name: str, data: DataTables, sentence: str) -> dict[str, Any]:
@@ -64,6 +81,42 @@ def _describe_source(name: str, data: DataTables, sentence: str) -> dict[str, An
         ]
     pictures = _pictures(name, data)
     return {"name": spaced(name), "says": sentence, "pictures": pictures, "facts": facts, "notes": []}
+
+
+def _describe_derived(name: str, made: DerivedSource, runs: pd.DataFrame, data: DataTables) -> dict[str, Any]:
+    """Say how many images of which sources the models of a view or mixture saw; ``runs`` are these.
+
+    Its pictures are those of its sources. Only a view that turns them grey, or that leaves out some of those shown of
+    its source, has pictures here.
+    """
+    sizes = sorted({int(size) for size in runs["train_images"]})
+    if len(made.shares) > 1:
+        facts = [f"{count_noun(size, 'image')}: {_split_size(size, made.shares)}" for size in sizes]
+    else:
+        held = count_noun(sizes[0], "image") if len(sizes) == 1 else f"{join_words([f'{n:,}' for n in sizes])} images"
+        facts = [f"{held} of {spaced(next(iter(made.shares)))}"]
+    left = data.views[data.views["source"] == name] if len(data.views) else data.views
+    if len(left):
+        labels = left["label"].dropna()
+        classes = count_noun(labels.nunique(), "class", "classes")
+        facts.append(f"drawn from {count_noun(len(labels), 'labelled image')} of {classes}")
+    shown: list[str] = []
+    for parent in made.shares:
+        of_parent = data.samples[data.samples["dataset"] == parent]
+        own = of_parent[of_parent["uid"].isin(left["uid"])] if len(left) else of_parent
+        pictures = _show(own)
+        shown += pictures if made.grey or pictures != _show(of_parent) else []
+    return {"pictures": shown, "grey": made.grey, "facts": [*facts, count_noun(len(runs), "model")]}
+
+
+def _split_size(size: int, shares: Mapping[str, float]) -> str:
+    """Say how many images of a subset are of each source: about so many where the share is no whole number."""
+    told = []
+    for name, share in shares.items():
+        count = round(size * share)
+        about = "" if abs(size * share - count) < 1e-6 else "about "
+        told.append(f"{about}{count:,} of {spaced(name)}")
+    return ", ".join(told)
 
 
 def _describe_test_set(row: Mapping[str, Any], data: DataTables, sentences: Mapping[str, str]) -> dict[str, Any]:
