@@ -55,6 +55,8 @@ def prepare(setting: Setting) -> None:
 
 def ours(setting: Setting, precision: str) -> Measured:
     """Measure one run on all cores, which also decode."""
+    from whyrobust.data.archives import LOCATION_SCHEMA, content_hash, list_tar, read_bytes
+    from whyrobust.data.photo_store import index_of, open_locations, write_photographs
     from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.training.batches import PhotographsOnDisk
     from whyrobust.training.device import ComputeSettings
@@ -63,12 +65,16 @@ def ours(setting: Setting, precision: str) -> Measured:
 
     model, size, batch = scale(setting)
     captions = (setting.folder / "captions.txt").read_text(encoding="utf-8").split("\n")
-    with tarfile.open(setting.folder / "00000.tar") as archive:
-        pictures = [member for member in archive if member.name.endswith(".jpg")]
-    places = [(str(setting.folder / "00000.tar"), member.offset_data, member.size, 0, "") for member in pictures]
+    pictures = [member for member in list_tar(setting.folder / "00000.tar") if member.is_image]
+    names = [member.name for member in pictures]
+    places = [(member.file, member.offset, member.length) for member in pictures]
+    columns = dict(zip(("uid", "file", "offset", "length"), (names, *zip(*places, strict=True)), strict=True))
+    contents = [content_hash(read_bytes(*place)) for place in places]
+    index = setting.folder / "index.arrow"
+    write_photographs(index, index_of(pa.table(columns, LOCATION_SCHEMA), contents), border=0)
     context = read_model_config(MODELS / f"{model}.json")["text_cfg"]["context_length"]
     marks, _ = train_with_ours(
-        images=PhotographsOnDisk(places, study_preprocessing(size, "clip"), setting.cores),
+        images=PhotographsOnDisk(open_locations([index], names), study_preprocessing(size, "clip"), setting.cores),
         targets=tokenize(captions, context),
         objective="clip",
         model=MODELS / f"{model}.json",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,10 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.photo_index import index_photographs
 from whyrobust.data.archives import (
+    MAXIMUM_OPEN,
     LocationError,
     Member,
     Pack,
+    content_hash,
     list_archive,
     list_tar,
     read_bytes,
@@ -234,6 +238,45 @@ def test_pictures_that_do_not_decode_are_counted_and_left_out(store):
         assert (pixels == preprocess(decode(contents[uid.removeprefix("set/")]), how)).all()
     with pytest.raises(MissingImageError, match=r"set/7\.jpg"):
         open_locations([path], ["set/1.jpg", "set/7.jpg"])
+
+
+def test_locations_in_columns_are_those_of_each_image_of_several_stores(tmp_path):
+    expected, stores = {}, []
+    for border, (page, tars) in enumerate((("white", "dc"), ("", "ba"))):
+        rows = []
+        for name in tars:
+            path = tmp_path / f"{name}.tar"
+            rows += list_tar(write_tar(path, [(f"{name}/{number}.jpg", bytes(number)) for number in range(5)]))
+        for row in rows:
+            content = content_hash(read_bytes(row.file, row.offset, row.length))
+            expected[row.name] = row.file, row.offset, row.length, border, page, content
+        write_locations(tmp_path / "l.parquet", [(rows[at].name, rows[at]) for at in RNG.permutation(len(rows))])
+        stores.append(tmp_path / f"{page}.arrow")
+        located = pq.read_table(tmp_path / "l.parquet")
+        write_photographs(stores[-1], index_photographs(located), border, page)
+    uids = [str(uid) for uid in RNG.permutation(list(expected))]
+    found, wanted = open_locations(stores, uids), [expected[uid] for uid in uids]
+    assert list(found) == wanted and found[3:7] == wanted[3:7]
+    assert found.disk_order().tolist() == sorted(range(len(uids)), key=lambda position: wanted[position][:2])
+
+
+def test_archives_stay_open_but_not_all_and_not_when_they_were_replaced(tmp_path):
+    paths = [tmp_path / f"{number}.tar" for number in range(2 * MAXIMUM_OPEN)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number] * 4))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number, path in enumerate(2 * paths):
+        assert read_bytes(str(path), 1, 2) == bytes([number % len(paths)] * 2)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + MAXIMUM_OPEN
+    (tmp_path / "new").write_bytes(b"new!")
+    (tmp_path / "new").replace(paths[-1])
+    assert read_bytes(str(paths[-1]), 0, 4) == b"new!"
+    paths[-1].write_bytes(b"cut")
+    with pytest.raises(LocationError, match="3 of 4 bytes"):
+        read_bytes(str(paths[-1]), 0, 4)
+    paths[-1].unlink()
+    with pytest.raises(LocationError, match="put it back"):
+        read_bytes(str(paths[-1]), 0, 2)
 
 
 def test_photographs_are_read_without_torch(store):

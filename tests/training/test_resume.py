@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,13 @@ from tests.photo_index import index_photographs
 from tests.processes import HYPER, made_up_pictures, train_and_tell, train_made_up
 from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.decoded_store import open_decoded, write_decoded
-from whyrobust.data.photo_store import PhotoStore, write_photographs
+from whyrobust.data.photo_store import PhotoStore, open_locations, write_photographs
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.training_settings import ProgressiveResizing
 from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk
 from whyrobust.training.checkpoints import Checkpoints, StoppedError
+from whyrobust.training.distributed import SINGLE_PROCESS
+from whyrobust.training.loop import LossReader
 from whyrobust.training.models import read_model_config
 
 #: Preloaded, so that a killed process is followed by the next at once and not after torch's import.
@@ -50,11 +53,11 @@ def photographs(request, tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(path)
         places.append((str(path), 0, path.stat().st_size, 1, ""))
     preprocessing = study_preprocessing(32, "clip")
-    if request.param == "decoded each time":
-        return PhotographsOnDisk(places, preprocessing, loader_threads=2)
     files, offsets, lengths, *_ = zip(*places, strict=True)
     located = pa.table({"uid": files, "file": files, "offset": offsets, "length": lengths}, LOCATION_SCHEMA)
     write_photographs(folder / "index.arrow", index_photographs(located), border=1)
+    if request.param == "decoded each time":
+        return PhotographsOnDisk(open_locations([folder / "index.arrow"], files), preprocessing, loader_threads=2)
     write_decoded(folder / "decoded.arrow", PhotoStore.open(folder / "index.arrow"), 36, 1e9, 2)
     return DecodedOnce(open_decoded([folder / "decoded.arrow"], files), preprocessing, loader_threads=2)
 
@@ -148,6 +151,46 @@ def stop_and_go_on(images, name, config, hyper, steps_of_stops, folder):
             weights = train_made_up(images, name, config, report, checkpoints, hyper)
     assert_same_weights(weights, expected)
     assert found == losses, "a run reports every step once, those before the stop too"
+
+
+def test_a_run_on_a_gpu_stops_after_the_step_that_it_is_at(icon_cnn, tmp_path, monkeypatch):
+    """On a GPU losses are read every 16 steps at most: a run of one process does not wait for that to stop."""
+    monkeypatch.setattr(LossReader, "is_due", False)
+    images, checkpoints = made_up_pictures(), Checkpoints(tmp_path / "run.pt", "this run")
+    whole = type(images).batches
+
+    def batches(*given):
+        for step, batch in enumerate(whole(*given), start=1):
+            if step == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(type(images), "batches", batches)
+    with pytest.raises(StoppedError, match="after step 5 of 32"):
+        train_made_up(images, "cross_entropy", icon_cnn, lambda _: None, checkpoints, SHORT)
+    kept = checkpoints.read()
+    assert kept is not None and kept["done"] == 5
+
+
+@pytest.mark.parametrize(("seconds_a_step", "steps"), [(0.005, 16), (0.125, 16), (0.5, 4), (1.9, 1), (33.0, 1)])
+def test_a_gpu_is_read_as_often_as_its_steps_take_time(seconds_a_step, steps, monkeypatch):
+    """Processes that share a run learn at a read that one of them was asked to stop: in time before they are killed."""
+    now = 100.0
+    monkeypatch.setattr("whyrobust.training.loop.time", SimpleNamespace(monotonic=lambda: now))
+    settings = SimpleNamespace(hyperparameters=SHORT, objective="clip")
+    state = SimpleNamespace(progress=[], seconds=1.0)
+    for on_gpu in (True, False):
+        losses = LossReader(state, settings, lambda _: None, SINGLE_PROCESS, on_gpu)
+        between = []
+        for step in range(40):
+            now += seconds_a_step
+            losses.add(step, 1e-3, torch.tensor(1.0))
+            if losses.is_due:
+                between.append(step - sum(between) + 1)
+                assert not losses.read(False)
+        assert between[:2] == [1, steps if on_gpu else 1] and set(between[1:]) == {between[1]}
+    losses.add(40, 1e-3, torch.tensor(1.0))
+    assert losses.read(True)
 
 
 def test_photographs_cropped_by_threads_go_on_with_the_same_crops(photographs, icon_cnn, tmp_path):

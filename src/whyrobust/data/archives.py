@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import posixpath
 import stat
 import struct
@@ -18,6 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -42,6 +44,9 @@ MAXIMUM_BYTES = 256 * 2**20
 
 #: A compressed archive may unpack to this many times its size plus `MAXIMUM_BYTES`: photographs hardly compress.
 MAXIMUM_RATIO = 20
+
+#: Archives that a process keeps open, to be read at any offset: far fewer than the 1,024 files that it may often open.
+MAXIMUM_OPEN = 64
 
 #: Errors that the standard library raises on damaged archives; a truncated gzip header gives a TypeError.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, TypeError, IndexError, struct.error,
@@ -388,6 +393,22 @@ def write_locations(path: Path | str, rows: list[tuple[str, Member]]) -> None:
     write_table(path, pa.Table.from_arrays(columns, schema=LOCATION_SCHEMA))
 
 
+class _Opened:
+    """An open file, which is closed when nobody reads from it any more."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+@lru_cache(maxsize=MAXIMUM_OPEN)
+def _opened(file: str, device: int, inode: int) -> _Opened:
+    """Return an archive, opened; another file of its name has other numbers and is opened anew."""
+    return _Opened(os.open(file, os.O_RDONLY))
+
+
 def read_bytes(file: str, offset: int, length: int) -> bytes:
     """Return the bytes at one location.
 
@@ -395,9 +416,11 @@ def read_bytes(file: str, offset: int, length: int) -> bytes:
         LocationError: the file is missing, or shorter than it was.
     """
     try:
-        with Path(file).open("rb") as handle:
-            handle.seek(offset)
-            content = handle.read() if length < 0 else handle.read(length)
+        if length < 0:
+            content = Path(file).read_bytes()[offset:]
+        else:
+            found = os.stat(file)  # noqa: PTH116 - a Path takes as long as the read itself
+            content = os.pread(_opened(file, found.st_dev, found.st_ino).descriptor, length, offset)
     except OSError as error:
         raise LocationError(
             f"{file} cannot be read ({error.strerror}): put it back, or build the records again"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,49 @@ from whyrobust.files import atomic_path
 #: of its bytes when it was indexed.
 Location = tuple[str, int, int, int, str, int]
 
-_NOWHERE: Location = ("", 0, 0, 0, "", 0)
+
+@dataclass(frozen=True, eq=False)
+class Locations(Sequence[Location]):
+    """Locations as columns: 32 bytes per image, where Python's tuples and numbers take some 250.
+
+    Attributes:
+        files: that images lie in, each once.
+        ways: how images are decoded, border and page, each once.
+        file_of: number of each image's file, int32 ``[n]``.
+        offsets: int64 ``[n]``.
+        lengths: int64 ``[n]``.
+        way_of: number of each image's way, int32 ``[n]``.
+        contents: hash of each image's bytes, uint64 ``[n]``.
+    """
+
+    files: list[str]
+    ways: list[tuple[int, str]]
+    file_of: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    way_of: npt.NDArray[np.int32]
+    contents: npt.NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, position: int) -> Location: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Location]: ...
+    def __getitem__(self, position: int | slice) -> Location | list[Location]:
+        """Return a location, or a list of those of a slice."""
+        if isinstance(position, slice):
+            return [self[each] for each in range(*position.indices(len(self)))]
+        file, way = self.files[self.file_of[position]], self.ways[self.way_of[position]]
+        return file, int(self.offsets[position]), int(self.lengths[position]), *way, int(self.contents[position])
+
+    def disk_order(self) -> npt.NDArray[np.int64]:
+        """Return all positions ``[n]`` by the names of their files and by offset."""
+        rank = np.empty(len(self.files), dtype=np.int32)
+        rank[sorted(range(len(self.files)), key=self.files.__getitem__)] = np.arange(len(self.files))
+        return np.lexsort((self.offsets, rank[self.file_of]))
+
 
 INDEX_SCHEMA = LOCATION_SCHEMA.append(pa.field("content", pa.uint64(), nullable=False))
 """Columns of an index: where each image lies, and a hash of its bytes, so that an index changes with its images."""
@@ -102,38 +146,48 @@ class PhotoStore:
         """
         return rows_of_uids(self.table["uid"], uids)
 
-    def locate(self, rows: npt.NDArray[np.int64]) -> list[Location]:
+    def locate(self, rows: npt.NDArray[np.int64]) -> Locations:
         """Return the locations of rows."""
-        found = [_NOWHERE] * len(rows)
+        number: dict[str, int] = {}
+        file_of, contents = np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.uint64)
+        offsets, lengths = np.zeros((2, len(rows)), dtype=np.int64)
         start = 0
         # A batch at a time: Arrow may copy a whole column together to take from it.
         for batch in self.table.select(["file", "offset", "length", "content"]).to_batches():
             here = np.flatnonzero((rows >= start) & (rows < start + len(batch)))
             taken = batch.take(pa.array(rows[here] - start)) if len(here) else batch.slice(0, 0)
-            columns = (column.to_pylist() for column in taken.columns)
-            for row, (file, offset, length, content) in zip(here, zip(*columns, strict=True), strict=True):
-                found[row] = file, offset, length, self.border, self.page, content
+            names, offset, length, content = taken.columns
+            numbers = [number.setdefault(name, len(number)) for name in names.dictionary.to_pylist()]
+            file_of[here] = np.array(numbers, dtype=np.int32)[names.indices.to_numpy()]
+            offsets[here], lengths[here], contents[here] = offset.to_numpy(), length.to_numpy(), content.to_numpy()
             start += len(batch)
-        return found
+        way_of = np.zeros(len(rows), dtype=np.int32)
+        return Locations(list(number), [(self.border, self.page)], file_of, offsets, lengths, way_of, contents)
 
 
-def open_locations(paths: Sequence[Path | str], uids: Uids) -> list[Location]:
+def open_locations(paths: Sequence[Path | str], uids: Uids) -> Locations:
     """Return where each image of ``uids`` lies, from whichever of several stores has it.
 
     Raises:
         MissingImageError: some uids are in none of the stores; the message names them.
     """
-    located = [_NOWHERE] * len(uids)
+    number: dict[str, int] = {}
+    file_of, way_of = np.zeros((2, len(uids)), dtype=np.int32)
+    offsets, lengths = np.zeros((2, len(uids)), dtype=np.int64)
+    contents, ways = np.zeros(len(uids), dtype=np.uint64), list[tuple[int, str]]()
     found = np.zeros(len(uids), dtype=np.bool_)
     for path in paths:
         store = PhotoStore.open(path)
         rows = store.rows_of(uids)
         here = np.flatnonzero(rows >= 0)
-        for row, location in zip(here, store.locate(rows[here]), strict=True):
-            located[row] = location
+        located = store.locate(rows[here])
+        numbers = [number.setdefault(name, len(number)) for name in located.files]
+        file_of[here], way_of[here] = np.array(numbers, dtype=np.int32)[located.file_of], len(ways)
+        offsets[here], lengths[here], contents[here] = located.offsets, located.lengths, located.contents
+        ways += located.ways
         found[here] = True
     check_no_image_is_missing(uids, found, len(paths))
-    return located
+    return Locations(list(number), ways, file_of, offsets, lengths, way_of, contents)
 
 
 def read_photographs(locations: Sequence[Location], preprocessing: Preprocessing, workers: int) -> Iterator[Pixels]:

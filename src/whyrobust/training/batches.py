@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from whyrobust.data.decoded_store import DecodedPhotographs
 from whyrobust.data.decoding import read_picture
-from whyrobust.data.photo_store import Location
+from whyrobust.data.photo_store import Locations
 from whyrobust.data.pixel_store import Pixels
 from whyrobust.data.preprocessing import Preprocessing, draw_crop_boxes, training_crop
 from whyrobust.training.augmentation import (
@@ -32,6 +32,7 @@ from whyrobust.training.augmentation import (
     simclr_colours,
     simclr_view,
 )
+from whyrobust.training.device import send
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks
 
 #: Batches that are decoded ahead of the one that is learnt from.
@@ -171,7 +172,7 @@ class ImagesInMemory:
             return shift_zoom_flip(plain, shift, zoom, augmentation.plain_share, flip, generator)
 
         for positions in order:
-            plain = normalise_pixels(images[positions.to(settings.device)], mean, std)
+            plain = normalise_pixels(images[send(positions, settings.device)], mean, std)
             if settings.image_size is not None:
                 plain = nn.functional.interpolate(plain, settings.image_size, mode="area")
             share = settings.ranks.share(len(positions))
@@ -263,7 +264,7 @@ class DecodedOnce:
 class PhotographsOnDisk:
     """Photographs by location, decoded and cropped in threads: Pillow releases Python's lock while it decodes."""
 
-    def __init__(self, locations: Sequence[Location], preprocessing: Preprocessing, loader_threads: int) -> None:
+    def __init__(self, locations: Locations, preprocessing: Preprocessing, loader_threads: int) -> None:
         self.locations, self.preprocessing, self.loader_threads = locations, preprocessing, loader_threads
 
     def __len__(self) -> int:
@@ -271,10 +272,7 @@ class PhotographsOnDisk:
 
     def disk_order(self) -> Tensor:
         """See `TrainingImages`: by file and offset."""
-        return torch.tensor(sorted(range(len(self.locations)), key=self._file_and_offset), dtype=torch.long)
-
-    def _file_and_offset(self, position: int) -> tuple[str, int]:
-        return self.locations[position][:2]
+        return torch.from_numpy(self.locations.disk_order())
 
     def _views(self, position: int, sample: int, settings: BatchSettings) -> list[Pixels]:
         """Return the crops of one sample; ``sample`` numbers all samples of the run, so each gets its own crops."""
@@ -299,7 +297,7 @@ class PhotographsOnDisk:
                     batch, first = positions[share].tolist(), sample + share.start
                     futures: dict[int, Future[list[Pixels]]] = {}
                     # Read in the order on the disk, yielded in the order that was asked for.
-                    for index in sorted(range(len(batch)), key=lambda index: self._file_and_offset(batch[index])):
+                    for index in sorted(range(len(batch)), key=lambda index: self.locations[batch[index]][:2]):
                         futures[index] = executor.submit(self._views, batch[index], first + index, settings)
                     waiting.append([futures[index] for index in range(len(batch))])
                     sample += len(positions)
@@ -324,9 +322,7 @@ def _inputs_of_crops(
 ) -> Tensor:
     """Return crops, uint8 ``[views * share, size, size, 3]``, as what a model is fed with on the device."""
     mean, std, device = preprocessing.mean, preprocessing.std, settings.device
-    if device.type == "cuda":
-        pixels = pixels.pin_memory()
-    images = normalise_pixels(pixels.to(device, non_blocking=True), mean, std)
+    images = normalise_pixels(send(pixels, device), mean, std)
     if not settings.augmentation.strong:
         return images
     batch_size = len(pixels) // settings.views * settings.ranks.size
