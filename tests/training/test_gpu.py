@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 
 import pytest
 import torch
 
 from tests.processes import CLASSES, HYPER, batch_of, made_up_pictures, objective_settings
 from whyrobust.study.objectives_table import OBJECTIVES
-from whyrobust.training.device import ComputeSettings, DeviceError, choose_device
+from whyrobust.training.device import ComputeSettings, DeviceError, choose_device, make_repeatable
 from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.settings import TrainingSettings
@@ -59,3 +61,50 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do():
     with pytest.raises(DeviceError, match=r"training\.device"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
+
+
+def test_a_card_without_sixteen_bits_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(DeviceError, match=r"Tesla T4 has no products in bfloat16 .* set it to fp32"):
+        ComputeSettings("cuda", precision="bf16").check()
+    assert ComputeSettings("cuda").check() == "Tesla T4, fp32 without TF32"
+    assert ComputeSettings("cpu", precision="bf16").check() == "CPU, bf16"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_compilation_without_what_it_calls_is_refused_before_any_work(device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
+    ComputeSettings(device).check()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(DeviceError, match=r"training\.compile is true, and the C\+\+ compiler 'no-such-compiler'"):
+        ComputeSettings(device, compile=True).check()
+    monkeypatch.setenv("CXX", "true")  # a command that is everywhere
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if device == "cpu":
+        ComputeSettings(device, compile=True).check()
+    else:
+        with pytest.raises(DeviceError, match="the package triton is not found"):
+            ComputeSettings(device, compile=True).check()
+
+
+def test_thirty_two_bits_are_thirty_two_bits_in_products_and_convolutions():
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    try:
+        make_repeatable(0, torch.get_num_threads())
+        assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here")
+def test_a_compiled_encoder_learns_what_one_that_is_not_compiled_learns(icon_cnn):
+    from torch._dynamo.utils import counters
+
+    plain, compiled = (losses_on(ComputeSettings("cpu", compile=on), "cross_entropy", icon_cnn) for on in (False, True))
+    assert counters["stats"]["unique_graphs"] == 1, "it was compiled, once"
+    assert torch.allclose(plain[:3], compiled[:3], rtol=1e-3)
+    assert (plain[-20:].mean() - compiled[-20:].mean()).abs() < 0.2 * plain[0]

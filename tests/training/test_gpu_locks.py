@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from whyrobust.training.gpu_locks import HELD, VISIBLE, GpuError, hold_gpus, own_gpus, visible_gpus
+from whyrobust.training.gpu_locks import (
+    HELD,
+    ORDER,
+    VISIBLE,
+    GpuError,
+    environment_elsewhere,
+    hold_gpus,
+    machine_gpus,
+    own_gpus,
+    visible_gpus,
+)
 
 #: Stand-ins: nothing here needs a GPU.
 MACHINE = ["GPU-a", "GPU-b", "GPU-c"]
@@ -38,6 +48,7 @@ with own_gpus("cuda", count, sys.argv[5:], folder, pause_seconds=0.02) as own:
 def _no_choice_before(monkeypatch):
     monkeypatch.delenv(VISIBLE, raising=False)
     monkeypatch.delenv(HELD, raising=False)
+    monkeypatch.delenv(ORDER, raising=False)
 
 
 @pytest.fixture
@@ -112,11 +123,11 @@ def test_a_gpu_is_free_once_its_job_is_killed(tmp_path, start):
 
 def test_what_a_job_has_is_what_cuda_sees_and_others_take_the_rest(tmp_path, start):
     with own_gpus("cuda", 1, MACHINE, tmp_path) as first:
-        assert first == ["GPU-a"] and os.environ[VISIBLE] == "GPU-a"
+        assert first == ["GPU-a"] and os.environ[VISIBLE] == "GPU-a" and os.environ[ORDER] == "PCI_BUS_ID"
         environment = {name: value for name, value in os.environ.items() if name not in (VISIBLE, HELD)}
         assert start(0, 2, 0, environment).wait(timeout=60) == 0
         assert "has GPU-b GPU-c" in (tmp_path / "0.notes").read_text()
-    assert VISIBLE not in os.environ and HELD not in os.environ
+    assert VISIBLE not in os.environ and HELD not in os.environ and ORDER not in os.environ
 
 
 def test_a_process_of_a_job_shares_its_gpus(tmp_path):
@@ -140,6 +151,45 @@ def test_what_a_scheduler_gave_is_kept_to(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_a_choice_is_read_as_cuda_reads_it(chosen, expected):
     assert visible_gpus(MACHINE, chosen) == expected
+
+
+#: What `nvidia-smi -L` says of a machine whose second GPU is divided.
+LISTING = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-02348a17-a825-300c-0336-48e33d0dadb2)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c7384736-a75d-5afc-978f-d2f1294409fd)
+  MIG 3g.20gb     Device  1: (UUID: MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d)
+"""
+
+
+def test_slices_of_a_gpu_are_listed_in_its_place(tmp_path, monkeypatch):
+    (tmp_path / "listing").write_text(LISTING, encoding="utf-8")
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat {tmp_path}/listing\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    whole, *slices = machine_gpus()
+    assert whole == "GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f"
+    assert slices == ["MIG-c7384736-a75d-5afc-978f-d2f1294409fd", "MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d"]
+    assert visible_gpus([whole, *slices], slices[1]) == slices[1:]
+    assert visible_gpus(slices[:1], "0") == slices[:1], "where there is one, its number says which"
+    with pytest.raises(GpuError, match=r"=1 gives numbers, .*slices"):
+        visible_gpus([whole, *slices], "1")
+    with pytest.raises(GpuError, match="ask for one"):
+        own_gpus("cuda", 2, slices, tmp_path).__enter__()
+
+
+def test_numbers_in_another_order_than_nvidia_smis_are_refused(monkeypatch):
+    monkeypatch.setenv(ORDER, "FASTEST_FIRST")
+    assert visible_gpus(MACHINE, "GPU-b") == ["GPU-b"] and visible_gpus(MACHINE, None) == MACHINE
+    with pytest.raises(GpuError, match=r"CUDA_DEVICE_ORDER=FASTEST_FIRST .*UUIDs"):
+        visible_gpus(MACHINE, "0")
+
+
+def test_gpus_of_this_machine_are_named_on_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv(VISIBLE, "1,2")
+    assert environment_elsewhere()[VISIBLE] == "1,2", "a scheduler's choice is passed on"
+    with own_gpus("cuda", 1, MACHINE, tmp_path):
+        found = environment_elsewhere()
+    assert VISIBLE not in found and HELD not in found and found["PATH"] == os.environ["PATH"]
 
 
 def test_more_than_there_are_is_an_error_with_both_numbers(tmp_path, monkeypatch):

@@ -56,8 +56,9 @@ def embed_images(
     import torch
 
     from whyrobust.training.augmentation import normalise_pixels
-    from whyrobust.training.device import choose_device
+    from whyrobust.training.device import choose_device, compute_in_full_precision
 
+    compute_in_full_precision()
     target, size = choose_device(device), preprocessing.size
     parts: list[Floats] = []
     waiting = iter(images)

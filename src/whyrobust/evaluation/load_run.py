@@ -83,7 +83,7 @@ def open_run(
     towers = load_two_towers(weights, config).to(device)
 
     def encode(texts: Sequence[str]) -> Tensor:
-        return encode_text(towers.text, tokenize(texts, towers.context_length).to(device))
+        return encode_text(towers.text, tokenize(texts, towers.context_length))
 
     return Encoders(encoder, encode, preprocessing)
 

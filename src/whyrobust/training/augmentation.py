@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from whyrobust.training.device import send
+
 #: Weights of red, green and blue in grey (ITU-R BT.601), as in torchvision.
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
@@ -62,8 +64,8 @@ def normalise_pixels(pixels: Tensor, mean: Sequence[float], std: Sequence[float]
     """
     # Rows of pixels, not single ones: loops over three channels are too short for SIMD registers.
     rows = pixels.float().div_(255.0).flatten(2)
-    centre = torch.tensor(mean, device=pixels.device).repeat(pixels.shape[2])
-    spread = torch.tensor(std, device=pixels.device).repeat(pixels.shape[2])
+    centre = send(torch.tensor(mean).repeat(pixels.shape[2]), pixels.device)
+    spread = send(torch.tensor(std).repeat(pixels.shape[2]), pixels.device)
     return rows.sub_(centre).div_(spread).view(pixels.shape).permute(0, 3, 1, 2)
 
 
@@ -73,7 +75,7 @@ def _uniform(count: int, low: float, high: float, generator: torch.Generator) ->
 
 def _resample(images: Tensor, matrix: Tensor) -> Tensor:
     """Return images ``[batch, 3, side, side]`` resampled by affine maps ``[batch, 2, 3]``; the outside is 0 (white)."""
-    grid = nn.functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
+    grid = nn.functional.affine_grid(send(matrix, images.device), list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -108,9 +110,9 @@ def shift_zoom_flip(
     moved = (torch.rand(batch, generator=generator) >= plain_share).nonzero().squeeze(1)
     if len(moved) == batch:
         return _resample(images, matrix)
-    result = torch.where((mirror < 0).to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    result = torch.where(send(mirror < 0, images.device).view(-1, 1, 1, 1), images.flip(3), images)
     if len(moved):
-        on_device = moved.to(images.device)
+        on_device = send(moved, images.device)
         result[on_device] = _resample(images[on_device], matrix[moved])
     return result
 
@@ -140,7 +142,7 @@ def random_resized_crop(images: Tensor, min_area: float, flip: bool, generator: 
 
 def to_grey(colours: Tensor) -> Tensor:
     """Return the grey ``[batch, 1, side, side]`` of colours ``[batch, 3, side, side]`` from 0 to 1."""
-    weights = torch.tensor(GREY_WEIGHTS, device=colours.device).view(1, 3, 1, 1)
+    weights = send(torch.tensor(GREY_WEIGHTS), colours.device).view(1, 3, 1, 1)
     return (colours * weights).sum(dim=1, keepdim=True)
 
 
@@ -157,7 +159,7 @@ def turn_hue(colours: Tensor, turns: Tensor) -> Tensor:
     )
     hue = sixth + 6 * turns.view(-1, 1, 1)
     # Each channel is the value minus the spread times a trapezoid of the hue (Smith 1978).
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=colours.device).view(1, 3, 1, 1)
+    offsets = send(torch.tensor([5.0, 3.0, 1.0]), colours.device).view(1, 3, 1, 1)
     turn = (offsets + hue[:, None]) % 6
     return value[:, None] - spread[:, None] * torch.minimum(turn, 4 - turn).clamp(0, 1)
 
@@ -200,7 +202,7 @@ def jitter_colours(
 
     def uniform(low: float, high: float) -> Tensor:
         numbers = _uniform(len(colours) if batch is None else batch, low, high, generator)
-        return (numbers if own is None else numbers[own]).to(device)
+        return send(numbers if own is None else numbers[own], device)
 
     low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
     brightness, contrast, saturation = (uniform(low, high) for _ in range(3))
@@ -224,7 +226,7 @@ def blur(colours: Tensor, sigmas: Tensor) -> Tensor:
     batch, channels, side, _ = colours.shape
     radius = side // 20
     offsets = torch.arange(-radius, radius + 1, device=colours.device)
-    kernels = torch.softmax(-0.5 * (offsets / sigmas.to(colours.device)[:, None]) ** 2, dim=1)
+    kernels = torch.softmax(-0.5 * (offsets / send(sigmas, colours.device)[:, None]) ** 2, dim=1)
     # One group per channel of an image, so that each image has its own kernel; separable: rows, then columns.
     kernels = kernels.repeat_interleave(channels, dim=0)[:, None]
     planes = nn.functional.pad(colours, [radius] * 4, mode="reflect").view(1, batch * channels, side + 2 * radius, -1)
@@ -275,8 +277,8 @@ def simclr_colours(
     Where they are one process's share of a batch, ``batch`` is its size and ``own`` their positions in it, as in
     `jitter_colours`.
     """
-    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
-    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    centre = send(torch.tensor(mean), images.device).view(1, 3, 1, 1)
+    spread = send(torch.tensor(std), images.device).view(1, 3, 1, 1)
     colours = jitter_colours((images * spread + centre).clamp(0, 1), colour_strength, generator, batch, own)
     if images.shape[-1] >= BLUR_FROM_SIDE_PIXELS:
         count = len(images) if batch is None else batch
@@ -284,6 +286,6 @@ def simclr_colours(
         blurred = torch.rand(count, generator=generator) < BLUR_PROBABILITY
         if own is not None:
             sigmas, blurred = sigmas[own], blurred[own]
-        blurred = blurred.to(images.device)
+        blurred = send(blurred, images.device)
         colours = torch.where(blurred.view(-1, 1, 1, 1), blur(colours, sigmas), colours)
     return (colours - centre) / spread

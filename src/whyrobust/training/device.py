@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import random
+import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class DeviceError(RuntimeError):
-    """A device that this machine does not have."""
+    """A device that this machine does not have, or one that cannot compute what is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class ComputeSettings:
     Attributes:
         device: 'cpu', 'cuda' or 'auto'.
         threads: CPU threads; they decide the order of summation, and so the rounding.
-        precision: 'fp32', or 'bf16' for autocast: products in 16 bits, weights, sums and losses in 32.
+        precision: 'fp32': 32 bits throughout, no TF32; or 'bf16' for autocast: products in 16 bits, weights, sums and
+            losses in 32.
         compile: compile the image encoder with torch.compile, which takes a minute and a C++ compiler.
         images_at_once: views per forward pass, for batches that do not fit into memory, see
             `whyrobust.training.grad_cache`; None: the whole batch.
@@ -36,6 +41,41 @@ class ComputeSettings:
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """Return the context in which forward passes are computed in `precision`."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def check(self) -> str:
+        """Check that this machine can compute so, before any work is done, and return in words what it computes with.
+
+        Raises:
+            DeviceError: there is no such device, it has no products in 16 bits, or nothing can compile for it.
+        """
+        device = choose_device(self.device)
+        on_gpu = device.type == "cuda"
+        name = torch.cuda.get_device_name(device) if on_gpu else "CPU"
+        if on_gpu and self.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise DeviceError(
+                f"training.precision is bf16, and {name} has no products in bfloat16 (NVIDIA's GPUs have them from "
+                "compute capability 8.0 on): set it to fp32, or use another GPU"
+            )
+        if self.compile:
+            _check_compilers(on_gpu)
+        return f"{name}, {self.precision}{' without TF32' if self.precision == 'fp32' and on_gpu else ''}"
+
+
+def _check_compilers(on_gpu: bool) -> None:
+    """Check that torch.compile finds what it calls.
+
+    Raises:
+        DeviceError: it does not.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    missing = "" if shutil.which(compiler) else f"the C++ compiler '{compiler}' is"
+    if on_gpu and importlib.util.find_spec("triton") is None:
+        missing = "the package triton is"
+    if missing:
+        raise DeviceError(
+            f"training.compile is true, and {missing} not found, which torch.compile needs: install it, name another "
+            "compiler in the environment variable CXX, or set training.compile to false"
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,6 +94,24 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device without waiting for what the device is computing.
+
+    A plain copy from main memory to a GPU waits until the GPU has done all that it was asked for before.
+    """
+    if values.device.type == device.type:
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+def compute_in_full_precision() -> None:
+    """Let products and convolutions of 32-bit numbers have 32 bits on a GPU too.
+
+    By default torch rounds what it convolves, and not what it multiplies, to the 10 bits of TF32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 def make_repeatable(seed: int, threads: int, compiled: bool = False) -> None:
     """Seed every global generator, set the thread count and forbid operations whose result can vary between runs.
 
@@ -66,6 +124,7 @@ def make_repeatable(seed: int, threads: int, compiled: bool = False) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
+    compute_in_full_precision()
     torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     if compiled:
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())

@@ -23,6 +23,12 @@ from whyrobust.cores import lock_folder
 #: The variable in which schedulers tell CUDA which GPUs a process may see.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+#: The variable in which CUDA is told how GPUs are numbered; by itself it puts the fastest first, nvidia-smi does not.
+ORDER, ORDER_OF_NVIDIA_SMI = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+
+#: A GPU, or a slice of one (MIG), in what `nvidia-smi -L` lists.
+LISTED_GPU, LISTED_SLICE = re.compile(r"^GPU \d+: .*\(UUID: (GPU-\S+)\)"), re.compile(r"^\s+MIG .*\(UUID: (MIG-\S+)\)")
+
 #: Set for processes that a job starts itself (torch's workers): they share its GPUs and lock none.
 HELD = "WHYROBUST_HELD_GPUS"
 
@@ -40,20 +46,29 @@ class GpuError(RuntimeError):
 
 
 def machine_gpus() -> list[str]:
-    """Return the GPUs of this machine in the order of their numbers: as NVIDIA's UUIDs, else as numbers.
+    """Return the GPUs of this machine in the order of nvidia-smi's numbers: as NVIDIA's UUIDs, else as numbers.
 
     UUIDs name the same GPU in every job, also where each sees its own GPUs only and calls the first one 0.
     """
     try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"], capture_output=True, text=True, check=True
-        )
-        return listed.stdout.split()
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+        return listed_gpus(listed.stdout)
     except (OSError, subprocess.CalledProcessError):
         import torch
 
         # Counted without initialising CUDA, which would fix the GPUs that this process sees.
         return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def listed_gpus(listing: str) -> list[str]:
+    """Return the UUIDs of what ``nvidia-smi -L`` lists: of a GPU that is divided (MIG), of its slices in its place."""
+    found: list[list[str]] = []
+    for line in listing.splitlines():
+        if gpu := LISTED_GPU.match(line):
+            found.append([gpu[1]])
+        elif (part := LISTED_SLICE.match(line)) and found:
+            found[-1].append(part[1])
+    return [name for gpu, *slices in found for name in slices or [gpu]]
 
 
 def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
@@ -63,6 +78,9 @@ def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
         machine: all of the machine's, in the order of their numbers.
         chosen: value of CUDA_VISIBLE_DEVICES, numbers or UUIDs between commas; None where it is not set. As CUDA
             does, whatever follows a negative number is ignored.
+
+    Raises:
+        GpuError: there are numbers that do not say which GPUs they mean.
     """
     if chosen is None:
         return list(machine)
@@ -70,6 +88,16 @@ def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
     for name in filter(None, (part.strip() for part in chosen.split(","))):
         if name.startswith("-"):
             break
+        if name.isdecimal() and len(machine) > 1 and any(each.startswith("MIG-") for each in machine):
+            raise GpuError(
+                f"{VISIBLE}={chosen} gives numbers, and GPUs of this machine are divided into slices (MIG): give the "
+                "UUIDs of slices, as nvidia-smi -L lists them"
+            )
+        if name.isdecimal() and os.environ.get(ORDER, ORDER_OF_NVIDIA_SMI) != ORDER_OF_NVIDIA_SMI:
+            raise GpuError(
+                f"{VISIBLE}={chosen} gives numbers, and {ORDER}={os.environ[ORDER]} gives them another order than "
+                "nvidia-smi's: unset it, or give the UUIDs of GPUs, as nvidia-smi -L lists them"
+            )
         found.append(machine[int(name)] if name.isdecimal() and int(name) < len(machine) else name)
     return list(dict.fromkeys(found))
 
@@ -120,18 +148,24 @@ def own_gpus(
     if device == "cpu":
         yield []
         return
-    before = os.environ.get(VISIBLE)
-    if before is not None and os.environ.get(HELD) == before:
-        yield before.split(",")
+    before = {name: os.environ.get(name) for name in (VISIBLE, HELD, ORDER)}
+    chosen = before[VISIBLE]
+    if chosen is not None and before[HELD] == chosen:
+        yield chosen.split(",")
         return
-    names = visible_gpus(machine_gpus() if machine is None else machine, before)
+    names = visible_gpus(machine_gpus() if machine is None else machine, chosen)
     if device == "auto" and not names:
         yield []
         return
     if len(names) < count:
-        given = "this machine has" if before is None else f"{VISIBLE}={before} gives this job"
+        given = "this machine has" if chosen is None else f"{VISIBLE}={chosen} gives this job"
         raise GpuError(
             f"{count} GPUs are asked for and {given} {len(names)}: ask for fewer, or set training.device to cpu"
+        )
+    if count > 1 and any(name.startswith("MIG-") for name in names):
+        raise GpuError(
+            f"{count} GPUs are asked for, and those of this machine are divided into slices (MIG), of which CUDA shows "
+            "a job one: ask for one"
         )
     locks_folder = folder or lock_folder("gpus")
     found = _take_free(names, count, locks_folder)
@@ -143,16 +177,23 @@ def own_gpus(
         found = _take_free(names, count, locks_folder)
     own, locks = found
     os.environ[VISIBLE] = os.environ[HELD] = ",".join(own)
+    os.environ[ORDER] = ORDER_OF_NVIDIA_SMI
     logger.info("GPUs: %s", ", ".join(own))
     try:
         yield own
     finally:
         locks.close()
-        del os.environ[HELD]
-        if before is None:
-            del os.environ[VISIBLE]
-        else:
-            os.environ[VISIBLE] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def environment_elsewhere() -> dict[str, str]:
+    """Return this process's environment for one on another machine, where the GPUs of this one are not."""
+    ours = (VISIBLE, HELD) if HELD in os.environ else ()
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def hold_gpus(device: str, count: int = 1) -> list[str]:

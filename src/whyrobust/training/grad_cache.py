@@ -75,7 +75,8 @@ def grad_cache_backward(
     parts = [slice(start, min(start + samples, batch)) for start in range(0, batch, samples)]
 
     def features_of(part: slice) -> tuple[Tensor, ...]:
-        return forward(by_view[:, part].flatten(0, 1), None if targets is None else targets[part])
+        # Not flattened, which would give up that channels are last.
+        return forward(torch.cat([view[part] for view in by_view]), None if targets is None else targets[part])
 
     states, found = [], []
     with torch.no_grad(), buffers_kept(objective):

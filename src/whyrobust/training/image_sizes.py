@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from whyrobust.study.training_settings import PIXELS_A_CELL
+from whyrobust.training.device import send
 
 
 def encode_images(encoder: nn.Module, images: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def interpolate_positions(weight: Tensor, side: int) -> Tensor:
     old = round((len(weight) - 1) ** 0.5)
     # In full precision under autocast too.
     with torch.autocast(weight.device.type, enabled=False):
-        grid = _interpolation(old, side).to(weight) @ weight[1:]
+        grid = send(_interpolation(old, side).to(weight.dtype), weight.device) @ weight[1:]
     return torch.cat([weight[:1], grid])
 
 

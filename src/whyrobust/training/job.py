@@ -44,6 +44,7 @@ from whyrobust.training.device import ComputeSettings, choose_device
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, process_group
 from whyrobust.training.false_negatives import false_negative_share, number_labels
 from whyrobust.training.footprint import check_gpu_memory
+from whyrobust.training.gpu_locks import environment_elsewhere
 from whyrobust.training.loop import image_order, train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.order_checks import check_order
@@ -286,8 +287,10 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
     """Train a run from its files and write its weights; of several processes the first writes.
 
     Raises:
+        DeviceError: this machine cannot compute as the job says.
         StoppedError: a signal asked for a stop; a checkpoint is written.
     """
+    computed_with = job.compute.check()
     model_config = read_model_config(job.files.model)
     classes = read_class_names(job.files.classes)
     uids, targets = read_targets(job, classes, model_config)
@@ -332,8 +335,9 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
     if not ranks.is_first:
         return
     logger.info(
-        "torch %s, %d images, %d samples seen, %d processes, %.0f images per second, last loss %.4f",
+        "torch %s, %s, %d images, %d samples seen, %d processes, %.0f images per second, last loss %.4f",
         torch.__version__,
+        computed_with,
         len(uids),
         steps[-1].samples,
         ranks.size,
@@ -427,7 +431,9 @@ def launch(job: TrainingJob) -> None:
     job_file = Path(job.outputs.checkpoint).with_suffix(".json")
     write_json(job_file, asdict(job))
     # torchrun finds a free port itself: several runs may start at once, and a killed one may still hold its port.
-    started = subprocess.Popen(torchrun_command(processes, nodes, job_file, os.environ), preexec_fn=die_with_parent)
+    command = torchrun_command(processes, nodes, job_file, os.environ)
+    environment = dict(os.environ) if nodes == 1 else environment_elsewhere()
+    started = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
     asked = False
 
     def pass_on(number: int, frame: FrameType | None) -> None:

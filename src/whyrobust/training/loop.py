@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -20,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import BatchSettings, ImageOrder, TrainingImages
 from whyrobust.training.checkpoints import Checkpoints, Progress, StoppedError, TrainingState, stop_requests
-from whyrobust.training.device import ComputeSettings, choose_device, make_repeatable
+from whyrobust.training.device import ComputeSettings, choose_device, make_repeatable, send
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_ranks, share_batch_norms
 from whyrobust.training.grad_cache import grad_cache_backward
 from whyrobust.training.objectives import Objective, build_objective
@@ -31,8 +32,9 @@ from whyrobust.training.weights import extract_encoder_weights, load_weights
 
 logger = logging.getLogger("whyrobust")
 
-#: Steps between reads of the loss; a read synchronises the GPU and is free on the CPU.
-STEPS_BETWEEN_READS = {"cpu": 1, "cuda": 16}
+#: Between two reads of the loss on a GPU lie at most so many steps, and about so many seconds: a read waits for the
+#: GPU, and processes that share a run agree there to stop, for which schedulers give 30 seconds. A CPU reads each step.
+STEPS_BETWEEN_READS, SECONDS_BETWEEN_READS = 16, 2.0
 
 
 class TrainingError(RuntimeError):
@@ -65,14 +67,23 @@ class LossReader:
     """Reads the losses of several steps at once, checks that they are finite, and reports the steps."""
 
     def __init__(
-        self, state: TrainingState, settings: TrainingSettings, report: Callable[[Progress], None], ranks: Ranks
+        self,
+        state: TrainingState,
+        settings: TrainingSettings,
+        report: Callable[[Progress], None],
+        ranks: Ranks,
+        on_gpu: bool,
     ) -> None:
         self._state, self._settings, self._report, self._ranks = state, settings, report, ranks
+        self._on_gpu = on_gpu
         #: Step from 0, learning rate and loss of each step that was not read yet.
         self._unread: list[tuple[int, float, Tensor]] = []
+        self._steps_between_reads, self._last_read = 1, time.monotonic()
 
-    def __len__(self) -> int:
-        return len(self._unread)
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a read: for all processes at the same step, since a read is where they wait."""
+        return len(self._unread) >= self._steps_between_reads
 
     def add(self, step: int, learning_rate: float, loss: Tensor) -> None:
         """Keep the loss of a step, counted from 0, until the next read."""
@@ -92,8 +103,16 @@ class LossReader:
         """
         hyper = self._settings.hyperparameters
         losses = [loss.double() for *_, loss in self._unread]
-        values = torch.stack([*losses, torch.tensor(float(stop)).double().to(losses[0].device)])
-        *found, asked = mean_over_ranks(values, self._ranks).tolist()
+        # From the beginning of one read to that of the next: what the one waited for is counted.
+        now = time.monotonic()
+        of_process = torch.tensor([(now - self._last_read) / len(losses), float(stop)], dtype=torch.float64)
+        values = torch.cat([torch.stack(losses), of_process.to(losses[0].device)])
+        *found, seconds_a_step, asked = mean_over_ranks(values, self._ranks).tolist()
+        self._last_read = now
+        if self._on_gpu:
+            # The mean is the same for all processes.
+            in_time = int(SECONDS_BETWEEN_READS / max(seconds_a_step, 1e-9))
+            self._steps_between_reads = max(1, min(STEPS_BETWEEN_READS, in_time))
         for (step, rate, _), loss in zip(self._unread, found, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -184,7 +203,7 @@ def train(
         for progress in state.progress:
             report(progress)
     batches = _batches(images, targets, settings, state, device, ranks)
-    losses = LossReader(state, settings, report, ranks)
+    losses = LossReader(state, settings, report, ranks, device.type == "cuda")
 
     with stop_requests() as request:
         logger.info("step %d of %d is next", state.steps_done + 1, hyper.steps)
@@ -197,8 +216,8 @@ def train(
             losses.add(step, rate, loss)
             done = step + 1
             due = checkpoints.is_due_by_step(done)
-            # All processes read at the same steps: a read is where they wait for each other.
-            read = len(losses) >= STEPS_BETWEEN_READS[device.type] or due or done == hyper.steps
+            # Where others share the run, a stop waits for the next read.
+            read = losses.is_due or due or done == hyper.steps or (request.asked and ranks.size == 1)
             # Read before the step is taken: weights that a loss without a finite value leads to are never kept.
             stop = read and losses.read(request.asked)
             optimiser.step(rate)
@@ -236,7 +255,10 @@ def _batches(
     device: torch.device,
     ranks: Ranks,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield this process's share of the images and targets of each step that is still to be taken, on the device."""
+    """Yield this process's share of the images and targets of each step that is still to be taken.
+
+    Images and class ids are on the device; captions are in main memory, where the text tower looks for their ends.
+    """
     hyper, objective = settings.hyperparameters, settings.objective
     # Photographs are decoded a few steps ahead of the targets: both need the order.
     of_images, of_targets = itertools.tee(image_order(images, settings).batches(state.steps_done))
@@ -252,8 +274,10 @@ def _batches(
         for batch in images.batches(order, batch_settings, state.generator, steps * hyper.batch_size):
             positions = next(of_targets)
             # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
-            batch_targets = None if targets is None else targets[positions[share]].to(device).long()
-            if captioned and batch_targets is not None and resizing is not None and resizing.context_length:
+            batch_targets = None if targets is None else targets[positions[share]].long()
+            if batch_targets is not None and not captioned:
+                batch_targets = send(batch_targets, device)
+            elif batch_targets is not None and resizing is not None and resizing.context_length:
                 batch_targets = cut_captions(batch_targets, resizing.context_length)
             yield batch.contiguous(memory_format=torch.channels_last), batch_targets
         steps = until

@@ -17,6 +17,9 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float)
         labels: ``[n]``; views of one image share its label.
         temperature: divides the cosine similarities, above 0.
 
+    Returns:
+        The loss; on a GPU not a number if no anchor has a positive, which only a wait would tell.
+
     Raises:
         ValueError: no anchor has a positive: show at least two views of each image.
     """
@@ -26,12 +29,13 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float)
     self_pair = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     positive = (labels[:, None] == labels[None, :]) & ~self_pair
     counts = positive.sum(dim=1)
-    if not bool((counts > 0).any()):
+    has_positive = counts > 0
+    if labels.device.type == "cpu" and not bool(has_positive.any()):
         raise ValueError(f"none of {len(labels)} anchors has a positive: show at least two views of each image")
     # The diagonal is left out of the softmax by a finite number, since 0 times infinity would be NaN below.
     log_probability = nn.functional.log_softmax(scores.masked_fill(self_pair, torch.finfo(scores.dtype).min), dim=1)
     per_anchor = -(log_probability * positive).sum(dim=1) / counts.clamp(min=1)
-    return per_anchor[counts > 0].mean()
+    return per_anchor.where(has_positive, 0.0).sum() / has_positive.sum()
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from whyrobust.training.device import send
 from whyrobust.training.light_imports import open_clip_file
 
 #: Captions whose tokens are collected at a time: indices take 8 bytes per token beside the 4 of the tokens.
@@ -161,9 +162,10 @@ def encode_text(tower: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_cl
 
     Equal, but for rounding, to ``tower(tokens)``: attention is causal, and the features are read at the end-of-text
     token, which has the highest number of all tokens (padding has no number of its own: 0 is an exclamation mark).
+    Where the tokens of a tower on a GPU are in main memory, what is padding is found there, and nothing waits.
     """
     if not is_clip_tower(tower):
-        features: Tensor = tower(tokens)
+        features: Tensor = tower(send(tokens, tower.positional_embedding.device))
         return features
     ends = tokens.argmax(dim=1)
     return _encode_packed(tower, tokens[:, : int(ends.max()) + 1], ends)
@@ -208,8 +210,12 @@ def _encode_packed(tower: Any, tokens: Tensor, ends: Tensor) -> Tensor:  # noqa:
     is_token = positions <= ends[:, None]
     # Index of each packed token in the padded captions, flattened to [count * longest].
     padded_index = is_token.flatten().nonzero().squeeze(1)
-    packed = tower.token_embedding(tokens.flatten()[padded_index]) + tower.positional_embedding[padded_index % longest]
-    last = (ends + 1).cumsum(0) - 1
+    packed_tokens, last = tokens.flatten()[padded_index], (ends + 1).cumsum(0) - 1
+    device = tower.positional_embedding.device
+    packed_tokens, padded_index, last, is_token = (
+        send(values, device) for values in (packed_tokens, padded_index, last, is_token)
+    )
+    packed = tower.token_embedding(packed_tokens) + tower.positional_embedding[padded_index % longest]
     blocks = list(tower.transformer.resblocks)
     for block in blocks[:-1]:
         packed = _block(block, packed, padded_index, count, longest)
