@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.open_clip_peer import train_with_open_clip
 from benchmarks.our_training import train_with_ours

@@ -6,13 +6,16 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from tests.photo_index import index_photographs
 from tests.pretended_gpu import pretended_gpu
 from tests.processes import CLASSES, HYPER, batch_of, made_up_pictures, objective_settings
+from whyrobust.data.archives import LOCATION_SCHEMA
 from whyrobust.data.decoded_store import DecodedPhotographs
-from whyrobust.data.photo_store import Locations
+from whyrobust.data.photo_store import open_locations, write_photographs
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.training_settings import ProgressiveResizing
@@ -70,8 +73,10 @@ def test_no_step_on_photographs_waits(name, decoded, icon_cnn, tmp_path):
     if decoded == "each time":
         for number, image in enumerate(pixels):
             Image.fromarray(image).save(tmp_path / f"{number}.png")
-        places = [(str(tmp_path / f"{number}.png"), 0, -1, 0, "") for number in range(20)]
-        images = PhotographsOnDisk(Locations.of(places), how, 2)
+        uids = [str(tmp_path / f"{number}.png") for number in range(20)]
+        located = pa.table({"uid": uids, "file": uids, "offset": [0] * 20, "length": [-1] * 20}, LOCATION_SCHEMA)
+        write_photographs(tmp_path / "index.arrow", index_photographs(located), 0)
+        images = PhotographsOnDisk(open_locations([tmp_path / "index.arrow"], uids), how, 2)
     assert not waits_of(images, name, icon_cnn)
 
 
