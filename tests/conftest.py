@@ -24,8 +24,8 @@ from tools.browser import ALL_DRAWN, DRAW_ALL, find_browser
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
 
-#: Files that take a minute or more, the longest first: two workers then end at about the same time. Without this order
-#: the workers take files by their number of tests, and whole studies, which are few tests, come last.
+#: Files that take ten seconds or more, the longest first: two workers then end at about the same time. Without this
+#: order the workers take files by their number of tests, and whole studies, which are few tests, come last.
 LONG_FILES = (
     "workflow/test_smoke.py",
     "workflow/test_benchmarks.py",
@@ -36,6 +36,7 @@ LONG_FILES = (
     "training/test_resume.py",
     "report/test_page.py",
     "training/test_job.py",
+    "report/test_page_state.py",
     "workflow/test_profiles.py",
     "workflow/test_dag.py",
     "workflow/test_given_files.py",
@@ -46,6 +47,11 @@ LONG_FILES = (
     "analysis/test_simulated_causes.py",
     "report/test_published_page.py",
     "training/test_loop.py",
+    "workflow/test_elsewhere.py",
+    "data/test_img2dataset.py",
+    "test_peek.py",
+    "training/test_distributed.py",
+    "data/test_phrase_search.py",
 )
 
 # A shared machine may pause for longer than a deadline; what must be fast has a test of its own.
