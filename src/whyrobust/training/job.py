@@ -49,7 +49,7 @@ from whyrobust.training.loop import image_order, train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.order_checks import check_order
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
-from whyrobust.training.text_encoder import tokenize
+from whyrobust.training.text_encoder import CAPTIONS_PER_CHUNK, tokenize
 from whyrobust.training.weights import open_clip_config, read_weights, save_weights
 
 logger = logging.getLogger("whyrobust")
@@ -204,9 +204,13 @@ def read_targets(
     if supervision == "captions":
         variant = job.run["caption"]
         found = read_rows_of_uids(job.files.captions, [variant], uids)[variant]
-        uids, captions = uids.filter(found.is_valid()), found.drop_null().to_pylist()
-        targets = tokenize(captions, model_config["text_cfg"]["context_length"])
-        logger.info("first captions: %s", captions[:5])
+        uids, captions = uids.filter(found.is_valid()), found.drop_null()
+        targets = torch.empty((len(captions), model_config["text_cfg"]["context_length"]), dtype=torch.int32)
+        # As Python's texts a few at a time: 15 million take gigabytes.
+        for start in range(0, len(captions), CAPTIONS_PER_CHUNK):
+            part = captions.slice(start, CAPTIONS_PER_CHUNK).to_pylist()
+            targets[start : start + len(part)] = tokenize(part, targets.shape[1])
+        logger.info("first captions: %s", captions.slice(0, 5).to_pylist())
     elif supervision == "labels":
         by_text = job.run["labels"] == "text_match"
         labelled = read_rows_of_uids(job.files.matched_labels, ["label"], uids) if by_text else subset
