@@ -169,7 +169,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Open HTML in a new window, wait until its charts are drawn, and fail on any complaint of the browser.
+    """Open HTML in a new window, wait for its charts and tables, and fail on any complaint of the browser.
 
     Charts are drawn as they come near, and most of them for print: unless ``all_charts`` is false, all are asked for.
     """
@@ -184,7 +184,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]
         window.on("pageerror", lambda error: complaints.append(str(error)))
         window.on("request", lambda request: complaints.append(request.url) if loads(request.url, path) else None)
         window.goto(path.as_uri())
-        window.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+        window.wait_for_selector("html[data-charts=drawn][data-tables=there]", timeout=60_000)
         if all_charts:
             window.evaluate(DRAW_ALL)
             window.wait_for_function(ALL_DRAWN, timeout=60_000)

@@ -168,7 +168,7 @@ def test_the_evidence_comes_in_order(open_page, html):
     assert "+9.8 raises" in changed and "+9.8 case study" in changed and "In no verdict" in changed
     assert "small dots below a measure: each seed alone" in page.locator("#answer .legend").first.inner_text()
     label = page.locator("[data-spec=changed-2]").get_attribute("aria-label")
-    assert label.endswith(" Small dots below a measure: each seed alone.")
+    assert " Small dots below a measure: each seed alone. Strokes below accuracy on the shift: " in label
     told = page.locator("body").inner_text()
     assert told.count("Sensitivity analysis") == told.count("1 of 3 verdicts would differ") == 1
     headline = page.locator("#headline").inner_text()
@@ -454,7 +454,7 @@ def test_an_address_may_name_anything(html, browser, tmp_path, name):
     window, errors = browser.new_page(), []
     window.on("pageerror", lambda error: errors.append(error))
     window.goto(f"{path.as_uri()}#run={name}&with={name}&test={name}&by={name}&hide.{name}={name}&sort={name}")
-    window.wait_for_selector("html[data-charts=drawn]")
+    window.wait_for_selector("html[data-charts=drawn][data-tables=there]")
     assert not window.locator("#panel").is_visible() and not errors
     window.close()
 

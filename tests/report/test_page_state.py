@@ -79,7 +79,7 @@ def test_what_is_set_stands_in_the_address_and_back_undoes_it(open_page, html):
     }  # fmt: skip
     assert dict(set_in(page)) == wanted and "hide.reading=" in page.url
     page.reload()
-    page.wait_for_selector("html[data-charts=drawn]")
+    page.wait_for_selector("html[data-charts=drawn][data-tables=there]")
     assert state_of(page) == steps[-1]
     for before in steps[-2::-1]:
         page.go_back()
@@ -241,7 +241,7 @@ def test_a_region_shows_its_runs_everywhere_and_what_is_shown_can_be_saved(open_
     )
     # The address has it, and by keyboard it moves, changes its size and goes.
     page.reload()
-    page.wait_for_selector("html[data-charts=drawn]")
+    page.wait_for_selector("html[data-charts=drawn][data-tables=there]")
     assert page.locator("#region-news").inner_text().startswith("1 run in")
     page.get_by_label("Select a region on sketch").first.press("Enter")
     # The chart is drawn first where it was not near.

@@ -14,7 +14,7 @@ from whyrobust.study.display_names import capital, name_test_set, spaced, verdic
 
 SCRIPT_PARTS: Final = (
     "elements", "numbers", "page_data", "address", "charts", "explorer", "find_model", "folded", "run_panel",
-    "compare_runs", "region", "runs_table", "downloads", "classes", "pictures", "paper", "start",
+    "compare_runs", "region", "tables", "runs_table", "downloads", "classes", "pictures", "paper", "start",
 )  # fmt: skip
 """Files of ``templates/script`` in the order in which they run; each may call the functions of all others."""
 
@@ -47,7 +47,7 @@ def page_environment() -> jinja2.Environment:
 
 @cache
 def table_scripts() -> str:
-    """Return DataTables as `compress_text` does; every page needs it at its start."""
+    """Return DataTables as `compress_text` does; a page unpacks it once it answers."""
     folder = resources.files("whyrobust.report") / "templates" / "vendor"
     return compress_text((folder / "dataTables.min.js").read_text(encoding="utf-8"))
 

@@ -50,7 +50,7 @@ function startAddress() {
   const params = readAddress();
   if ([...params].length) inAddress.forEach((part) => part.read(params));
   history.replaceState({ kept: true }, "");
-  if (spot) scrollToHeading(document.getElementById(spot));
+  if (spot) startTables().then(() => scrollToHeading(document.getElementById(spot))); // they may lie above it
   window.addEventListener("popstate", followAddress);
 }
 

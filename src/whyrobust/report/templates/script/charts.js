@@ -77,6 +77,7 @@ async function drawWaiting() {
   }
   drawing = false;
   document.documentElement.dataset.charts = "drawn";
+  whenIdle(startTables);
 }
 
 function drawAsTheyComeNear() {
@@ -89,5 +90,5 @@ function drawAsTheyComeNear() {
   }, { rootMargin: "600px 0px" });
   places.forEach((place) => near.observe(place));
   if (!places.length) drawWaiting(); // there is nothing to wait for
-  else (window.requestIdleCallback || setTimeout)(chartScripts);
+  else whenIdle(chartScripts);
 }

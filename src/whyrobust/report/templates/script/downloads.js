@@ -82,5 +82,5 @@ function rowsAsCsv() {
 function tableTools() {
   if (!runsTable) return;
   runsTable.closest(".table-place").after(element("p", { class: "tools" },
-    element("button", { type: "button", text: "Save the rows shown as CSV", onclick: () => saveFile("runs.csv", "text/csv", rowsAsCsv()) })));
+    element("button", { type: "button", text: "Save the rows shown as CSV", onclick: async () => { await startTables(); saveFile("runs.csv", "text/csv", rowsAsCsv()); } })));
 }

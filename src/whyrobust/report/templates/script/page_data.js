@@ -1,8 +1,5 @@
 // What the page brings along: its data, and the charts' specs with their rows.
 
-// Objects without a prototype: a run may be asked for by any name in an address, "constructor" among them.
-const plain = (key, value) => value && typeof value === "object" && !Array.isArray(value) ? Object.assign(Object.create(null), value) : value;
-
 // What the page brings along is gzip in base64.
 async function unpacked(id) {
   const text = atob(document.getElementById(id).textContent);
@@ -15,9 +12,9 @@ if (!window.DecompressionStream) {
   document.querySelector("header").append(element("p", { class: "missing", text: "This browser is too old to draw the charts (it lacks DecompressionStream, of 2023). They are in figures/, beside this page." }));
   return;
 }
-const [forTables, data] = await Promise.all([unpacked("table-scripts"), unpacked("page-data")]);
-document.head.append(element("script", { text: forTables }));
-const page = JSON.parse(data, plain);
+const page = JSON.parse(await unpacked("page-data"));
+// Without a prototype: an address may ask for a run or a test set by any name, "constructor" among them.
+for (const name of ["runs", "test_sets"]) if (page[name]) Object.setPrototypeOf(page[name], null);
 
 function unpack(packed) {
   const columns = Object.entries(packed.columns).map(([name, values]) =>

@@ -1,6 +1,7 @@
 // The table of runs: it sorts, searches, and marks the runs that are shown.
 
-let table = null;
+let table = null; // once it is there
+let wanted = { sort: "", rows: "" }; // what an address asked for before
 let isRead = false; // while the address is read, nothing is written to it
 const runsTable = document.getElementById("runs-table");
 
@@ -37,22 +38,37 @@ function startTable() {
     document.getElementById("chosen-title").focus();
   });
 
-  const sorting = () => { const [first] = table.order(); return first && first[1] ? `${columnNames()[first[0]]}.${first[1]}` : ""; };
   table.on("order", () => { if (!isRead) keepStep(); });
   table.on("search", () => { if (!isRead) keepStep(true); });
-  inAddress.push({
-    write: (params) => {
-      if (sorting()) params.set("sort", sorting());
-      if (table.search()) params.set("rows", table.search());
-    },
-    read: (params) => {
-      const [, name, direction] = (params.get("sort") || "").match(/^(.*)\.(asc|desc)$/) || [];
-      const column = columnNames().indexOf(name);
-      const order = column >= 0 ? [[column, direction]] : [];
-      if (params.get("sort") === sorting() && (params.get("rows") || "") === table.search()) return;
-      isRead = true;
-      table.order(order).search(params.get("rows") || "").draw();
-      isRead = false;
-    },
-  });
+  sortAndSearch(wanted);
+  filterRows();
+  markRows();
 }
+
+// The table in the address: its sorting as "column.direction", and the words searched for.
+function sorting() {
+  const [first] = table.order();
+  return first && first[1] ? `${columnNames()[first[0]]}.${first[1]}` : "";
+}
+
+function sortAndSearch({ sort, rows }) {
+  if (sort === sorting() && rows === table.search()) return;
+  const [, name, direction] = sort.match(/^(.*)\.(asc|desc)$/) || [];
+  const column = columnNames().indexOf(name);
+  isRead = true;
+  table.order(column >= 0 ? [[column, direction]] : []).search(rows).draw();
+  isRead = false;
+}
+
+if (runsTable) inAddress.push({
+  write: (params) => {
+    const { sort, rows } = table ? { sort: sorting(), rows: table.search() } : wanted;
+    if (sort) params.set("sort", sort);
+    if (rows) params.set("rows", rows);
+  },
+  read: (params) => {
+    const asked = { sort: params.get("sort") || "", rows: params.get("rows") || "" };
+    if (table) sortAndSearch(asked);
+    else wanted = asked;
+  },
+});
