@@ -11,14 +11,16 @@ from benchmarks.recipes import Recipe, chosen_recipe
 from benchmarks.rows import CannotMeasureError
 from benchmarks.search_recipes import RATES, search
 from whyrobust.files import write_table
+from whyrobust.study.config import load_config
+from whyrobust.study.config_file import read_config_file
 
 
-def trials(most, images=40_000):
-    """Return trials that are best at a learning rate of 0.04 and batches of 16, and reach ``most`` with many images."""
+def trials(most, images=40_000, rate=0.04):
+    """Return trials that are best at a learning rate and batches of 16, and reach ``most`` with many images."""
 
     def carry_out(recipes):
         def accuracy(recipe):
-            away = abs(recipe.learning_rate - 0.04) + abs(recipe.batch_size - 16) / 1000
+            away = abs(recipe.learning_rate - rate) + abs(recipe.batch_size - 16) / 1000
             return most * min(1, recipe.samples / images) - away - 0.2 * (recipe.optimizer == "sgd")
 
         return [asdict(recipe) | {"seed": 100, "held_out_accuracy": accuracy(recipe)} for recipe in recipes]
@@ -38,20 +40,26 @@ def test_the_search_goes_on_until_the_best_lies_inside_and_enough_images_are_sho
     assert len(set(tried)) == len(tried)
 
 
-def test_ours_is_trained_as_the_config_says():
-    rows = search("labels", "ours", trials(0.9))
-    assert {(row["optimizer"], row["learning_rate"], row["batch_size"]) for row in rows} == {("muon", 0.04, 64)}
+@pytest.fixture(scope="module")
+def rate(root):
+    """The learning rate of cross-entropy in the icons study."""
+    return load_config(read_config_file(root / "config.yaml")).training.settings_of("cross_entropy").learning_rate
+
+
+def test_ours_is_trained_as_the_config_says(rate):
+    rows = search("labels", "ours", trials(0.9, rate=rate))
+    assert {(row["optimizer"], row["learning_rate"], row["batch_size"]) for row in rows} == {("muon", rate, 64)}
     assert [row["samples"] for row in rows if row["chosen"]] == [30_000]
     # With more images it is better still: the fewest that are enough are chosen.
-    rows = search("labels", "ours", trials(0.9, images=20_000))
+    rows = search("labels", "ours", trials(0.9, images=20_000, rate=rate))
     assert [row["samples"] for row in rows if row["chosen"]] == [15_000]
 
 
-def test_a_row_has_the_recipe_that_was_chosen(tmp_path):
+def test_a_row_has_the_recipe_that_was_chosen(tmp_path, rate):
     path = tmp_path / "recipes.csv"
     with pytest.raises(CannotMeasureError, match="search_recipes"):
         chosen_recipe("labels", "ours", path)
-    write_table(path, pd.DataFrame(search("labels", "ours", trials(0.9))))
-    assert chosen_recipe("labels", "ours", path) == Recipe("labels", "ours", "muon", 0.04, 64, 30_000)
+    write_table(path, pd.DataFrame(search("labels", "ours", trials(0.9, rate=rate))))
+    assert chosen_recipe("labels", "ours", path) == Recipe("labels", "ours", "muon", rate, 64, 30_000)
     with pytest.raises(CannotMeasureError, match="0 chosen"):
         chosen_recipe("clip", "ours", path)
