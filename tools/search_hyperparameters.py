@@ -10,8 +10,8 @@ many of each, and is scored on drawings of the same sources that it has not seen
 set is opened, and its seed is no study's. For clip and cross_entropy the other optimiser and augmentation without plain
 images are tried too. Where the best trial of an objective then has the lowest or the highest learning rate or batch
 size, one beyond it is tried, until the best lies inside. Batches of fewer than 64 images are shown beside, but not
-chosen: a step of Muon costs as much for few images as for many. Writes one row a trial, the best of each objective
-marked; `at_edge` says that its learning rate or batch size is the lowest or the highest that was tried.
+chosen: Muon's update of the weights takes as long after few images as after many. Writes one row a trial, the best of
+each objective marked; `at_edge` says that its learning rate or batch size is the lowest or the highest that was tried.
 """
 
 from __future__ import annotations

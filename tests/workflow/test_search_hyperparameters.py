@@ -148,7 +148,7 @@ def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside(
 
 
 def test_batches_below_64_are_shown_and_not_chosen():
-    """A step of Muon costs as much for few images as for many."""
+    """Muon's update of the weights takes as long after few images as after many."""
     trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "seed": 1}
     of_sizes = {32: 0.7, 64: 0.6, 128: 0.5}
     rows = [trial | {"batch_size": size, "learning_rate": 0.1} for size in of_sizes]
