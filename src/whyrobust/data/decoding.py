@@ -137,7 +137,7 @@ def _changed(file: str, offset: int, length: int, found: str) -> PhotographError
     where = file if length < 0 else f"{file}, {length} bytes at {offset}"
     return PhotographError(
         f"the image in {where} decoded when it was indexed and was changed since: {found}; put the old one back, or "
-        "give the file a new date (touch) and start the study again, which then indexes it anew"
+        "start the study again with a new date on the file (touch), which indexes it anew"
     )
 
 
