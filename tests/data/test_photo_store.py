@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from tests.photo_index import index_photographs
+from whyrobust.data import archives
 from whyrobust.data.archives import (
     MAXIMUM_OPEN,
     LocationError,
@@ -258,6 +259,13 @@ def test_locations_in_columns_are_those_of_each_image_of_several_stores(tmp_path
     found, wanted = open_locations(stores, uids), [expected[uid] for uid in uids]
     assert list(found) == wanted and found[3:7] == wanted[3:7]
     assert found.disk_order().tolist() == sorted(range(len(uids)), key=lambda position: wanted[position][:2])
+
+
+def test_an_archive_stays_open_while_it_is_read_though_nothing_else_keeps_it(tmp_path, monkeypatch):
+    """As where two threads open it at once, of which only one's is kept, or others push it out."""
+    (tmp_path / "a.tar").write_bytes(b"content")
+    monkeypatch.setattr(archives, "_opened", archives._opened.__wrapped__)
+    assert read_bytes(str(tmp_path / "a.tar"), 3, 4) == b"tent"
 
 
 def test_archives_stay_open_but_not_all_and_not_when_they_were_replaced(tmp_path):

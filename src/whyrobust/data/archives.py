@@ -420,7 +420,9 @@ def read_bytes(file: str, offset: int, length: int) -> bytes:
             content = Path(file).read_bytes()[offset:]
         else:
             found = os.stat(file)  # noqa: PTH116 - a Path takes as long as the read itself
-            content = os.pread(_opened(file, found.st_dev, found.st_ino).descriptor, length, offset)
+            # Held until it is read: of two threads that open it at once only one's is kept, and others push it out.
+            archive = _opened(file, found.st_dev, found.st_ino)
+            content = os.pread(archive.descriptor, length, offset)
     except OSError as error:
         raise LocationError(
             f"{file} cannot be read ({error.strerror}): put it back, or build the records again"
