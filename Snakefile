@@ -63,3 +63,6 @@ rule all:
         bands=rules.similarity_bands.output if STUDY.source_comparisons else [],
         figures="<results>/figures",
         reference="results/reference/effective_robustness.csv",
+
+
+state_arguments()

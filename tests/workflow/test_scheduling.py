@@ -11,3 +11,13 @@ def test_waiting_jobs_are_looked_at_when_a_job_ends_and_not_every_second(snakema
     text = done.stdout + done.stderr
     ended, looks = text.count("Finished jobid"), text.count("Resources before job selection")
     assert ended == 3 and looks <= ended
+
+
+def test_a_dry_run_that_shows_no_jobs_finds_what_each_asks_for(snakemake, workspace):
+    """It formats nothing that is not shown, but an expression in a profile that is wrong stops it."""
+    done = snakemake(workspace, "--dry-run")
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and "draw_subset" in output and "rule draw_subset:" not in output
+    assert "Warning" not in output, "of sizes that are asked for where nobody can wait for them"
+    wrong = snakemake(workspace, "--dry-run", "--set-resources", "draw_subset:mem_mb=attempt/0")
+    assert wrong.returncode != 0 and "draw_subset" in wrong.stdout + wrong.stderr

@@ -2,12 +2,10 @@
 # study itself is in `whyrobust.study.study`, independent of Snakemake.
 
 import os
-from functools import cache, wraps
+from functools import cache
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
 
-from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 
 from whyrobust import cores
@@ -80,36 +78,30 @@ wildcard_constraints:
     **wildcard_patterns(STUDY),
 
 
-def named(make):
-    """Let the functions that a function returns name their arguments, for which Snakemake asks thirty times a job."""
-
-    @wraps(make)
-    def made(*given, **options):
-        function = make(*given, **options)
-        overwrite_function_params(function, signature(function).parameters)
-        return function
-
-    return made
+def with_pattern(pattern, function):
+    """Return a function of inputs that tells the pattern of its files, so that nobody has to call it to know whose they are."""
+    function.pattern = pattern
+    return function
 
 
-@named
 def value(of, by="run"):
     """Return a parameter or an input: what a function returns for one wildcard of a job."""
     return lambda wildcards: of(getattr(wildcards, by))
 
 
-@named
 def file(pattern, of, by="run"):
     """Return an input: the file that is named by what a function returns for one wildcard of a job."""
-    return lambda wildcards: pattern.format(of(getattr(wildcards, by)))
+    return with_pattern(
+        pattern, lambda wildcards: pattern.format(of(getattr(wildcards, by)))
+    )
 
 
-@named
 def files(pattern, of, by="run"):
     """Return an input: a file for each name that a function returns for one wildcard of a job."""
-    return lambda wildcards: [
-        pattern.format(name) for name in of(getattr(wildcards, by))
-    ]
+    return with_pattern(
+        pattern,
+        lambda wildcards: [pattern.format(name) for name in of(getattr(wildcards, by))],
+    )
 
 
 def fitting_subsets(wildcards):
@@ -124,13 +116,11 @@ def matched_with(wildcards):
     return STUDY.matched_with(wildcards.source, int(wildcards.train_images))
 
 
-@named
 def by_name(key, names):
     """Return a parameter: the files of an input, one per name and in the order of the names, by name."""
     return lambda wildcards, input: dict(zip(names, input.get(key), strict=True))
 
 
-@named
 def by_source(key):
     """Return a parameter: the files of an input that has one per slice of the texts of sources, by source."""
     return lambda wildcards, input: DATASETS.group_by_source(
@@ -138,7 +128,6 @@ def by_source(key):
     )
 
 
-@named
 def for_photographs(number, else_use):
     """Return a resource of a slice of texts: a number for a source of photographs, another for icons."""
     return lambda wildcards: (
@@ -146,7 +135,6 @@ def for_photographs(number, else_use):
     )
 
 
-@named
 def memory_of(base_mb, times):
     """Return a memory function in MB: `base_mb` plus `times` the size of the inputs, divided by the slices of a source's texts."""
 
@@ -158,7 +146,6 @@ def memory_of(base_mb, times):
     return memory_mb
 
 
-@named
 def code_of(script):
     """Return a parameter: the versions of the code and packages that a script uses, and of the files that users give it.
 
@@ -173,7 +160,14 @@ def inputs_that_count(rule):
     """Return the inputs of a rule that no rule makes, and functions of inputs, which may return such, in their order."""
     items = workflow.get_rule(rule).input
     counted = [i for i in items if not getattr(i, "flags", {}).get("ancient")]
-    return [i for i in counted if callable(i) or STUDY.is_given(i)]
+    patterns = [getattr(i, "pattern", None) if callable(i) else i for i in counted]
+    return [i for i, p in zip(counted, patterns) if p is None or STUDY.is_given(p)]
+
+
+@cache
+def version_of_given(paths):
+    """Return the version of those of some inputs that no rule makes, empty where there are none."""
+    return input_versions(map(Path, filter(STUDY.is_given, paths)))
 
 
 def versions_given(rule, wildcards):
@@ -182,7 +176,7 @@ def versions_given(rule, wildcards):
     for item in inputs_that_count(rule):
         found = item(wildcards) if callable(item) else item
         paths += [found] if isinstance(found, str) else found
-    version = input_versions(map(Path, filter(STUDY.is_given, paths)))
+    version = version_of_given(tuple(paths))
     return {"inputs": version} if version else {}
 
 

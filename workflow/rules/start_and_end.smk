@@ -1,10 +1,14 @@
 # What is said and checked before the first job, and said after the last one.
 
+import atexit
 import gc
 import re
 import time
 from functools import cache
+from inspect import signature
+from types import FunctionType
 
+from snakemake.common import overwrite_function_params
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -76,13 +80,32 @@ def mark_layout():
         write_layout(Path(RESULTS))
 
 
-def explain_dry_run(record, lines=[]):
+def explain_dry_run(record, explained=[]):
     """Let every record pass, and explain the plan before the second of its two tables, where all jobs count as done."""
     if getattr(record, "event", None) == LogEvent.RUN_INFO:
-        while lines:
-            logger.warning(lines.pop(0))
-        lines += explained_plan()
+        if explained:
+            for line in explained.pop():
+                logger.warning(line)
+        else:
+            explained.append(explained_plan())
+            write_no_hidden_lines()
     return True
+
+
+def write_no_hidden_lines():
+    """Spare a dry run to format what it says of each job, a sixth of a plan, where that is not shown.
+
+    Resources are found all the same, so that an expression that is wrong stops a dry run.
+    """
+    settings, scheduler = workflow.output_settings, workflow.scheduler
+    # Its own affair, so that a version without it is as good.
+    executor = getattr(scheduler, "_executor", None)
+    # Another logger may write what the terminal does not show.
+    shown = (
+        Quietness.RULES not in (settings.quiet or ()) or settings.log_handler_settings
+    )
+    if executor and not shown:
+        executor.printjob = lambda job: job.resources
 
 
 def is_no_noise(record):
@@ -105,12 +128,29 @@ def schedule_at_ends_of_jobs():
 
 def plan_quickly():
     """Spare Snakemake what it would do again for each of thousands of jobs (docs/dev/optimisation.md, "Planning")."""
-    # What a plan is made of is held to its end, so there is next to no garbage to look for.
+    # What a plan is made of is held to its end, so there is next to no garbage to look for, ...
     gc.set_threshold(200_000, 20, 20)
+    if workflow.output_settings.dryrun:
+        gc.disable()
+    # ... and at the end it need not be freed object by object.
+    atexit.register(gc.freeze)
     # Where the copy of a script is, which it finds three times for each job that has the script. Its own affair, so that
     # a version without it is as good.
     if find := getattr(workflow.sourcecache, "_cache", None):
         workflow.sourcecache._cache = cache(find)
+
+
+def state_arguments():
+    """State what arguments the functions of rules have: Snakemake asks 33 times a job, and inspects a function each time."""
+    for stage in workflow.rules:
+        resources = stage.resources.values()
+        # Snakemake's own affair, so that a version without it is as good.
+        evaluators = [getattr(resource, "_evaluator", None) for resource in resources]
+        for function in (*stage.input, *stage.params, *evaluators, stage.priority):
+            if isinstance(function, FunctionType):
+                overwrite_function_params(function, signature(function).parameters)
+        for evaluate in filter(None, [getattr(r, "evaluate", None) for r in resources]):
+            overwrite_function_params(evaluate.__func__, signature(evaluate).parameters)
 
 
 def show_summary():

@@ -5,7 +5,9 @@ from whyrobust.study.decoded_photographs import decoded_stores_of
 
 rule train_run:
     input:
-        subset=lambda wildcards: SUBSET.format(**STUDY.subset_of(wildcards.run)),
+        subset=with_pattern(
+            SUBSET, lambda wildcards: SUBSET.format(**STUDY.subset_of(wildcards.run))
+        ),
         images=files("<results>/images/{}.arrow", STUDY.components_of),
         decoded=files(
             "<results>/decoded/{}.arrow", lambda run: decoded_stores_of(STUDY, run)

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -42,15 +43,28 @@ MODULES_NO_PART_OF_RESULTS = {
 USED_THROUGH = {"training.text_encoder": ("open_clip_torch", "ftfy", "regex")}
 
 
-@cache
-def code_text(source: bytes) -> str:
-    """Return what Python reads of a module, as text: without comments, layout and docstrings.
+@dataclass(frozen=True)
+class Code:
+    """What a version needs to know of a module.
 
-    The text is that of the syntax tree, and the same for all versions of Python that have its syntax.
+    Attributes:
+        text: what Python reads of it: without comments, layout and docstrings. It is that of the syntax tree, and the
+            same for all versions of Python that have its syntax.
+        imports: its imports, at any level.
     """
+
+    text: bytes
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+
+
+@cache
+def read_code(source: bytes) -> Code:
+    """Read a module; each is parsed once, since every start of Snakemake waits for it."""
+    tree = ast.parse(source)
     written: list[str] = []
-    _write_node(ast.parse(source), written)
-    return "\0".join(written)
+    _write_node(tree, written)
+    imports = [node for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return Code("\0".join(written).encode(), tuple(imports))
 
 
 def _write_node(node: ast.AST, written: list[str]) -> None:
@@ -89,8 +103,7 @@ def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
 @cache
 def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
     """Return the imports of a file, at any level."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return tuple(node for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return read_code(path.read_bytes()).imports
 
 
 @cache
@@ -168,7 +181,7 @@ def code_version(modules: Iterable[str], script: Path | str | None = None) -> st
     files += [(module, path) for module in all_modules(modules) for path in _files_of(module)]
     for module, path in files:
         source = path.read_bytes()
-        content = code_text(source).encode() if path.suffix == ".py" else source
+        content = read_code(source).text if path.suffix == ".py" else source
         digest.update(module.encode() + b"\x00" + content + b"\x00")
     return digest.hexdigest()[:16]
 

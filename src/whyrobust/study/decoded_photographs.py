@@ -19,7 +19,8 @@ def decoded_stores_of(study: Study, run: str) -> list[str]:
 
     The side follows from the run's own augmentation, so another run in the study changes no store of this one.
     """
-    if not study.config.training.decoded_store_gb:
+    photographs = [name for name in study.components_of(run) if name in study.datasets.photographs]
+    if not photographs or not study.config.training.decoded_store_gb:
         return []
     side = stored_side(study.config.data.image_size, study.hyperparameters_of(run)["min_crop_area"])
-    return [f"{name}_{side}" for name in study.components_of(run) if name in study.datasets.photographs]
+    return [f"{name}_{side}" for name in photographs]
