@@ -27,10 +27,10 @@ SOAK_COUNTS: Counter[str] = Counter()
 #: Files that take ten seconds or more, the longest first: two workers then end at about the same time. Without this
 #: order the workers take files by their number of tests, and whole studies, which are few tests, come last.
 LONG_FILES = (
-    "workflow/test_smoke.py",
-    "workflow/test_benchmarks.py",
     "workflow/test_paper_check.py",
+    "workflow/test_smoke.py",
     "workflow/test_own_data.py",
+    "workflow/test_benchmarks.py",
     "workflow/test_caching.py",
     "data/test_merge_slices.py",
     "training/test_resume.py",
@@ -62,6 +62,10 @@ ROOT = Path(__file__).parent.parent
 
 # A test's study makes everything itself, and leaves nothing for the studies of whoever runs the tests.
 os.environ |= ALONE
+
+# `make test` has a worker for each core, and studies of tests have jobs beside them: threads of one process would only
+# wait for each other. Read when torch and numpy are imported: no test is before this. Snakemake sets it for its jobs.
+os.environ |= {"OMP_NUM_THREADS": "1"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
