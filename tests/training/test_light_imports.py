@@ -27,9 +27,10 @@ from whyrobust.training.text_encoder import encode_text, tokenize
 #: Packages that take from a quarter of a second to three to import.
 HEAVY = ("open_clip", "timm", "torchvision", "torch._dynamo", "sympy", "pandas", "scipy", "altair", "resvg_py")
 
-#: Trains a run from the files of this test, embeds and fits, and prints which heavy packages that took.
+#: Draws a subset, trains a run from the files of this test, embeds and fits, and prints which heavy packages that took.
 RUN = """
 import sys
+from whyrobust.data.subsets import draw_from_files
 from whyrobust.evaluation.embed import embed_images
 from whyrobust.evaluation.heads import fit_linear_probe
 from whyrobust.evaluation.load_run import open_run
@@ -40,6 +41,7 @@ from whyrobust.training.device import choose_device
 from whyrobust.training.job import TrainingJob, carry_out
 
 job = TrainingJob.from_json(sys.argv[1])
+draw_from_files([job.files.subset], 8, 0, only_labelled=True)
 carry_out(job)
 captions = job.run["supervision"] == "captions"
 run = open_run(job.outputs.weights, job.files.model, captions, 1, choose_device("cpu"))
@@ -100,7 +102,7 @@ def job(root, tmp_path):
     ("objective", "supervision", "labels"),
     [("clip", "captions", ""), ("siglip", "captions", ""), ("cross_entropy", "labels", "text_match")],
 )
-def test_runs_are_trained_and_evaluated_without_heavy_packages(job, objective, supervision, labels):
+def test_subsets_are_drawn_and_runs_trained_and_evaluated_without_heavy_packages(job, objective, supervision, labels):
     command = [sys.executable, "-c", RUN, job(objective, supervision, labels), *HEAVY]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -95,7 +95,7 @@ def rows_of_uids(table_uids: Uids, wanted: Uids) -> NDArray[np.int64]:
     absent = np.flatnonzero(rows < 0)
     if len(absent):
         # Of a uid that is wanted twice only the first is found above.
-        rows[absent] = rows[_index_in(asked.take(_arrow_rows(absent)), asked)]
+        rows[absent] = rows[_index_in(asked.take(arrow_rows(absent)), asked)]
     return rows
 
 
@@ -145,7 +145,7 @@ def read_rows_of_uids(paths: Sequence[Path | str], columns: Sequence[str], uids:
     read = list(dict.fromkeys(["uid", *columns]))
     table = pa.concat_tables(_read_rows(path, read, wanted) for path in paths)
     rows = require_rows_of_uids(table["uid"], wanted, ", ".join(map(str, paths)))
-    return table.select(list(columns)).take(_arrow_rows(rows))
+    return table.select(list(columns)).take(arrow_rows(rows))
 
 
 def _read_rows(path: Path | str, columns: Sequence[str], wanted: pa.ChunkedArray) -> pa.Table:
@@ -163,7 +163,7 @@ def _read_rows(path: Path | str, columns: Sequence[str], wanted: pa.ChunkedArray
     return pa.Table.from_batches([batch.select(columns) for batch in found], schema)
 
 
-def _arrow_rows(rows: NDArray[np.int64]) -> pa.Array:
+def arrow_rows(rows: NDArray[np.int64]) -> pa.Array:
     """Return rows as Arrow has them, without a copy; `pyarrow.array` would import pandas."""
     return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
 
