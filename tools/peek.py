@@ -170,7 +170,7 @@ def peek(config_file: Path | None, root: Path, cores: int) -> Path:
     os.nice(5)
     os.environ[cores_shared.VARIABLE] = "no"
     arguments = ["--cores", str(cores), "--configfile", str(config.absolute()), "--allowed-rules", *allowed]
-    call_snakemake(folder, *arguments, "--", page)
+    call_snakemake(folder, *arguments, "--", f"results/{whole.name}/figures", page)
     return folder / page
 
 

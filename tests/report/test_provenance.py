@@ -1,10 +1,12 @@
 """The record of a finished study."""
 
+import json
 from types import SimpleNamespace
 
 import pandas as pd
 
 from whyrobust.report import provenance
+from whyrobust.study.finished_work import TAKEN
 
 
 def test_stage_times_are_summed_by_stage(tmp_path):
@@ -15,6 +17,17 @@ def test_stage_times_are_summed_by_stage(tmp_path):
     times = provenance.stage_times(tmp_path)
     assert times["train_run"] == {"jobs": 2, "seconds": 3.5, "memory_mb": 101.0}
     assert times["score_heads"]["memory_mb"] == 0.0
+
+
+def test_a_record_has_the_times_of_stages_that_end_before_it_is_written(tmp_path):
+    """Figures are drawn beside the page: whether they are done by then, or were drawn before, makes no difference."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "logs").mkdir()
+    for stage in ("train_run", "draw_figures"):
+        (tmp_path / "benchmarks" / f"{stage}.tsv").write_text("s\tmax_rss\n3\t100\n")
+        (tmp_path / "logs" / f"{stage}{TAKEN}").write_text(json.dumps({"stage": stage, "seconds": 5.0}))
+    record = provenance.record_study("s", {}, [], pd.DataFrame(), pd.DataFrame(), [], [], tmp_path)
+    assert set(record["seconds_by_stage"]) == set(record["taken_from_finished_work"]) == {"train_run"}
 
 
 def test_a_record_shows_no_password():

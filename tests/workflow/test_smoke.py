@@ -172,6 +172,11 @@ def test_figures_report_and_provenance_are_there(smoke):
     assert (results / "figures" / "effective_robustness.tex").stat().st_size > 500
     page = (results / "report.html").read_text(encoding="utf-8")
     assert len(page) < 2_500_000
+    # The page does not wait for the figures: it knows what there will be.
+    drawn = {path.name for path in (results / "figures").iterdir() if not path.name.startswith(".")}
+    tables = {name for name in drawn if name.endswith(".tex")}
+    assert set(re.findall(r'<a href="figures/([\w.]+)"', page)) == drawn - tables
+    assert set(re.findall(r"<code>figures/(\w+\.tex)</code>", page)) == tables
     # Links may lead outside; nothing may be loaded from there.
     assert not re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))

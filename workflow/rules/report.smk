@@ -292,11 +292,11 @@ PUBLISHED_TABLES = (
 )
 
 
+# Not of the figures, which it names: they are drawn at the same time.
 rule write_report:
     input:
         **STUDY_TABLES,
         **PAGE_TABLES,
-        figures="<results>/figures",
         sets=CONFIG.data.sets if DATASETS.icons else [],
         sources_table=ancient(CONFIG.sources_table),
         resource_files=STUDY.resource_files + TESTBED_TABLES,

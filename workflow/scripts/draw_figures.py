@@ -6,12 +6,12 @@ Stands alone because a colour changes more often than a number: nothing before i
 import sys
 from typing import TYPE_CHECKING
 
-from whyrobust.files import atomic_folder, read_csv
+from whyrobust.files import atomic_folder, read_csv, write_text
 from whyrobust.logs import start_log
 from whyrobust.report.charts.distribution import shown_frequencies
 from whyrobust.report.charts.points import choose_published, describe_points
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.figures import PRINTED_COLLECTIONS, FigureTables, draw_figures, write_latex_tables
+from whyrobust.report.figures import PRINTED_COLLECTIONS, FigureTables, draw_figures, latex_tables
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.tables import read_study_tables
 from whyrobust.study.display_names import SHIFT_WORDS
@@ -44,6 +44,8 @@ if __name__ == "__main__":
     terms = EffectTerms(**params.terms)
     with atomic_folder(snakemake.output.figures) as folder:
         draw_figures(folder, tables, terms.reference_accuracy, params.colours, snakemake.threads)
-        write_latex_tables(folder, params.study, tables, study.single_causes, terms)
+        latex = latex_tables(params.study, main.points, study.causes, study.single_causes, terms)
+        for name, text in latex.items():
+            write_text(folder / name, text)
     logger.info("figures and tables in %s", snakemake.output.figures)
     work.keep()

@@ -1,6 +1,6 @@
 """Write the report page, the provenance and the result card of a study.
 
-Stands alone because it only shows what other stages wrote; it measures nothing.
+Stands alone because it only shows what other stages wrote; it measures nothing. The figures are drawn beside it.
 """
 
 from pathlib import Path
@@ -12,11 +12,13 @@ from whyrobust.analysis.published_study import read_tables
 from whyrobust.data.text_labels import sum_matches
 from whyrobust.files import read_csv, write_json, write_text
 from whyrobust.logs import start_log
+from whyrobust.report.charts.distribution import shown_frequencies
+from whyrobust.report.charts.points import describe_points
+from whyrobust.report.figures import latex_tables, list_figures
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.page_parts import table_rows
 from whyrobust.report.provenance import count_images, list_licences, record_study
-from whyrobust.report.render import FIGURE_ENDINGS
 from whyrobust.report.result_card import make_card
 from whyrobust.report.tables import DataTables, Making, ReferenceTables, RunTables, read_study_tables
 from whyrobust.study.derived_sources import DerivedSource
@@ -74,7 +76,8 @@ if __name__ == "__main__":
     write_json(snakemake.output.provenance, provenance)
     write_json(snakemake.output.card, make_card(provenance, study))
     samples_seen = int(details.trained["samples_seen"].sum())
-    figures = sorted(Path(files.figures).iterdir())
+    terms, main = EffectTerms(**params.terms), study.effective[study.effective["main"]]
+    frequencies = shown_frequencies(study.concept_frequency, study.shifts)
     making = Making(
         provenance=provenance,
         stages=params.stages,
@@ -82,8 +85,8 @@ if __name__ == "__main__":
         licences=list_licences(used, read_csv(files.sets, keep_empty=True) if files.sets else None),
         citations=[row.citation for row in used if row.citation],
         commands=params.commands,
-        figures=[path.name for path in figures if path.suffix[1:] in FIGURE_ENDINGS],
-        latex={path.name: path.read_text(encoding="utf-8") for path in figures if path.suffix == ".tex"},
+        figures=list_figures(study.causes, study.dose_response, frequencies),
+        latex=latex_tables(params.study, describe_points(main, study.runs), study.causes, study.single_causes, terms),
         reported=table_rows(read_csv(files.reported, keep_empty=True)) if files.reported else [],
     )
     settings = PageSettings(
@@ -94,7 +97,7 @@ if __name__ == "__main__":
         scale=config["baseline"]["scale"],
         colours=params.colours,
         accuracy_confidence=config["intervals"]["accuracy"],
-        terms=EffectTerms(**params.terms),
+        terms=terms,
         sentences=params.sentences,
         without_test_set=params.without_test_set,
         derived={name: DerivedSource(**made) for name, made in params.derived.items()},

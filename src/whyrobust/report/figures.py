@@ -15,7 +15,6 @@ from typing import Final
 import altair as alt
 import pandas as pd
 
-from whyrobust.files import write_text
 from whyrobust.report.charts.causes import causes_chart, least_height
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart
 from whyrobust.report.charts.published import effects_table
@@ -23,7 +22,7 @@ from whyrobust.report.charts.residuals import residual_chart
 from whyrobust.report.charts.robustness import RobustnessData, published_chart, robustness_chart
 from whyrobust.report.findings import EffectTerms, main_comparisons
 from whyrobust.report.latex import causes_table, effective_robustness_table, main_table
-from whyrobust.report.render import measure_chart, save_figure
+from whyrobust.report.render import FIGURE_ENDINGS, measure_chart, save_figure
 from whyrobust.report.theme import DOUBLE_COLUMN_POINTS, PAGE_HEIGHT_POINTS, SINGLE_COLUMN_POINTS
 
 logger = logging.getLogger("whyrobust")
@@ -82,12 +81,10 @@ def draw_figures(
         colours: colours that replace the default ones, by kind of training or verdict.
         processes: how many draw at one time; the figures are the same for any number.
     """
-    names = ["effective_robustness", "residuals", "published_models"]
-    shown = {"causes": tables.causes, "dose_response": tables.doses, "concept_frequency": tables.frequencies}
-    names += [name for name, table in shown.items() if not table.empty]
     if tables.causes.empty:
         logger.info("nothing was compared: no figure and no table of causes")
     draw = partial(_draw_figure, folder, tables, reference_accuracy, colours)
+    names = _names_of_figures(tables.causes, tables.doses, tables.frequencies)
     figures = [(name, size) for size in FIGURE_SIZES for name in names]
     if processes == 1:
         notes = list(starmap(draw, figures))
@@ -97,6 +94,18 @@ def draw_figures(
             notes = list(executor.map(draw, *zip(*figures, strict=True)))
     for note in filter(None, notes):
         logger.info(note)
+
+
+def list_figures(causes: pd.DataFrame, doses: pd.DataFrame, frequencies: pd.DataFrame) -> list[str]:
+    """Return the names of the files that `draw_figures` writes; arguments as of `FigureTables`."""
+    names = _names_of_figures(causes, doses, frequencies)
+    return [f"{name}{size.suffix}.{ending}" for size in FIGURE_SIZES for name in names for ending in FIGURE_ENDINGS]
+
+
+def _names_of_figures(causes: pd.DataFrame, doses: pd.DataFrame, frequencies: pd.DataFrame) -> list[str]:
+    shown = {"causes": causes, "dose_response": doses, "concept_frequency": frequencies}
+    always = ["effective_robustness", "residuals", "published_models"]
+    return always + [name for name, table in shown.items() if not table.empty]
 
 
 def _draw_figure(
@@ -157,19 +166,20 @@ def draw_published(folder: Path, effects: pd.DataFrame) -> None:
         save_figure(chart, folder, f"questions{size.suffix}", table)
 
 
-def write_latex_tables(
-    folder: Path, study: str, tables: FigureTables, single_causes: pd.DataFrame, terms: EffectTerms
-) -> None:
-    """Write ``main_comparisons.tex`` and ``causes.tex`` (where there are causes) and ``effective_robustness.tex``.
+def latex_tables(
+    study: str, points: pd.DataFrame, causes: pd.DataFrame, single_causes: pd.DataFrame, terms: EffectTerms
+) -> dict[str, str]:
+    """Return the LaTeX tables of a study by file name.
 
     Args:
-        folder: where the files go.
-        study: name of the study, for the captions.
-        tables: the tables.
+        study: its name, for the captions.
+        points: its runs by their main head (see `describe_points`).
+        causes: ``causes.csv``; without a row there is no table of causes.
         single_causes: ``causes_single_line.csv``.
         terms: what effects are stated in.
     """
-    if not tables.causes.empty:
-        write_text(folder / "causes.tex", causes_table(tables.causes, study, terms))
-        write_text(folder / "main_comparisons.tex", main_table(tables.causes, single_causes, study, terms))
-    write_text(folder / "effective_robustness.tex", effective_robustness_table(tables.main.points, study))
+    tables = {"effective_robustness.tex": effective_robustness_table(points, study)}
+    if not causes.empty:
+        tables["causes.tex"] = causes_table(causes, study, terms)
+        tables["main_comparisons.tex"] = main_table(causes, single_causes, study, terms)
+    return dict(sorted(tables.items()))

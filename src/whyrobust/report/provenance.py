@@ -17,6 +17,7 @@ import pandas as pd
 from whyrobust.files import checksum
 from whyrobust.study.code_version import PACKAGE_FOLDER, package_versions
 from whyrobust.study.finished_work import sum_taken
+from whyrobust.study.stages import all_needs
 
 if TYPE_CHECKING:
     from whyrobust.study.pinned_sources import PinnedSource
@@ -57,8 +58,11 @@ def record_study(
         tables: its main tables, whose checksums are recorded by file name.
         inputs: the small files that it read, whose checksums are recorded by path; those below the workflow's folder
             start there.
-        folder: of its results, with Snakemake's ``benchmarks`` and the jobs' ``logs``.
+        folder: of its results, with Snakemake's ``benchmarks`` and the jobs' ``logs``. Stages that may still run are
+            left out: those that the page does not wait for.
     """
+    ended = all_needs()["write_report"]
+    times, taken = stage_times(folder / "benchmarks"), sum_taken(folder / "logs")
     return {
         "study": study,
         "commit": git_commit(PACKAGE_FOLDER),
@@ -68,8 +72,8 @@ def record_study(
         "images": sizes.to_dict("records"),
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables},
-        "seconds_by_stage": stage_times(folder / "benchmarks"),
-        "taken_from_finished_work": sum_taken(folder / "logs"),
+        "seconds_by_stage": {stage: cost for stage, cost in times.items() if stage in ended},
+        "taken_from_finished_work": {stage: work for stage, work in taken.items() if stage in ended},
         "inputs_sha256": {_shown(path): checksum(path) for path in inputs},
         "config": without_secrets(config),
     }

@@ -126,7 +126,16 @@ STAGES: Final = (
     Stage(
         "write_report",
         "the report, one page",
-        ("draw_figures", "match_text", "measure_published", "similarity_bands", "describe_captions"),
+        (
+            "attribute_causes",
+            "measure_reference",
+            "describe_training_sets",
+            "measure_dose_response",
+            "match_text",
+            "measure_published",
+            "similarity_bands",
+            "describe_captions",
+        ),
     ),
 )
 
