@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import math
 import re
 from xml.etree import ElementTree
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,7 @@ from whyrobust.report.theme import (
     SINGLE_COLUMN_POINTS,
     VERDICT_STYLES,
     VERDICT_WORDS,
+    chart_of,
     choose_styles,
     page_colour,
     text_width,
@@ -316,8 +319,18 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
     shown = " ".join(text for text, _ in texts).replace(" ", "")
     needed = set(causes["comparison"]) if figure == "causes" else set(points["kind"])
     assert all(words.replace(" ", "") in shown for words in needed)
-    assert json.loads(spec.read_text(encoding="utf-8"))["config"]["background"] == FILE_THEME["background"]
+    written = json.loads(spec.read_text(encoding="utf-8"))
+    alt.Root.validate(written)
+    assert written["config"]["background"] == FILE_THEME["background"]
     assert len(pd.read_csv(csv)) == len(points)
+
+
+def test_layers_that_share_rows_have_them_once_and_other_rows_are_others():
+    for value in range(20):
+        gc.collect()  # a frame that is gone leaves its place in memory to the next
+        rows = chart_of([{"x": value}])
+        spec = alt.layer(rows.mark_point().encode(x="x:Q"), rows.mark_rule().encode(x="x:Q")).to_dict()
+        assert list(spec["datasets"].values()) == [[{"x": value}]]
 
 
 def test_a_verdict_has_a_shape_of_its_own_and_comes_with_the_table():
@@ -352,7 +365,7 @@ def test_residuals_are_drawn_where_they_are_on_an_axis_in_points_at_the_referenc
     assert [row["y"] for row in panel.rows] == [0.4, -0.2, 0.0]
     assert [row["x"] for row in panel.rows] == pytest.approx([logit(x) for x in (0.3, 0.8, 0.5)], abs=1e-3)
     assert "studio test and web test" in panel.x_title and panel.x_title.startswith("mean accuracy")
-    axis = residual_axis((-1.0, 1.0), "logit", 0.5, "points", FILE_THEME).to_dict()
+    axis = residual_axis((-1.0, 1.0), "logit", 0.5, "points", FILE_THEME)
     labels = json.loads(axis["labelExpr"][1 : axis["labelExpr"].index(")[")])
     for place, words in zip(axis["values"], labels.values(), strict=True):
         points = float(words.replace("\N{MINUS SIGN}", "-"))
@@ -386,7 +399,8 @@ def doses():
 def test_a_further_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, draw, total):
     chart = draw(total=total)
     assert measure_chart(chart)[0] == total
-    svg, *_ = save_figure(chart, tmp_path, "figure", pd.DataFrame({"a": [1]}))
+    svg, _, _, spec, _ = save_figure(chart, tmp_path, "figure", pd.DataFrame({"a": [1]}))
+    alt.Root.validate(json.loads(spec.read_text(encoding="utf-8")))
     texts = texts_of(svg)
     assert {size for _, size in texts} == {PRINT_FONT_POINTS}
     assert not any("…" in text for text, _ in texts)

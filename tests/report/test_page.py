@@ -11,6 +11,7 @@ from dataclasses import replace
 from html import unescape
 from importlib import resources
 
+import altair as alt
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -68,6 +69,20 @@ def count(page, selector):
 def fills(page, number=1):
     """Return the colours of the points of a panel."""
     return set(panel(page, number).locator(POINTS).evaluate_all("all => all.map(p => p.getAttribute('fill'))"))
+
+
+def test_every_chart_of_the_page_is_valid_vega_lite(monkeypatch):
+    specs, add = [], ChartData.add
+
+    def keep(charts, key, panel):
+        specs.append(panel.spec)
+        return add(charts, key, panel)
+
+    monkeypatch.setattr(ChartData, "add", keep)
+    make_page()
+    for spec in specs:
+        alt.Root.validate(dict(spec))
+    assert len(specs) > 20
 
 
 def test_every_chart_is_drawn(open_page, html):

@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import altair as alt
-
 from whyrobust.analysis.scales import to_scale
 from whyrobust.study.table_cells import is_missing
 
@@ -71,7 +69,7 @@ def accuracy_axis(
     most: int = 7,
     margin: float = 0.0,
     **properties: Any,  # noqa: ANN401 - properties of an axis
-) -> alt.Axis:
+) -> dict[str, Any]:
     """Return an axis in transformed accuracy with labels in percent.
 
     Args:
@@ -90,7 +88,7 @@ def accuracy_axis(
     # Looked up by value: the same expression serves every scale, and no rounding of an inverse shows.
     # Shifted by 100, since d3 writes negative numbers with a typographic minus.
     lookup = {f"{value + 100:.4f}": f"{100 * tick:.4g}%" for value, tick in zip(values, ticks, strict=True)}
-    return alt.Axis(
+    return dict(
         values=values,
         labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
         title=title,
@@ -99,7 +97,7 @@ def accuracy_axis(
 
 
 def axis_style(theme: Mapping[str, str]) -> dict[str, Any]:
-    """Return the style of every axis in a theme, as arguments of ``alt.Axis``."""
+    """Return the style of every axis in a theme, as properties of a Vega-Lite axis."""
     return {
         "gridColor": theme["grid"],
         "labelColor": theme["muted"],

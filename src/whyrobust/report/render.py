@@ -1,4 +1,8 @@
-"""Rendering: charts to specs of the page, to SVG and to files, at exactly the width that is asked for."""
+"""Rendering: charts to specs of the page, to SVG and to files, at exactly the width that is asked for.
+
+Specs are not validated here, a seventh of the time of a figure: what they are built of does not depend on a study, and
+tests compare them with Vega-Lite's schema.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from whyrobust.report.theme import PAGE_THEME, PNG_PIXELS_PER_INCH, configure_pa
 
 def page_spec(chart: alt.LayerChart) -> dict[str, Any]:
     """Return a panel's Vega-Lite spec as the report page embeds it: as wide as its container, in CSS colours."""
-    whole = configure_page(chart, PAGE_THEME).to_dict()
+    whole = configure_page(chart, PAGE_THEME).to_dict(validate=False)
     spec: dict[str, Any] = {key: part if key == "datasets" else on_page(part) for key, part in whole.items()}
     spec["width"] = "container"
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
@@ -108,7 +112,7 @@ def save_figure(
     """
     import vl_convert
 
-    spec = chart.to_dict()
+    spec = chart.to_dict(validate=False)
     base = Path(folder)
     svg, pdf, png, json_path, csv = paths = [base / f"{name}.{ending}" for ending in FIGURE_ENDINGS]
     drawing = render_svg(spec)

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar
 
 import altair as alt
 import pandas as pd
+from altair.utils.data import to_values
 from PIL import ImageFont
 
 from whyrobust.study.display_names import LOWERS, NO_VERDICT, RAISES, UNDECIDED, WITHIN
-
-# A chart of more rows than this would be an error by default.
-alt.data_transformers.disable_max_rows()
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours (Color Universal Design, 2008), without black and yellow: both vanish on one theme."""
@@ -148,6 +147,25 @@ def lookup_labels(labels: Mapping[str, str | list[str]], key: str = "datum.label
 
 
 AnyChart = TypeVar("AnyChart", alt.LayerChart, alt.ConcatChart, alt.HConcatChart, alt.VConcatChart)
+
+
+def _values_once(data: Any) -> Any:  # noqa: ANN401 - what a chart may have as data
+    """Return data as a spec has them, a data frame's as they were the first time: the layers of a panel share frames.
+
+    Unlike Altair's own transformer, of which this is a part, it takes any number of rows.
+    """
+    if not isinstance(data, pd.DataFrame):
+        return to_values(data)
+    known = _values.get(id(data))
+    if known is None:
+        known = _values[id(data)] = to_values(data)
+        weakref.finalize(data, _values.pop, id(data), None)
+    return known
+
+
+_values: Final[dict[int, Any]] = {}
+alt.data_transformers.register("values_once", _values_once)
+alt.data_transformers.enable("values_once")
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
@@ -284,7 +302,7 @@ _LEGEND_INDENT_POINTS: Final = 46
 PRINT_AXIS: Final[dict[str, Any]] = {"labelPadding": 3, "titlePadding": 3}
 
 
-def print_legend(entries: Sequence[str], width: float, columns: int, font: float, **labels: str) -> alt.Legend:
+def print_legend(entries: Sequence[str], width: float, columns: int, font: float, **labels: str) -> dict[str, Any]:
     """Return a legend below a chart, its entries wrapped so that ``columns`` of them fit into ``width``.
 
     Args:
@@ -297,9 +315,13 @@ def print_legend(entries: Sequence[str], width: float, columns: int, font: float
     # A legend starts where the data do; the symbol is to the left of an entry; between two columns there is a gap.
     room = (width - _LEGEND_INDENT_POINTS) / columns - 3 * font
     lines: dict[str, str | list[str]] = {entry: wrap_text(labels.get(entry, entry), room, font) for entry in entries}
-    return alt.Legend(
-        title=None, orient="bottom", columns=columns, direction="vertical", labelExpr=lookup_labels(lines)
-    )
+    return {
+        "title": None,
+        "orient": "bottom",
+        "columns": columns,
+        "direction": "vertical",
+        "labelExpr": lookup_labels(lines),
+    }
 
 
 def share_legend(chart: AnyChart, channels: Sequence[str] = ("color", "shape", "fill")) -> AnyChart:

@@ -122,16 +122,19 @@ def line_layers(line: Sequence[Mapping[str, Any]], axes: PanelAxes, theme: Mappi
         return []
     chart = chart_of(list(line))
     edge = {"color": theme["muted"], "strokeWidth": 0.6, "clip": True}
-    edges = [chart.mark_line(**edge).encode(x=axes.x(), y=axes.y(end), detail="piece:N") for end in ("low", "high")]
+    edges = [
+        chart.mark_line(**edge).encode(x=axes.x(), y=axes.y(end), detail=alt.Detail("piece:N"))
+        for end in ("low", "high")
+    ]
     return [
         chart.mark_area(color=theme["band"], opacity=0.22, clip=True).encode(
-            x=axes.x(), y=axes.y("low"), y2="high:Q", detail="piece:N"
+            x=axes.x(), y=axes.y("low"), y2=alt.Y2("high:Q"), detail=alt.Detail("piece:N")
         ),
         *edges,
         chart.mark_line(color=theme["muted"], strokeWidth=1.6, clip=True).encode(
             x=axes.x(),
             y=axes.y(),
-            detail="piece:N",
+            detail=alt.Detail("piece:N"),
             strokeDash=alt.StrokeDash("dash:N", scale=None, legend=None),
         ),
     ]
@@ -148,7 +151,7 @@ def equality_layers(
         above = y_high <= x_low
         text = "y = x lies above" if above else "y = x lies below"
         note = chart_of([{"label": text}]).mark_text(align="left", baseline="middle", dy=2, **text_style)
-        return [note.encode(x=alt.value(6), y=alt.value(8 if above else "height"), text="label:N")]
+        return [note.encode(x=alt.value(6), y=alt.value(8 if above else "height"), text=alt.Text("label:N"))]
     # Above the upper end of the line, or below the lower one, whichever is farther from every point; inside the panel.
     width, height = 2.4 * font, font
     candidates = []
@@ -167,5 +170,7 @@ def equality_layers(
         ends.mark_line(color=theme["muted"], strokeDash=[5, 4], strokeWidth=1, opacity=0.8).encode(
             x=axes.x(), y=axes.y()
         ),
-        label.mark_text(baseline="middle", dx=dx, dy=dy, **text_style).encode(x=axes.x(), y=axes.y(), text="label:N"),
+        label.mark_text(baseline="middle", dx=dx, dy=dy, **text_style).encode(
+            x=axes.x(), y=axes.y(), text=alt.Text("label:N")
+        ),
     ]

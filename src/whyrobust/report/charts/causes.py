@@ -71,7 +71,7 @@ class CausesLayout:
     wrap_label: Callable[[str], list[str]]
     effect_axis: Mapping[str, Any]
     label_limit: int = 0
-    legend: alt.Legend | None = None
+    legend: Mapping[str, Any] | None = None
     titled: bool = False
 
 
@@ -161,7 +161,7 @@ def causes_panel(
     layers = [
         chart_of([{"effect": 0}]).mark_rule(color=theme["muted"], strokeWidth=1.2).encode(x=x),
         measured.mark_rule(strokeWidth=0.2 * font, strokeCap="round", clip=True).encode(
-            x=alt.X("low:Q", **x_channel), x2="high:Q", y=y, color=colour
+            x=alt.X("low:Q", **x_channel), x2=alt.X2("high:Q"), y=y, color=colour
         ),
         *(
             measured.transform_filter(test)
@@ -174,11 +174,11 @@ def causes_panel(
         ),
         # A ground behind the headings, so that no line of the grid strikes them through.
         headings.mark_rect(color=theme["paper"], opacity=1).encode(
-            x=alt.value(0), x2=alt.value("width"), y=alt.Y("top:Q", **y_channel), y2="end:Q"
+            x=alt.value(0), x2=alt.value("width"), y=alt.Y("top:Q", **y_channel), y2=alt.Y2("end:Q")
         ),
         headings.mark_text(
             align="left", baseline="middle", dx=-layout.gutter, color=theme["ink"], fontSize=font, fontWeight=600
-        ).encode(x=alt.value(0), y=y, text="text:N"),
+        ).encode(x=alt.value(0), y=y, text=alt.Text("text:N")),
     ]
     if unmeasured:
         layers.append(
@@ -186,8 +186,9 @@ def causes_panel(
             .mark_text(align="left", dx=6, color=theme["muted"], fontStyle="italic", fontSize=min(font, 11))
             .encode(x=alt.XDatum(0), y=y, text=alt.value(NOT_MEASURED), tooltip=tooltip)
         )
-    panel = alt.layer(*layers).properties(width=layout.width, height=round(layout.row_height * rows.height))
-    return panel.properties(title=alt.TitleParams(capital(name_cause(cause)), offset=0)) if layout.titled else panel
+    title = alt.TitleParams(capital(name_cause(cause)), offset=0) if layout.titled else alt.Undefined
+    # Not by `properties`, here and elsewhere: it would copy and validate the whole chart.
+    return alt.layer(*layers, width=layout.width, height=round(layout.row_height * rows.height), title=title)
 
 
 def causes_spec(
@@ -206,29 +207,29 @@ def _effect_channel(causes: pd.DataFrame, layout: CausesLayout) -> dict[str, Any
     low, high = _effect_domain(causes)
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
     return {
-        "scale": alt.Scale(domain=[low, high], nice=False, zero=False),
-        "axis": alt.Axis(labelExpr=signed, **layout.effect_axis),
+        "scale": {"domain": [low, high], "nice": False, "zero": False},
+        "axis": dict(labelExpr=signed, **layout.effect_axis),
     }
 
 
 def _row_channel(rows: PositionedRows, layout: CausesLayout) -> dict[str, Any]:
     """Return scale and axis of the rows, each labelled by its shift; names may repeat, so labels go by row."""
     return {
-        "scale": alt.Scale(domain=[rows.height, 0], nice=False, zero=False),
-        "axis": alt.Axis(
-            title=None,
-            values=[float(row) for row in rows.labels],
-            labelExpr=lookup_labels(rows.labels, "format(datum.value, '.2f')"),
-            grid=False,
-            domain=False,
-            ticks=False,
-            labelPadding=8,
-            labelColor=layout.theme["muted"],
-            labelLimit=layout.label_limit,
-            labelOverlap=False,
-            minExtent=layout.gutter,
-            maxExtent=layout.gutter,
-        ),
+        "scale": {"domain": [rows.height, 0], "nice": False, "zero": False},
+        "axis": {
+            "title": None,
+            "values": [float(row) for row in rows.labels],
+            "labelExpr": lookup_labels(rows.labels, "format(datum.value, '.2f')"),
+            "grid": False,
+            "domain": False,
+            "ticks": False,
+            "labelPadding": 8,
+            "labelColor": layout.theme["muted"],
+            "labelLimit": layout.label_limit,
+            "labelOverlap": False,
+            "minExtent": layout.gutter,
+            "maxExtent": layout.gutter,
+        },
     }
 
 
@@ -239,11 +240,11 @@ def _verdicts_of(causes: pd.DataFrame) -> list[str]:
 
 
 def _verdict_channels(
-    verdicts: Sequence[str], colours: Mapping[str, str], legend: alt.Legend | None
+    verdicts: Sequence[str], colours: Mapping[str, str], legend: Mapping[str, Any] | None
 ) -> tuple[alt.Color, alt.Shape]:
     """Return colour and shape by verdict."""
     colour, shape = (
-        channel("verdict:N", scale=alt.Scale(domain=list(verdicts), range=values), legend=legend)
+        channel("verdict:N", scale={"domain": list(verdicts), "range": values}, legend=legend)
         for channel, values in (
             (alt.Color, [colours.get(name, VERDICT_STYLES[name][0]) for name in verdicts]),
             (alt.Shape, [VERDICT_STYLES[name][1] for name in verdicts]),

@@ -31,18 +31,16 @@ def curves_panel(
     rows = table[["run", "samples", "loss", "source", "words"]].round({"loss": 4}).to_dict("records")
     sources = list(dict.fromkeys(table["source"]))
     clear = "chosen === '' || datum.run === chosen || datum.run === second"
-    x = alt.X(
-        "samples:Q", title="training images shown", axis=alt.Axis(format="~s", tickCount=5, **axis_style(PAGE_THEME))
-    )
-    y = alt.Y("loss:Q", title="loss (nats)", scale=alt.Scale(zero=False), axis=alt.Axis(**axis_style(PAGE_THEME)))
+    x = alt.X("samples:Q", title="training images shown", axis=dict(format="~s", tickCount=5, **axis_style(PAGE_THEME)))
+    y = alt.Y("loss:Q", title="loss (nats)", scale={"zero": False}, axis=dict(**axis_style(PAGE_THEME)))
     lines = alt.Chart(alt.NamedData("curves")).encode(
         x=x,
         y=y,
-        detail="run:N",
+        detail=alt.Detail("run:N"),
         color=alt.Color(
             "source:N",
-            scale=alt.Scale(domain=sources, range=[colours[source] for source in sources]),
-            legend=alt.Legend(title=None, orient="bottom", labelColor=PAGE_THEME["ink"], columns=2),
+            scale={"domain": sources, "range": [colours[source] for source in sources]},
+            legend={"title": None, "orient": "bottom", "labelColor": PAGE_THEME["ink"], "columns": 2},
         ),
         opacity=alt.condition(clear, alt.value(1), alt.value(0.1)),
         tooltip=[

@@ -59,16 +59,16 @@ class Drawing:
     height: int
     font: float
     axis: Mapping[str, Any]
-    legend: Callable[[Sequence[str]], alt.Legend | None]
+    legend: Callable[[Sequence[str]], Mapping[str, Any] | None]
     titled: bool = False
     rise: float = 100
     """Room for the title of the y axis: on the page, what a panel has on paper."""
 
 
-def _page_legend(entries: Sequence[str]) -> alt.Legend:
+def _page_legend(entries: Sequence[str]) -> dict[str, Any]:
     lines: dict[str, str | list[str]] = {entry: wrap_text(entry, _LEGEND_PIXELS, 12) for entry in entries}
     labels = {"labelColor": PAGE_THEME["ink"], "labelLimit": 0, "labelExpr": lookup_labels(lines)}
-    return alt.Legend(title=None, orient="bottom", direction="vertical", columns=1, values=list(entries), **labels)
+    return dict(title=None, orient="bottom", direction="vertical", columns=1, values=list(entries), **labels)
 
 
 _LEGEND_PIXELS: Final = 240
@@ -127,15 +127,15 @@ def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerCh
     x = alt.X(
         "share:Q",
         title=_axis_title(f"share of {source} in the training set (%)", drawing.width, drawing),
-        scale=alt.Scale(domain=[0, 100], nice=False),
-        axis=alt.Axis(tickCount=5, **drawing.axis),
+        scale={"domain": [0, 100], "nice": False},
+        axis=dict(tickCount=5, **drawing.axis),
     )
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
     y_title = _axis_title("difference in points", drawing.rise, drawing)
-    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(labelExpr=signed, tickCount=5, **drawing.axis))
+    y = alt.Y("value:Q", title=y_title, axis=dict(labelExpr=signed, tickCount=5, **drawing.axis))
     legend = drawing.legend(entries)
-    colour = alt.Color("measure:N", scale=alt.Scale(domain=entries, range=[PALETTE[0], theme["muted"]]), legend=legend)
-    shape = alt.Shape("measure:N", scale=alt.Scale(domain=entries, range=["circle", "square"]), legend=legend)
+    colour = alt.Color("measure:N", scale={"domain": entries, "range": [PALETTE[0], theme["muted"]]}, legend=legend)
+    shape = alt.Shape("measure:N", scale={"domain": entries, "range": ["circle", "square"]}, legend=legend)
     chart = chart_of(rows)
     tooltip = [
         alt.Tooltip("share:Q", title="share (%)"),
@@ -144,13 +144,13 @@ def dose_panel(doses: pd.DataFrame, shift: str, drawing: Drawing) -> alt.LayerCh
     ]
     layers = [
         chart_of([{"value": 0}]).mark_rule(color=theme["muted"], strokeWidth=1).encode(y=y),
-        chart.mark_line(strokeWidth=1.4).encode(x=x, y=y, color=colour, detail="group:N"),
-        chart.mark_rule(strokeWidth=1.4).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        chart.mark_line(strokeWidth=1.4).encode(x=x, y=y, color=colour, detail=alt.Detail("group:N")),
+        chart.mark_rule(strokeWidth=1.4).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), color=colour),
         chart.mark_point(filled=True, size=3.4 * drawing.font, opacity=1).encode(
             x=x, y=y, color=colour, shape=shape, tooltip=tooltip
         ),
     ]
-    return _finish(alt.layer(*layers), name_test_set(shift), drawing)
+    return _finish(layers, name_test_set(shift), drawing)
 
 
 def name_group(row: Mapping[str, Any]) -> str:
@@ -204,22 +204,20 @@ def frequency_panel(
     colour, shape = (
         channel(
             "group:N",
-            scale=alt.Scale(domain=entries, range=[styles[name][part] for name in entries]),
+            scale={"domain": entries, "range": [styles[name][part] for name in entries]},
             legend=drawing.legend(entries),
         )
         for part, channel in enumerate((alt.Color, alt.Shape))
     )
     x_title = _axis_title("training images of the class (log)", drawing.width, drawing)
     y_title = _axis_title(f"accuracy on {name_test_set(test_set)} (%)", drawing.rise, drawing)
-    x_axis = alt.Axis(format="~g", tickCount=4, labelOverlap=True, **drawing.axis)
+    x_axis = dict(format="~g", tickCount=4, labelOverlap=True, **drawing.axis)
     points = chart_of(rows).mark_point(
         filled=False, strokeWidth=0.08 * drawing.font, size=1.6 * drawing.font, opacity=1
     )
     layer = points.encode(
-        x=alt.X("images:Q", title=x_title, scale=alt.Scale(type="log", nice=False, padding=4), axis=x_axis),
-        y=alt.Y(
-            "accuracy:Q", title=y_title, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(tickCount=5, **drawing.axis)
-        ),
+        x=alt.X("images:Q", title=x_title, scale={"type": "log", "nice": False, "padding": 4}, axis=x_axis),
+        y=alt.Y("accuracy:Q", title=y_title, scale={"domain": [0, 100]}, axis=dict(tickCount=5, **drawing.axis)),
         color=colour,
         shape=shape,
         tooltip=[
@@ -229,7 +227,7 @@ def frequency_panel(
             alt.Tooltip("accuracy:Q", title="accuracy (%)"),
         ],
     )
-    return _finish(alt.layer(layer), name_test_set(test_set), drawing)
+    return _finish([layer], name_test_set(test_set), drawing)
 
 
 def frequency_styles(frequencies: pd.DataFrame) -> dict[str, tuple[str, str]]:
@@ -238,9 +236,9 @@ def frequency_styles(frequencies: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return choose_styles([name_group(row) for row in table_rows(groups)])
 
 
-def _finish(chart: alt.LayerChart, title: str, drawing: Drawing) -> alt.LayerChart:
-    sized = chart.properties(width=drawing.width, height=drawing.height)
-    return sized.properties(title=alt.TitleParams(title, frame="group")) if drawing.titled else sized
+def _finish(layers: Sequence[alt.Chart], title: str, drawing: Drawing) -> alt.LayerChart:
+    shown = alt.TitleParams(title, frame="group") if drawing.titled else alt.Undefined
+    return alt.layer(*layers, width=drawing.width, height=drawing.height, title=shown)
 
 
 def dose_chart(doses: pd.DataFrame, *, total: int = DOUBLE_COLUMN_POINTS, columns: int = 2) -> alt.ConcatChart:

@@ -270,7 +270,7 @@ def explorer_panel(
         **STEERED,
         "behind": True,
     }
-    chart = alt.layer(*layers).properties(height=options.height)
+    chart = alt.layer(*layers, height=options.height)
     spec = with_data(with_parameters(page_spec(chart), parameters), "points", rows)
     absent = _absent_rows(data.points, shift, panel, fields)
     return with_data(spec, "absent", absent) if absent else spec

@@ -35,12 +35,12 @@ def histogram_panel(counts: pd.DataFrame, colour: str, *, height: int = 90) -> d
         x=alt.X(
             "rank:Q",
             title="classes, largest first",
-            scale=alt.Scale(domain=[0.5, len(values) + 0.5], nice=False),
-            axis=alt.Axis(tickMinStep=1, tickCount=5, **axis_style(PAGE_THEME)),
+            scale={"domain": [0.5, len(values) + 0.5], "nice": False},
+            axis=dict(tickMinStep=1, tickCount=5, **axis_style(PAGE_THEME)),
         ),
         x2=alt.X2("next:Q"),
         y2=alt.datum(0),
-        y=alt.Y("images:Q", title="images", axis=alt.Axis(tickCount=3, format="~s", **axis_style(PAGE_THEME))),
+        y=alt.Y("images:Q", title="images", axis=dict(tickCount=3, format="~s", **axis_style(PAGE_THEME))),
         tooltip=[alt.Tooltip("class:N"), alt.Tooltip("images:Q", format=",")],
     ).transform_calculate(rank="datum.rank - 0.5", next="datum.rank + 1")
     return page_spec(alt.layer(chart).properties(height=height))

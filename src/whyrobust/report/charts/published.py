@@ -207,7 +207,7 @@ def model_panel(points: pd.DataFrame, lines: pd.DataFrame, shift: str, choices: 
     layers = _chosen_line(line_rows(lines, shift, x_span), axes)
     layers += panel_layers(panel, axes, PointCharts(models, {}, models), steered_marks(intervals=False), PAGE_THEME, 11)
     layers += ring_layers(models, axes.x(), axes.y())
-    chart = alt.layer(*layers).properties(height=_HEIGHT)
+    chart = alt.layer(*layers, height=_HEIGHT)
     return with_data(with_parameters(page_spec(chart), steering(choices)), "points", rows)
 
 

@@ -152,7 +152,7 @@ def residual_axis(
     theme: Mapping[str, str],
     most: int = 7,
     **properties: Any,  # noqa: ANN401 - properties of an axis
-) -> alt.Axis:
+) -> dict[str, Any]:
     """Return an axis of residuals, labelled in points at the reference accuracy.
 
     Args:
@@ -178,7 +178,7 @@ def residual_axis(
             chosen[tick] = place
     ordered = dict(sorted(chosen.items()))
     lookup = {f"{place + 100:.4f}": f"{format_points(tick).removesuffix('.0')}" for tick, place in ordered.items()}
-    return alt.Axis(
+    return dict(
         values=list(ordered.values()),
         labelExpr=f"({json.dumps(lookup)})[format(datum.value + 100, '.4f')]",
         title=title,

@@ -157,8 +157,8 @@ def panel_layers(
     if marks.bar is not None:
         bars, channels = charts.with_bars.mark_rule(**marks.bar.properties), marks.bar.channels
         layers += [
-            bars.encode(x=x, y=axes.y("y_low"), y2="y_high:Q", **channels),
-            bars.encode(x=axes.x("x_low"), x2="x_high:Q", y=y, **channels),
+            bars.encode(x=x, y=axes.y("y_low"), y2=alt.Y2("y_high:Q"), **channels),
+            bars.encode(x=axes.x("x_low"), x2=alt.X2("x_high:Q"), y=y, **channels),
         ]
     layers += [
         charts.inside.transform_filter(test).mark_point(**mark.properties).encode(x=x, y=y, **mark.channels)
@@ -250,8 +250,8 @@ def print_panel(
     charts = PointCharts(inside, {edge: chart_of(rows) for edge, rows in beyond.items() if rows}, inside)
     layers = panel_layers(panel, axes, charts, _print_marks(styles, layout), FILE_THEME, layout.font)
     title, below = (wrap_text(text, layout.title_room, layout.font) for text in titles)
-    return alt.layer(*layers).properties(
-        width=layout.width, height=layout.height, title=alt.TitleParams(title, subtitle=below, frame="group")
+    return alt.layer(
+        *layers, width=layout.width, height=layout.height, title=alt.TitleParams(title, subtitle=below, frame="group")
     )
 
 
@@ -271,10 +271,12 @@ def print_axes(panel: ShiftPanel, scale: str, layout: PrintLayout) -> PanelAxes:
     return panel_axes(panel, x_axis, y_axis, (width, height))
 
 
-def panel_axes(panel: ShiftPanel, x_axis: alt.Axis, y_axis: alt.Axis, size: tuple[int, int]) -> PanelAxes:
+def panel_axes(
+    panel: ShiftPanel, x_axis: Mapping[str, Any], y_axis: Mapping[str, Any], size: tuple[int, int]
+) -> PanelAxes:
     """Return the axes of a panel over its spans."""
     x_channel, y_channel = (
-        {"scale": alt.Scale(domain=list(span), nice=False, zero=False), "axis": axis}
+        {"scale": {"domain": list(span), "nice": False, "zero": False}, "axis": axis}
         for span, axis in ((panel.x_span, x_axis), (panel.y_span, y_axis))
     )
     return PanelAxes(panel.x_span, panel.y_span, size, x_channel, y_channel)
@@ -285,7 +287,7 @@ def _print_marks(styles: Mapping[str, tuple[str, str]], layout: PrintLayout) -> 
     kinds = list(styles)
     legend = print_legend(kinds, layout.legend_width, layout.legend_columns, layout.font)
     colour, shape = (
-        channel("kind:N", scale=alt.Scale(domain=kinds, range=[styles[kind][part] for kind in kinds]), legend=legend)
+        channel("kind:N", scale={"domain": kinds, "range": [styles[kind][part] for kind in kinds]}, legend=legend)
         for part, channel in enumerate((alt.Color, alt.Shape))
     )
     tooltip = point_tooltip()

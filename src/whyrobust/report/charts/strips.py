@@ -73,28 +73,28 @@ def strip_panel(points: pd.DataFrame, shift: str, families: Sequence[str], choic
     height = _LINE_PIXELS * max([2, *map(len, names)])
     low, high = _span(here)
     room = _ROOM_FOR_MEANS * (high - low)
-    x_axis = alt.Axis(
+    x_axis = dict(
         values=_round_values(low, high),
         labelExpr="(datum.value > 0 ? '+' : '') + format(datum.value, '~g')",
         title="effective robustness, points",
         **axis_style(PAGE_THEME),
     )
-    x_channel = {"scale": alt.Scale(domain=[low, high + room], nice=False, zero=False), "axis": x_axis}
-    y_axis = alt.Axis(
-        title=None,
-        values=list(range(len(rows))),
-        labelExpr=lookup_labels({str(row): lines for row, lines in enumerate(names)}, "datum.value"),
-        labelColor=PAGE_THEME["ink"],
-        labelFontSize=_FONT,
-        labelOffset=_centred(names),
-        labelLimit=0,
-        labelOverlap=False,
-        labelPadding=6,
-        grid=False,
-        domain=False,
-        ticks=False,
-    )
-    y_channel = {"scale": alt.Scale(domain=[len(rows) - 0.4, -1.1], nice=False, zero=False), "axis": y_axis}
+    x_channel = {"scale": {"domain": [low, high + room], "nice": False, "zero": False}, "axis": x_axis}
+    y_axis = {
+        "title": None,
+        "values": list(range(len(rows))),
+        "labelExpr": lookup_labels({str(row): lines for row, lines in enumerate(names)}, "datum.value"),
+        "labelColor": PAGE_THEME["ink"],
+        "labelFontSize": _FONT,
+        "labelOffset": _centred(names),
+        "labelLimit": 0,
+        "labelOverlap": False,
+        "labelPadding": 6,
+        "grid": False,
+        "domain": False,
+        "ticks": False,
+    }
+    y_channel = {"scale": {"domain": [len(rows) - 0.4, -1.1], "nice": False, "zero": False}, "axis": y_axis}
     x, y = alt.X("er:Q", **x_channel), alt.Y("lane:Q", **y_channel)
     models = drawn_models(choices).transform_calculate(lane=f"rows[datum.data] + {_SPREAD}")
     marks = steered_marks(intervals=False)
@@ -108,7 +108,7 @@ def strip_panel(points: pd.DataFrame, shift: str, families: Sequence[str], choic
         *_mean_layers(models, x_channel, y_channel, high + room),
         *ring_layers(models, x, y),
     ]
-    chart = alt.layer(*layers).properties(height=round(height * (len(rows) + 0.7)))
+    chart = alt.layer(*layers, height=round(height * (len(rows) + 0.7)))
     parameters = steering(choices) | {"rows": {family: row for row, family in enumerate(rows)}}
     return with_data(with_parameters(page_spec(chart), parameters), "points", model_rows(points, shift, choices))
 
@@ -136,10 +136,12 @@ def _mean_layers(
     row, at_end = alt.Y("row:Q", **y_channel), alt.XDatum(end, **x_channel)
     return [
         means.mark_rule(color=PAGE_THEME["ink"], strokeWidth=2.5, tooltip=False).encode(
-            x=alt.X("mean:Q", **x_channel), y=alt.Y("top:Q", **y_channel), y2="end:Q"
+            x=alt.X("mean:Q", **x_channel), y=alt.Y("top:Q", **y_channel), y2=alt.Y2("end:Q")
         ),
-        means.mark_text(color=PAGE_THEME["ink"], tooltip=False, **text).encode(x=at_end, y=row, text="words:N"),
-        heading.mark_text(color=PAGE_THEME["muted"], **text).encode(x=at_end, y=row, text="words:N"),
+        means.mark_text(color=PAGE_THEME["ink"], tooltip=False, **text).encode(
+            x=at_end, y=row, text=alt.Text("words:N")
+        ),
+        heading.mark_text(color=PAGE_THEME["muted"], **text).encode(x=at_end, y=row, text=alt.Text("words:N")),
     ]
 
 

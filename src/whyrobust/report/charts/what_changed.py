@@ -97,9 +97,9 @@ def what_changed_spec(
     layout = _position(effects, paper, _by_shift(by_seed), _by_shift(by_team))
     low, high = _domain(layout, margin)
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
-    x_axis = alt.Axis(labelExpr=signed, title=list(AXIS_TITLE), tickCount=6, **axis_style(theme))
-    x_channel = {"scale": alt.Scale(domain=[low, high], nice=False, zero=False), "axis": x_axis}
-    y_scale = alt.Scale(domain=[layout.height, 0], nice=False, zero=False)
+    x_axis = dict(labelExpr=signed, title=list(AXIS_TITLE), tickCount=6, **axis_style(theme))
+    x_channel = {"scale": {"domain": [low, high], "nice": False, "zero": False}, "axis": x_axis}
+    y_scale = {"domain": [layout.height, 0], "nice": False, "zero": False}
     y = alt.Y("lane:Q", scale=y_scale, axis=None)
     x = alt.X("value:Q", **x_channel)
     tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in _TOOLTIPS.items()]
@@ -107,7 +107,7 @@ def what_changed_spec(
     headings = chart_of(layout.headings)
     layers: list[alt.Chart] = [
         band.mark_rect(color=theme["band"], opacity=0.18, clip=True).encode(
-            x=alt.X("low:Q", **x_channel), x2="high:Q", tooltip=alt.value(None)
+            x=alt.X("low:Q", **x_channel), x2=alt.X2("high:Q"), tooltip=alt.value(None)
         ),
         chart_of([{"value": -margin}, {"value": margin}])
         .mark_rule(color=theme["muted"], strokeWidth=0.8, strokeDash=[2, 2], clip=True)
@@ -127,7 +127,7 @@ def what_changed_spec(
         bar, point = _mark_style(measure, style, colours or {})
         rows = [row for row in layout.marks if (row["measure"], row["style"]) == (measure, style)]
         bars = chart_of(rows).mark_rule(clip=True, **bar)
-        layers.append(bars.encode(x=alt.X("low:Q", **x_channel), x2="high:Q", y=y))
+        layers.append(bars.encode(x=alt.X("low:Q", **x_channel), x2=alt.X2("high:Q"), y=y))
         for hollow in (False, True):
             part = [row for row in rows if row["hollow"] == hollow]
             filling = point | ({"fill": theme["paper"]} if hollow else {})
@@ -137,7 +137,7 @@ def what_changed_spec(
         layers.append(
             headings.mark_text(
                 align="left", baseline="middle", color=theme["muted"], fontStyle="italic", fontSize=11
-            ).encode(x=alt.value(4), y=y, text="text:N")
+            ).encode(x=alt.value(4), y=y, text=alt.Text("text:N"))
         )
     left = {"orient": "left", "labelColor": theme["ink"], "labelFontSize": _FONT, "minExtent": 70}
     right = {"orient": "right", "labelColor": theme["ink"], "labelFontSize": 11}
@@ -277,9 +277,9 @@ def _mark_style(measure: str, style: str, colours: Mapping[str, str]) -> tuple[d
     return {"color": ink, "strokeWidth": 1}, point | {"fill": ink if measure == RAW_SHIFT else theme["paper"]}
 
 
-def _axis_layer(labels: Mapping[str, Any], y_scale: alt.Scale, side: Mapping[str, Any]) -> alt.Chart:
+def _axis_layer(labels: Mapping[str, Any], y_scale: Mapping[str, Any], side: Mapping[str, Any]) -> alt.Chart:
     """Return a layer of nothing but an axis, which labels lanes by what stands there."""
-    axis = alt.Axis(
+    axis = dict(
         title=None,
         values=[float(lane) for lane in labels],
         labelExpr=lookup_labels(labels, "format(datum.value, '.2f')"),
