@@ -1,6 +1,7 @@
 """Subsets are seeded, nested and independent of order."""
 
 import tempfile
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +135,26 @@ def test_matched_classes_keep_their_shares_at_every_size(reference, size, seed):
     for name, count in reference.items():
         assert abs(counts[name] - size * count / total) < 2
     assert len(set(drawn)) == size
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=1), st.integers(1, 60))
+def test_each_image_goes_to_the_class_that_is_furthest_behind_its_share(reference, size):
+    """Webster's rule, class by class for every image: of equals the first by name."""
+    records = [(f"{name}{number}", name) for name in "abcdef" for number in range(60)]
+    given = dict.fromkeys(sorted(reference), 0)
+    for uid in draw_matching_classes(records, reference, size, 0):
+        assert uid[0] == max(given, key=lambda name: reference[name] / sum(reference.values()) / (2 * given[name] + 1))
+        given[uid[0]] += 1
+
+
+def test_matching_classes_holds_no_more_of_the_source_than_it_draws():
+    records = ((f"{number:0200d}", f"class {number % 100}") for number in range(30_000))
+    tracemalloc.start()
+    try:
+        assert len(draw_matching_classes(records, {"class 7": 1}, 300, 0)) == 300
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000, "the source is 7.5 MB"
+    finally:
+        tracemalloc.stop()
 
 
 def test_matched_classes_say_which_class_runs_out_and_what_is_possible():

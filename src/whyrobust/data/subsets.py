@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -174,19 +174,30 @@ def matched_size(asked: int, available: Mapping[str, int], allowed_shortfall_sha
     return size
 
 
-def _next_class(shares: dict[str, float], drawn: dict[str, int]) -> str:
-    """Return the class that is furthest behind its share (Webster's divisor rule); of equals the first by name.
+def _seats(shares: Mapping[str, float]) -> Iterator[str]:
+    """Yield without end which class gets the next seat: the one furthest behind its share (Webster's divisor rule).
 
-    The rule gives seats one at a time, so the first n seats are those of any longer list: subsets are nested.
+    Of equals it is the first by name. The first n seats are those of any longer list: subsets are nested.
     """
-    return max(sorted(shares), key=lambda name: shares[name] / (2 * drawn[name] + 1))
+    waiting = [(-share, name, 0) for name, share in shares.items()]
+    heapq.heapify(waiting)
+    while True:
+        _, name, given = waiting[0]
+        yield name
+        heapq.heapreplace(waiting, (-shares[name] / (2 * given + 3), name, given + 1))
 
 
-def _smallest_by_class(records: Iterable[tuple[str, str | None]], size: int, seed: int) -> dict[str, list[str]]:
-    """Return, for each class, its ``size`` uids with the smallest keys, in key order; memory grows with size."""
+def _smallest_by_class(
+    records: Iterable[tuple[str, str | None]], most: Callable[[str], int], seed: int
+) -> dict[str, list[str]]:
+    """Return, for each class, the uids with the smallest keys, in key order and at most as many as ``most`` says.
+
+    Memory grows with what is returned, not with the records.
+    """
     heaps: dict[str, list[tuple[int, str]]] = {}
     for uid, label in records:
-        if label is None:
+        size = 0 if label is None else most(label)
+        if label is None or not size:
             continue
         heap = heaps.setdefault(label, [])
         # A min-heap of negated keys keeps the smallest keys: its head is the largest of them.
@@ -218,7 +229,7 @@ def draw_class_balanced(records: Iterable[tuple[str, str | None]], size: int, se
     """
     if size < 1:
         raise SubsetError(f"subset size is {size}: ask for at least 1")
-    by_class = _smallest_by_class(records, size, seed)
+    by_class = _smallest_by_class(records, lambda label: size, seed)
     held = sum(len(uids) for uids in by_class.values())
     if held < size:
         raise SubsetError(f"{size} images asked for, the source holds {held} with a label: ask for {held} at most")
@@ -251,19 +262,18 @@ def draw_matching_classes(
     shares = {label: count / total for label, count in reference_counts.items() if count > 0}
     if not shares:
         raise SubsetError("the source whose classes are to be matched has no labelled images: choose another")
-    by_class = _smallest_by_class(records, size, seed)
-    taken = dict.fromkeys(shares, 0)
+    seats = list(itertools.islice(_seats(shares), size))
+    by_class = _smallest_by_class(records, Counter(seats).__getitem__, seed)
+    waiting = {label: iter(by_class.get(label, [])) for label in shares}
     drawn: list[str] = []
-    while len(drawn) < size:
-        label = _next_class(shares, taken)
-        held = by_class.get(label, [])
-        if taken[label] == len(held):
+    for label in seats:
+        uid = next(waiting[label], None)
+        if uid is None:
             raise SubsetError(
-                f"{size} images asked for, but class '{label}' has only {len(held)}: at these class proportions "
-                f"ask for {len(drawn)} at most"
+                f"{size} images asked for, but class '{label}' has only {len(by_class.get(label, []))}: at these class "
+                f"proportions ask for {len(drawn)} at most"
             )
-        drawn.append(held[taken[label]])
-        taken[label] += 1
+        drawn.append(uid)
     return drawn
 
 
@@ -290,12 +300,8 @@ def draw_mixture(
         raise SubsetError(
             f"shares are {dict(shares)} for {', '.join(sorted(components))}: give each a share above 0 that add up to 1"
         )
-    taken = dict.fromkeys(shares, 0)
-    order: list[str] = []
-    for _ in range(size):
-        name = _next_class(dict(shares), taken)
-        order.append(name)
-        taken[name] += 1
+    order = list(itertools.islice(_seats(shares), size))
+    taken = Counter(order)
     held: dict[str, list[str]] = {}
     for name, uids in components.items():
         listed = list(uids)
