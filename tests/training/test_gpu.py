@@ -108,3 +108,16 @@ def test_a_compiled_encoder_learns_what_one_that_is_not_compiled_learns(icon_cnn
     assert counters["stats"]["unique_graphs"] == 1, "it was compiled, once"
     assert torch.allclose(plain[:3], compiled[:3], rtol=1e-3)
     assert (plain[-20:].mean() - compiled[-20:].mean()).abs() < 0.2 * plain[0]
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_recorded_run_goes_the_way_of_a_plain_one(name, precision, icon_cnn, monkeypatch):
+    compute = ComputeSettings("cuda", precision=precision)
+    recorded, again = (losses_on(compute, name, icon_cnn) for _ in range(2))
+    monkeypatch.setattr("whyrobust.training.loop.is_recorded", lambda *given: False)
+    plain = losses_on(compute, name, icon_cnn)
+    assert torch.equal(recorded, again)
+    assert torch.allclose(recorded[:8], plain[:8], rtol=2e-2)
+    assert (recorded[-20:].mean() - plain[-20:].mean()).abs() < 0.2 * plain[0]

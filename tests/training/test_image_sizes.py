@@ -16,7 +16,7 @@ from whyrobust.study.config import load_config
 from whyrobust.study.input_files import check_files
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.training_settings import ProgressiveResizing
-from whyrobust.training import loop
+from whyrobust.training import steps
 from whyrobust.training.distributed import SINGLE_PROCESS
 from whyrobust.training.image_sizes import encode_images, interpolate_positions
 from whyrobust.training.models import read_model_config
@@ -98,13 +98,13 @@ def test_the_first_steps_have_smaller_images_and_shorter_captions_and_the_others
         share=0.7, image_size=24, context_length=4
     ))  # fmt: skip
     shown = []
-    backward = loop.grad_cache_backward
+    backward = steps.grad_cache_backward
 
     def noting(objective, forward, images, targets, *others):
         shown.append((images.shape[-1], int((targets != 0).sum(dim=1).max())))
         return backward(objective, forward, images, targets, *others)
 
-    monkeypatch.setattr(loop, "grad_cache_backward", noting)
+    monkeypatch.setattr(steps, "grad_cache_backward", noting)
     longest = int((batch_of("clip", 1, 40, config)[1] != 0).sum(dim=1).max())
     assert longest > 4
     train_made_up(made_up_pictures(), "clip", config, lambda _: None, hyper=hyper)
@@ -115,13 +115,13 @@ def test_the_first_steps_have_smaller_images_and_shorter_captions_and_the_others
 def test_the_order_of_images_does_not_depend_on_their_size(root, monkeypatch):
     config = read_model_config(root / "resources" / "models" / "icon-cnn.json")
     shown = []
-    backward = loop.grad_cache_backward
+    backward = steps.grad_cache_backward
 
     def noting(objective, forward, images, targets, *others):
         shown.append(targets.tolist())
         return backward(objective, forward, images, targets, *others)
 
-    monkeypatch.setattr(loop, "grad_cache_backward", noting)
+    monkeypatch.setattr(steps, "grad_cache_backward", noting)
     plain = dataclasses.replace(HYPER, samples_seen=16 * 8)
     resized = dataclasses.replace(plain, progressive_resizing=ProgressiveResizing(share=0.5, image_size=16))
     for hyper in (plain, resized):

@@ -121,7 +121,8 @@ def test_adamw_is_torchs_with_decay_of_matrices_alone():
         for each in (layer, other):
             each.zero_grad()
             (each(torch.ones(2, 4)) ** 2).sum().backward()
-        own.step(0.01)
+        own.set_rate(0.01)
+        own.step()
         reference.step()
     torch.testing.assert_close(layer.weight, other.weight)
     torch.testing.assert_close(layer.bias, other.bias)

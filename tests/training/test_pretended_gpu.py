@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 from tests.photo_index import index_photographs
@@ -22,15 +23,15 @@ from whyrobust.study.training_settings import ProgressiveResizing
 from whyrobust.training import losses
 from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.batches import DecodedOnce, ImagesInMemory, PhotographsOnDisk
-from whyrobust.training.device import ComputeSettings
+from whyrobust.training.device import ComputeSettings, send
 from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.settings import TrainingSettings
 
-#: Three steps; some images are shown as they are.
+#: Six steps, of which those after the third can be recorded; some images are shown as they are.
 FEW = dataclasses.replace(
     HYPER,
-    samples_seen=3 * 16,
+    samples_seen=6 * 16,
     augmentation=Augmentation(flip=True, max_shift_share=0.1, max_zoom=1.2, plain_share=0.5, min_crop_area=0.3),
 )
 
@@ -40,12 +41,12 @@ def icon_cnn(root):
     return read_model_config(root / "resources" / "models" / "icon-cnn.json")
 
 
-def waits_of(images, name, config, hyper=FEW, **compute):
+def waits_of(images, name, config, hyper=FEW, recorded=False, **compute):
     """Train on a pretended GPU; return what waited for it after the first step, each line with how often."""
     targets = batch_of(name, 1, len(images), config)[1]
     hyper = dataclasses.replace(hyper, objective=objective_settings(name))
     settings = TrainingSettings(name, config, CLASSES, 3, hyper, ComputeSettings("cuda", **compute))
-    with pytest.MonkeyPatch.context() as patch, pretended_gpu(patch) as gpu:
+    with pytest.MonkeyPatch.context() as patch, pretended_gpu(patch, recorded) as gpu:
         train(images, targets, settings, lambda progress: None)
     return Counter(gpu.waits)
 
@@ -54,6 +55,23 @@ def waits_of(images, name, config, hyper=FEW, **compute):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_no_step_mixes_devices_or_waits(name, precision, images_at_once, icon_cnn):
     assert not waits_of(made_up_pictures(), name, icon_cnn, precision=precision, images_at_once=images_at_once)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_recorded_step_reads_main_memory_or_waits(name, precision, icon_cnn):
+    assert not waits_of(made_up_pictures(), name, icon_cnn, recorded=True, precision=precision)
+
+
+def test_main_memory_that_a_recorded_step_reads_is_found(icon_cnn, monkeypatch):
+    def reading(features, labels, temperature):
+        return send(torch.ones(()), features.device) * losses_of(features, labels, temperature)
+
+    losses_of = losses.supervised_contrastive
+    monkeypatch.setattr("whyrobust.training.objectives.supervised_contrastive", reading)
+    assert not waits_of(made_up_pictures(), "supcon", icon_cnn)
+    waits = waits_of(made_up_pictures(), "supcon", icon_cnn, recorded=True)
+    assert waits == {"device.py: return values.pin_memory().to(device, non_blocking=True)": 3}
 
 
 @pytest.mark.parametrize("name", ["clip", "simclr"])
@@ -110,4 +128,4 @@ def test_a_tensor_that_stayed_in_main_memory_is_found(icon_cnn, monkeypatch):
 def test_a_copy_that_waits_is_found(icon_cnn, monkeypatch):
     monkeypatch.setattr("whyrobust.training.batches.send", lambda values, device: values.to(device))
     waits = waits_of(made_up_pictures(), "cross_entropy", icon_cnn)
-    assert waits == {"batches.py: plain = normalise_pixels(images[send(positions, settings.device)], mean, std)": 2}
+    assert waits == {"batches.py: plain = normalise_pixels(images[send(positions, settings.device)], mean, std)": 5}

@@ -18,8 +18,10 @@ from whyrobust.training.models import build_two_towers, read_model_config
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.text_encoder import (
     UsedEmbedding,
+    _encode_padded,
     encode_text,
     is_clip_tower,
+    longest_caption,
     narrow_vocabulary,
     tokenize,
     used_tokens,
@@ -68,6 +70,22 @@ def tower():
 @given(captions=st.lists(st.text(max_size=40), min_size=1, max_size=6))
 def test_any_text_has_the_features_of_open_clips_code(tower, captions):
     assert_as_open_clip(tower, captions)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("columns", [CONTEXT, None])
+def test_captions_with_their_padding_have_the_same_features_and_gradients(layers, columns):
+    """As tokens on a GPU are computed: whole, or cut after the longest caption."""
+    tower = build_tower(layers=layers)
+    tokens = tokenize(["cat", "a house with a garden", "", "!!! wow !!"], CONTEXT)
+    assert longest_caption(tokens) == 7 < CONTEXT
+    assert longest_caption(tokens[:1]) == 3
+    tokens = tokens[:, : columns or longest_caption(tokens)].long()
+    features, gradients = features_and_gradients(tower, lambda t: _encode_padded(tower, t, t.argmax(dim=1)), tokens)
+    wanted, wanted_gradients = features_and_gradients(tower, lambda t: encode_text(tower, t), tokens)
+    torch.testing.assert_close(features, wanted, atol=2e-5, rtol=1e-4)
+    for name, gradient in wanted_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=2e-5 * float(gradient.abs().max()), rtol=1e-3)
 
 
 @pytest.mark.parametrize("changes", [{"ls_init_value": 0.1}, {"mlp_ratio": 2.0}])

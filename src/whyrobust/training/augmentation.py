@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from whyrobust.training.device import send
+from whyrobust.training.device import constant, send
 
 #: Weights of red, green and blue in grey (ITU-R BT.601), as in torchvision.
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
@@ -64,8 +64,7 @@ def normalise_pixels(pixels: Tensor, mean: Sequence[float], std: Sequence[float]
     """
     # Rows of pixels, not single ones: loops over three channels are too short for SIMD registers.
     rows = pixels.float().div_(255.0).flatten(2)
-    centre = send(torch.tensor(mean).repeat(pixels.shape[2]), pixels.device)
-    spread = send(torch.tensor(std).repeat(pixels.shape[2]), pixels.device)
+    centre, spread = (constant(tuple(of) * pixels.shape[2], pixels.device) for of in (mean, std))
     return rows.sub_(centre).div_(spread).view(pixels.shape).permute(0, 3, 1, 2)
 
 
@@ -107,13 +106,17 @@ def shift_zoom_flip(
     matrix[:, 0, 0] = mirror / zoom
     matrix[:, 1, 1] = 1 / zoom
     matrix[:, :, 2] = shift
-    moved = (torch.rand(batch, generator=generator) >= plain_share).nonzero().squeeze(1)
+    is_moved = torch.rand(batch, generator=generator) >= plain_share
+    moved = is_moved.nonzero().squeeze(1)
     if len(moved) == batch:
         return _resample(images, matrix)
-    result = torch.where(send(mirror < 0, images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    if images.is_cuda:
+        # All are resampled, which takes a GPU less time than to pick some.
+        choice = send(torch.stack([mirror < 0, is_moved]), images.device).view(2, -1, 1, 1, 1)
+        return torch.where(choice[1], _resample(images, matrix), torch.where(choice[0], images.flip(3), images))
+    result = torch.where((mirror < 0).view(-1, 1, 1, 1), images.flip(3), images)
     if len(moved):
-        on_device = send(moved, images.device)
-        result[on_device] = _resample(images[on_device], matrix[moved])
+        result[moved] = _resample(images[moved], matrix[moved])
     return result
 
 
@@ -142,7 +145,7 @@ def random_resized_crop(images: Tensor, min_area: float, flip: bool, generator: 
 
 def to_grey(colours: Tensor) -> Tensor:
     """Return the grey ``[batch, 1, side, side]`` of colours ``[batch, 3, side, side]`` from 0 to 1."""
-    weights = send(torch.tensor(GREY_WEIGHTS), colours.device).view(1, 3, 1, 1)
+    weights = constant(GREY_WEIGHTS, colours.device).view(1, 3, 1, 1)
     return (colours * weights).sum(dim=1, keepdim=True)
 
 
@@ -159,7 +162,7 @@ def turn_hue(colours: Tensor, turns: Tensor) -> Tensor:
     )
     hue = sixth + 6 * turns.view(-1, 1, 1)
     # Each channel is the value minus the spread times a trapezoid of the hue (Smith 1978).
-    offsets = send(torch.tensor([5.0, 3.0, 1.0]), colours.device).view(1, 3, 1, 1)
+    offsets = constant((5.0, 3.0, 1.0), colours.device).view(1, 3, 1, 1)
     turn = (offsets + hue[:, None]) % 6
     return value[:, None] - spread[:, None] * torch.minimum(turn, 4 - turn).clamp(0, 1)
 
@@ -277,8 +280,7 @@ def simclr_colours(
     Where they are one process's share of a batch, ``batch`` is its size and ``own`` their positions in it, as in
     `jitter_colours`.
     """
-    centre = send(torch.tensor(mean), images.device).view(1, 3, 1, 1)
-    spread = send(torch.tensor(std), images.device).view(1, 3, 1, 1)
+    centre, spread = (constant(tuple(of), images.device).view(1, 3, 1, 1) for of in (mean, std))
     colours = jitter_colours((images * spread + centre).clamp(0, 1), colour_strength, generator, batch, own)
     if images.shape[-1] >= BLUR_FROM_SIDE_PIXELS:
         count = len(images) if batch is None else batch

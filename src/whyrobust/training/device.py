@@ -8,6 +8,7 @@ import random
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -102,6 +103,12 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     if values.device.type == device.type:
         return values
     return values.pin_memory().to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers as a tensor on a device, the same each time: sent once, not in each step."""
+    return send(torch.tensor(values), device)
 
 
 def compute_in_full_precision() -> None:

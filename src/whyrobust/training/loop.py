@@ -11,23 +11,21 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import BatchSettings, ImageOrder, TrainingImages
 from whyrobust.training.checkpoints import Checkpoints, Progress, StoppedError, TrainingState, stop_requests
-from whyrobust.training.device import ComputeSettings, choose_device, make_repeatable, send
+from whyrobust.training.device import choose_device, make_repeatable, send
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_ranks, share_batch_norms
-from whyrobust.training.grad_cache import grad_cache_backward
 from whyrobust.training.objectives import Objective, build_objective
 from whyrobust.training.optimisers import RunOptimiser
 from whyrobust.training.settings import TrainingSettings
-from whyrobust.training.text_encoder import cut_captions
+from whyrobust.training.steps import ForwardPass, PlainStep, RecordedStep, Step, is_recorded, own_stream
+from whyrobust.training.text_encoder import cut_captions, longest_caption
 from whyrobust.training.weights import extract_encoder_weights, load_weights
 
 logger = logging.getLogger("whyrobust")
@@ -39,28 +37,6 @@ STEPS_BETWEEN_READS, SECONDS_BETWEEN_READS = 16, 2.0
 
 class TrainingError(RuntimeError):
     """Training that cannot continue; the message says at which step and why."""
-
-
-class ForwardPass:
-    """The forward pass of an objective in the run's precision, on this process's share of a batch."""
-
-    def __init__(self, objective: Objective, compute: ComputeSettings, device: torch.device, ranks: Ranks) -> None:
-        self._shared = DistributedDataParallel(objective) if ranks.size > 1 else None
-        self._module: nn.Module = objective if self._shared is None else self._shared
-        self._compute, self._device = compute, device
-
-    def __call__(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
-        """Return the features that the loss compares."""
-        with self._compute.autocast(self._device):
-            features: tuple[Tensor, ...] = self._module(images, targets)
-        return features
-
-    def no_sync(self) -> AbstractContextManager[None]:
-        """Return a context in which gradients are not averaged over processes."""
-        if self._shared is None:
-            return nullcontext()
-        context: AbstractContextManager[None] = self._shared.no_sync()
-        return context
 
 
 class LossReader:
@@ -193,8 +169,11 @@ def train(
     make_repeatable(settings.seed, compute.threads, compute.compile)
     device = choose_device(compute.device)
     objective = _initial_objective(settings, targets, pretrained, device, ranks)
-    optimiser = RunOptimiser(objective, hyper.optimizer, hyper.weight_decay)
-    forward = ForwardPass(objective, compute, device, ranks)
+    recorded = is_recorded(settings, device, ranks)
+    optimiser = RunOptimiser(objective, hyper.optimizer, hyper.weight_decay, recorded)
+    forward, views = ForwardPass(objective, compute, device, ranks), OBJECTIVES[settings.objective].views
+    plain = PlainStep(objective, optimiser, forward, views, compute.images_at_once)
+    taken: Step = RecordedStep(plain, optimiser) if recorded else plain
     state = TrainingState(objective, optimiser, torch.Generator().manual_seed(settings.seed + 1))
     saved = checkpoints.read()
     if saved is not None:
@@ -202,26 +181,22 @@ def train(
         logger.info("continuing from a checkpoint after step %d of %d", state.steps_done, hyper.steps)
         for progress in state.progress:
             report(progress)
-    batches = _batches(images, targets, settings, state, device, ranks)
+    batches = _batches(images, targets, settings, state, device, ranks, recorded)
     losses = LossReader(state, settings, report, ranks, device.type == "cuda")
 
-    with stop_requests() as request:
+    with stop_requests() as request, own_stream(device, recorded):
         logger.info("step %d of %d is next", state.steps_done + 1, hyper.steps)
         for batch, batch_targets in batches:
             step = state.steps_done
             rate = hyper.learning_rate_at(step)
-            optimiser.zero_grad()
-            views, at_once = OBJECTIVES[settings.objective].views, compute.images_at_once
-            loss = grad_cache_backward(objective, forward, batch, batch_targets, views, at_once, forward.no_sync)
-            losses.add(step, rate, loss)
+            losses.add(step, rate, taken.gradients(batch, batch_targets))
             done = step + 1
             due = checkpoints.is_due_by_step(done)
             # Where others share the run, a stop waits for the next read.
             read = losses.is_due or due or done == hyper.steps or (request.asked and ranks.size == 1)
             # Read before the step is taken: weights that a loss without a finite value leads to are never kept.
             stop = read and losses.read(request.asked)
-            optimiser.step(rate)
-            objective.after_step()
+            taken.update(rate)
             state.steps_done = done
             if done == hyper.steps:
                 continue
@@ -254,10 +229,12 @@ def _batches(
     state: TrainingState,
     device: torch.device,
     ranks: Ranks,
+    recorded: bool,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield this process's share of the images and targets of each step that is still to be taken.
 
-    Images and class ids are on the device; captions are in main memory, where the text tower looks for their ends.
+    Images and class ids are on the device; captions are in main memory, where the text tower looks for their ends. Of
+    steps that are recorded they are on the device, all as long as the longest.
     """
     hyper, objective = settings.hyperparameters, settings.objective
     # Photographs are decoded a few steps ahead of the targets: both need the order.
@@ -266,6 +243,8 @@ def _batches(
     whole = BatchSettings(OBJECTIVES[objective].views, augmentation, settings.seed + 1, device, ranks)
     share, steps = ranks.share(hyper.batch_size), state.steps_done
     captioned = OBJECTIVES[objective].supervision == "captions"
+    if captioned and recorded and targets is not None:
+        targets = targets[:, : longest_caption(targets)]
     for until, resizing in ((hyper.resized_steps, hyper.progressive_resizing), (hyper.steps, None)):
         if until <= steps:
             continue
@@ -275,7 +254,7 @@ def _batches(
             positions = next(of_targets)
             # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
             batch_targets = None if targets is None else targets[positions[share]].long()
-            if batch_targets is not None and not captioned:
+            if batch_targets is not None and (recorded or not captioned):
                 batch_targets = send(batch_targets, device)
             elif batch_targets is not None and resizing is not None and resizing.context_length:
                 batch_targets = cut_captions(batch_targets, resizing.context_length)

@@ -8,7 +8,7 @@ takes two seconds to import.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -80,11 +80,17 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move each weight that has a gradient; ``closure`` is not used."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
+            moved = [weight for weight in group["params"] if weight.grad is not None]
+            branches = _branches(moved)
+            for weight, branch in zip(moved, branches, strict=True):
+                if branch:
+                    branch.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(branch):
                     self._move(weight, weight.grad, group["lr"], group["weight_decay"])
+            for branch in filter(None, branches):
+                torch.cuda.current_stream().wait_stream(branch)
 
-    def _move(self, weight: Tensor, gradient: Tensor, learning_rate: float, weight_decay: float) -> None:
+    def _move(self, weight: Tensor, gradient: Tensor, learning_rate: float | Tensor, weight_decay: float) -> None:
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
@@ -96,6 +102,17 @@ class Muon(torch.optim.Optimizer):
         weight.sub_(update.reshape(weight.shape) * (learning_rate * scale))
 
 
+def _branches(weights: Sequence[Tensor]) -> Sequence[torch.cuda.Stream | None]:
+    """Return a stream for the work on each weight, so that a GPU does all of it side by side; None: do it in turn.
+
+    Only where the work is recorded (`whyrobust.training.steps`): launched one by one, operations as small as these are
+    over before the next is launched.
+    """
+    if not (weights and weights[0].is_cuda and torch.cuda.is_current_stream_capturing()):
+        return [None] * len(weights)
+    return [torch.cuda.Stream() for _ in weights]  # type: ignore[no-untyped-call]
+
+
 class RunOptimiser:
     """The optimisers of a run as one: each updates weights of its own.
 
@@ -103,12 +120,14 @@ class RunOptimiser:
         objective: what is trained.
         name: ``muon`` or ``adamw``.
         weight_decay: of matrices and filters, not of biases, norms and the logit scale (as in open_clip).
+        recorded: whether steps are recorded on a GPU and replayed: the learning rate is then a number on the GPU, since
+            a recording repeats those of main memory.
 
     Raises:
         ValueError: there is no such optimiser.
     """
 
-    def __init__(self, objective: nn.Module, name: str, weight_decay: float) -> None:
+    def __init__(self, objective: nn.Module, name: str, weight_decay: float, recorded: bool = False) -> None:
         if name not in ("muon", "adamw"):
             raise ValueError(f"optimizer '{name}' is not known: choose muon or adamw")
         trained = [
@@ -123,7 +142,11 @@ class RunOptimiser:
         ]
         keep_compiler_out()
         # The learning rate is set before each step.
-        self._parts: list[torch.optim.Optimizer] = [AdamW(groups, lr=0.0, betas=ADAM_BETAS, fused=True)]
+        self._rate = torch.zeros((), device=trained[0][1].device) if recorded else None
+        adam = AdamW(groups, lr=0.0, betas=ADAM_BETAS, fused=True, capturable=recorded)
+        # torch warns of steps that are not recorded; the first ones are not.
+        adam._warned_capturable_if_run_uncaptured = True
+        self._parts: list[torch.optim.Optimizer] = [adam]
         if for_muon:
             self._parts.append(Muon(for_muon, 0.0, weight_decay))
 
@@ -132,11 +155,17 @@ class RunOptimiser:
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
-    def step(self, learning_rate: float) -> None:
-        """Take a step with a learning rate."""
+    def set_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of the steps to come."""
+        if self._rate is not None:
+            self._rate.fill_(learning_rate)
         for part in self._parts:
             for group in part.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate if self._rate is None else self._rate
+
+    def step(self) -> None:
+        """Take a step."""
+        for part in self._parts:
             part.step()
 
     def state_dict(self) -> list[dict[str, Any]]:

@@ -162,13 +162,16 @@ def encode_text(tower: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_cl
 
     Equal, but for rounding, to ``tower(tokens)``: attention is causal, and the features are read at the end-of-text
     token, which has the highest number of all tokens (padding has no number of its own: 0 is an exclamation mark).
-    Where the tokens of a tower on a GPU are in main memory, what is padding is found there, and nothing waits.
+    Where the tokens of a tower on a GPU are in main memory, what is padding is found there, and nothing waits. Tokens
+    on a GPU are computed with their padding, which only a wait would tell there.
     """
     if not is_clip_tower(tower):
         features: Tensor = tower(send(tokens, tower.positional_embedding.device))
         return features
     ends = tokens.argmax(dim=1)
-    return _encode_packed(tower, tokens[:, : int(ends.max()) + 1], ends)
+    if tokens.device.type == "cpu":
+        return _encode_packed(tower, tokens[:, : int(ends.max()) + 1], ends)
+    return _encode_padded(tower, tokens, ends)
 
 
 def is_clip_tower(tower: Any) -> bool:  # noqa: ANN401 - open_clip is untyped
@@ -224,8 +227,31 @@ def _encode_packed(tower: Any, tokens: Tensor, ends: Tensor) -> Tensor:  # noqa:
     return features
 
 
-def _unpack(packed: Tensor, padded_index: Tensor, count: int, longest: int) -> Tensor:
-    """Return packed tokens ``[total, width]`` per caption, ``[count, longest, width]``, with zeros as padding."""
+def _encode_padded(tower: Any, tokens: Tensor, ends: Tensor) -> Tensor:  # noqa: ANN401
+    """Compute on all tokens of captions ``[n, longest]``, padding too; no shape depends on what the captions say.
+
+    Positions are selected by products with zeros and ones, whose gradients are repeatable on a GPU.
+    """
+    count, longest = tokens.shape
+    positions = torch.arange(longest, device=tokens.device)
+    embedded = tower.token_embedding(tokens) + tower.positional_embedding[:longest]
+    stream = embedded.flatten(0, 1)
+    blocks = list(tower.transformer.resblocks)
+    for block in blocks[:-1]:
+        stream = _block(block, stream, None, count, longest)
+    at_end = (positions == ends[:, None])[:, :, None].to(stream.dtype)
+    pooled = _last_block(blocks[-1], stream, None, at_end, positions <= ends[:, None])
+    features: Tensor = tower.ln_final(pooled) @ tower.text_projection
+    return features
+
+
+def _unpack(packed: Tensor, padded_index: Tensor | None, count: int, longest: int) -> Tensor:
+    """Return packed tokens ``[total, width]`` per caption, ``[count, longest, width]``, with zeros as padding.
+
+    Without an index they have their padding already.
+    """
+    if padded_index is None:
+        return packed.view(count, longest, -1)
     empty = packed.new_zeros(count * longest, packed.shape[1])
     return empty.index_copy(0, padded_index, packed).view(count, longest, -1)
 
@@ -235,7 +261,19 @@ def _heads(tokens: Tensor, heads: int) -> Tensor:
     return tokens.view(*tokens.shape[:-1], heads, -1).transpose(1, 2)
 
 
-def _block(block: Any, packed: Tensor, padded_index: Tensor, count: int, longest: int) -> Tensor:  # noqa: ANN401
+def _at_end(packed: Tensor, last: Tensor) -> Tensor:
+    """Return the rows ``[count, width]`` of the end-of-text tokens: by their indices, or by ones at their places.
+
+    Args:
+        packed: ``[total, width]``.
+        last: indices ``[count]``, or zeros and ones ``[count, longest, 1]``.
+    """
+    if last.ndim == 1:
+        return packed.index_select(0, last)
+    return (packed.view(*last.shape[:2], -1) * last).sum(dim=1)
+
+
+def _block(block: Any, packed: Tensor, padded_index: Tensor | None, count: int, longest: int) -> Tensor:  # noqa: ANN401
     """Return the output of a transformer block at all packed tokens, ``[total, width]``."""
     attention = block.attn
     projected = nn.functional.linear(block.ln_1(packed), attention.in_proj_weight, attention.in_proj_bias)
@@ -243,14 +281,22 @@ def _block(block: Any, packed: Tensor, padded_index: Tensor, count: int, longest
         _heads(part, attention.num_heads) for part in _unpack(projected, padded_index, count, longest).chunk(3, dim=-1)
     )
     attended = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    attended = attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, padded_index)
+    attended = attended.transpose(1, 2).flatten(2).flatten(0, 1)
+    if padded_index is not None:
+        attended = attended.index_select(0, padded_index)
     packed = packed + block.ls_1(attention.out_proj(attended))
     result: Tensor = packed + block.ls_2(block.mlp(block.ln_2(packed)))
     return result
 
 
-def _last_block(block: Any, packed: Tensor, padded_index: Tensor, last: Tensor, is_token: Tensor) -> Tensor:  # noqa: ANN401
-    """Return the block's output at the end-of-text tokens, whose packed indices are ``last``, ``[count, width]``."""
+def _last_block(
+    block: Any,  # noqa: ANN401
+    packed: Tensor,
+    padded_index: Tensor | None,
+    last: Tensor,
+    is_token: Tensor,
+) -> Tensor:
+    """Return the block's output at the end-of-text tokens, ``[count, width]``; `_at_end` says what ``last`` is."""
     attention = block.attn
     count, longest = is_token.shape
     width = packed.shape[1]
@@ -260,16 +306,21 @@ def _last_block(block: Any, packed: Tensor, padded_index: Tensor, last: Tensor, 
     key, value = (
         _heads(part, attention.num_heads) for part in _unpack(projected, padded_index, count, longest).chunk(2, dim=-1)
     )
-    query = nn.functional.linear(normed.index_select(0, last), weight[:width], bias[:width])
+    query = nn.functional.linear(_at_end(normed, last), weight[:width], bias[:width])
     attended = nn.functional.scaled_dot_product_attention(
         _heads(query[:, None], attention.num_heads), key, value, attn_mask=is_token[:, None, None]
     )
-    pooled = packed.index_select(0, last) + block.ls_1(attention.out_proj(attended.flatten(1)))
+    pooled = _at_end(packed, last) + block.ls_1(attention.out_proj(attended.flatten(1)))
     result: Tensor = pooled + block.ls_2(block.mlp(block.ln_2(pooled)))
     return result
 
 
 # --- The part of the vocabulary that occurs -----------------------------------------------------------------
+
+
+def longest_caption(tokens: Tensor) -> int:
+    """Return the most tokens, marks of start and end included, of a caption among ``[n, context]``."""
+    return max(int((part != 0).any(dim=0).nonzero().max()) + 1 for part in torch.split(tokens, CAPTIONS_PER_CHUNK))
 
 
 def used_tokens(tokens: Tensor, vocabulary: int) -> Tensor:

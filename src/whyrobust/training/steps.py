@@ -1,0 +1,205 @@
+"""One step of a run: the gradients of a batch's loss, then the update of the weights.
+
+`PlainStep` computes as it is asked. On a GPU a step of a small model is hundreds of operations that take a few
+microseconds each, less than it takes to launch them: `RecordedStep` records those of one step (a CUDA graph) and has
+the GPU repeat them, on other images. Both compute the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.device import ComputeSettings
+from whyrobust.training.distributed import Ranks
+from whyrobust.training.grad_cache import grad_cache_backward
+from whyrobust.training.models import is_own_encoder, is_own_model
+from whyrobust.training.objectives import Objective
+from whyrobust.training.optimisers import RunOptimiser
+from whyrobust.training.settings import TrainingSettings
+
+logger = logging.getLogger("whyrobust")
+
+Result = TypeVar("Result")
+
+#: Steps that are computed before one is recorded: libraries choose their kernels, optimisers make their moments.
+STEPS_BEFORE_RECORDING = 3
+
+
+class ForwardPass:
+    """The forward pass of an objective in the run's precision, on this process's share of a batch."""
+
+    def __init__(self, objective: Objective, compute: ComputeSettings, device: torch.device, ranks: Ranks) -> None:
+        self._shared = DistributedDataParallel(objective) if ranks.size > 1 else None
+        self._module: nn.Module = objective if self._shared is None else self._shared
+        self._compute, self._device = compute, device
+
+    def __call__(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the features that the loss compares."""
+        with self._compute.autocast(self._device):
+            features: tuple[Tensor, ...] = self._module(images, targets)
+        return features
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Return a context in which gradients are not averaged over processes."""
+        if self._shared is None:
+            return nullcontext()
+        context: AbstractContextManager[None] = self._shared.no_sync()
+        return context
+
+
+class Step(Protocol):
+    """One step of a run after another."""
+
+    def gradients(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        """Compute the loss of a batch and the gradients of all weights, in place of those before; return the loss.
+
+        Args:
+            images: ``[views * batch, 3, size, size]``, view by view.
+            targets: ``[batch, ...]``, or None.
+        """
+        ...
+
+    def update(self, learning_rate: float) -> None:
+        """Move the weights by their gradients."""
+        ...
+
+
+class PlainStep:
+    """A step that is computed operation by operation.
+
+    Args:
+        objective: what is trained.
+        optimiser: of its weights.
+        forward: the forward pass.
+        views: of each image.
+        images_at_once: views per forward pass; None: the whole batch.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimiser: RunOptimiser,
+        forward: ForwardPass,
+        views: int,
+        images_at_once: int | None,
+    ) -> None:
+        self._objective, self._optimiser, self._forward = objective, optimiser, forward
+        self._views, self._images_at_once = views, images_at_once
+
+    def gradients(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        """See `Step`."""
+        self._optimiser.zero_grad()
+        return grad_cache_backward(
+            self._objective, self._forward, images, targets, self._views, self._images_at_once, self._forward.no_sync
+        )
+
+    def update(self, learning_rate: float) -> None:
+        """See `Step`."""
+        self._optimiser.set_rate(learning_rate)
+        self.move()
+
+    def move(self) -> None:
+        """Move the weights with the learning rate that is set."""
+        self._optimiser.step()
+        self._objective.after_step()
+
+
+class RecordedStep:
+    """A step that is recorded once and repeated: all batches have the shapes of the first.
+
+    Args:
+        plain: the step that is recorded.
+        optimiser: of the weights, which reads the learning rate on the GPU.
+    """
+
+    def __init__(self, plain: PlainStep, optimiser: RunOptimiser) -> None:
+        self._plain, self._optimiser = plain, optimiser
+        self._steps_taken = 0
+        #: What the recording reads; empty before there is one.
+        self._inputs: list[Tensor] = []
+        self._repeat_gradients: Callable[[], Tensor]
+        self._repeat_move: Callable[[], None] | None = None
+
+    def gradients(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        """See `Step`."""
+        if self._steps_taken < STEPS_BEFORE_RECORDING:
+            return self._plain.gradients(images, targets)
+        batch = [images] if targets is None else [images, targets]
+        if not self._inputs:
+            self._inputs = [torch.empty_like(values) for values in batch]
+            pixels, said = self._inputs[0], self._inputs[1] if targets is not None else None
+            self._repeat_gradients = record(lambda: self._plain.gradients(pixels, said))
+        for kept, values in zip(self._inputs, batch, strict=True):
+            kept.copy_(values)
+        # A copy: the next step overwrites the loss, which is read some steps later.
+        return self._repeat_gradients().clone()
+
+    def update(self, learning_rate: float) -> None:
+        """See `Step`."""
+        self._steps_taken += 1
+        if self._steps_taken <= STEPS_BEFORE_RECORDING:
+            self._plain.update(learning_rate)
+            return
+        self._optimiser.set_rate(learning_rate)
+        if self._repeat_move is None:
+            self._repeat_move = record(self._plain.move)
+            logger.info("steps are recorded on the GPU and repeated")
+        self._repeat_move()
+
+
+def record(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Record what a function asks of the GPU, without computing it; return a function that has the GPU compute it.
+
+    The result is what the function returned, with values of the last repetition.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        result = work()
+
+    def repeat() -> Result:
+        graph.replay()
+        return result
+
+    return repeat
+
+
+def is_recorded(settings: TrainingSettings, device: torch.device, ranks: Ranks) -> bool:
+    """Whether the steps of a run are recorded: of this project's small models, on one GPU, whose batches are all alike.
+
+    With larger models the GPU is busy for longer than a launch takes, and padding of captions would be computed.
+    """
+    compute, captioned = settings.compute, OBJECTIVES[settings.objective].supervision == "captions"
+    is_own = is_own_model if captioned else is_own_encoder
+    return (
+        device.type == "cuda"
+        and ranks.size == 1
+        and is_own(settings.model_config)
+        and compute.images_at_once is None
+        and not compute.compile
+        and settings.hyperparameters.progressive_resizing is None
+    )
+
+
+@contextmanager
+def own_stream(device: torch.device, recorded: bool) -> Iterator[None]:
+    """Let the GPU work of a block wait for what was asked before it, and what follows for the block.
+
+    CUDA records no work of the stream that is the default.
+    """
+    if not recorded:
+        yield
+        return
+    before = torch.cuda.current_stream(device)
+    own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    own.wait_stream(before)
+    with torch.cuda.stream(own):
+        yield
+    before.wait_stream(own)
