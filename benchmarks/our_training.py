@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from whyrobust.training.batches import TrainingImages
+    from whyrobust.training.batches import BatchSettings, PreparedBatch, TrainingImages
     from whyrobust.training.device import ComputeSettings
 
 
@@ -32,7 +32,11 @@ class ClockedImages:
         """See `whyrobust.training.batches.TrainingImages`."""
         return self.images.disk_order()
 
-    def batches(self, *arguments: Any) -> Iterator[Tensor]:  # noqa: ANN401 - passed on as they are
+    def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
+        """See `whyrobust.training.batches.TrainingImages`."""
+        return self.images.finish(batch, settings)
+
+    def batches(self, *arguments: Any) -> Iterator[PreparedBatch]:  # noqa: ANN401 - passed on as they are
         """See `whyrobust.training.batches.TrainingImages`."""
         for number, batch in enumerate(self.images.batches(*arguments)):
             self.stopwatch(number * self.batch_size)

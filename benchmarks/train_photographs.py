@@ -122,7 +122,8 @@ def show_once(images: DecodedOnce) -> int:
 
     order = ImageOrder(len(images), BATCH, -(-len(images) // BATCH), 0)
     settings = BatchSettings(1, Augmentation(flip=True, min_crop_area=MIN_AREA), 0, torch.device("cpu"))
-    return sum(len(batch) for batch in images.batches(order.batches(), settings, torch.Generator()))
+    batches = images.batches(order.batches(), settings, torch.Generator())
+    return sum(len(images.finish(batch, settings)) for batch in batches)
 
 
 def train_ours(number: int, setting: Setting, samples: int) -> list[Mark]:

@@ -139,7 +139,8 @@ def train_shared(
 def samples_shown(ranks: Ranks, images: Any, order: Sequence[Any]) -> list[Any]:
     """Return, batch by batch, the images that this process learns from."""
     settings = BatchSettings(2, HYPER.augmentation, 1, torch.device("cpu"), ranks)
-    return list(images.batches(order, settings, torch.Generator().manual_seed(1)))
+    batches = images.batches(order, settings, torch.Generator().manual_seed(1))
+    return [images.finish(batch, settings) for batch in batches]
 
 
 class Named(SimpleNamespace):

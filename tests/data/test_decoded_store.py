@@ -197,7 +197,7 @@ def batches_of(store, uids, threads=1, views=1, strong=False, ranks=SINGLE_PROCE
     settings = BatchSettings(views, augmentation, 5, torch.device("cpu"), ranks)
     generator = torch.Generator().manual_seed(5)
     shown = images.batches(order.batches(first_step), settings, generator, first_step * 8)
-    return list(order.batches(first_step)), list(shown)
+    return list(order.batches(first_step)), [images.finish(batch, settings) for batch in shown]
 
 
 @pytest.mark.parametrize("views, strong", [(1, False), (2, True)])

@@ -331,7 +331,8 @@ def training_batches(store, workers, views=1, strong=False, seed=5):
     augmentation = Augmentation(flip=True, min_crop_area=0.3, strong=strong)
     order = list(ImageOrder(len(images), 8, 12, seed).batches())
     settings = BatchSettings(views, augmentation, seed, torch.device("cpu"))
-    return order, list(images.batches(order, settings, torch.Generator().manual_seed(seed)))
+    batches = images.batches(order, settings, torch.Generator().manual_seed(seed))
+    return order, [images.finish(batch, settings) for batch in batches]
 
 
 @pytest.mark.parametrize("views, strong", [(1, False), (2, True)])

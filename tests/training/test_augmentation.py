@@ -7,15 +7,18 @@ import torch
 from torchvision.transforms import functional as reference
 
 from whyrobust.data.preprocessing import WHITE_PAGE_MEAN, WHITE_PAGE_STD
+from whyrobust.training import augmentation
 from whyrobust.training.augmentation import (
     blur,
     change_brightness,
     change_contrast,
     change_saturation,
-    jitter_colours,
-    random_resized_crop,
-    shift_zoom_flip,
-    simclr_view,
+    crop_boxes,
+    draw_boxes,
+    draw_colours,
+    draw_moves,
+    draw_simclr_view,
+    move_drawings,
     to_grey,
     turn_hue,
 )
@@ -23,6 +26,23 @@ from whyrobust.training.augmentation import (
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def shift_zoom_flip(images, *how):
+    return move_drawings(images, draw_moves(len(images), *how))
+
+
+def random_resized_crop(images, *how):
+    return crop_boxes(images, draw_boxes(len(images), *how))
+
+
+def jitter_colours(colours, strength, generator):
+    return augmentation.jitter_colours(colours, draw_colours(len(colours), strength, colours.shape[-1], generator))
+
+
+def simclr_view(images, min_crop_area, flip, strength, generator, mean, std):
+    changes = draw_simclr_view(len(images), min_crop_area, flip, strength, images.shape[-1], generator)
+    return augmentation.simclr_view(images, changes, mean, std)
 
 
 def test_nothing_asked_for_changes_nothing_and_new_page_is_white():

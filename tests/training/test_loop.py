@@ -229,7 +229,7 @@ def test_runs_of_other_supervision_see_the_same_images_in_the_same_order(picture
     tokens = tokenize(["x"] * 64, model_config["text_cfg"]["context_length"])
     targets = {"cross_entropy": pictures[1], "supcon": pictures[1], "clip": tokens, "siglip": tokens, "simclr": None}
     for name, target in targets.items():
-        monkeypatch.setattr("whyrobust.training.batches.shift_zoom_flip", keep(name))
+        monkeypatch.setattr("whyrobust.training.batches.move_drawings", keep(name))
         monkeypatch.setattr("whyrobust.training.batches.simclr_view", keep(name))
         run((marked, None), model_config, name, target, samples_seen=160, batch_size=16 if name == "clip" else 32)
     for name in ("supcon", "simclr"):  # two views of every batch

@@ -103,8 +103,7 @@ def test_no_step_waits_where_image_size_and_captions_change(root):
     images = ImagesInMemory(np.zeros((40, 64, 64, 3), dtype=np.uint8), study_preprocessing(64, "clip"))
     resizing = ProgressiveResizing(share=0.5, image_size=32, context_length=4)
     waits = waits_of(images, "clip", config, dataclasses.replace(FEW, progressive_resizing=resizing))
-    # With another size the pictures are sent once more, all of them.
-    assert waits == {"batches.py: images = torch.from_numpy(np.array(self.pixels)).to(settings.device)": 1}
+    assert not waits
 
 
 def test_a_number_that_is_read_in_a_step_is_found(icon_cnn, monkeypatch):
@@ -120,7 +119,7 @@ def test_a_number_that_is_read_in_a_step_is_found(icon_cnn, monkeypatch):
 
 
 def test_a_tensor_that_stayed_in_main_memory_is_found(icon_cnn, monkeypatch):
-    monkeypatch.setattr("whyrobust.training.augmentation.send", lambda values, device: values)
+    monkeypatch.setattr("whyrobust.training.batches.send", lambda values, device: values)
     with pytest.raises(RuntimeError, match="found at least two devices"):
         waits_of(made_up_pictures(), "cross_entropy", icon_cnn)
 
@@ -128,4 +127,5 @@ def test_a_tensor_that_stayed_in_main_memory_is_found(icon_cnn, monkeypatch):
 def test_a_copy_that_waits_is_found(icon_cnn, monkeypatch):
     monkeypatch.setattr("whyrobust.training.batches.send", lambda values, device: values.to(device))
     waits = waits_of(made_up_pictures(), "cross_entropy", icon_cnn)
-    assert waits == {"batches.py: plain = normalise_pixels(images[send(positions, settings.device)], mean, std)": 5}
+    sent = "return PreparedBatch(send(self.images, device), send(self.random, device))"
+    assert waits == {f"batches.py: {sent}": 2 * 5}

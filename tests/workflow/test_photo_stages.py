@@ -223,7 +223,7 @@ def test_the_page_is_behind_a_transparent_picture_wherever_it_is_read(built, tmp
         images = PhotographsOnDisk(open_locations([made["images"]], uids), how, 1)
         settings = BatchSettings(1, Augmentation(False, min_crop_area=1.0), 0, torch.device("cpu"))
         (batch,) = images.batches([torch.tensor([0, 1])], settings, torch.Generator())
-        seen[page] = (pixels, batch, np.load(made["fingerprints"]))
+        seen[page] = (pixels, images.finish(batch, settings), np.load(made["fingerprints"]))
     for page, corner in (("", 0), ("white", 255)):
         pixels, batch, _ = seen[page]
         assert pixels[0][0, -1].tolist() == [corner] * 3 and pixels[0][0, 0].tolist() == [200, 0, 0]

@@ -1,8 +1,9 @@
 """Training images as a stream of augmented batches, from memory or from the disk, in an order that the seed decides.
 
-`ImageOrder` says which images each step shows. `ImagesInMemory` augments small pictures as a batch on the device;
-`DecodedOnce` crops photographs from a store of pixels, `PhotographsOnDisk` decodes them each time they are shown, both
-in threads while the model learns. What a run sees follows from the seed alone: not from the device, the number of
+`ImageOrder` says which images each step shows. A batch is made in two parts: what the processor prepares of it, in
+main memory, and what the device makes of that. `ImagesInMemory` keeps small pictures on the device; `DecodedOnce` crops
+photographs from a store of pixels, `PhotographsOnDisk` decodes them each time they are shown, both in threads while
+the model learns. What a run sees follows from the seed alone: not from the device, the number of
 threads or processes, or stops in between.
 """
 
@@ -27,9 +28,12 @@ from whyrobust.data.pixel_store import Pixels
 from whyrobust.data.preprocessing import Preprocessing, draw_crop_boxes, training_crop
 from whyrobust.training.augmentation import (
     Augmentation,
+    change_colours,
+    draw_colours,
+    draw_moves,
+    draw_simclr_view,
+    move_drawings,
     normalise_pixels,
-    shift_zoom_flip,
-    simclr_colours,
     simclr_view,
 )
 from whyrobust.training.device import send
@@ -117,6 +121,23 @@ class BatchSettings:
         return whole if self.image_size is None else replace(whole, size=self.image_size)
 
 
+@dataclass(frozen=True)
+class PreparedBatch:
+    """A batch as the processor prepares it.
+
+    Attributes:
+        images: positions of images ``[n]``, or their crops, uint8 ``[views * n, size, size, 3]``, view by view.
+        random: random numbers of the augmentation, ``[views, rows, n]``, or ``[1, rows, views * n]``.
+    """
+
+    images: Tensor
+    random: Tensor
+
+    def on(self, device: torch.device) -> PreparedBatch:
+        """Return the batch on a device."""
+        return PreparedBatch(send(self.images, device), send(self.random, device))
+
+
 class TrainingImages(Protocol):
     """Images of a subset, by position."""
 
@@ -130,8 +151,8 @@ class TrainingImages(Protocol):
 
     def batches(
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
-    ) -> Iterator[Tensor]:
-        """Yield, for each step's positions, normalised images ``[views * share, 3, size, size]``, view by view.
+    ) -> Iterator[PreparedBatch]:
+        """Yield, for each step's positions, what `finish` makes images of.
 
         Args:
             order: positions of the images of each step, of the whole batch.
@@ -142,12 +163,17 @@ class TrainingImages(Protocol):
         """
         ...
 
+    def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
+        """Return normalised images ``[views * share, 3, size, size]``, view by view, of a batch on the device."""
+        ...
+
 
 class ImagesInMemory:
     """Small pictures, uint8 ``[n, size, size, 3]``, augmented as a batch on the device."""
 
     def __init__(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> None:
         self.pixels, self.preprocessing = pixels, preprocessing
+        self._on_device: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -158,26 +184,35 @@ class ImagesInMemory:
 
     def batches(
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
-    ) -> Iterator[Tensor]:
-        """See `TrainingImages`; small as they are, each process augments the whole batch and keeps its share."""
-        images = torch.from_numpy(np.array(self.pixels)).to(settings.device)
-        mean, std = self.preprocessing.mean, self.preprocessing.std
-        augmentation = settings.augmentation
-
-        def view(plain: Tensor) -> Tensor:
-            crop_area, flip = augmentation.min_crop_area, augmentation.flip
-            if augmentation.strong:
-                return simclr_view(plain, crop_area, flip, augmentation.colour_strength, generator, mean, std)
-            shift, zoom = augmentation.max_shift_share, augmentation.max_zoom
-            return shift_zoom_flip(plain, shift, zoom, augmentation.plain_share, flip, generator)
-
+    ) -> Iterator[PreparedBatch]:
+        """See `TrainingImages`."""
+        side = settings.preprocessing(self.preprocessing).size
         for positions in order:
-            plain = normalise_pixels(images[send(positions, settings.device)], mean, std)
-            if settings.image_size is not None:
-                plain = nn.functional.interpolate(plain, settings.image_size, mode="area")
             share = settings.ranks.share(len(positions))
-            views = [view(plain) for _ in range(settings.views)]
-            yield torch.cat([images_of_view[share] for images_of_view in views])
+            views = [self._draw(len(positions), side, settings.augmentation, generator) for _ in range(settings.views)]
+            yield PreparedBatch(positions[share], torch.stack(views)[:, :, share])
+
+    @staticmethod
+    def _draw(batch: int, side: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+        """Return the random numbers of a view, ``[rows, batch]``."""
+        flip = augmentation.flip
+        if augmentation.strong:
+            area, strength = augmentation.min_crop_area, augmentation.colour_strength
+            return draw_simclr_view(batch, area, flip, strength, side, generator)
+        shift, zoom = augmentation.max_shift_share, augmentation.max_zoom
+        return draw_moves(batch, shift, zoom, augmentation.plain_share, flip, generator)
+
+    def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
+        """See `TrainingImages`."""
+        if self._on_device is None or self._on_device.device.type != settings.device.type:
+            self._on_device = torch.from_numpy(np.array(self.pixels)).to(settings.device)
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        plain = normalise_pixels(self._on_device[batch.images], mean, std)
+        if settings.image_size is not None:
+            plain = nn.functional.interpolate(plain, settings.image_size, mode="area")
+        if settings.augmentation.strong:
+            return torch.cat([simclr_view(plain, view, mean, std) for view in batch.random])
+        return torch.cat([move_drawings(plain, view) for view in batch.random])
 
 
 class DecodedOnce:
@@ -205,7 +240,7 @@ class DecodedOnce:
 
     def batches(
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[PreparedBatch]:
         """See `TrainingImages`; a few batches are cropped ahead."""
         waiting: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
         sample, threads = first_sample, self.loader_threads
@@ -253,12 +288,16 @@ class DecodedOnce:
         futures: Sequence[Future[None]],
         settings: BatchSettings,
         generator: torch.Generator,
-    ) -> Tensor:
-        """Return the images of a batch that is cropped, or is waited for."""
+    ) -> PreparedBatch:
+        """Return a batch that is cropped, or is waited for."""
         for future in futures:
             future.result()
         pixels[mirrored] = pixels[mirrored].flip(2)
-        return _inputs_of_crops(pixels, self.preprocessing, settings, generator)
+        return _with_colours(pixels, settings, generator)
+
+    def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
+        """See `TrainingImages`."""
+        return _finished_crops(batch, self.preprocessing, settings)
 
 
 class PhotographsOnDisk:
@@ -286,7 +325,7 @@ class PhotographsOnDisk:
 
     def batches(
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[PreparedBatch]:
         """See `TrainingImages`; a few batches are decoded ahead, so memory does not grow with the subset."""
         waiting: deque[list[Future[list[Pixels]]]] = deque()
         sample = first_sample
@@ -310,22 +349,30 @@ class PhotographsOnDisk:
 
     def _finished(
         self, futures: Sequence[Future[list[Pixels]]], settings: BatchSettings, generator: torch.Generator
-    ) -> Tensor:
-        """Return the images of a batch whose crops are decoded, or are waited for."""
+    ) -> PreparedBatch:
+        """Return a batch whose crops are decoded, or are waited for."""
         crops = [future.result() for future in futures]
         stacked = np.stack([views[view] for view in range(settings.views) for views in crops])
-        return _inputs_of_crops(torch.from_numpy(stacked), self.preprocessing, settings, generator)
+        return _with_colours(torch.from_numpy(stacked), settings, generator)
+
+    def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
+        """See `TrainingImages`."""
+        return _finished_crops(batch, self.preprocessing, settings)
 
 
-def _inputs_of_crops(
-    pixels: Tensor, preprocessing: Preprocessing, settings: BatchSettings, generator: torch.Generator
-) -> Tensor:
-    """Return crops, uint8 ``[views * share, size, size, 3]``, as what a model is fed with on the device."""
-    mean, std, device = preprocessing.mean, preprocessing.std, settings.device
-    images = normalise_pixels(send(pixels, device), mean, std)
+def _with_colours(pixels: Tensor, settings: BatchSettings, generator: torch.Generator) -> PreparedBatch:
+    """Return crops, uint8 ``[views * share, size, size, 3]``, with the random numbers of their colours, if any."""
     if not settings.augmentation.strong:
-        return images
+        return PreparedBatch(pixels, torch.empty(1, 0, len(pixels)))
     batch_size = len(pixels) // settings.views * settings.ranks.size
     share = settings.ranks.share_of_views(batch_size, settings.views)
     strength = settings.augmentation.colour_strength
-    return simclr_colours(images, strength, generator, mean, std, settings.views * batch_size, share)
+    changes = draw_colours(settings.views * batch_size, strength, pixels.shape[1], generator)
+    return PreparedBatch(pixels, changes[None, :, share])
+
+
+def _finished_crops(batch: PreparedBatch, preprocessing: Preprocessing, settings: BatchSettings) -> Tensor:
+    """Return what a model is fed with of crops on the device."""
+    mean, std = preprocessing.mean, preprocessing.std
+    images = normalise_pixels(batch.images, mean, std)
+    return change_colours(images, batch.random[0], mean, std) if settings.augmentation.strong else images

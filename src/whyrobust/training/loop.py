@@ -12,19 +12,20 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from whyrobust.study.objectives_table import OBJECTIVES
-from whyrobust.training.batches import BatchSettings, ImageOrder, TrainingImages
+from whyrobust.training.batches import BatchSettings, ImageOrder, PreparedBatch, TrainingImages
 from whyrobust.training.checkpoints import Checkpoints, Progress, StoppedError, TrainingState, stop_requests
-from whyrobust.training.device import choose_device, make_repeatable, send
+from whyrobust.training.device import choose_device, make_repeatable
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_ranks, share_batch_norms
 from whyrobust.training.objectives import Objective, build_objective
 from whyrobust.training.optimisers import RunOptimiser
 from whyrobust.training.settings import TrainingSettings
-from whyrobust.training.steps import ForwardPass, PlainStep, RecordedStep, Step, is_recorded, own_stream
+from whyrobust.training.steps import Finish, ForwardPass, PlainStep, RecordedStep, Step, is_recorded, own_stream
 from whyrobust.training.text_encoder import cut_captions, longest_caption
 from whyrobust.training.weights import extract_encoder_weights, load_weights
 
@@ -172,8 +173,10 @@ def train(
     recorded = is_recorded(settings, device, ranks)
     optimiser = RunOptimiser(objective, hyper.optimizer, hyper.weight_decay, recorded)
     forward, views = ForwardPass(objective, compute, device, ranks), OBJECTIVES[settings.objective].views
-    plain = PlainStep(objective, optimiser, forward, views, compute.images_at_once)
-    taken: Step = RecordedStep(plain, optimiser) if recorded else plain
+    # Captions stay in main memory, where the text tower looks for their ends, unless no shape may depend on them.
+    sends_targets = recorded or OBJECTIVES[settings.objective].supervision != "captions"
+    plain = PlainStep(objective, optimiser, forward, views, compute.images_at_once, device, sends_targets)
+    taken: Step = RecordedStep(plain, optimiser, device) if recorded else plain
     state = TrainingState(objective, optimiser, torch.Generator().manual_seed(settings.seed + 1))
     saved = checkpoints.read()
     if saved is not None:
@@ -186,10 +189,10 @@ def train(
 
     with stop_requests() as request, own_stream(device, recorded):
         logger.info("step %d of %d is next", state.steps_done + 1, hyper.steps)
-        for batch, batch_targets in batches:
+        for batch, finish, batch_targets in batches:
             step = state.steps_done
             rate = hyper.learning_rate_at(step)
-            losses.add(step, rate, taken.gradients(batch, batch_targets))
+            losses.add(step, rate, taken.gradients(batch, finish, batch_targets))
             done = step + 1
             due = checkpoints.is_due_by_step(done)
             # Where others share the run, a stop waits for the next read.
@@ -230,11 +233,10 @@ def _batches(
     device: torch.device,
     ranks: Ranks,
     recorded: bool,
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield this process's share of the images and targets of each step that is still to be taken.
+) -> Iterator[tuple[PreparedBatch, Finish, Tensor | None]]:
+    """Yield this process's share of each step that is still to be taken, prepared in main memory, and its targets.
 
-    Images and class ids are on the device; captions are in main memory, where the text tower looks for their ends. Of
-    steps that are recorded they are on the device, all as long as the longest.
+    Captions of steps that are recorded are all as long as the longest.
     """
     hyper, objective = settings.hyperparameters, settings.objective
     # Photographs are decoded a few steps ahead of the targets: both need the order.
@@ -250,15 +252,14 @@ def _batches(
             continue
         batch_settings = whole if resizing is None else replace(whole, image_size=resizing.image_size)
         order = itertools.islice(of_images, until - steps)
+        finish = partial(images.finish, settings=batch_settings)
         for batch in images.batches(order, batch_settings, state.generator, steps * hyper.batch_size):
             positions = next(of_targets)
-            # Targets stay in main memory, in as few bytes as they need: millions of captions are gigabytes.
+            # In as few bytes as they need until here: millions of captions are gigabytes.
             batch_targets = None if targets is None else targets[positions[share]].long()
-            if batch_targets is not None and (recorded or not captioned):
-                batch_targets = send(batch_targets, device)
-            elif batch_targets is not None and resizing is not None and resizing.context_length:
+            if captioned and batch_targets is not None and resizing is not None and resizing.context_length:
                 batch_targets = cut_captions(batch_targets, resizing.context_length)
-            yield batch.contiguous(memory_format=torch.channels_last), batch_targets
+            yield batch, finish, batch_targets
         steps = until
 
 

@@ -8,7 +8,7 @@ the GPU repeat them, on other images. Both compute the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from whyrobust.study.objectives_table import OBJECTIVES
-from whyrobust.training.device import ComputeSettings
+from whyrobust.training.batches import PreparedBatch
+from whyrobust.training.device import ComputeSettings, send
 from whyrobust.training.distributed import Ranks
 from whyrobust.training.grad_cache import grad_cache_backward
 from whyrobust.training.models import is_own_encoder, is_own_model
@@ -28,6 +29,12 @@ from whyrobust.training.settings import TrainingSettings
 logger = logging.getLogger("whyrobust")
 
 Result = TypeVar("Result")
+
+#: Makes images of a prepared batch on the device.
+Finish = Callable[[PreparedBatch], Tensor]
+
+#: Tensors that are sent together begin at multiples of this, as vectorised kernels want them.
+ALIGNED_BYTES = 256
 
 #: Steps that are computed before one is recorded: libraries choose their kernels, optimisers make their moments.
 STEPS_BEFORE_RECORDING = 3
@@ -58,12 +65,13 @@ class ForwardPass:
 class Step(Protocol):
     """One step of a run after another."""
 
-    def gradients(self, images: Tensor, targets: Tensor | None) -> Tensor:
+    def gradients(self, batch: PreparedBatch, finish: Finish, targets: Tensor | None) -> Tensor:
         """Compute the loss of a batch and the gradients of all weights, in place of those before; return the loss.
 
         Args:
-            images: ``[views * batch, 3, size, size]``, view by view.
-            targets: ``[batch, ...]``, or None.
+            batch: in main memory.
+            finish: makes images ``[views * batch, 3, size, size]`` of it on the device.
+            targets: ``[batch, ...]`` in main memory, or None.
         """
         ...
 
@@ -81,6 +89,8 @@ class PlainStep:
         forward: the forward pass.
         views: of each image.
         images_at_once: views per forward pass; None: the whole batch.
+        device: of all of it.
+        sends_targets: whether targets are needed there. Captions are not where the text tower looks for their ends.
     """
 
     def __init__(
@@ -90,12 +100,18 @@ class PlainStep:
         forward: ForwardPass,
         views: int,
         images_at_once: int | None,
+        device: torch.device,
+        sends_targets: bool,
     ) -> None:
         self._objective, self._optimiser, self._forward = objective, optimiser, forward
         self._views, self._images_at_once = views, images_at_once
+        self._device, self._sends_targets = device, sends_targets
 
-    def gradients(self, images: Tensor, targets: Tensor | None) -> Tensor:
-        """See `Step`."""
+    def gradients(self, batch: PreparedBatch, finish: Finish, targets: Tensor | None) -> Tensor:
+        """See `Step`; what is on the device already is not sent."""
+        images = finish(batch.on(self._device)).contiguous(memory_format=torch.channels_last)
+        if targets is not None and self._sends_targets:
+            targets = send(targets, self._device)
         self._optimiser.zero_grad()
         return grad_cache_backward(
             self._objective, self._forward, images, targets, self._views, self._images_at_once, self._forward.no_sync
@@ -112,33 +128,68 @@ class PlainStep:
         self._objective.after_step()
 
 
+class RecordedInputs:
+    """What a recording reads: tensors on the GPU that always lie in the same place, filled by one copy.
+
+    Args:
+        values: in main memory, of the shapes and types to come.
+        device: the GPU.
+    """
+
+    def __init__(self, values: Sequence[Tensor], device: torch.device) -> None:
+        whole = send(self._packed(values), device)
+        self._whole = whole
+        #: On the GPU, in the order of the values.
+        self.values: list[Tensor] = []
+        for value, part in zip(values, torch.split(whole, [_padded_bytes(value) for value in values]), strict=True):
+            self.values.append(part[: value.nbytes].view(value.dtype).view(value.shape))
+
+    @staticmethod
+    def _packed(values: Sequence[Tensor]) -> Tensor:
+        """Return the bytes of all values, each from a multiple of `ALIGNED_BYTES` on."""
+        packed = torch.empty(sum(_padded_bytes(value) for value in values), dtype=torch.uint8)
+        start = 0
+        for value in values:
+            packed[start : start + value.nbytes] = value.contiguous().view(-1).view(torch.uint8)
+            start += _padded_bytes(value)
+        return packed
+
+    def fill(self, values: Sequence[Tensor]) -> None:
+        """Send other values of the same shapes."""
+        self._whole.copy_(send(self._packed(values), self._whole.device), non_blocking=True)
+
+
+def _padded_bytes(value: Tensor) -> int:
+    return -(-value.nbytes // ALIGNED_BYTES) * ALIGNED_BYTES
+
+
 class RecordedStep:
     """A step that is recorded once and repeated: all batches have the shapes of the first.
 
     Args:
         plain: the step that is recorded.
         optimiser: of the weights, which reads the learning rate on the GPU.
+        device: the GPU.
     """
 
-    def __init__(self, plain: PlainStep, optimiser: RunOptimiser) -> None:
-        self._plain, self._optimiser = plain, optimiser
+    def __init__(self, plain: PlainStep, optimiser: RunOptimiser, device: torch.device) -> None:
+        self._plain, self._optimiser, self._device = plain, optimiser, device
         self._steps_taken = 0
-        #: What the recording reads; empty before there is one.
-        self._inputs: list[Tensor] = []
+        self._inputs: RecordedInputs | None = None
         self._repeat_gradients: Callable[[], Tensor]
         self._repeat_move: Callable[[], None] | None = None
 
-    def gradients(self, images: Tensor, targets: Tensor | None) -> Tensor:
+    def gradients(self, batch: PreparedBatch, finish: Finish, targets: Tensor | None) -> Tensor:
         """See `Step`."""
         if self._steps_taken < STEPS_BEFORE_RECORDING:
-            return self._plain.gradients(images, targets)
-        batch = [images] if targets is None else [images, targets]
-        if not self._inputs:
-            self._inputs = [torch.empty_like(values) for values in batch]
-            pixels, said = self._inputs[0], self._inputs[1] if targets is not None else None
-            self._repeat_gradients = record(lambda: self._plain.gradients(pixels, said))
-        for kept, values in zip(self._inputs, batch, strict=True):
-            kept.copy_(values)
+            return self._plain.gradients(batch, finish, targets)
+        values = [batch.images, batch.random] if targets is None else [batch.images, batch.random, targets]
+        if self._inputs is None:
+            self._inputs = RecordedInputs(values, self._device)
+            images, random, *said = self._inputs.values
+            kept = PreparedBatch(images, random)
+            self._repeat_gradients = record(lambda: self._plain.gradients(kept, finish, said[0] if said else None))
+        self._inputs.fill(values)
         # A copy: the next step overwrites the loss, which is read some steps later.
         return self._repeat_gradients().clone()
 
