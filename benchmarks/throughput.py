@@ -44,9 +44,9 @@ def joint_rate(runs: Sequence[Sequence[Mark]], warm_up_share: float = 0.25) -> f
 def side_by_side(run: Callable[[int], list[Mark]], count: int, setting: Setting) -> float:
     """Return the joint rate of ``count`` runs in processes of their own; ``run`` gets the number of the run.
 
-    A tiny run is over before another one has begun, so there is one, in this process.
+    A single run has this process. A tiny run is over before another one has begun, so there is one.
     """
-    if setting.tiny:
+    if setting.tiny or count == 1:
         return joint_rate([run(0)])
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as executor:
         return joint_rate(list(executor.map(run, range(count))))
