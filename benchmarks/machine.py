@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def describe_machine(device: str) -> dict[str, Any]:
         "device": device,
     }
     if device == "cuda":
-        facts["accelerator"] = torch.cuda.get_device_name(0)
+        # Not asked of torch, which would initialise CUDA: this process is forked.
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+        facts["accelerator"] = re.sub(r"^GPU \d+: (.*) \(UUID.*$", r"\1", listed.splitlines()[0])
     return facts
 
 

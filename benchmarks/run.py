@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,9 @@ MODULES = (
     "plan_study",
     "measure_study_share",
 )
+
+#: What the rows of a GPU import; nothing of it touches a GPU.
+IMPORTED_ONCE = ("open_clip", "torchvision", "whyrobust.training.loop")
 
 #: A measurement that takes longer is given up.
 LIMIT_SECONDS = 600
@@ -94,6 +99,31 @@ def measure_apart(row: Row, side: str, setting: Setting) -> dict[str, Any]:
     return result
 
 
+def measure_forked(row: Row, side: str, setting: Setting) -> dict[str, Any]:
+    """Do the same in a copy of this process, which has imported torch and has not touched a GPU.
+
+    Where there is a GPU its time is dear, and a fresh process takes longer to start than most rows to measure.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(sender, row, side, setting))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(LIMIT_SECONDS):
+            process.kill()
+            return {"problem": f"took more than {LIMIT_SECONDS} s"}
+        answer: dict[str, Any] = receiver.recv()
+    except EOFError:
+        answer = {"problem": f"{side} failed: its messages are above"}
+    process.join()
+    return answer
+
+
+def _tell(sender: Connection, row: Row, side: str, setting: Setting) -> None:
+    sender.send(measure_here(row, side, setting))
+
+
 def run_row(row: Row, setting: Setting, rounds: int | None = None) -> dict[str, Any]:
     """Measure both sides of a row in turn; return its part of the JSON file.
 
@@ -110,7 +140,7 @@ def run_row(row: Row, setting: Setting, rounds: int | None = None) -> dict[str, 
     found: dict[str, list[Measured]] = {"ours": [], "peer": []}
     began = time.perf_counter()
     turns = ["prepare", *(sides * (rounds or row.rounds))]
-    measure = measure_here if setting.tiny else measure_apart
+    measure = measure_here if setting.tiny else measure_forked if setting.device == "cuda" else measure_apart
     for side in turns:
         answer = measure(row, side, setting)
         if "problem" in answer:
@@ -153,6 +183,9 @@ def main() -> None:
     busy = busy_share()
     if busy > BUSY_SHARE:
         print(f"note: other programs keep {busy:.0%} of the cores busy; do not quote these figures", file=sys.stderr)
+    if arguments.device == "cuda":
+        for name in IMPORTED_ONCE:
+            importlib.import_module(name)
     machine = describe_machine(arguments.device) | {"busy_share_before": round(busy, 2)}
     path = arguments.results / f"{machine_name(machine)}.json"
     chosen = [rows[name] for name in arguments.rows or rows if arguments.device in rows[name].devices]

@@ -152,7 +152,11 @@ def ours(setting: Setting) -> Measured:
     store = make_store(setting)
     made = time.perf_counter() - began
     runs = setting.cores if setting.device == "cpu" else 1
-    rate = side_by_side(partial(train_ours, setting=setting, samples=setting.size(16_384, 512)), runs, setting)
+    rate = side_by_side(
+        partial(train_ours, setting=setting, samples=setting.size(16_384 if setting.device == "cpu" else 65_536, 512)),
+        runs,
+        setting,
+    )
     return Measured(rate, {"store_seconds": made, "store_mb": store.stat().st_size / 1e6})
 
 

@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from tests.processes import CLASSES, HYPER, batch_of, made_up_pictures, objective_settings
+from tests.training.test_device_crops import photographs_of
+from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.training.augmentation import Augmentation
+from whyrobust.training.batches import BatchSettings, DecodedOnce, ImageOrder
 from whyrobust.training.device import ComputeSettings, DeviceError, choose_device, make_repeatable
 from whyrobust.training.loop import train
 from whyrobust.training.models import read_model_config
@@ -121,3 +125,28 @@ def test_a_recorded_run_goes_the_way_of_a_plain_one(name, precision, icon_cnn, m
     assert torch.equal(recorded, again)
     assert torch.allclose(recorded[:8], plain[:8], rtol=2e-2)
     assert (recorded[-20:].mean() - plain[-20:].mean()).abs() < 0.2 * plain[0]
+
+
+@needs_gpu
+@pytest.mark.parametrize(("views", "strong"), [(1, False), (2, True)])
+def test_photographs_cropped_on_a_gpu_are_those_of_threads(views, strong):
+    photographs = photographs_of([(90, 120), (120, 90), (100, 100)])
+    augmentation = Augmentation(flip=True, min_crop_area=0.35, strong=strong)
+
+    def shown_on(device):
+        how = BatchSettings(views, augmentation, 5, torch.device(device))
+        images = DecodedOnce(photographs, study_preprocessing(64, "clip"), 2)
+        made = images.batches(ImageOrder(3, 12, 3, seed=5).batches(), how, torch.Generator().manual_seed(5))
+        return torch.cat([images.finish(batch.on(how.device), how).cpu() for batch in made])
+
+    cpu, gpu = shown_on("cpu"), shown_on("cuda")
+    assert (cpu - gpu).abs().mean() < 0.01
+
+
+@needs_gpu
+def test_the_fastest_operations_learn_the_same(icon_cnn):
+    repeatable, fastest = (
+        losses_on(ComputeSettings("cuda", repeatable=on), "cross_entropy", icon_cnn) for on in (True, False)
+    )
+    assert torch.allclose(repeatable[:8], fastest[:8], rtol=2e-2)
+    assert (repeatable[-20:].mean() - fastest[-20:].mean()).abs() < 0.2 * repeatable[0]

@@ -60,6 +60,7 @@ rule train_run:
         checkpoint=lambda wildcards: f"{RESULTS}/checkpoints/{wildcards.run}.pt",
         precision=CONFIG.training.precision,
         compile=CONFIG.training.compile,
+        repeatable=CONFIG.training.repeatable,
         images_at_once=CONFIG.training.images_at_once,
         shuffle_block_images=CONFIG.training.shuffle_block_images,
         shuffle_window_blocks=CONFIG.training.shuffle_window_blocks,

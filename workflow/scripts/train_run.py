@@ -39,6 +39,7 @@ if __name__ == "__main__":
             threads=params.cpu_threads,
             precision=params.precision,
             compile=params.compile,
+            repeatable=params.repeatable,
             images_at_once=params.images_at_once,
         ),
         image_size=params.image_size,

@@ -134,6 +134,9 @@ class Training(Settings):
     """Precision of products in training; bf16 uses autocast: weights, sums and losses stay in 32 bits."""
     compile: Flag = False
     """Compile the image encoder with torch.compile, which takes about a minute per run and needs a C++ compiler."""
+    repeatable: Flag = True
+    """On a GPU: choose operations that round the same each time, where there are some; false chooses the fastest. A
+    CPU always rounds the same."""
     images_at_once: Count | None = None
     """Images per forward pass of a process, for batches that do not fit into memory; the gradient is that of the whole
     batch. null for the whole batch at once."""

@@ -37,6 +37,7 @@ from whyrobust.training.augmentation import (
     simclr_view,
 )
 from whyrobust.training.device import send
+from whyrobust.training.device_crops import DeviceCrops, crops_on
 from whyrobust.training.distributed import SINGLE_PROCESS, Ranks
 
 #: Batches that are decoded ahead of the one that is learnt from.
@@ -126,7 +127,8 @@ class PreparedBatch:
     """A batch as the processor prepares it.
 
     Attributes:
-        images: positions of images ``[n]``, or their crops, uint8 ``[views * n, size, size, 3]``, view by view.
+        images: positions of images ``[n]``; or, view by view, crops, uint8 ``[views * n, size, size, 3]``, or where
+            they are to be cut, ``[5, views * n]``.
         random: random numbers of the augmentation, ``[views, rows, n]``, or ``[1, rows, views * n]``.
     """
 
@@ -216,13 +218,23 @@ class ImagesInMemory:
 
 
 class DecodedOnce:
-    """Photographs in stores of pixels, cropped in threads: torch releases Python's lock while it resizes."""
+    """Photographs in stores of pixels, cropped on the GPU where they fit into its memory, else in threads.
+
+    Torch releases Python's lock while it resizes; with many threads most still wait for the lock.
+    """
 
     def __init__(self, photographs: DecodedPhotographs, preprocessing: Preprocessing, loader_threads: int) -> None:
         self.photographs, self.preprocessing, self.loader_threads = photographs, preprocessing, loader_threads
+        self._on_device: dict[torch.device, DeviceCrops | None] = {}
 
     def __len__(self) -> int:
         return len(self.photographs)
+
+    def _crops_on(self, device: torch.device) -> DeviceCrops | None:
+        """Return the photographs on a device; None: threads crop them."""
+        if device not in self._on_device:
+            self._on_device[device] = crops_on(self.photographs, device)
+        return self._on_device[device]
 
     def disk_order(self) -> Tensor:
         """See `TrainingImages`: by store and place in it."""
@@ -241,7 +253,15 @@ class DecodedOnce:
     def batches(
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
     ) -> Iterator[PreparedBatch]:
-        """See `TrainingImages`; a few batches are cropped ahead."""
+        """See `TrainingImages`; threads crop a few batches ahead."""
+        if (on_device := self._crops_on(settings.device)) is not None:
+            side = settings.preprocessing(self.preprocessing).size
+            sample = first_sample
+            for positions in order:
+                places = on_device.places(*self._draw(positions, sample, settings))
+                sample += len(positions)
+                yield PreparedBatch(places, _colours_of_crops(places.shape[1], side, settings, generator))
+            return
         waiting: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
         sample, threads = first_sample, self.loader_threads
         size = settings.preprocessing(self.preprocessing).size
@@ -293,10 +313,13 @@ class DecodedOnce:
         for future in futures:
             future.result()
         pixels[mirrored] = pixels[mirrored].flip(2)
-        return _with_colours(pixels, settings, generator)
+        return PreparedBatch(pixels, _colours_of_crops(len(pixels), pixels.shape[1], settings, generator))
 
     def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
         """See `TrainingImages`."""
+        if (on_device := self._crops_on(settings.device)) is not None:
+            how = settings.preprocessing(self.preprocessing)
+            batch = PreparedBatch(on_device.crop(batch.images, how.size, how.interpolation), batch.random)
         return _finished_crops(batch, self.preprocessing, settings)
 
 
@@ -353,22 +376,22 @@ class PhotographsOnDisk:
         """Return a batch whose crops are decoded, or are waited for."""
         crops = [future.result() for future in futures]
         stacked = np.stack([views[view] for view in range(settings.views) for views in crops])
-        return _with_colours(torch.from_numpy(stacked), settings, generator)
+        pixels = torch.from_numpy(stacked)
+        return PreparedBatch(pixels, _colours_of_crops(len(pixels), pixels.shape[1], settings, generator))
 
     def finish(self, batch: PreparedBatch, settings: BatchSettings) -> Tensor:
         """See `TrainingImages`."""
         return _finished_crops(batch, self.preprocessing, settings)
 
 
-def _with_colours(pixels: Tensor, settings: BatchSettings, generator: torch.Generator) -> PreparedBatch:
-    """Return crops, uint8 ``[views * share, size, size, 3]``, with the random numbers of their colours, if any."""
+def _colours_of_crops(count: int, side: int, settings: BatchSettings, generator: torch.Generator) -> Tensor:
+    """Return the random numbers of the colours of crops, ``[1, rows, count]``, without rows if they stay."""
     if not settings.augmentation.strong:
-        return PreparedBatch(pixels, torch.empty(1, 0, len(pixels)))
-    batch_size = len(pixels) // settings.views * settings.ranks.size
+        return torch.empty(1, 0, count)
+    batch_size = count // settings.views * settings.ranks.size
     share = settings.ranks.share_of_views(batch_size, settings.views)
     strength = settings.augmentation.colour_strength
-    changes = draw_colours(settings.views * batch_size, strength, pixels.shape[1], generator)
-    return PreparedBatch(pixels, changes[None, :, share])
+    return draw_colours(settings.views * batch_size, strength, side, generator)[None, :, share]
 
 
 def _finished_crops(batch: PreparedBatch, preprocessing: Preprocessing, settings: BatchSettings) -> Tensor:

@@ -29,6 +29,7 @@ class ComputeSettings:
         precision: 'fp32': 32 bits throughout, no TF32; or 'bf16' for autocast: products in 16 bits, weights, sums and
             losses in 32.
         compile: compile the image encoder with torch.compile, which takes a minute and a C++ compiler.
+        repeatable: choose operations that round the same each time, where a GPU has some; a CPU always does.
         images_at_once: views per forward pass, for batches that do not fit into memory, see
             `whyrobust.training.grad_cache`; None: the whole batch.
     """
@@ -37,11 +38,20 @@ class ComputeSettings:
     threads: int = 1
     precision: str = "fp32"
     compile: bool = False
+    repeatable: bool = True
     images_at_once: int | None = None
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """Return the context in which forward passes are computed in `precision`."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def memory_format(self, device: torch.device) -> torch.memory_format:
+        """Return how images and filters lie in memory: channels last, as a CPU wants it, and a GPU for 16 bits.
+
+        For convolutions of 32-bit numbers NVIDIA's library puts channels first, and would change the order each time.
+        """
+        channels_first = device.type == "cuda" and self.precision == "fp32"
+        return torch.contiguous_format if channels_first else torch.channels_last
 
     def check(self) -> str:
         """Check that this machine can compute so, before any work is done, and return in words what it computes with.
@@ -119,20 +129,26 @@ def compute_in_full_precision() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def make_repeatable(seed: int, threads: int, compiled: bool = False) -> None:
+def make_repeatable(seed: int, threads: int, compiled: bool = False, on_gpu: bool = True) -> None:
     """Seed every global generator, set the thread count and forbid operations whose result can vary between runs.
 
     Args:
         seed: of all generators.
         threads: CPU threads.
         compiled: whether torch's compiler is to choose repeatable operations too; importing it takes a second.
+        on_gpu: whether such operations are avoided on a GPU too; if not, the fastest are found by trial.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     compute_in_full_precision()
-    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
+    gpu = torch.cuda.is_available()
+    torch.backends.cudnn.benchmark = gpu and not on_gpu
+    if gpu and not on_gpu:
+        torch.set_deterministic_debug_mode("default")
+        return
+    torch.set_deterministic_debug_mode("warn" if gpu else "error")
     if compiled:
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # Fills uninitialised memory to expose reads of it, which takes up to a sixth of a step.

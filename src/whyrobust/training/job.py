@@ -169,7 +169,9 @@ class TrainingJob:
         `machine` and `compute.images_at_once` are left out: a checkpoint may be continued by another number of
         processes, or in other parts of a batch. Their results agree to rounding only.
         """
-        compute = {name: getattr(self.compute, name) for name in ("device", "threads", "precision", "compile")}
+        compute = {
+            name: getattr(self.compute, name) for name in ("device", "threads", "precision", "compile", "repeatable")
+        }
         decisive = {
             "run": self.run,
             "hyperparameters": self.hyperparameters,

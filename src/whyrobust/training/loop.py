@@ -129,7 +129,7 @@ def _initial_objective(
         share_batch_norms(objective, device)
         # All start from the same weights; from here on, random numbers within a model differ between processes.
         torch.manual_seed(settings.seed + ranks.rank)
-    objective.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective.to(device=device, memory_format=settings.compute.memory_format(device))  # type: ignore[call-overload]
     objective.train()
     if settings.compute.compile:
         objective.encoder.compile()
@@ -167,7 +167,7 @@ def train(
     """
     checkpoints = checkpoints or Checkpoints()
     hyper, compute = settings.hyperparameters, settings.compute
-    make_repeatable(settings.seed, compute.threads, compute.compile)
+    make_repeatable(settings.seed, compute.threads, compute.compile, compute.repeatable)
     device = choose_device(compute.device)
     objective = _initial_objective(settings, targets, pretrained, device, ranks)
     recorded = is_recorded(settings, device, ranks)
@@ -175,7 +175,16 @@ def train(
     forward, views = ForwardPass(objective, compute, device, ranks), OBJECTIVES[settings.objective].views
     # Captions stay in main memory, where the text tower looks for their ends, unless no shape may depend on them.
     sends_targets = recorded or OBJECTIVES[settings.objective].supervision != "captions"
-    plain = PlainStep(objective, optimiser, forward, views, compute.images_at_once, device, sends_targets)
+    plain = PlainStep(
+        objective,
+        optimiser,
+        forward,
+        views,
+        compute.images_at_once,
+        device,
+        compute.memory_format(device),
+        sends_targets,
+    )
     taken: Step = RecordedStep(plain, optimiser, device) if recorded else plain
     state = TrainingState(objective, optimiser, torch.Generator().manual_seed(settings.seed + 1))
     saved = checkpoints.read()

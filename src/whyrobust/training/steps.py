@@ -90,6 +90,7 @@ class PlainStep:
         views: of each image.
         images_at_once: views per forward pass; None: the whole batch.
         device: of all of it.
+        memory_format: of images.
         sends_targets: whether targets are needed there. Captions are not where the text tower looks for their ends.
     """
 
@@ -101,15 +102,16 @@ class PlainStep:
         views: int,
         images_at_once: int | None,
         device: torch.device,
+        memory_format: torch.memory_format,
         sends_targets: bool,
     ) -> None:
         self._objective, self._optimiser, self._forward = objective, optimiser, forward
         self._views, self._images_at_once = views, images_at_once
-        self._device, self._sends_targets = device, sends_targets
+        self._device, self._memory_format, self._sends_targets = device, memory_format, sends_targets
 
     def gradients(self, batch: PreparedBatch, finish: Finish, targets: Tensor | None) -> Tensor:
         """See `Step`; what is on the device already is not sent."""
-        images = finish(batch.on(self._device)).contiguous(memory_format=torch.channels_last)
+        images = finish(batch.on(self._device)).contiguous(memory_format=self._memory_format)
         if targets is not None and self._sends_targets:
             targets = send(targets, self._device)
         self._optimiser.zero_grad()
