@@ -35,6 +35,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
+def first_gpu(listing: str) -> str:
+    """Return the name of the first GPU that ``nvidia-smi -L`` lists."""
+    return re.sub(r"^GPU \d+: (.*) \(UUID.*$", r"\1", listing.splitlines()[0])
+
+
 def describe_machine(device: str) -> dict[str, Any]:
     """Return what the figures depend on: processor, cores, memory, accelerator and the versions that compute."""
     import torch
@@ -51,8 +56,9 @@ def describe_machine(device: str) -> dict[str, Any]:
     }
     if device == "cuda":
         # Not asked of torch, which would initialise CUDA: this process is forked.
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
-        facts["accelerator"] = re.sub(r"^GPU \d+: (.*) \(UUID.*$", r"\1", listed.splitlines()[0])
+        facts["accelerator"] = first_gpu(
+            subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+        )
     return facts
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
+from benchmarks.machine import first_gpu
 from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
-from benchmarks.run import all_rows, measure_apart, measure_here, write_results
+from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, write_results
 from benchmarks.throughput import Split, find_split, joint_rate, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 from tests.studies import ROOT, make_folder, snakemake_command
@@ -22,6 +25,23 @@ from tests.studies import ROOT, make_folder, snakemake_command
 
 def row(**changes):
     return Row(**({"name": "x", "what": "work", "unit": "s", "ours": lambda _: Measured(1.0)} | changes))
+
+
+def test_a_copy_of_the_process_measures_the_same_and_a_crash_is_a_problem(tmp_path, monkeypatch):
+    setting = Setting(tmp_path, "cuda")
+    measured = row(ours=lambda given: Measured(os.getpid(), {"cores": given.cores}))
+    answer = measure_forked(measured, "ours", setting)
+    assert answer["notes"] == {"cores": 2} and answer["value"] != os.getpid()
+    assert "failed" in measure_forked(row(ours=lambda given: 1 / 0), "ours", setting)["problem"]
+    monkeypatch.setattr("benchmarks.run.LIMIT_SECONDS", 0.2)
+    assert "more than" in measure_forked(row(ours=lambda given: time.sleep(60)), "ours", setting)["problem"]
+
+
+def test_results_of_a_gpu_have_its_name():
+    listing = (
+        "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-12ab)\n  MIG 1g.10gb Device 0: (UUID: MIG-3)\nGPU 1: other (UUID: x)"
+    )
+    assert first_gpu(listing) == "NVIDIA H100 80GB HBM3"
 
 
 def test_the_ratio_is_of_medians_and_above_one_where_ours_is_better():
