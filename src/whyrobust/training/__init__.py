@@ -8,9 +8,9 @@ Read in this order:
    what of torch and open_clip is used without the rest; `quick_start`: how a job imports torch and ends.
 3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two;
    `image_sizes`: images smaller than a model is made for.
-4. `augmentation`, `batches`: what a step sees, in an order that the seed decides; `order_checks`: whether it mixes
-   the classes.
-5. `loop`: `train`, one loop for all; `optimisers`: Muon and AdamW; `grad_cache`: the gradient of a batch that does not
+4. `augmentation`, `batches`: what a step sees, in an order that the seed decides; `device_crops`: crops made on a GPU;
+   `order_checks`: whether the order mixes the classes.
+5. `loop`: `train`, one loop for all; `steps`: one step, recorded on a GPU where that pays; `optimisers`: Muon and AdamW; `grad_cache`: the gradient of a batch that does not
    fit into memory; `distributed`: several processes that share a batch; `checkpoints`: stop and continue with the same
    weights.
 6. `job`: a run from its files to its weights, alone or by torchrun; `footprint`: GPU memory of a step, counted before
