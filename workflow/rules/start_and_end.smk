@@ -93,7 +93,7 @@ def explain_dry_run(record, explained=[]):
 
 
 def write_no_hidden_lines():
-    """Spare a dry run to format what it says of each job, a sixth of a plan, where that is not shown.
+    """Spare a dry run to format what it says of each job where that is not shown.
 
     Resources are found all the same, so that an expression that is wrong stops a dry run.
     """
