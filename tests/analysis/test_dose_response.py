@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import t as student
 
 from whyrobust.analysis.attribution import EffectSettings, attribute_causes
-from whyrobust.analysis.dose_response import measure_doses
+from whyrobust.analysis.dose_response import kept_share, measure_doses
+from whyrobust.analysis.effects import Contrasts
 from whyrobust.analysis.measured import MeasuredShift
 from whyrobust.study.comparisons import Comparison
 from whyrobust.study.doses import DoseSeries
@@ -168,6 +169,18 @@ def test_accuracies_that_do_not_tell_sources_apart_leave_all_of_an_effect_and_th
 def test_without_standard_models_no_share_is_known():
     runs = make_runs(standard=False)
     assert measure(runs, make_shift(runs)).effects["kept_share"].isna().all()
+
+
+def test_a_model_with_an_accuracy_of_zero_leaves_no_share():
+    """Its logit is infinite: a share would be, too, and no page can write it."""
+    x = np.random.default_rng(6).normal(0, 0.5, (8, 2))
+    content, standard = np.arange(8.0) % 2, np.ones(8, dtype=bool)
+    pair = Contrasts(np.array([[-1.0, 1.0, 0, 0, 0, 0, 0, 0]]), (0,), 0)
+    assert np.isfinite(kept_share(x, standard, content, pair))
+    for row in (0, 1):
+        infinite = x.copy()
+        infinite[row, 0] = -np.inf
+        assert np.isnan(kept_share(infinite, standard, content, pair))
 
 
 def test_the_mean_over_shifts_comes_before_them():

@@ -256,14 +256,15 @@ def kept_share(x: FloatArray, standard: BoolArray, content: FloatArray, contrast
         contrasts: of the comparison.
 
     Returns:
-        The share; NaN where no baseline can be fitted.
+        The share; NaN where no baseline can be fitted, or where a model compared has an accuracy that the scale has no
+        number for (0 and 1 on the logit scale).
     """
     design = np.column_stack([np.ones(len(x)), x])
     usable = standard & np.isfinite(design).all(axis=1)
     if usable.sum() <= design.shape[1] or np.linalg.matrix_rank(design[usable]) < design.shape[1]:
         return math.nan
     coefficients = np.linalg.lstsq(design[usable], content[usable], rcond=None)[0]
-    left = content - design @ coefficients
+    left = content - np.where(np.isfinite(design), design, math.nan) @ coefficients
     whole, rest = (average_by_seed(contrasts, values, values[None]).by_seed.mean() for values in (content, left))
     return float(rest / whole)
 
