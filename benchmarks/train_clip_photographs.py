@@ -100,7 +100,7 @@ def ours(setting: Setting, precision: str) -> Measured:
     if setting.device == "cuda":
         store = setting.folder / "store.arrow"
         write_decoded(store, PhotoStore.open(index), stored_side(size, MIN_AREA), 1e12, setting.cores)
-        images = DecodedOnce(open_decoded([store], names), how, setting.cores)
+        images = DecodedOnce(open_decoded([store], names), how, setting.cores, gpu_bytes=20e9)
     marks, _ = train_with_ours(
         images=images,
         targets=tokenize(captions, context),

@@ -104,7 +104,7 @@ def open_images(store: Path, names: list[str], side: int, workers: int) -> Decod
     from whyrobust.data.preprocessing import study_preprocessing
     from whyrobust.training.batches import DecodedOnce
 
-    return DecodedOnce(open_decoded([store], names), study_preprocessing(side, "clip"), workers)
+    return DecodedOnce(open_decoded([store], names), study_preprocessing(side, "clip"), workers, gpu_bytes=20e9)
 
 
 def open_store(setting: Setting) -> DecodedOnce:

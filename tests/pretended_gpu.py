@@ -9,7 +9,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,7 +110,6 @@ def pretended_gpu(patch: pytest.MonkeyPatch, recorded: bool = False) -> Iterator
     patch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
     patch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
     patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    patch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80e9))
     # Of autocast, which is off where there is no GPU.
     patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)

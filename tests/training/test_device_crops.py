@@ -90,7 +90,7 @@ def test_batches_are_those_of_threads_but_for_rounding(views, strong, monkeypatc
         return torch.cat([images.finish(batch, how) for batch in made])
 
     by_threads = batches()
-    monkeypatch.setattr("whyrobust.training.batches.crops_on", DeviceCrops)
+    monkeypatch.setattr("whyrobust.training.batches.crops_on", lambda images, device, _: DeviceCrops(images, device))
     on_device = batches()
     assert on_device.shape == by_threads.shape == (3 * 8 * views, 3, 24, 24)
     # A level of a pixel is 1 / 255 / 0.27 of a normalised value.
@@ -102,13 +102,7 @@ def test_what_does_not_fit_is_cropped_by_threads(monkeypatch):
     held = sum(map(len, photographs.buffers))
     monkeypatch.setattr("whyrobust.training.device_crops.DeviceCrops", lambda *given: "on the device")
 
-    def choice(memory):
-        with pytest.MonkeyPatch.context() as patch:
-            of_memory = type("Properties", (), {"total_memory": memory})
-            patch.setattr("torch.cuda.get_device_properties", lambda device: of_memory)
-            return crops_on(photographs, gpu)
-
-    assert crops_on(photographs, CPU) is None
-    assert choice(4 * held) == "on the device" and choice(4 * held - 4) is None
+    assert crops_on(photographs, CPU, held) is None
+    assert crops_on(photographs, gpu, held) == "on the device" and crops_on(photographs, gpu, held - 1) is None
     monkeypatch.setattr("whyrobust.training.device_crops.MOST_PIXELS_A_BOX", 56 * 56)
-    assert choice(4 * held) is None
+    assert crops_on(photographs, gpu, held) is None

@@ -74,6 +74,9 @@ def test_the_gpu_of_a_run_is_asked_and_padding_does_not_count(root, monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     whole, encoder = (measure_footprint(config, "fp32").of_step("clip", 512, None, filled) for filled in (1.0, 0.0))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, whole))
-    check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens)
+    assert check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens) == 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1.5 * encoder + 2e9, whole))
+    assert check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens) == pytest.approx(1e9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, whole))
     with pytest.raises(FootprintError, match="of GPU memory or more"):
         check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens + 1)

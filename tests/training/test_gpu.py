@@ -135,7 +135,7 @@ def test_photographs_cropped_on_a_gpu_are_those_of_threads(views, strong):
 
     def shown_on(device):
         how = BatchSettings(views, augmentation, 5, torch.device(device))
-        images = DecodedOnce(photographs, study_preprocessing(64, "clip"), 2)
+        images = DecodedOnce(photographs, study_preprocessing(64, "clip"), 2, gpu_bytes=1e9)
         made = images.batches(ImageOrder(3, 12, 3, seed=5).batches(), how, torch.Generator().manual_seed(5))
         return torch.cat([images.finish(batch.on(how.device), how).cpu() for batch in made])
 

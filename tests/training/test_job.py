@@ -83,7 +83,8 @@ def files(root, tmp_path):
             "params": {
                 "run": RUN, "hyperparameters": hyper, "device": "cpu", "image_size": 32, "normalisation": "white_page",
                 "shuffle_block_images": 1, "shuffle_window_blocks": 1, "checkpoint": str(made / "kept" / "r.pt"),
-                "cpu_threads": 1, "precision": "fp32", "compile": False, "images_at_once": None, "code": {"code": "1"},
+                "cpu_threads": 1, "precision": "fp32", "compile": False, "repeatable": True,
+                "images_at_once": None, "code": {"code": "1"},
             },
         }  # fmt: skip
 
@@ -259,7 +260,7 @@ def test_the_images_of_a_grey_view_are_grey(files, grey):
         **{name: params[name] for name in names},
     )
     uids = [f"u{number}" for number in (3, 1)]
-    opened = open_images(job, uids, study_preprocessing(32, "white_page"))
+    opened = open_images(job, uids, study_preprocessing(32, "white_page"), 0.0)
     assert isinstance(opened, ImagesInMemory)
     plain = read_pixels(images, uids)
     assert np.array_equal(opened.pixels, turn_grey(plain) if grey else plain)
@@ -303,7 +304,7 @@ def test_photographs_are_read_from_stores_unless_one_is_empty(files, tmp_path):
             "decoded": [str(tmp_path / f"{store}.arrow") for store in decoded],
         }
         jobs[name] = job_of(given)
-        images = open_images(jobs[name], uids, study_preprocessing(32, "clip"))
+        images = open_images(jobs[name], uids, study_preprocessing(32, "clip"), 0.0)
         assert isinstance(images, DecodedOnce if name == "stored" else PhotographsOnDisk), name
         assert len(images) == 4
     assert len({job.identity() for job in jobs.values()}) == 4, "a checkpoint is continued from the same pixels"

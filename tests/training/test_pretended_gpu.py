@@ -75,7 +75,7 @@ def test_main_memory_that_a_recorded_step_reads_is_found(icon_cnn, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["clip", "simclr"])
-@pytest.mark.parametrize("decoded", ["once", "each time"])
+@pytest.mark.parametrize("decoded", ["once", "once, on the GPU", "each time"])
 def test_no_step_on_photographs_waits(name, decoded, icon_cnn, tmp_path):
     pixels, how = (
         np.random.default_rng(0).integers(0, 256, (20, 80, 72, 3), dtype=np.uint8),
@@ -87,6 +87,7 @@ def test_no_step_on_photographs_waits(name, decoded, icon_cnn, tmp_path):
         ),
         how,
         2,
+        gpu_bytes=1e9 if "GPU" in decoded else 0.0,
     )
     if decoded == "each time":
         for number, image in enumerate(pixels):

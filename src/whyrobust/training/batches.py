@@ -218,13 +218,20 @@ class ImagesInMemory:
 
 
 class DecodedOnce:
-    """Photographs in stores of pixels, cropped on the GPU where they fit into its memory, else in threads.
+    """Photographs in stores of pixels, cropped on the GPU if they take at most ``gpu_bytes`` there, else in threads.
 
-    Torch releases Python's lock while it resizes; with many threads most still wait for the lock.
+    Torch releases Python's lock while it resizes; of many threads most still wait for the lock.
     """
 
-    def __init__(self, photographs: DecodedPhotographs, preprocessing: Preprocessing, loader_threads: int) -> None:
-        self.photographs, self.preprocessing, self.loader_threads = photographs, preprocessing, loader_threads
+    def __init__(
+        self,
+        photographs: DecodedPhotographs,
+        preprocessing: Preprocessing,
+        loader_threads: int,
+        gpu_bytes: float = 0.0,
+    ) -> None:
+        self.photographs, self.preprocessing = photographs, preprocessing
+        self.loader_threads, self.gpu_bytes = loader_threads, gpu_bytes
         self._on_device: dict[torch.device, DeviceCrops | None] = {}
 
     def __len__(self) -> int:
@@ -233,7 +240,7 @@ class DecodedOnce:
     def _crops_on(self, device: torch.device) -> DeviceCrops | None:
         """Return the photographs on a device; None: threads crop them."""
         if device not in self._on_device:
-            self._on_device[device] = crops_on(self.photographs, device)
+            self._on_device[device] = crops_on(self.photographs, device, self.gpu_bytes)
         return self._on_device[device]
 
     def disk_order(self) -> Tensor:

@@ -14,9 +14,6 @@ from torch import Tensor
 
 from whyrobust.data.decoded_store import DecodedPhotographs
 
-#: Share of a GPU's memory that stores may take.
-SHARE_OF_MEMORY = 0.25
-
 #: Pixels that are cropped at a time; each takes about 40 bytes on the way.
 PIXELS_AT_ONCE = 8_000_000
 
@@ -132,13 +129,12 @@ def _largest_box(photographs: DecodedPhotographs) -> tuple[int, int]:
     return int(np.minimum(height, longest).max()), int(np.minimum(width, longest).max())
 
 
-def crops_on(photographs: DecodedPhotographs, device: torch.device) -> DeviceCrops | None:
-    """Return the photographs on a GPU; None on a processor, and where they would take too much of the GPU's memory."""
+def crops_on(photographs: DecodedPhotographs, device: torch.device, gpu_bytes: float) -> DeviceCrops | None:
+    """Return the photographs on a GPU; None on a processor, and where they would take more of the GPU's memory."""
     if device.type != "cuda":
         return None
     rows, columns = _largest_box(photographs)
     held = sum(len(buffer) for buffer in photographs.buffers)
-    memory = torch.cuda.get_device_properties(device).total_memory
-    if held > SHARE_OF_MEMORY * memory or rows * columns > MOST_PIXELS_A_BOX:
+    if held > gpu_bytes or rows * columns > MOST_PIXELS_A_BOX:
         return None
     return DeviceCrops(photographs, device)

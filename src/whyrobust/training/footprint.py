@@ -62,8 +62,10 @@ class Footprint:
 
     def check(
         self, objective: str, batch: int, images_at_once: int | None, available: float, filled: float = 1.0
-    ) -> None:
-        """Check that a step fits into a GPU.
+    ) -> float:
+        """Check that a step fits into a GPU; return how many bytes something else may take beside it.
+
+        That is half of what a step leaves, if it needs half as much again as is counted.
 
         Args:
             objective: what is trained.
@@ -77,7 +79,7 @@ class Footprint:
         """
         needed = self.of_step(objective, batch, images_at_once, filled)
         if needed <= available:
-            return
+            return max(0.0, (available - 1.5 * needed) / 2)
         fixed = self.of_step(objective, 0, None)
         each = (self.of_step(objective, 1, None, filled) - fixed) / OBJECTIVES[objective].views
         # A tenth is left for what is not counted.
@@ -159,8 +161,10 @@ def measure_footprint(config: Mapping[str, Any], precision: str) -> Footprint:
 
 def check_gpu_memory(
     config: Mapping[str, Any], objective: str, batch: int, compute: ComputeSettings, targets: Tensor | None
-) -> None:
+) -> float:
     """Check that a step of a run fits into the memory that is free on its GPU; nothing is checked on a CPU.
+
+    Returns how many bytes of it something else may take, none on a CPU.
 
     Args:
         config: open_clip model description.
@@ -174,9 +178,9 @@ def check_gpu_memory(
     """
     device = choose_device(compute.device)
     if device.type != "cuda":
-        return
+        return 0.0
     available, _ = torch.cuda.mem_get_info(device)
     has_text = targets is not None and targets.ndim == 2
     filled = float((targets != 0).double().mean()) if targets is not None and has_text else 1.0
     footprint = measure_footprint(config, compute.precision)
-    footprint.check(objective, batch, compute.images_at_once, available, filled)
+    return footprint.check(objective, batch, compute.images_at_once, available, filled)

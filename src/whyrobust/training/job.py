@@ -277,11 +277,15 @@ def check_image_order(job: TrainingJob, uids: Uids, images: TrainingImages, sett
         check_order(image_order(images, settings), number_labels(labels.to_pylist()))
 
 
-def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing) -> TrainingImages:
-    """Return the images of a run: small ones in memory, photographs from the disk, decoded once or each time."""
+def open_images(job: TrainingJob, uids: Uids, preprocessing: Preprocessing, gpu_bytes: float) -> TrainingImages:
+    """Return the images of a run: small ones in memory, photographs from the disk, decoded once or each time.
+
+    Decoded ones are kept on the GPU if they take at most ``gpu_bytes`` there.
+    """
     if are_stored(job.files.decoded):
         logger.info("photographs are decoded already: %s", ", ".join(job.files.decoded))
-        return DecodedOnce(open_decoded(job.files.decoded, uids), preprocessing, job.machine.loader_threads)
+        decoded = open_decoded(job.files.decoded, uids)
+        return DecodedOnce(decoded, preprocessing, job.machine.loader_threads, gpu_bytes)
     if holds_photographs(job.files.images):
         locations = open_locations(job.files.images, uids)
         return PhotographsOnDisk(locations, preprocessing, job.machine.loader_threads)
@@ -312,7 +316,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
         shuffle_window_blocks=job.shuffle_window_blocks,
     )
     machine, batch_size = job.machine, settings.hyperparameters.batch_size
-    check_gpu_memory(model_config, settings.objective, batch_size // ranks.size, job.compute, targets)
+    beside = check_gpu_memory(model_config, settings.objective, batch_size // ranks.size, job.compute, targets)
     checkpoints = Checkpoints(
         Path(job.outputs.checkpoint), job.identity(), machine.checkpoint_minutes, machine.checkpoint_steps
     )
@@ -327,7 +331,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
             bar.set_postfix(loss=f"{progress.loss:.3f}", refresh=False)
             bar.update(batch_size)
 
-        images = open_images(job, uids, preprocessing)
+        images = open_images(job, uids, preprocessing, beside)
         check_image_order(job, uids, images, settings)
         weights = train(
             images,
