@@ -7,7 +7,7 @@ another.
 
 from snakemake.utils import min_version
 
-min_version("9.14")
+min_version("9.27")
 
 
 if not workflow.overwrite_configfiles:
