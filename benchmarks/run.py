@@ -113,6 +113,7 @@ def measure_forked(row: Row, side: str, setting: Setting) -> dict[str, Any]:
     try:
         if not receiver.poll(LIMIT_SECONDS):
             process.kill()
+            process.join()
             return {"problem": f"took more than {LIMIT_SECONDS} s"}
         answer: dict[str, Any] = receiver.recv()
     except EOFError:

@@ -14,7 +14,7 @@ def test_stage_times_are_summed_by_stage(tmp_path):
     for number, seconds in enumerate((1.5, 2.0)):
         (tmp_path / "train_run" / f"{number}.tsv").write_text(f"s\tmax_rss\n{seconds}\t{100 + number}\n")
     (tmp_path / "score_heads.tsv").write_text("s\tmax_rss\n3\t-\n")
-    times = provenance.stage_times(tmp_path)
+    times = provenance.stage_times(tmp_path, {"train_run", "score_heads"})
     assert times["train_run"] == {"jobs": 2, "seconds": 3.5, "memory_mb": 101.0}
     assert times["score_heads"]["memory_mb"] == 0.0
 
@@ -26,6 +26,11 @@ def test_a_record_has_the_times_of_stages_that_end_before_it_is_written(tmp_path
     for stage in ("train_run", "draw_figures"):
         (tmp_path / "benchmarks" / f"{stage}.tsv").write_text("s\tmax_rss\n3\t100\n")
         (tmp_path / "logs" / f"{stage}{TAKEN}").write_text(json.dumps({"stage": stage, "seconds": 5.0}))
+    # A job that begins anew removes what it left before, or writes it just now.
+    (tmp_path / "benchmarks" / "draw_figures.tsv").write_text("s")
+    (tmp_path / "benchmarks" / "draw_figures").mkdir()
+    (tmp_path / "benchmarks" / "draw_figures" / "gone.tsv").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "logs" / f"gone{TAKEN}").symlink_to(tmp_path / "nowhere")
     record = provenance.record_study("s", {}, [], pd.DataFrame(), pd.DataFrame(), [], [], tmp_path)
     assert set(record["seconds_by_stage"]) == set(record["taken_from_finished_work"]) == {"train_run"}
 

@@ -65,6 +65,14 @@ def test_many_crops_are_made_in_parts(monkeypatch):
     monkeypatch.setattr("whyrobust.training.device_crops.BYTES_AT_ONCE", 1000)
     again = DeviceCrops(photographs, CPU).crop(places, 24, "bicubic")
     assert torch.equal(whole, again)
+    # Of a subset nothing else is kept.
+    few = DecodedPhotographs(
+        photographs.buffers, photographs.buffer_of[[2, 1]], photographs.offsets[[2, 1]], photographs.shapes[[2, 1]]
+    )
+    on_device = DeviceCrops(few, CPU)
+    places = on_device.places(np.array([1, 0, 0, 1]), boxes[1:], torch.zeros(4, dtype=torch.bool))
+    assert torch.equal(on_device.crop(places, 24, "bicubic"), whole[1:])
+    assert len(on_device._pixels) == (60 * 40 + 50 * 50) * 3
 
 
 def test_weights_of_a_line_sum_to_one_and_stay_in_the_line():
@@ -99,7 +107,7 @@ def test_batches_are_those_of_threads_but_for_rounding(views, strong, monkeypatc
 
 def test_what_does_not_fit_is_cropped_by_threads(monkeypatch):
     gpu, photographs = torch.device("cuda"), photographs_of([(40, 60), (60, 40)])
-    held = sum(map(len, photographs.buffers))
+    held = 2 * 40 * 60 * 3
     monkeypatch.setattr("whyrobust.training.device_crops.DeviceCrops", lambda *given: "on the device")
 
     assert crops_on(photographs, CPU, held) is None

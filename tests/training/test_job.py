@@ -197,6 +197,7 @@ def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
     others = [
         dataclasses.replace(job, hyperparameters=job.hyperparameters | {"learning_rate": 2e-3}),
         dataclasses.replace(job, compute=dataclasses.replace(compute, precision="bf16")),
+        dataclasses.replace(job, compute=dataclasses.replace(compute, repeatable=False)),
         dataclasses.replace(job, run=job.run | {"seed": 2}),
         dataclasses.replace(job, code={"code": "2"}),
     ]

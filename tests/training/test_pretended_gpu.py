@@ -76,7 +76,8 @@ def test_main_memory_that_a_recorded_step_reads_is_found(icon_cnn, monkeypatch):
 
 @pytest.mark.parametrize("name", ["clip", "simclr"])
 @pytest.mark.parametrize("decoded", ["once", "once, on the GPU", "each time"])
-def test_no_step_on_photographs_waits(name, decoded, icon_cnn, tmp_path):
+@pytest.mark.parametrize("recorded", [False, True])
+def test_no_step_on_photographs_waits(name, decoded, recorded, icon_cnn, tmp_path):
     pixels, how = (
         np.random.default_rng(0).integers(0, 256, (20, 80, 72, 3), dtype=np.uint8),
         study_preprocessing(64, "clip"),
@@ -96,7 +97,7 @@ def test_no_step_on_photographs_waits(name, decoded, icon_cnn, tmp_path):
         located = pa.table({"uid": uids, "file": uids, "offset": [0] * 20, "length": [-1] * 20}, LOCATION_SCHEMA)
         write_photographs(tmp_path / "index.arrow", index_photographs(located), 0)
         images = PhotographsOnDisk(open_locations([tmp_path / "index.arrow"], uids), how, 2)
-    assert not waits_of(images, name, icon_cnn)
+    assert not waits_of(images, name, icon_cnn, recorded=recorded)
 
 
 def test_no_step_waits_where_image_size_and_captions_change(root):

@@ -96,7 +96,11 @@ def test_the_learning_rate_of_a_recording_can_change():
     read_by_recording = rates()
     optimiser.set_rate(0.25)
     assert len(read_by_recording) == 3 and all(rate.item() == 0.25 for rate in read_by_recording)
-    # A run that continues from a checkpoint has other groups.
-    optimiser.load_state_dict(optimiser.state_dict())
+    # A run that continues from a checkpoint has other groups; it may be one that was not recorded.
+    plain = loop.RunOptimiser(layer, "muon", 0.0)
+    optimiser.load_state_dict(plain.state_dict())
+    assert all(group["capturable"] for group in optimiser._parts[0].param_groups)
+    plain.load_state_dict(optimiser.state_dict())
+    assert not any(group["capturable"] for group in plain._parts[0].param_groups)
     optimiser.set_rate(0.125)
     assert all(rate is read_by_recording[0] for rate in rates()) and read_by_recording[0].item() == 0.125

@@ -18,6 +18,6 @@ def test_a_dry_run_that_shows_no_jobs_finds_what_each_asks_for(snakemake, worksp
     done = snakemake(workspace, "--dry-run")
     output = done.stdout + done.stderr
     assert done.returncode == 0 and "draw_subset" in output and "rule draw_subset:" not in output
-    assert "Warning" not in output, "of sizes that are asked for where nobody can wait for them"
+    assert "Warning" not in output, "no warning about sizes of inputs that are not there yet"
     wrong = snakemake(workspace, "--dry-run", "--set-resources", "draw_subset:mem_mb=attempt/0")
     assert wrong.returncode != 0 and "draw_subset" in wrong.stdout + wrong.stderr

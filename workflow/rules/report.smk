@@ -292,7 +292,7 @@ PUBLISHED_TABLES = (
 )
 
 
-# Not of the figures, which it names: they are drawn at the same time.
+# The figures are no input: the page names them and does not read them, so both are made side by side where cores are free.
 rule write_report:
     input:
         **STUDY_TABLES,

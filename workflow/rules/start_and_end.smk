@@ -88,12 +88,12 @@ def explain_dry_run(record, explained=[]):
                 logger.warning(line)
         else:
             explained.append(explained_plan())
-            write_no_hidden_lines()
+            skip_hidden_lines()
     return True
 
 
-def write_no_hidden_lines():
-    """Spare a dry run to format what it says of each job where that is not shown.
+def skip_hidden_lines():
+    """Spare a dry run the formatting of what it says of each job where that is not shown.
 
     Resources are found all the same, so that an expression that is wrong stops a dry run.
     """

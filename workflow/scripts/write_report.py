@@ -1,6 +1,7 @@
 """Write the report page, the provenance and the result card of a study.
 
-Stands alone because it only shows what other stages wrote; it measures nothing. The figures are drawn beside it.
+Stands alone because it only shows what other stages wrote; it measures nothing. It names the figures and does not
+wait for them.
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,7 +62,7 @@ def record_study(
             left out: those that the page does not wait for.
     """
     ended = all_needs()["write_report"]
-    times, taken = stage_times(folder / "benchmarks"), sum_taken(folder / "logs")
+    times, taken = stage_times(folder / "benchmarks", ended), sum_taken(folder / "logs")
     return {
         "study": study,
         "commit": git_commit(PACKAGE_FOLDER),
@@ -72,7 +72,7 @@ def record_study(
         "images": sizes.to_dict("records"),
         "training_images_removed": removed.to_dict("records"),
         "checksums_sha256": {Path(path).name: checksum(path) for path in tables},
-        "seconds_by_stage": {stage: cost for stage, cost in times.items() if stage in ended},
+        "seconds_by_stage": times,
         "taken_from_finished_work": {stage: work for stage, work in taken.items() if stage in ended},
         "inputs_sha256": {_shown(path): checksum(path) for path in inputs},
         "config": without_secrets(config),
@@ -167,16 +167,19 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def stage_times(folder: Path) -> dict[str, dict[str, float]]:
-    """Sum Snakemake's benchmark files by stage: jobs, wall seconds and largest memory in MB."""
+def stage_times(folder: Path, ended: Container[str]) -> dict[str, dict[str, float]]:
+    """Sum Snakemake's benchmark files by stage: jobs, wall seconds and largest memory in MB.
+
+    Only files of stages that have ended are read: those of others may go at any moment.
+    """
     stages: dict[str, dict[str, float]] = {}
     for path in sorted(folder.rglob("*.tsv")):
+        name = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        if name not in ended:
+            continue
         with path.open(encoding="utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle, delimiter="\t"))
-        stage = stages.setdefault(
-            path.relative_to(folder).parts[0].removesuffix(".tsv"),
-            {"jobs": 0, "seconds": 0.0, "memory_mb": 0.0},
-        )
+        stage = stages.setdefault(name, {"jobs": 0, "seconds": 0.0, "memory_mb": 0.0})
         for row in rows:
             stage["jobs"] += 1
             stage["seconds"] = round(stage["seconds"] + float(row["s"]), 1)

@@ -135,8 +135,8 @@ class Training(Settings):
     compile: Flag = False
     """Compile the image encoder with torch.compile, which takes about a minute per run and needs a C++ compiler."""
     repeatable: Flag = True
-    """On a GPU: choose operations that round the same each time, where there are some; false chooses the fastest. A
-    CPU always rounds the same."""
+    """On a GPU: use operations that give the same result each time, where there are some; false uses the fastest, and
+    results vary by rounding. A CPU always gives the same result."""
     images_at_once: Count | None = None
     """Images per forward pass of a process, for batches that do not fit into memory; the gradient is that of the whole
     batch. null for the whole batch at once."""

@@ -341,7 +341,10 @@ def sum_taken(logs: Path) -> dict[str, dict[str, float]]:
     """
     stages: dict[str, dict[str, float]] = {}
     for path in sorted(logs.rglob(f"*{TAKEN}")):
-        told = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:  # the job began anew since
+            continue
         stage = stages.setdefault(told["stage"], {"jobs": 0, "seconds": 0.0})
         stage["jobs"] += 1
         stage["seconds"] = round(stage["seconds"] + told["seconds"], 1)

@@ -1,10 +1,10 @@
 """Training images as a stream of augmented batches, from memory or from the disk, in an order that the seed decides.
 
 `ImageOrder` says which images each step shows. A batch is made in two parts: what the processor prepares of it, in
-main memory, and what the device makes of that. `ImagesInMemory` keeps small pictures on the device; `DecodedOnce` crops
-photographs from a store of pixels, `PhotographsOnDisk` decodes them each time they are shown, both in threads while
-the model learns. What a run sees follows from the seed alone: not from the device, the number of
-threads or processes, or stops in between.
+main memory, and what the device makes of that. `ImagesInMemory` keeps small pictures on the device. `DecodedOnce` crops
+photographs from a store of pixels, on a GPU or in threads, `PhotographsOnDisk` decodes them in threads each time they
+are shown; threads work ahead while the model learns. What a run sees follows from the seed alone: not from the device
+(but for the rounding of crops), the number of threads or processes, or stops in between.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class DecodedOnce:
     def batches(
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
     ) -> Iterator[PreparedBatch]:
-        """See `TrainingImages`; threads crop a few batches ahead."""
+        """See `TrainingImages`; threads, if they crop, are a few batches ahead."""
         if (on_device := self._crops_on(settings.device)) is not None:
             side = settings.preprocessing(self.preprocessing).size
             sample = first_sample

@@ -8,7 +8,7 @@ import random
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
-@lru_cache(maxsize=64)
+@cache
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return numbers as a tensor on a device, the same each time: sent once, not in each step."""
     return send(torch.tensor(values), device)
@@ -129,26 +129,25 @@ def compute_in_full_precision() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def make_repeatable(seed: int, threads: int, compiled: bool = False, on_gpu: bool = True) -> None:
+def make_repeatable(seed: int, threads: int, compiled: bool = False, fastest: bool = False) -> None:
     """Seed every global generator, set the thread count and forbid operations whose result can vary between runs.
 
     Args:
         seed: of all generators.
         threads: CPU threads.
         compiled: whether torch's compiler is to choose repeatable operations too; importing it takes a second.
-        on_gpu: whether such operations are avoided on a GPU too; if not, the fastest are found by trial.
+        fastest: forbid none, and let a GPU find the fastest by trial.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     compute_in_full_precision()
-    gpu = torch.cuda.is_available()
-    torch.backends.cudnn.benchmark = gpu and not on_gpu
-    if gpu and not on_gpu:
+    torch.backends.cudnn.benchmark = fastest
+    if fastest:
         torch.set_deterministic_debug_mode("default")
         return
-    torch.set_deterministic_debug_mode("warn" if gpu else "error")
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     if compiled:
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # Fills uninitialised memory to expose reads of it, which takes up to a sixth of a step.

@@ -1,11 +1,13 @@
 """Crops of decoded photographs made on a GPU, where a processor's threads would keep it waiting.
 
-The stores of a run are kept in the GPU's memory, if they fit. Each crop is resized by two products with a matrix of
-weights, first along its rows and then along its columns, as Pillow does and torch after it: antialiased, in whole
+The photographs of a run are kept in the GPU's memory, if they fit. Each crop is resized by two products with a matrix
+of weights, first along its rows and then along its columns, as Pillow does and torch after it: antialiased, in whole
 numbers after each, so that a crop equals that of a processor but for rounding.
 """
 
 from __future__ import annotations
+
+import logging
 
 import numpy as np
 import torch
@@ -14,13 +16,15 @@ from torch import Tensor
 
 from whyrobust.data.decoded_store import DecodedPhotographs
 
+logger = logging.getLogger("whyrobust")
+
 #: Pixels that are cropped at a time; each takes about 40 bytes on the way.
 PIXELS_AT_ONCE = 8_000_000
 
 #: Every box gets the room of the largest. Above this many pixels (of a panorama, say) threads are faster.
 MOST_PIXELS_A_BOX = 1_000_000
 
-#: Bytes that are sent to a GPU at a time: a store may be larger than main memory.
+#: Bytes that are sent to a GPU at a time: all of a run may be more than main memory.
 BYTES_AT_ONCE = 256_000_000
 
 #: The widest that a box can be for its height, and the highest for its width (`draw_crop_boxes`).
@@ -70,13 +74,15 @@ class DeviceCrops:
 
     def __init__(self, photographs: DecodedPhotographs, device: torch.device) -> None:
         self._photographs, self._rows, self._columns = photographs, *_largest_box(photographs)
-        sizes = [len(buffer) for buffer in photographs.buffers]
-        self._firsts = np.concatenate([[0], np.cumsum(sizes)])
-        self._pixels = torch.empty(sum(sizes), dtype=torch.uint8, device=device)
-        for first, buffer in zip(self._firsts, photographs.buffers, strict=False):
-            for start in range(0, len(buffer), BYTES_AT_ONCE):
-                part = torch.from_numpy(np.array(buffer[start : start + BYTES_AT_ONCE]))
-                self._pixels[first + start : first + start + len(part)].copy_(part)
+        order, sizes = photographs.disk_order(), _bytes_of(photographs)
+        ends = np.cumsum(sizes[order])
+        self._firsts = np.empty_like(ends)
+        self._firsts[order] = ends - sizes[order]
+        self._pixels = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
+        for numbers in np.split(order, np.flatnonzero(np.diff(ends // BYTES_AT_ONCE)) + 1):
+            part = torch.from_numpy(np.concatenate([photographs[number].reshape(-1) for number in numbers]))
+            first = self._firsts[numbers[0]]
+            self._pixels[first : first + len(part)].copy_(part)
 
     def places(self, shown: NDArray[np.int64], boxes: NDArray[np.int64], mirrored: Tensor) -> Tensor:
         """Return, in main memory, what `crop` needs to know of each crop, ``[5, n]``.
@@ -91,8 +97,9 @@ class DeviceCrops:
         """
         top, left, height, width = boxes.T
         row = self._photographs.shapes[shown, 1] * 3
-        first = self._firsts[self._photographs.buffer_of[shown]] + self._photographs.offsets[shown]
-        table = np.stack([first + top * row + left * 3, row, height, width, mirrored.numpy().astype(np.int64)])
+        table = np.stack(
+            [self._firsts[shown] + top * row + left * 3, row, height, width, mirrored.numpy().astype(np.int64)]
+        )
         return torch.from_numpy(table)
 
     def crop(self, places: Tensor, size: int, interpolation: str) -> Tensor:
@@ -122,6 +129,12 @@ def _whole(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255)
 
 
+def _bytes_of(photographs: DecodedPhotographs) -> NDArray[np.int64]:
+    """Return the bytes of each photograph ``[n]``."""
+    found: NDArray[np.int64] = photographs.shapes.prod(axis=1) * 3
+    return found
+
+
 def _largest_box(photographs: DecodedPhotographs) -> tuple[int, int]:
     """Return the most rows and the most columns of a box of any of the photographs."""
     height, width = photographs.shapes.T
@@ -134,7 +147,14 @@ def crops_on(photographs: DecodedPhotographs, device: torch.device, gpu_bytes: f
     if device.type != "cuda":
         return None
     rows, columns = _largest_box(photographs)
-    held = sum(len(buffer) for buffer in photographs.buffers)
-    if held > gpu_bytes or rows * columns > MOST_PIXELS_A_BOX:
-        return None
-    return DeviceCrops(photographs, device)
+    held = int(_bytes_of(photographs).sum())
+    fits = held <= gpu_bytes and rows * columns <= MOST_PIXELS_A_BOX
+    logger.info(
+        "photographs are cropped %s: they take %.2f GB, for which the GPU has %.2f; a crop has up to %d x %d pixels",
+        "on the GPU" if fits else "by threads",
+        held / 1e9,
+        gpu_bytes / 1e9,
+        columns,
+        rows,
+    )
+    return DeviceCrops(photographs, device) if fits else None

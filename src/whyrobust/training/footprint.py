@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.device import ComputeSettings, choose_device
+from whyrobust.training.text_encoder import longest_caption
 
 #: Weights, gradients and two moments, 32 bits each.
 BYTES_A_PARAMETER = 16
@@ -160,7 +161,12 @@ def measure_footprint(config: Mapping[str, Any], precision: str) -> Footprint:
 
 
 def check_gpu_memory(
-    config: Mapping[str, Any], objective: str, batch: int, compute: ComputeSettings, targets: Tensor | None
+    config: Mapping[str, Any],
+    objective: str,
+    batch: int,
+    compute: ComputeSettings,
+    targets: Tensor | None,
+    padded: bool = False,
 ) -> float:
     """Check that a step of a run fits into the memory that is free on its GPU; nothing is checked on a CPU.
 
@@ -172,6 +178,7 @@ def check_gpu_memory(
         batch: samples of this process in a step.
         compute: device, precision and parts of a batch.
         targets: caption tokens ``[n, context]``, class ids ``[n]``, or None.
+        padded: whether all captions are computed as long as the longest.
 
     Raises:
         FootprintError: it does not.
@@ -181,6 +188,9 @@ def check_gpu_memory(
         return 0.0
     available, _ = torch.cuda.mem_get_info(device)
     has_text = targets is not None and targets.ndim == 2
-    filled = float((targets != 0).double().mean()) if targets is not None and has_text else 1.0
+    filled = 1.0
+    if targets is not None and has_text:
+        whole = targets.shape[1]
+        filled = longest_caption(targets) / whole if padded else float((targets != 0).double().mean())
     footprint = measure_footprint(config, compute.precision)
     return footprint.check(objective, batch, compute.images_at_once, available, filled)

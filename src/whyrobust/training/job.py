@@ -49,6 +49,7 @@ from whyrobust.training.loop import image_order, train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.order_checks import check_order
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
+from whyrobust.training.steps import is_recorded
 from whyrobust.training.text_encoder import CAPTIONS_PER_CHUNK, tokenize
 from whyrobust.training.weights import open_clip_config, read_weights, save_weights
 
@@ -316,7 +317,10 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
         shuffle_window_blocks=job.shuffle_window_blocks,
     )
     machine, batch_size = job.machine, settings.hyperparameters.batch_size
-    beside = check_gpu_memory(model_config, settings.objective, batch_size // ranks.size, job.compute, targets)
+    padded = is_recorded(settings, choose_device(job.compute.device), ranks)
+    free_gpu_bytes = check_gpu_memory(
+        model_config, settings.objective, batch_size // ranks.size, job.compute, targets, padded
+    )
     checkpoints = Checkpoints(
         Path(job.outputs.checkpoint), job.identity(), machine.checkpoint_minutes, machine.checkpoint_steps
     )
@@ -331,7 +335,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
             bar.set_postfix(loss=f"{progress.loss:.3f}", refresh=False)
             bar.update(batch_size)
 
-        images = open_images(job, uids, preprocessing, beside)
+        images = open_images(job, uids, preprocessing, free_gpu_bytes)
         check_image_order(job, uids, images, settings)
         weights = train(
             images,

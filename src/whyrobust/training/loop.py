@@ -1,7 +1,8 @@
 """The training loop: one loop for every objective, seeded and repeatable bit for bit.
 
 Runs are compared, so all see the same images in the same order with the same augmentation, whatever the supervision:
-these come from the seed alone, not from the device, the number of processes, or stops in between.
+these come from the seed alone, not from the device (but for the rounding of crops), the number of processes, or stops
+in between.
 """
 
 from __future__ import annotations
@@ -167,8 +168,9 @@ def train(
     """
     checkpoints = checkpoints or Checkpoints()
     hyper, compute = settings.hyperparameters, settings.compute
-    make_repeatable(settings.seed, compute.threads, compute.compile, compute.repeatable)
     device = choose_device(compute.device)
+    fastest = device.type == "cuda" and not compute.repeatable
+    make_repeatable(settings.seed, compute.threads, compute.compile, fastest)
     objective = _initial_objective(settings, targets, pretrained, device, ranks)
     recorded = is_recorded(settings, device, ranks)
     optimiser = RunOptimiser(objective, hyper.optimizer, hyper.weight_decay, recorded)

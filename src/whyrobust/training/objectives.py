@@ -61,7 +61,11 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def loss(self, features: tuple[Tensor, ...], targets: Tensor | None) -> Tensor:
-        """Return the mean loss over a batch's features; where several processes share it, over those of all."""
+        """Return the mean loss over a batch's features; where several processes share it, over those of all.
+
+        On a GPU, steps of small models are recorded once and repeated (`whyrobust.training.steps`): forward pass and
+        loss may read nothing back from the GPU, and nothing in main memory that changes from step to step.
+        """
         raise NotImplementedError
 
     def checkpoint_weights(self, decay: float = 1.0) -> dict[str, Tensor]:

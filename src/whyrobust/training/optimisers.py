@@ -176,6 +176,9 @@ class RunOptimiser:
         """Bring the moments to a saved state."""
         for part, state in zip(self._parts, saved, strict=True):
             part.load_state_dict(state)
+        # A checkpoint may be of a run whose steps were recorded, and this one's are not, or the other way round.
+        for group in self._parts[0].param_groups:
+            group["capturable"] = self._rate is not None
 
 
 def is_for_muon(name: str, weight: Tensor) -> bool:

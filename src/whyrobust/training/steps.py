@@ -91,7 +91,8 @@ class PlainStep:
         images_at_once: views per forward pass; None: the whole batch.
         device: of all of it.
         memory_format: of images.
-        sends_targets: whether targets are needed there. Captions are not where the text tower looks for their ends.
+        sends_targets: whether targets are needed there. Captions stay in main memory, where the text tower looks for
+            their ends, unless no shape may depend on them.
     """
 
     def __init__(
@@ -158,7 +159,8 @@ class RecordedInputs:
 
     def fill(self, values: Sequence[Tensor]) -> None:
         """Send other values of the same shapes."""
-        self._whole.copy_(send(self._packed(values), self._whole.device), non_blocking=True)
+        packed = self._packed(values)
+        self._whole.copy_(packed.pin_memory() if self._whole.is_cuda else packed, non_blocking=True)
 
 
 def _padded_bytes(value: Tensor) -> int:
@@ -243,9 +245,9 @@ def is_recorded(settings: TrainingSettings, device: torch.device, ranks: Ranks) 
 
 @contextmanager
 def own_stream(device: torch.device, recorded: bool) -> Iterator[None]:
-    """Let the GPU work of a block wait for what was asked before it, and what follows for the block.
+    """Run a block on a stream of its own, which waits for the work asked for before; later work waits for the block.
 
-    CUDA records no work of the stream that is the default.
+    CUDA records no work of the default stream.
     """
     if not recorded:
         yield
@@ -253,6 +255,8 @@ def own_stream(device: torch.device, recorded: bool) -> Iterator[None]:
     before = torch.cuda.current_stream(device)
     own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     own.wait_stream(before)
-    with torch.cuda.stream(own):
-        yield
-    before.wait_stream(own)
+    try:
+        with torch.cuda.stream(own):
+            yield
+    finally:
+        before.wait_stream(own)

@@ -1,10 +1,10 @@
 """Captions to features: tokens, and open_clip's text tower without the work that does not reach the features.
 
-Three savings, all exact but for rounding. `encode_text` never computes padding, and the last block only at the
-end-of-text token, where the features are read: for a tower of one block and short captions that is a seventh of the
-arithmetic. `narrow_vocabulary` trains only the rows of the token embedding that occur in a run's captions: a token that
-never occurs has no gradient, so AdamW only shrinks its row, by a factor known beforehand. Towers of another build than
-CLIP's go through open_clip's own code.
+Three savings, all exact but for rounding. `encode_text` computes no padding where tokens are in main memory, and the
+last block only at the end-of-text token, where the features are read: for a tower of one block and short captions that
+is a seventh of the arithmetic. `narrow_vocabulary` trains only the rows of the token embedding that occur in a run's
+captions: a token that never occurs has no gradient, so AdamW only shrinks its row, by a factor known beforehand. Towers
+of another build than CLIP's go through open_clip's own code.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def encode_text(tower: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - open_cl
     Equal, but for rounding, to ``tower(tokens)``: attention is causal, and the features are read at the end-of-text
     token, which has the highest number of all tokens (padding has no number of its own: 0 is an exclamation mark).
     Where the tokens of a tower on a GPU are in main memory, what is padding is found there, and nothing waits. Tokens
-    on a GPU are computed with their padding, which only a wait would tell there.
+    on a GPU are computed with their padding: to find it would mean waiting for the GPU.
     """
     if not is_clip_tower(tower):
         features: Tensor = tower(send(tokens, tower.positional_embedding.device))
