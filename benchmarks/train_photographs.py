@@ -245,9 +245,9 @@ def _row(name: str, what: str, picture: Sequence[int], peer_samples: int, aim: f
 
 ROWS = (
     _row("photographs_64", "cross-entropy training at 64 pixels from JPEGs of 227 pixels, fp32", (1187, 302, 227),
-         6_144, 2.5, "the model's convolutions: nine tenths of a step"),
+         6_144, 2.5, "the model's convolutions: on a CPU nine tenths of a step"),
     _row("photographs_12mp", "the same from 12-megapixel JPEGs, after the first pass", (300, 4000, 3000),
-         768, 10, "the model's convolutions: nine tenths of a step"),
+         768, 10, "the model's convolutions: on a CPU nine tenths of a step"),
     Row(
         name="photographs_first_pass",
         what="300 JPEGs of 12 megapixels shown once, the store made on the way",

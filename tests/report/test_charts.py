@@ -29,6 +29,7 @@ from tests.pages import (
     make_single_causes,
     make_team_differences,
 )
+from whyrobust.report import theme
 from whyrobust.report.accuracy_axes import choose_ticks, transform_accuracy
 from whyrobust.report.charts.causes import causes_chart, causes_panel, least_height, print_layout
 from whyrobust.report.charts.distribution import dose_chart, frequency_chart, shown_frequencies
@@ -325,12 +326,16 @@ def test_a_figure_is_as_wide_as_its_column_with_text_of_8_points(tmp_path, figur
     assert len(pd.read_csv(csv)) == len(points)
 
 
-def test_layers_that_share_rows_have_them_once_and_other_rows_are_others():
+def test_rows_that_layers_share_are_prepared_once_and_other_rows_are_others(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(theme, "to_values", lambda data: prepared.append(len(data)) or alt.to_values(data))
     for value in range(20):
         gc.collect()  # a frame that is gone leaves its place in memory to the next
-        rows = chart_of([{"x": value}])
-        spec = alt.layer(rows.mark_point().encode(x="x:Q"), rows.mark_rule().encode(x="x:Q")).to_dict()
-        assert list(spec["datasets"].values()) == [[{"x": value}]]
+        rows, others = chart_of([{"x": value}]), chart_of([{"x": -1}, {"x": value}])
+        layers = [rows.mark_point(), others.mark_rule(), rows.mark_tick()]
+        spec = alt.layer(*(layer.encode(x="x:Q") for layer in layers)).to_dict()
+        assert sorted(spec["datasets"].values(), key=len) == [[{"x": value}], [{"x": -1}, {"x": value}]]
+    assert sorted(prepared) == [1] * 20 + [2] * 20
 
 
 def test_a_verdict_has_a_shape_of_its_own_and_comes_with_the_table():
