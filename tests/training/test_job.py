@@ -37,8 +37,11 @@ from whyrobust.training.job import (
     TrainingJob,
     carry_out,
     open_images,
+    read_targets,
     torchrun_command,
 )
+from whyrobust.training.kept_tokens import tokens_path
+from whyrobust.training.models import read_model_config
 from whyrobust.training.order_checks import OrderError
 from whyrobust.training.weights import read_metadata, read_weights
 
@@ -228,6 +231,34 @@ def test_a_subset_without_any_text_or_label_stops_before_training(files, tmp_pat
     with pytest.raises(ValueError, match=says):
         carry_out(job)
     assert not Path(job.outputs.weights).exists()
+
+
+def test_tokens_of_many_captions_are_made_once_and_kept_until_the_run_is_trained(files, monkeypatch):
+    job = job_of(files())
+    assert carry_out(job) is None
+    plain = read_weights(job.outputs.weights)
+    monkeypatch.setattr("whyrobust.training.kept_tokens.KEPT_FROM_CAPTIONS", 10)
+    config, kept = read_model_config(job.files.model), tokens_path(job.outputs.checkpoint, job.identity())
+    other = kept.with_name(f"{Path(job.outputs.checkpoint).stem}.0123.tokens.npy")
+    uids, made = read_targets(job, ["cat", "dog"], config, kept)
+    assert kept.exists() and len(made) == len(uids) == 23
+    other.write_bytes(b"of other settings")
+    monkeypatch.setattr("whyrobust.training.kept_tokens.tokenize", lambda *given: pytest.fail("made again"))
+    assert torch.equal(read_targets(job, ["cat", "dog"], config, kept)[1], made)
+    carry_out(job)
+    again = read_weights(job.outputs.weights)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in plain.items())
+    assert not kept.exists() and not other.exists()
+
+
+def test_tokens_that_cannot_be_kept_do_not_stop_a_run(files, monkeypatch, caplog):
+    job = job_of(files())
+    monkeypatch.setattr("whyrobust.training.kept_tokens.KEPT_FROM_CAPTIONS", 10)
+    monkeypatch.setattr("numpy.save", lambda *given: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    kept = tokens_path(job.outputs.checkpoint, job.identity())
+    with caplog.at_level("WARNING", "whyrobust"):
+        _, made = read_targets(job, ["cat", "dog"], read_model_config(job.files.model), kept)
+    assert len(made) == 23 and not kept.exists() and "No space left" in caplog.text
 
 
 def test_the_command_for_one_machine_and_for_several(monkeypatch, tmp_path):

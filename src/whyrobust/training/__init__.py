@@ -13,7 +13,7 @@ Read in this order:
 5. `loop`: `train`, one loop for all; `steps`: one step, recorded on a GPU where that pays; `optimisers`: Muon and
    AdamW; `grad_cache`: the gradient of a batch that does not fit into memory; `distributed`: several processes that
    share a batch; `checkpoints`: stop and continue with the same weights.
-6. `job`: a run from its files to its weights, alone or by torchrun; `footprint`: GPU memory of a step, counted before
-   it; `gpu_locks`: GPUs of a job's own; `false_negatives`: samples that a contrastive loss takes for different although
-   they say the same.
+6. `job`: a run from its files to its weights, alone or by torchrun; `kept_tokens`: tokens for a run that continues;
+   `footprint`: GPU memory of a step, counted before it; `gpu_locks`: GPUs of a job's own; `false_negatives`: samples
+   that a contrastive loss takes for different although they say the same.
 """

@@ -45,12 +45,12 @@ from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, process_group
 from whyrobust.training.false_negatives import false_negative_share, number_labels
 from whyrobust.training.footprint import check_gpu_memory
 from whyrobust.training.gpu_locks import environment_elsewhere
+from whyrobust.training.kept_tokens import make_tokens, remove_tokens, tokens_path
 from whyrobust.training.loop import image_order, train
 from whyrobust.training.models import read_model_config
 from whyrobust.training.order_checks import check_order
 from whyrobust.training.settings import Hyperparameters, TrainingSettings
 from whyrobust.training.steps import is_recorded
-from whyrobust.training.text_encoder import CAPTIONS_PER_CHUNK, tokenize
 from whyrobust.training.weights import open_clip_config, read_weights, save_weights
 
 logger = logging.getLogger("whyrobust")
@@ -187,11 +187,12 @@ class TrainingJob:
 
 
 def read_targets(
-    job: TrainingJob, classes: Sequence[str], model_config: Mapping[str, Any]
+    job: TrainingJob, classes: Sequence[str], model_config: Mapping[str, Any], kept_tokens: Path | None = None
 ) -> tuple[pa.ChunkedArray, Tensor | None]:
     """Return the uids of the images that have a target, in the order of the subset, and their targets.
 
-    An image without a label, or without a caption made from one, is not used: runs.csv has the number that are.
+    An image without a label, or without a caption made from one, is not used: runs.csv has the number that are. Tokens
+    of many captions are kept in ``kept_tokens``, as `make_tokens` does.
 
     Returns:
         uids as Arrow holds them, and class ids ``[n]`` or caption tokens ``[n, context]``; no targets for a run
@@ -208,11 +209,7 @@ def read_targets(
         variant = job.run["caption"]
         found = read_rows_of_uids(job.files.captions, [variant], uids)[variant]
         uids, captions = uids.filter(found.is_valid()), found.drop_null()
-        targets = torch.empty((len(captions), model_config["text_cfg"]["context_length"]), dtype=torch.int32)
-        # As Python's texts a few at a time: 15 million take gigabytes.
-        for start in range(0, len(captions), CAPTIONS_PER_CHUNK):
-            part = captions.slice(start, CAPTIONS_PER_CHUNK).to_pylist()
-            targets[start : start + len(part)] = tokenize(part, targets.shape[1])
+        targets = make_tokens(captions, model_config["text_cfg"]["context_length"], kept_tokens)
         logger.info("first captions: %s", captions.slice(0, 5).to_pylist())
     elif supervision == "labels":
         by_text = job.run["labels"] == "text_match"
@@ -304,7 +301,8 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
     computed_with = job.compute.check()
     model_config = read_model_config(job.files.model)
     classes = read_class_names(job.files.classes)
-    uids, targets = read_targets(job, classes, model_config)
+    identity = job.identity()
+    uids, targets = read_targets(job, classes, model_config, tokens_path(job.outputs.checkpoint, identity))
     preprocessing = study_preprocessing(job.image_size, job.normalisation)
     settings = TrainingSettings(
         objective=job.run["objective"],
@@ -322,7 +320,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
         model_config, settings.objective, batch_size // ranks.size, job.compute, targets, padded
     )
     checkpoints = Checkpoints(
-        Path(job.outputs.checkpoint), job.identity(), machine.checkpoint_minutes, machine.checkpoint_steps
+        Path(job.outputs.checkpoint), identity, machine.checkpoint_minutes, machine.checkpoint_steps
     )
     steps: list[Progress] = []
     samples = settings.hyperparameters.steps * batch_size
@@ -371,6 +369,7 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
     }
     save_weights(job.outputs.weights, weights, metadata)
     checkpoints.remove()
+    remove_tokens(job.outputs.checkpoint)
 
 
 def write_progress(path: Path | str, steps: Sequence[Progress]) -> None:
