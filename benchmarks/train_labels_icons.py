@@ -7,6 +7,7 @@ torchvision's transforms in the workers of a DataLoader, trained in fp32 as torc
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,30 +120,26 @@ def peer(setting: Setting) -> Measured:
     return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(2, 1)), WORK)
 
 
+ICONS = Row(
+    name="labels_icons",
+    what="cross-entropy training, 32-pixel icons, fp32",
+    unit="images/s",
+    ours=partial(ours, precision="fp32"),
+    peer="torchvision, ImageFolder and DataLoader",
+    measure_peer=peer,
+    aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
+    prepare=prepare_with_peer,
+    limit="the model's convolutions",
+    rounds=2,
+)
+
 ROWS = (
-    Row(
-        name="labels_icons",
-        what="cross-entropy training, 32-pixel icons, fp32",
-        unit="images/s",
-        ours=partial(ours, precision="fp32"),
-        peer="torchvision, ImageFolder and DataLoader",
-        measure_peer=peer,
-        aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
-        prepare=prepare_with_peer,
-        limit="the model's convolutions",
-        rounds=2,
-    ),
-    Row(
+    ICONS,
+    replace(
+        ICONS,
         name="labels_icons_best",
         what="cross-entropy training, 32-pixel icons, ours in bf16 with the fastest operations",
-        unit="images/s",
         ours=partial(ours, precision="bf16"),
-        peer="torchvision, ImageFolder and DataLoader",
-        measure_peer=peer,
-        aims={"cuda": (Aim(least=20),)},
-        prepare=prepare_with_peer,
-        limit="the model's convolutions",
         devices=("cuda",),
-        rounds=2,
     ),
 )

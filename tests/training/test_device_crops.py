@@ -17,8 +17,8 @@ from whyrobust.training.device_crops import DeviceCrops, crops_on, resize_weight
 CPU = torch.device("cpu")
 
 
-def photographs_of(shapes, seed=0, buffers=2):
-    """Return photographs of noise on a slope, in as many buffers."""
+def photographs_of(shapes, seed=0, buffers=2, chosen=None):
+    """Return photographs of noise on a slope, in as many buffers, or those that are chosen of them."""
     random = np.random.default_rng(seed)
     images = []
     for height, width in shapes:
@@ -29,7 +29,9 @@ def photographs_of(shapes, seed=0, buffers=2):
     for number, image in enumerate(images):
         offsets[number] = sum(map(len, flat[buffer_of[number]]))
         flat[buffer_of[number]].append(image.reshape(-1))
-    return DecodedPhotographs([np.concatenate(parts) for parts in flat], buffer_of, offsets, np.array(shapes))
+    rows = np.arange(len(images)) if chosen is None else np.array(chosen)
+    held = [np.concatenate(parts) for parts in flat]
+    return DecodedPhotographs(held, buffer_of[rows], offsets[rows], np.array(shapes)[rows])
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,8 +57,8 @@ def test_crops_are_those_of_threads_but_for_rounding(shapes, size, interpolation
 
 
 def test_many_crops_are_made_in_parts(monkeypatch):
-    photographs = photographs_of([(40, 60), (60, 40), (50, 50)])
-    shown = np.array([0, 1, 2, 2, 1])
+    shapes = [(40, 60), (60, 40), (50, 50)]
+    photographs, shown = photographs_of(shapes), np.array([0, 1, 2, 2, 1])
     boxes = draw_crop_boxes(photographs.shapes[shown], 0.3, np.random.default_rng(0))
     on_device = DeviceCrops(photographs, CPU)
     places = on_device.places(shown, boxes, torch.zeros(5, dtype=torch.bool))
@@ -66,10 +68,7 @@ def test_many_crops_are_made_in_parts(monkeypatch):
     again = DeviceCrops(photographs, CPU).crop(places, 24, "bicubic")
     assert torch.equal(whole, again)
     # Of a subset nothing else is kept.
-    few = DecodedPhotographs(
-        photographs.buffers, photographs.buffer_of[[2, 1]], photographs.offsets[[2, 1]], photographs.shapes[[2, 1]]
-    )
-    on_device = DeviceCrops(few, CPU)
+    on_device = DeviceCrops(photographs_of(shapes, chosen=[2, 1]), CPU)
     places = on_device.places(np.array([1, 0, 0, 1]), boxes[1:], torch.zeros(4, dtype=torch.bool))
     assert torch.equal(on_device.crop(places, 24, "bicubic"), whole[1:])
     assert len(on_device._pixels) == (60 * 40 + 50 * 50) * 3

@@ -239,16 +239,18 @@ def test_tokens_of_many_captions_are_made_once_and_kept_until_the_run_is_trained
     plain = read_weights(job.outputs.weights)
     monkeypatch.setattr("whyrobust.training.kept_tokens.KEPT_FROM_CAPTIONS", 10)
     config, kept = read_model_config(job.files.model), tokens_path(job.outputs.checkpoint, job.identity())
-    other = kept.with_name(f"{Path(job.outputs.checkpoint).stem}.0123.tokens.npy")
+    other = kept.with_name(f"{Path(job.outputs.checkpoint).stem}.0123456789abcdef.tokens.npy")
+    of_another_run = kept.with_name(f"{Path(job.outputs.checkpoint).stem}.1.0123456789abcdef.tokens.npy")
     uids, made = read_targets(job, ["cat", "dog"], config, kept)
     assert kept.exists() and len(made) == len(uids) == 23
     other.write_bytes(b"of other settings")
+    of_another_run.write_bytes(b"of a run whose name begins like this one's")
     monkeypatch.setattr("whyrobust.training.kept_tokens.tokenize", lambda *given: pytest.fail("made again"))
     assert torch.equal(read_targets(job, ["cat", "dog"], config, kept)[1], made)
     carry_out(job)
     again = read_weights(job.outputs.weights)
     assert all(torch.equal(tensor, again[name]) for name, tensor in plain.items())
-    assert not kept.exists() and not other.exists()
+    assert not kept.exists() and not other.exists() and of_another_run.exists()
 
 
 def test_tokens_that_cannot_be_kept_do_not_stop_a_run(files, monkeypatch, caplog):

@@ -140,21 +140,21 @@ class DecodedPhotographs:
             offsets: of its first byte there ``[n]``.
             shapes: height and width in pixels ``[n, 2]``.
         """
-        self.buffers, self.buffer_of, self.offsets, self.shapes = buffers, buffer_of, offsets, shapes
+        self._buffers, self._buffer_of, self._offsets, self.shapes = buffers, buffer_of, offsets, shapes
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return len(self._offsets)
 
     def __getitem__(self, position: int) -> Pixels:
         """Return an image, uint8 ``[height, width, 3]``, read-only."""
         height, width = self.shapes[position]
-        start = self.offsets[position]
-        flat: Pixels = self.buffers[self.buffer_of[position]][start : start + height * width * 3]
+        start = self._offsets[position]
+        flat: Pixels = self._buffers[self._buffer_of[position]][start : start + height * width * 3]
         return flat.reshape(height, width, 3)
 
     def disk_order(self) -> npt.NDArray[np.int64]:
         """Return all positions ``[n]`` in the order on the disk."""
-        return np.lexsort((self.offsets, self.buffer_of))
+        return np.lexsort((self._offsets, self._buffer_of))
 
 
 def store_metadata(path: Path | str) -> dict[str, str]:

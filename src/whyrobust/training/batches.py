@@ -220,7 +220,7 @@ class ImagesInMemory:
 class DecodedOnce:
     """Photographs in stores of pixels, cropped on the GPU if they take at most ``gpu_bytes`` there, else in threads.
 
-    Torch releases Python's lock while it resizes; of many threads most still wait for the lock.
+    Torch releases Python's lock while it resizes.
     """
 
     def __init__(
@@ -261,22 +261,17 @@ class DecodedOnce:
         self, order: Iterable[Tensor], settings: BatchSettings, generator: torch.Generator, first_sample: int = 0
     ) -> Iterator[PreparedBatch]:
         """See `TrainingImages`; threads, if they crop, are a few batches ahead."""
+        drawn, size = self._draw(order, first_sample, settings), settings.preprocessing(self.preprocessing).size
         if (on_device := self._crops_on(settings.device)) is not None:
-            side = settings.preprocessing(self.preprocessing).size
-            sample = first_sample
-            for positions in order:
-                places = on_device.places(*self._draw(positions, sample, settings))
-                sample += len(positions)
-                yield PreparedBatch(places, _colours_of_crops(places.shape[1], side, settings, generator))
+            for crops in drawn:
+                places = on_device.places(*crops)
+                yield PreparedBatch(places, _colours_of_crops(places.shape[1], size, settings, generator))
             return
         waiting: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
-        sample, threads = first_sample, self.loader_threads
-        size = settings.preprocessing(self.preprocessing).size
+        threads = self.loader_threads
         with ThreadPoolExecutor(threads) as executor:
             try:
-                for positions in order:
-                    shown, boxes, mirrored = self._draw(positions, sample, settings)
-                    sample += len(positions)
+                for shown, boxes, mirrored in drawn:
                     pixels = torch.empty((len(shown), size, size, 3), dtype=torch.uint8)
                     parts = np.array_split(np.arange(len(shown)), threads)
                     futures = [
@@ -293,20 +288,22 @@ class DecodedOnce:
                 executor.shutdown(wait=False, cancel_futures=True)
 
     def _draw(
-        self, positions: Tensor, sample: int, settings: BatchSettings
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor]:
-        """Return position, box and whether it is mirrored of each crop of this process, view by view.
+        self, order: Iterable[Tensor], sample: int, settings: BatchSettings
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]]:
+        """Yield, for each step, position, box and whether it is mirrored of each crop of this process, view by view.
 
         All numbers of a step are drawn at once, by the number of its first sample, so each step has its own.
         """
-        shown = np.tile(positions.numpy(), (settings.views, 1))
-        random = np.random.Generator(np.random.PCG64([settings.seed, sample]))
         augmentation = settings.augmentation
-        boxes = draw_crop_boxes(self.photographs.shapes[shown], augmentation.min_crop_area, random)
-        mirrored = random.random(shown.shape) < (0.5 if augmentation.flip else 0.0)
-        share = settings.ranks.share(len(positions))
-        own = shown[:, share].reshape(-1), boxes[:, share].reshape(-1, 4)
-        return *own, torch.from_numpy(mirrored[:, share].reshape(-1))
+        for positions in order:
+            shown = np.tile(positions.numpy(), (settings.views, 1))
+            random = np.random.Generator(np.random.PCG64([settings.seed, sample]))
+            boxes = draw_crop_boxes(self.photographs.shapes[shown], augmentation.min_crop_area, random)
+            mirrored = random.random(shown.shape) < (0.5 if augmentation.flip else 0.0)
+            share = settings.ranks.share(len(positions))
+            own = shown[:, share].reshape(-1), boxes[:, share].reshape(-1, 4)
+            yield *own, torch.from_numpy(mirrored[:, share].reshape(-1))
+            sample += len(positions)
 
     def _finished(
         self,

@@ -1,4 +1,4 @@
-"""Crops of decoded photographs made on a GPU, where a processor's threads would keep it waiting.
+"""Crops of decoded photographs made on a GPU, which makes them faster than a processor's threads.
 
 The photographs of a run are kept in the GPU's memory, if they fit. Each crop is resized by two products with a matrix
 of weights, first along its rows and then along its columns, as Pillow does and torch after it: antialiased, in whole
@@ -21,7 +21,8 @@ logger = logging.getLogger("whyrobust")
 #: Pixels that are cropped at a time; each takes about 40 bytes on the way.
 PIXELS_AT_ONCE = 8_000_000
 
-#: Every box gets the room of the largest. Above this many pixels (of a panorama, say) threads are faster.
+#: Every box gets the room of the largest. Above this many pixels (of a panorama, say) threads crop; where the two take
+#: the same time has not been measured.
 MOST_PIXELS_A_BOX = 1_000_000
 
 #: Bytes that are sent to a GPU at a time: all of a run may be more than main memory.

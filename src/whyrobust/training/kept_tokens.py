@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from pathlib import Path
 
@@ -18,24 +19,28 @@ logger = logging.getLogger("whyrobust")
 #: From so many captions on their tokens are kept in a file while a run is trained.
 KEPT_FROM_CAPTIONS = 100_000
 
+#: Letters of a run's identity in the name of the file.
+IDENTITY_LETTERS = 16
+
 
 def tokens_path(checkpoint: Path | str, identity: str) -> Path:
     """Return where the tokens of a run's captions are kept while it is trained: beside its checkpoint."""
     path = Path(checkpoint)
-    return path.with_name(f"{path.stem}.{identity[:16]}.tokens.npy")
+    return path.with_name(f"{path.stem}.{identity[:IDENTITY_LETTERS]}.tokens.npy")
 
 
 def remove_tokens(checkpoint: Path | str) -> None:
     """Remove the tokens of a run that are kept, of other settings too."""
     path = Path(checkpoint)
-    for kept in path.parent.glob(f"{path.stem}.*.tokens.npy"):
+    # As many letters as an identity has: another run's name may begin with this one's.
+    for kept in path.parent.glob(f"{glob.escape(path.stem)}.{'?' * IDENTITY_LETTERS}.tokens.npy"):
         kept.unlink(missing_ok=True)
 
 
 def make_tokens(captions: pa.ChunkedArray, context: int, kept: Path | None) -> Tensor:
     """Return the tokens of captions, int32 ``[n, context]``; many are kept in a file and mapped, not made again.
 
-    A run that continues, and each process on a machine that shares it, would else make them anew, while a GPU waits.
+    A run that continues would else make them anew, in each of its processes, while a GPU waits.
 
     Args:
         captions: of a run, none of them null.

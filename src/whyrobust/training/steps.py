@@ -229,7 +229,7 @@ def record(work: Callable[[], Result]) -> Callable[[], Result]:
 def is_recorded(settings: TrainingSettings, device: torch.device, ranks: Ranks) -> bool:
     """Whether the steps of a run are recorded: of this project's small models, on one GPU, whose batches are all alike.
 
-    With larger models the GPU is busy for longer than a launch takes, and padding of captions would be computed.
+    A larger model computes more a launch, and the padding of its captions would be computed too.
     """
     compute, captioned = settings.compute, OBJECTIVES[settings.objective].supervision == "captions"
     is_own = is_own_model if captioned else is_own_encoder
