@@ -50,6 +50,8 @@ def test_code_version_follows_imports(tmp_path, monkeypatch):
         return {name: code_version.code_version([name]) for name in "abc"}
 
     before = versions()
+    (tmp_path / "b.py").write_text("x = 1  # why\n")
+    assert versions() == before
     (tmp_path / "b.py").write_text("x = 2\n")
     after = versions()
     code_version.imported_modules.cache_clear()

@@ -80,3 +80,7 @@ def test_the_gpu_of_a_run_is_asked_and_padding_does_not_count(root, monkeypatch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, whole))
     with pytest.raises(FootprintError, match="of GPU memory or more"):
         check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens + 1)
+    tokens[0] = 1  # one caption without padding
+    check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens)
+    with pytest.raises(FootprintError, match="of GPU memory or more"):
+        check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens, padded=True)

@@ -205,6 +205,7 @@ def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
         dataclasses.replace(job, code={"code": "2"}),
     ]
     found = {other.identity() for other in others}
+    assert job.identity() not in found
     captions = job.files.captions[0]
     pq.write_table(pq.read_table(captions).slice(0, 23), captions)
     found.add(job.identity())

@@ -34,7 +34,9 @@ def test_a_copy_of_the_process_measures_the_same_and_a_crash_is_a_problem(tmp_pa
     assert answer["notes"] == {"cores": 2} and answer["value"] != os.getpid()
     assert "failed" in measure_forked(row(ours=lambda given: 1 / 0), "ours", setting)["problem"]
     monkeypatch.setattr("benchmarks.run.LIMIT_SECONDS", 0.2)
+    began = time.monotonic()
     assert "more than" in measure_forked(row(ours=lambda given: time.sleep(60)), "ours", setting)["problem"]
+    assert time.monotonic() - began < 30, "it does not wait for what it gave up"
 
 
 def test_results_of_a_gpu_have_its_name():

@@ -31,9 +31,6 @@ BYTES_AT_ONCE = 256_000_000
 #: The widest that a box can be for its height, and the highest for its width (`draw_crop_boxes`).
 ASPECT = 4 / 3
 
-#: Width of the filters to one side, in pixels of what is resized to a smaller size.
-SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
-
 
 def resize_weights(lengths: Tensor, most: int, size: int, interpolation: str) -> Tensor:
     """Return the weights of pixels in each output pixel of resized lines, ``[n, size, most]``; they sum to 1.
@@ -51,8 +48,6 @@ def resize_weights(lengths: Tensor, most: int, size: int, interpolation: str) ->
     scale = length / size
     width = scale.clamp(min=1.0)
     centre = (torch.arange(size, device=lengths.device)[:, None] + 0.5) * scale
-    reach = SUPPORT[interpolation] * width
-    first, end = (centre - reach + 0.5).floor().clamp(min=0), torch.minimum((centre + reach + 0.5).floor(), length)
     distance = ((pixels - centre + 0.5) / width).abs()
     if interpolation == "bilinear":
         weights = (1 - distance).clamp(min=0)
@@ -61,7 +56,7 @@ def resize_weights(lengths: Tensor, most: int, size: int, interpolation: str) ->
         near = (1.5 * distance - 2.5) * distance**2 + 1
         far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
         weights = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
-    weights = weights * ((pixels >= first) & (pixels < end))
+    weights = weights * (pixels < length)
     return weights / weights.sum(dim=2, keepdim=True)
 
 
