@@ -13,6 +13,7 @@ from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from whyrobust.study.code_version import KEPT
 from whyrobust.study.display_names import ALL_COMPARISONS
 from whyrobust.study.finished_work import describe
 from whyrobust.study.layout import describe_older_layout, write_layout
@@ -235,6 +236,9 @@ def show_study():
         return False
     return show_display(logger, STUDY.name, cores_of_study(), jobs_of_plan)
 
+
+# What was found in the code of stages, for the next start.
+atexit.register(KEPT.save)
 
 if workflow.is_main_process:
     plan_quickly()

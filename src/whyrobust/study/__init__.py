@@ -25,8 +25,8 @@ order:
    figures show, of axes and of the shifts of published models; what an empty cell of a table is. `picture_formats`: the
    formats of pictures that are read.
 8. `code_version`, `input_versions`: checksums of code, versions of packages and of files that users give, so that a
-   change reruns what depends on it. `rerun_reasons`: what a plan does again and why, in words; `layout`: results of an
-   older version.
+   change reruns what depends on it; `kept_answers` spares a start what the last one found in the code.
+   `rerun_reasons`: what a plan does again and why, in words; `layout`: results of an older version.
 9. `stopped_jobs`: why jobs stopped, from their logs.
 10. `content_digests`, `finished_work`: what a job made is found again, in any study, by what it was made from.
 """

@@ -13,7 +13,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
+from typing import NamedTuple
+
+from whyrobust.study.kept_answers import KeptAnswers
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 
@@ -34,6 +38,7 @@ MODULES_NO_PART_OF_RESULTS = {
     "progress",
     "study.content_digests",
     "study.finished_work",
+    "study.kept_answers",
     "training.gpu_locks",
     "training.quick_start",
 }
@@ -41,6 +46,26 @@ MODULES_NO_PART_OF_RESULTS = {
 #: Packages that decide the results of a module and that others import for it: open_clip's tokenizer cleans captions
 #: with ftfy and splits them with regex.
 USED_THROUGH = {"training.text_encoder": ("open_clip_torch", "ftfy", "regex")}
+
+
+#: What is known of the code of each content, so that a start of Snakemake parses only what has changed since the last.
+KEPT = KeptAnswers(
+    Path(cache_from_source(__file__)).with_suffix(".json"), hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+)
+
+
+class Import(NamedTuple):
+    """An import statement.
+
+    Attributes:
+        module: after ``from``; None in ``import a, b``, and in ``from . import a``.
+        level: the number of dots before it; None where there is no ``from``.
+        names: that are imported.
+    """
+
+    module: str | None
+    level: int | None
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,7 @@ class Code:
     """
 
     text: bytes
-    imports: tuple[ast.Import | ast.ImportFrom, ...]
+    imports: tuple[Import, ...]
 
 
 @cache
@@ -63,8 +88,15 @@ def read_code(source: bytes) -> Code:
     tree = ast.parse(source)
     written: list[str] = []
     _write_node(tree, written)
-    imports = [node for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [
+        _read_import(node) for node in executed_statements(tree) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     return Code("\0".join(written).encode(), tuple(imports))
+
+
+def _read_import(node: ast.Import | ast.ImportFrom) -> Import:
+    names = tuple(alias.name for alias in node.names)
+    return Import(None, None, names) if isinstance(node, ast.Import) else Import(node.module, node.level, names)
 
 
 def _write_node(node: ast.AST, written: list[str]) -> None:
@@ -101,20 +133,33 @@ def executed_statements(tree: ast.Module) -> Iterator[ast.stmt]:
 
 
 @cache
-def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+def source_of(path: Path) -> bytes:
+    """Return the content of a file; each is read once, so that all that is found in it belongs together."""
+    return path.read_bytes()
+
+
+@cache
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@cache
+def import_statements(path: Path) -> tuple[Import, ...]:
     """Return the imports of a file, at any level."""
-    return read_code(path.read_bytes()).imports
+    source = source_of(path)
+    found = KEPT.answer(f"imports {_checksum(source)}", lambda: read_code(source).imports)
+    return tuple(Import(module, level, tuple(names)) for module, level, names in found)
 
 
 @cache
 def imported_packages(path: Path) -> frozenset[str]:
     """Return the names of the modules outside this package and the standard library that a file imports."""
     found: set[str] = set()
-    for node in import_statements(path):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif node.module and not node.level:
-            found.add(node.module.partition(".")[0])
+    for module, level, names in import_statements(path):
+        if level is None:
+            found |= {name.partition(".")[0] for name in names}
+        elif module and not level:
+            found.add(module.partition(".")[0])
     return frozenset(found - sys.stdlib_module_names - {"whyrobust"})
 
 
@@ -130,15 +175,15 @@ def _is_module(name: str) -> bool:
     return module_file(name).is_file()
 
 
-def _modules_named(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+def _modules_named(statement: Import) -> Iterator[str]:
     """Yield the modules of this package that an import statement names, without the package's name."""
-    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-    for name in names:
+    is_from = statement.level is not None
+    for name in [statement.module or ""] if is_from else statement.names:
         if name == "whyrobust" or name.startswith("whyrobust."):
             module = name.removeprefix("whyrobust").removeprefix(".")
-            members = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
+            members = [f"{module}.{member}".lstrip(".") for member in statement.names]
             found = [member for member in members if _is_module(member)]
-            yield from found if isinstance(node, ast.ImportFrom) and found else [module] if module else []
+            yield from found if is_from and found else [module] if module else []
 
 
 @cache
@@ -151,6 +196,7 @@ def imported_modules(module: str) -> frozenset[str]:
 FOLDER_OF_MODULE = {"report.templating": "report/templates"}
 
 
+@cache
 def _files_of(module: str) -> list[Path]:
     """Return the files that a module is made of: its source, and those that it reads as it runs."""
     folder = FOLDER_OF_MODULE.get(module)
@@ -176,12 +222,18 @@ def code_version(modules: Iterable[str], script: Path | str | None = None) -> st
         modules: of this package.
         script: that uses them, which counts too.
     """
-    digest = hashlib.sha256()
     files = [("", Path(script))] if script else []
     files += [(module, path) for module in all_modules(modules) for path in _files_of(module)]
-    for module, path in files:
-        source = path.read_bytes()
-        content = read_code(source).text if path.suffix == ".py" else source
+    parts = [(module, source_of(path), path.suffix == ".py") for module, path in files]
+    stated = "\n".join(f"{module} {_checksum(source)} {is_code}" for module, source, is_code in parts)
+    return KEPT.answer(f"version {_checksum(stated.encode())}", lambda: _version_of(parts))
+
+
+def _version_of(parts: Iterable[tuple[str, bytes, bool]]) -> str:
+    """Return the checksum of the names of modules and of files of theirs, each with whether it is code."""
+    digest = hashlib.sha256()
+    for module, source, is_code in parts:
+        content = read_code(source).text if is_code else source
         digest.update(module.encode() + b"\x00" + content + b"\x00")
     return digest.hexdigest()[:16]
 
