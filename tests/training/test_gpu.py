@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
@@ -15,12 +16,18 @@ from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.augmentation import Augmentation
 from whyrobust.training.batches import BatchSettings, DecodedOnce, ImageOrder
-from whyrobust.training.device import ComputeSettings, DeviceError, choose_device, make_repeatable
+from whyrobust.training.checkpoints import Checkpoints
+from whyrobust.training.device import ComputeSettings, DeviceError, choose_device
 from whyrobust.training.loop import train
-from whyrobust.training.models import read_model_config
+from whyrobust.training.models import AveragePool, read_model_config
 from whyrobust.training.settings import TrainingSettings
 
 SHORT = dataclasses.replace(HYPER, samples_seen=60 * 16)
+
+
+class BrokenOffError(Exception):
+    """Ends a run in the middle, without the checkpoint of a stop."""
+
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -30,13 +37,20 @@ def icon_cnn(root):
     return read_model_config(root / "resources" / "models" / "icon-cnn.json")
 
 
-def losses_on(compute, name, config):
-    """Return the losses of a short run."""
+def losses_on(compute, name, config, checkpoints=None, broken_off_at=None):
+    """Return the losses of a short run, up to the step at which it is broken off."""
     images, losses = made_up_pictures(), []
     targets = batch_of(name, 1, len(images), config)[1]
     hyper = dataclasses.replace(SHORT, objective=objective_settings(name))
     settings = TrainingSettings(name, config, CLASSES, 3, hyper, compute)
-    train(images, targets, settings, lambda progress: losses.append(progress.loss))
+
+    def report(progress):
+        if progress.step == broken_off_at:
+            raise BrokenOffError
+        losses.append(progress.loss)
+
+    with suppress(BrokenOffError):
+        train(images, targets, settings, report, checkpoints=checkpoints)
     return torch.tensor(losses)
 
 
@@ -67,10 +81,14 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do():
     assert choose_device("auto").type == "cpu"
 
 
-def test_a_card_without_sixteen_bits_is_refused_before_any_work(monkeypatch):
+def test_a_card_without_products_of_fewer_bits_is_refused_before_any_work(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    with pytest.raises(DeviceError, match=r"Tesla T4 has no products in TF32 .* set it to fp32"):
+        ComputeSettings("cuda", precision="tf32").check()
+    assert ComputeSettings("cpu", precision="tf32").check() == "CPU, fp32"
     with pytest.raises(DeviceError, match=r"Tesla T4 has no products in bfloat16 .* set it to fp32"):
         ComputeSettings("cuda", precision="bf16").check()
     assert ComputeSettings("cuda").check() == "Tesla T4, fp32 without TF32"
@@ -94,12 +112,15 @@ def test_compilation_without_what_it_calls_is_refused_before_any_work(device, mo
             ComputeSettings(device, compile=True).check()
 
 
-def test_thirty_two_bits_are_thirty_two_bits_in_products_and_convolutions():
-    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+def test_products_and_convolutions_have_the_bits_that_the_precision_says(icon_cnn):
+    def rounds():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    kept = rounds()
     try:
-        make_repeatable(0, torch.get_num_threads())
-        assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+        for precision, rounded in (("tf32", True), ("fp32", False), ("tf32", True), ("bf16", False)):
+            losses_on(ComputeSettings("cpu", precision=precision), "cross_entropy", icon_cnn)
+            assert rounds() == (rounded, rounded)
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
 
@@ -150,3 +171,41 @@ def test_the_fastest_operations_learn_the_same(icon_cnn):
     )
     assert torch.allclose(repeatable[:8], fastest[:8], rtol=2e-2)
     assert (repeatable[-20:].mean() - fastest[-20:].mean()).abs() < 0.2 * repeatable[0]
+
+
+@needs_gpu
+def test_products_in_tf32_learn_the_same(icon_cnn):
+    whole, rounded = (losses_on(ComputeSettings("cuda", precision=p), "clip", icon_cnn) for p in ("fp32", "tf32"))
+    assert not torch.equal(whole, rounded)
+    assert torch.allclose(whole[:8], rounded[:8], rtol=2e-2)
+    assert (whole[-20:].mean() - rounded[-20:].mean()).abs() < 0.2 * whole[0]
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["clip", "simclr"])
+def test_a_recorded_run_that_was_broken_off_goes_on(name, icon_cnn, tmp_path):
+    compute = ComputeSettings("cuda")
+    whole = losses_on(compute, name, icon_cnn)
+    checkpoints = Checkpoints(tmp_path / "run.pt", steps=20)
+    begun = losses_on(compute, name, icon_cnn, checkpoints, broken_off_at=35)
+    assert checkpoints.path.is_file() and len(begun) == 34
+    continued = losses_on(compute, name, icon_cnn, checkpoints)
+    assert torch.equal(begun, whole[:34])
+    assert torch.equal(continued[:20], whole[:20])
+    assert torch.allclose(continued[20:28], whole[20:28], rtol=2e-2)
+    assert (continued[-20:].mean() - whole[-20:].mean()).abs() < 0.2 * whole[0]
+
+
+@needs_gpu
+def test_the_means_of_squares_are_those_of_a_processor():
+    images = torch.rand(3, 8, 12, 20).contiguous(memory_format=torch.channels_last)
+    pool = AveragePool(2)
+    results = []
+    for device in ("cpu", "cuda"):
+        given = images.to(device).requires_grad_()
+        means = pool(given)
+        (means**2).sum().backward()
+        assert means.is_contiguous(memory_format=torch.channels_last)
+        results.append((means.detach().cpu(), given.grad.cpu()))
+    for cpu, gpu in zip(*results, strict=True):
+        assert torch.allclose(cpu, gpu)

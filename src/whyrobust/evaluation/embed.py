@@ -56,9 +56,9 @@ def embed_images(
     import torch
 
     from whyrobust.training.augmentation import normalise_pixels
-    from whyrobust.training.device import choose_device, compute_in_full_precision
+    from whyrobust.training.device import allow_tf32, choose_device
 
-    compute_in_full_precision()
+    allow_tf32(False)
     target, size = choose_device(device), preprocessing.size
     parts: list[Floats] = []
     waiting = iter(images)

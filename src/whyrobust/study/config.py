@@ -130,8 +130,9 @@ class Training(Settings):
     """Device that runs are trained on. A GPU is requested on a cluster only for cuda."""
     threads: Count = 1
     """CPU threads of a run; part of the result."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of products in training; bf16 uses autocast: weights, sums and losses stay in 32 bits."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Precision of products in training. tf32: a GPU rounds to 10 bits what it multiplies, a CPU computes as for fp32.
+    bf16 uses autocast: weights, sums and losses stay in 32 bits."""
     compile: Flag = False
     """Compile the image encoder with torch.compile, which takes about a minute per run and needs a C++ compiler."""
     repeatable: Flag = True

@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: NVIDIA's GPUs multiply in TF32 from this compute capability on.
+TF32_CAPABILITY = (8, 0)
+
 
 class DeviceError(RuntimeError):
     """A device that this machine does not have, or one that cannot compute what is asked of it."""
@@ -26,8 +29,8 @@ class ComputeSettings:
     Attributes:
         device: 'cpu', 'cuda' or 'auto'.
         threads: CPU threads; they decide the order of summation, and so the rounding.
-        precision: 'fp32': 32 bits throughout, no TF32; or 'bf16' for autocast: products in 16 bits, weights, sums and
-            losses in 32.
+        precision: 'fp32': 32 bits throughout; 'tf32': a GPU rounds what it multiplies to the 10 bits of TF32, a CPU
+            computes as for fp32; 'bf16' for autocast: products in 16 bits, weights, sums and losses in 32.
         compile: compile the image encoder with torch.compile, which takes a minute and a C++ compiler.
         repeatable: choose operations that round the same each time, where a GPU has some; a CPU always does.
         images_at_once: views per forward pass, for batches that do not fit into memory, see
@@ -46,7 +49,7 @@ class ComputeSettings:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def memory_format(self, device: torch.device) -> torch.memory_format:
-        """Return how images and filters lie in memory: channels last, as a CPU wants it, and a GPU for 16 bits.
+        """Return how images and filters lie in memory: channels last, as a CPU wants it, and a GPU for fewer bits.
 
         For convolutions of 32-bit numbers NVIDIA's library puts channels first, and would change the order each time.
         """
@@ -57,7 +60,7 @@ class ComputeSettings:
         """Check that this machine can compute so, before any work is done, and return in words what it computes with.
 
         Raises:
-            DeviceError: there is no such device, it has no products in 16 bits, or nothing can compile for it.
+            DeviceError: there is no such device, it has no products of such precision, or nothing can compile for it.
         """
         device = choose_device(self.device)
         on_gpu = device.type == "cuda"
@@ -67,8 +70,15 @@ class ComputeSettings:
                 f"training.precision is bf16, and {name} has no products in bfloat16 (NVIDIA's GPUs have them from "
                 "compute capability 8.0 on): set it to fp32, or use another GPU"
             )
+        if on_gpu and self.precision == "tf32" and torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+            raise DeviceError(
+                f"training.precision is tf32, and {name} has no products in TF32 (NVIDIA's GPUs have them from compute "
+                "capability 8.0 on): set it to fp32, or use another GPU"
+            )
         if self.compile:
             _check_compilers(on_gpu)
+        if not on_gpu and self.precision == "tf32":
+            return f"{name}, fp32"
         return f"{name}, {self.precision}{' without TF32' if self.precision == 'fp32' and on_gpu else ''}"
 
 
@@ -121,15 +131,15 @@ def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return send(torch.tensor(values), device)
 
 
-def compute_in_full_precision() -> None:
-    """Let products and convolutions of 32-bit numbers have 32 bits on a GPU too.
+def allow_tf32(allowed: bool) -> None:
+    """Say whether a GPU may round 32-bit numbers that it multiplies or convolves to the 10 bits of TF32.
 
-    By default torch rounds what it convolves, and not what it multiplies, to the 10 bits of TF32.
+    By default torch lets it round what it convolves, and not what it multiplies.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def make_repeatable(seed: int, threads: int, compiled: bool = False, fastest: bool = False) -> None:
+def make_repeatable(seed: int, threads: int, compiled: bool = False, fastest: bool = False, tf32: bool = False) -> None:
     """Seed every global generator, set the thread count and forbid operations whose result can vary between runs.
 
     Args:
@@ -137,12 +147,13 @@ def make_repeatable(seed: int, threads: int, compiled: bool = False, fastest: bo
         threads: CPU threads.
         compiled: whether torch's compiler is to choose repeatable operations too; importing it takes a second.
         fastest: forbid none, and let a GPU find the fastest by trial.
+        tf32: whether a GPU may multiply in TF32.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    compute_in_full_precision()
+    allow_tf32(tf32)
     torch.backends.cudnn.benchmark = fastest
     if fastest:
         torch.set_deterministic_debug_mode("default")

@@ -170,7 +170,7 @@ def train(
     hyper, compute = settings.hyperparameters, settings.compute
     device = choose_device(compute.device)
     fastest = device.type == "cuda" and not compute.repeatable
-    make_repeatable(settings.seed, compute.threads, compute.compile, fastest)
+    make_repeatable(settings.seed, compute.threads, compute.compile, fastest, tf32=compute.precision == "tf32")
     objective = _initial_objective(settings, targets, pretrained, device, ranks)
     recorded = is_recorded(settings, device, ranks)
     optimiser = RunOptimiser(objective, hyper.optimizer, hyper.weight_decay, recorded)
