@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whyrobust.data import text_cleaning
 from whyrobust.data.captions import (
     CaptionError,
     assemble_captions,
@@ -174,8 +175,12 @@ TEXTS = st.text(max_size=6) | st.sampled_from(
 
 
 @settings(max_examples=300)
-@given(st.lists(st.tuples(TEXTS, TEXTS, st.lists(TEXTS, max_size=3)), min_size=1, max_size=8), st.integers(0, 2))
-def test_whole_columns_make_the_captions_that_single_records_make(rows, start):
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS, st.lists(TEXTS, max_size=3)), min_size=1, max_size=8),
+    st.integers(0, 2),
+    st.sampled_from([1, 2, 3, 100]),
+)
+def test_whole_columns_make_the_captions_that_single_records_make(rows, start, part):
     clean = [
         (title, text, tags)
         for title, text, tags in rows
@@ -188,7 +193,9 @@ def test_whole_columns_make_the_captions_that_single_records_make(rows, start):
     for variant, names in FIELDS_OF_VARIANT.items() if clean else ():
         columns = [fields[("title", "description", "tags").index(name)][start:] for name in names]
         expected = [plain_caption(variant, *row) or None for row in clean[start:]]
-        assert join_fields(columns, CAPTION_VARIANTS[variant].separator).to_pylist() == expected
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(text_cleaning, "TEXTS_AT_A_TIME", part)
+            assert join_fields(columns, CAPTION_VARIANTS[variant].separator).to_pylist() == expected
 
 
 @given(st.lists(st.integers(0, 0x10FFFF).map(chr), max_size=30).map("".join))

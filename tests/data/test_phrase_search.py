@@ -106,3 +106,10 @@ def test_the_first_and_longest_phrase_takes_its_words(text, expected):
     found = finder.find(pa.array(["big", text, "truck"]))
     assert [listed[row] for place, row in zip(found.texts, found.phrases, strict=True) if place == 1] == expected
     assert finder.find(pa.array([], pa.string())).texts.tolist() == []
+
+
+def test_texts_beyond_ascii_take_their_place_among_the_others():
+    finder = PhraseFinder({("cafe",): 0, ("fire",): 1}, space_words)
+    found = finder.find(pa.array(["fire", "Fire, café", "naïve", "fire café-fire", "fire"]))
+    assert found.texts.tolist() == [0, 1, 1, 3, 3, 3, 4]
+    assert found.phrases.tolist() == [1, 1, 0, 1, 0, 1, 1]

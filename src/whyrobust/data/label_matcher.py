@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from whyrobust.data.phrase_search import PhraseFinder
-from whyrobust.data.text_columns import Integers
+from whyrobust.data.text_columns import Integers, replace_texts, text_buffers, texts_with
 from whyrobust.study.class_table import class_table_text
 
 CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
@@ -70,11 +70,13 @@ def split_hashtags(text: str) -> str:
 
 def _split_hashtags_of(texts: pa.Array) -> pa.Array:
     """Return Arrow strings with their hashtags split; most texts have none, and a column without any is returned."""
-    tagged = pc.match_substring(texts, "#")
-    if not pc.any(tagged).as_py():
+    offsets, content = text_buffers(texts)
+    rows = texts_with(content == ord("#"), offsets)
+    if not len(rows):
         return texts
-    split = pa.array([split_hashtags(text) for text in texts.filter(tagged).to_pylist()], texts.type)
-    return pc.replace_with_mask(texts, tagged, split)
+    tagged = np.zeros(len(texts), dtype=np.bool_)
+    tagged[rows] = True
+    return replace_texts(texts, pa.array(tagged), split_hashtags)
 
 
 def space_words(text: str) -> str:

@@ -7,7 +7,7 @@ text finds (left to right, longest phrase first, each word used once), about ten
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from whyrobust.data.text_columns import Bytes, Integers, replace_texts, text_buffers
-
-#: Texts at a time: few enough that they and what is computed from them stay in the CPU cache.
-TEXTS_AT_A_TIME = 16_384
+from whyrobust.data.text_columns import TEXTS_AT_A_TIME, Bytes, Integers, replace_texts, text_buffers, texts_with
 
 #: Bytes after the end of a text, so that eight can be read from where any word begins.
 _BEYOND = 8
@@ -76,19 +73,31 @@ class PhraseFinder:
 
     def find(self, texts: pa.Array, threads: int = 1) -> Found:
         """Return the phrases in texts (Arrow strings, none missing); ``threads`` threads share them."""
-
-        def find_from(start: int) -> tuple[Integers, Integers]:
-            rows, phrases = self._find(texts[start : start + TEXTS_AT_A_TIME])
-            return start + rows, phrases
-
         with ThreadPoolExecutor(threads) as executor:
-            found = list(executor.map(find_from, range(0, len(texts), TEXTS_AT_A_TIME)))
-        if not found:
-            return Found(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        return Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+            rows, phrases = self._find_in_parts(texts, True, executor)
+            beyond = _rows_beyond_ascii(texts)
+            if len(beyond):
+                # These are split anew, without a copy of all others.
+                respelt = _respell(texts.take(beyond), self._space_words)
+                rows_beyond, phrases_beyond = self._find_in_parts(respelt, False, executor)
+                is_ascii = np.ones(len(texts), dtype=np.bool_)
+                is_ascii[beyond] = False
+                right = is_ascii[rows]
+                rows = np.concatenate([rows[right], beyond[rows_beyond]])
+                phrases = np.concatenate([phrases[right], phrases_beyond])
+                order = rows.argsort(kind="stable")
+                rows, phrases = rows[order], phrases[order]
+        return Found(rows, phrases)
 
-    def _find(self, texts: pa.Array) -> tuple[Integers, Integers]:
-        text, begins, ends, first_word = _split_texts(_respell_beyond_ascii(texts, self._space_words))
+    def _find_in_parts(self, texts: pa.Array, are_ascii: bool, executor: Executor) -> tuple[Integers, Integers]:
+        starts = range(0, max(1, len(texts)), TEXTS_AT_A_TIME)
+        found = executor.map(lambda start: self._find(texts[start : start + TEXTS_AT_A_TIME], are_ascii), starts)
+        parts = [(start + rows, phrases) for start, (rows, phrases) in zip(starts, found, strict=True)]
+        rows, phrases = zip(*parts, strict=True)
+        return np.concatenate(rows), np.concatenate(phrases)
+
+    def _find(self, texts: pa.Array, are_ascii: bool) -> tuple[Integers, Integers]:
+        text, begins, ends, edges = _split_texts(texts, are_ascii)
         known, numbers = self._words.look_up(text, begins, ends)
         ids = np.full(len(begins), -1, dtype=np.int64)
         ids[known] = numbers
@@ -98,13 +107,13 @@ class PhraseFinder:
         length = np.ones(len(starts), dtype=np.int64)
         waiting = np.flatnonzero(self._goes_on[state])
         state = state[waiting]
-        # The word after the last of the text that each is in.
-        end_of_text = first_word[np.searchsorted(first_word, starts[waiting], side="right")]
+        end_of_text = edges[np.searchsorted(edges, begins[starts[waiting]], side="right")]
         depth = 1
         while len(waiting):
             following = starts[waiting] + depth
-            inside = following < end_of_text
-            word = ids[np.where(inside, following, 0)]
+            there = np.minimum(following, len(begins) - 1)
+            inside = (following == there) & (begins[there] < end_of_text)
+            word = ids[there]
             step = state * len(self._words) + word
             index = np.minimum(np.searchsorted(self._steps, step), len(self._steps) - 1)
             goes_on = inside & (word >= 0) & (self._steps[index] == step)
@@ -119,7 +128,7 @@ class PhraseFinder:
         starts, phrase, length = starts[whole], phrase[whole], length[whole]
         kept = _first_of_overlapping(starts, starts + length)
         starts, phrase = starts[kept], phrase[kept]
-        return np.searchsorted(first_word, starts, side="right") - 1, phrase
+        return np.searchsorted(edges, begins[starts], side="right") - 1, phrase
 
 
 class WordTable:
@@ -151,7 +160,7 @@ class WordTable:
             begins: where each word begins in it.
             ends: where it ends.
         """
-        candidates = np.flatnonzero(self._may_be_known.take(_hash_words(text, begins, ends)))
+        candidates = np.flatnonzero(self._may_be_known.take(_hash_words(text, begins, ends), mode="clip"))
         lengths = ends[candidates] - begins[candidates]
         offsets = np.zeros(len(candidates) + 1, dtype=np.int32)
         np.cumsum(lengths, out=offsets[1:])
@@ -167,7 +176,7 @@ class WordTable:
 def _hash_words(text: Bytes, begins: Integers, ends: Integers) -> Integers:
     """Return a hash of each word's first eight bytes, below 2 to the power of `_HASH_BITS`."""
     eights: NDArray[np.uint64] = np.ndarray((len(text) - _BEYOND + 1,), dtype="<u8", buffer=text, strides=(1,))
-    hashes = eights[begins] & _FIRST_BYTES[np.minimum(ends - begins, 8)]
+    hashes = eights[begins] & _FIRST_BYTES.take(ends - begins, mode="clip")
     # Fibonacci hashing: Knuth, The Art of Computer Programming 3, section 6.4.
     hashes *= np.uint64(0x9E3779B97F4A7C15)
     hashes >>= np.uint64(64 - _HASH_BITS)
@@ -175,52 +184,70 @@ def _hash_words(text: Bytes, begins: Integers, ends: Integers) -> Integers:
     return signed
 
 
-def _split_texts(texts: pa.Array) -> tuple[Bytes, Integers, Integers, Integers]:
+def _split_texts(texts: pa.Array, are_ascii: bool) -> tuple[Bytes, Integers, Integers, Integers]:
     """Return the bytes of texts in lower case and where their words begin and end.
 
+    Args:
+        texts: Arrow strings, none missing.
+        are_ascii: whether texts beyond ASCII may be split anywhere; else what is beyond is taken for letters.
+
     Returns:
-        The bytes, with `_BEYOND` more at the end; where each word begins in them; where it ends; and for each text, and
-        for the end of all, the number of the first word.
+        The bytes, with a line break around each text and `_BEYOND` more at the end; where each word begins in them;
+        where it ends; and where each text begins, and the next would.
     """
+    large = texts.cast(pa.large_string())
+    edges = text_buffers(large)[0] + np.arange(1, len(texts) + 2)
+    whole = pa.LargeListArray.from_arrays(pa.array([0, len(large)], pa.int64()), large)
+    joined = pc.binary_join(whole, pa.scalar("\n", pa.large_string()))[0].as_buffer()
+    held = b"".join((b"\n", joined, b"\n" * _BEYOND))
+    if b"'" in held:
+        apostrophes = np.flatnonzero(np.frombuffer(held, dtype=np.uint8) == ord("'"))
+        texts_after = np.searchsorted(edges, apostrophes, side="right")
+        edges -= np.bincount(texts_after, minlength=len(edges)).cumsum()
+        held = held.replace(b"'", b"")
+    content = np.frombuffer(held, dtype=np.uint8)
+    # In ASCII this bit makes a capital letter small; digits have it, and what it does to marks is in no word.
+    small: Bytes = content | (np.uint8(0x20) if are_ascii else (~content & np.uint8(0x80)) >> np.uint8(2))
+    letter = _are_between(small, "a", "z")
+    digit = _are_between(content, "0", "9")
+    in_word = letter | digit
+    if not are_ascii:
+        in_word |= content > 0x7F
+    turns_here = np.zeros(len(content), dtype=np.bool_)
+    np.not_equal(in_word[1:], in_word[:-1], out=turns_here[1:])
+    turns = np.flatnonzero(turns_here)
+    # A word ends where letters meet digits too, which few do.
+    digits = np.flatnonzero(digit)
+    meet = np.concatenate([digits[letter[digits - 1]], digits[letter[digits + 1]] + 1])
+    if len(meet):
+        turns = np.sort(np.concatenate([turns, meet, meet]), kind="stable")
+    return small, turns[::2], turns[1::2], edges
+
+
+def _are_between(characters: Bytes, first: str, last: str) -> NDArray[np.bool_]:
+    """Return which bytes are between two characters, or one of them; in place, since new memory takes longer."""
+    above = characters - np.uint8(ord(first))
+    between: NDArray[np.bool_] = np.less_equal(above, np.uint8(ord(last) - ord(first)), out=above.view(np.bool_))
+    return between
+
+
+def _rows_beyond_ascii(texts: pa.Array) -> Integers:
+    """Return the positions of the texts (Arrow strings) that are beyond ASCII."""
     offsets, content = text_buffers(texts)
-    apostrophe = content == ord("'")
-    if apostrophe.any():
-        offsets = offsets - np.searchsorted(np.flatnonzero(apostrophe), offsets)
-        content = content[~apostrophe]
-    text = np.zeros(len(content) + _BEYOND, dtype=np.uint8)
-    small = text[: len(content)]
-    # In ASCII this bit makes a capital letter small; digits have it.
-    np.bitwise_or(content, (~content & 0x80) >> 2, out=small)
-    # A bit for letters, one for digits, both for what is beyond ASCII: a word goes on while neighbours share one.
-    kind = (content >> 7) * np.uint8(3)
-    kind |= (small - ord("a") < 26).view(np.uint8)
-    kind |= (content - ord("0") < 10).view(np.uint8) << 1
-    goes_on = kind[1:] & kind[:-1]
-    edges = offsets[(offsets > 0) & (offsets < len(content))]
-    goes_on[edges - 1] = 0
-    parts = goes_on == 0
-    in_word = kind != 0
-    begins, ends = in_word.copy(), in_word
-    begins[1:] &= parts
-    ends[:-1] &= parts
-    starts = np.flatnonzero(begins)
-    return text, starts, np.flatnonzero(ends) + 1, np.searchsorted(starts, offsets)
+    return texts_with(content > 0x7F, offsets)
 
 
-def _respell_beyond_ascii(texts: pa.Array, space_words: Callable[[str], str]) -> pa.Array:
+def _respell(texts: pa.Array, space_words: Callable[[str], str]) -> pa.Array:
     """Return texts in which all beyond ASCII is respelt by ``space_words``, so that it splits like ASCII.
 
     Each text between spaces is normalised on its own, each spelling once.
     """
-    beyond = pc.invert(pc.string_is_ascii(texts))
-    if not pc.any(beyond).as_py():
-        return texts
-    pieces = pc.split_pattern(texts.filter(beyond), " ")
+    pieces = pc.split_pattern(texts, " ")
     spellings = pieces.flatten().dictionary_encode()
     known = spellings.dictionary
     known = replace_texts(known, pc.invert(pc.string_is_ascii(known)), space_words)
     respelt = type(pieces).from_arrays(pieces.offsets, known.take(spellings.indices))
-    return pc.replace_with_mask(texts, beyond, pc.binary_join(respelt, pa.scalar(" ", texts.type)))
+    return pc.binary_join(respelt, pa.scalar(" ", texts.type))
 
 
 def _first_of_overlapping(starts: Integers, ends: Integers) -> NDArray[np.bool_]:

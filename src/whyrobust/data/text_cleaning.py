@@ -9,8 +9,9 @@ from urllib.parse import unquote_plus
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from whyrobust.data.text_columns import replace_texts, text_buffers
+from whyrobust.data.text_columns import TEXTS_AT_A_TIME, Bytes, Integers, replace_texts, text_buffers, texts_with
 
 #: Text is cut to this length: 60 times what a text tower reads of it. Without a bound a text of a million accents,
 #: which are put in order one by one, takes hours.
@@ -52,16 +53,27 @@ def clean_text(text: str) -> str:
 def clean_texts(texts: pa.Array) -> pa.Array:
     """Return Arrow strings, each as `clean_text` makes it; those that are clean ASCII already cost next to nothing."""
     offsets, content = text_buffers(texts)
-    space = content == ord(" ")
-    unclean = (content < ord(" ")) | (content > ord("~"))
-    unclean[1:] |= space[1:] & space[:-1]
-    # The first and the last byte of each text that has any; what would join two texts is found again, to no harm.
-    held = offsets[:-1] < offsets[1:]
-    unclean[offsets[:-1][held]] |= space[offsets[:-1][held]]
-    unclean[offsets[1:][held] - 1] |= space[offsets[1:][held] - 1]
     changed = np.diff(offsets) > MAXIMUM_TEXT_CHARACTERS
-    changed[np.searchsorted(offsets, np.flatnonzero(unclean), side="right") - 1] = True
+    for start in range(0, len(texts), TEXTS_AT_A_TIME):
+        part = slice(start, start + TEXTS_AT_A_TIME)
+        of_part = offsets[start : start + TEXTS_AT_A_TIME + 1]
+        changed[part] |= _may_be_unclean(content[of_part[0] : of_part[-1]], of_part - of_part[0])
     return replace_texts(texts, pa.array(changed), clean_text) if changed.any() else texts
+
+
+def _may_be_unclean(content: Bytes, offsets: Integers) -> NDArray[np.bool_]:
+    """Return which texts are beyond ASCII, or have a control character, or a space too many."""
+    if not len(content):
+        return np.zeros(len(offsets) - 1, dtype=np.bool_)
+    unclean = content - np.uint8(ord(" ")) > ord("~") - ord(" ")
+    space = content == ord(" ")
+    # What joins two texts is found too, to no harm, ...
+    unclean[1:] |= space[1:] & space[:-1]
+    # ... and for an empty text the end of the one before it, or the beginning of the next.
+    first, last = space.take(offsets[:-1], mode="clip"), space.take(offsets[1:] - 1, mode="clip")
+    changed: NDArray[np.bool_] = first | last
+    changed[texts_with(unclean, offsets)] = True
+    return changed
 
 
 def clean_web_text(text: str, percent_encoded: bool = False) -> str:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
+#: Texts at a time: few enough that they and what is computed from them stay in the CPU cache.
+TEXTS_AT_A_TIME = 8_192
+
 
 def text_column(values: Iterable[str] | Iterable[Sequence[str]]) -> pa.Array:
     """Return texts or lists of texts, such as a column of a DataFrame, as one Arrow array; Arrow data is not copied."""
@@ -38,7 +41,17 @@ def text_buffers(texts: pa.Array) -> tuple[Integers, Bytes]:
     return offsets - offsets[0], content
 
 
+def texts_with(marked: NDArray[np.bool_], offsets: Integers) -> Integers:
+    """Return the positions of the texts with these offsets that hold a marked byte, each once and in their order."""
+    rows: Integers = np.searchsorted(offsets, np.flatnonzero(marked), side="right") - 1
+    is_first = np.ones(len(rows), dtype=np.bool_)
+    np.not_equal(rows[1:], rows[:-1], out=is_first[1:])
+    return rows[is_first]
+
+
 def replace_texts(texts: pa.Array, where: pa.Array, change: Callable[[str], str]) -> pa.Array:
     """Return Arrow strings with ``change`` applied where the mask ``where`` (Arrow booleans) is true."""
-    changed = [change(text) for text in texts.filter(where).to_pylist()]
-    return pc.replace_with_mask(texts, where, pa.array(changed, texts.type))
+    before = texts.filter(where).to_pylist()
+    changed = [change(text) for text in before]
+    # Most texts beyond ASCII are as they should be, and a column is copied only where one is not.
+    return texts if changed == before else pc.replace_with_mask(texts, where, pa.array(changed, texts.type))
