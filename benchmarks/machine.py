@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from whyrobust.training.gpu_locks import ORDER, ORDER_OF_NVIDIA_SMI, VISIBLE, listed_gpus, visible_gpus
+
 
 def processor_name() -> str:
     """Return the model of the processor as the system tells it."""
@@ -35,9 +37,24 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def first_gpu(listing: str) -> str:
-    """Return the name of the first GPU that ``nvidia-smi -L`` lists."""
-    return re.sub(r"^GPU \d+: (.*) \(UUID.*$", r"\1", listing.splitlines()[0])
+def first_gpu(listing: str, chosen: str | None = None) -> str:
+    """Return the name of the first GPU that a process sees.
+
+    Args:
+        listing: what ``nvidia-smi -L`` says.
+        chosen: value of CUDA_VISIBLE_DEVICES; None where it is not set.
+
+    Raises:
+        ValueError: it sees none of those that are listed.
+    """
+    seen, name = visible_gpus(listed_gpus(listing), chosen), ""
+    for line in listing.splitlines():
+        # A slice (MIG) is listed below its GPU, whose name it has here.
+        if gpu := re.match(r"GPU \d+: (.*) \(UUID", line):
+            name = gpu[1]
+        if seen and f"(UUID: {seen[0]}" in line:
+            return name
+    raise ValueError(f"{VISIBLE}={chosen} shows none of the GPUs that nvidia-smi -L lists: unset it, or name one")
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -55,10 +72,10 @@ def describe_machine(device: str) -> dict[str, Any]:
         "device": device,
     }
     if device == "cuda":
-        # Not asked of torch, which would initialise CUDA: this process is forked.
-        facts["accelerator"] = first_gpu(
-            subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
-        )
+        # Not asked of torch, which would initialise CUDA: this process is forked. CUDA is to number GPUs as here.
+        os.environ.setdefault(ORDER, ORDER_OF_NVIDIA_SMI)
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+        facts["accelerator"] = first_gpu(listing, os.environ.get(VISIBLE))
     return facts
 
 

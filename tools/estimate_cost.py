@@ -52,12 +52,13 @@ def describe_memory(config: Config, runs: Sequence[Run], machine: Machine, rates
         return counted[run.model].of_step(run.objective, batches[run.objective], training.images_at_once)
 
     largest = max(trained, key=needed)
-    needed_gb, has = needed(largest) / GIGABYTE, rates.gpu_memory_gb
+    sharing = training.runs_per_gpu if machine.gpus_per_run == 1 else 1
+    needed_gb, has = needed(largest) / GIGABYTE, rates.gpu_memory_gb / sharing
     fits = "fits" if needed_gb < has else "DOES NOT FIT: set training.images_at_once, precision or more GPUs for a run"
     return (
         f"GPU memory of a step, counted without padding left out: {needed_gb:,.0f} GB for {largest.objective} "
-        f"with {largest.model} and {batches[largest.objective]:,} images a GPU ({training.precision}), of {has} GB of "
-        f"{rates.gpu}: {fits}."
+        f"with {largest.model} and {batches[largest.objective]:,} images a GPU ({training.precision}), of {has:g} GB "
+        f"of {rates.gpu}: {fits}."
     )
 
 

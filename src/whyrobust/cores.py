@@ -69,12 +69,21 @@ def core_locks() -> Path:
     return lock_folder(f"cores-nice-{niceness}" if niceness else "cores")
 
 
-def _lock(path: Path, wait: bool = False) -> int | None:
-    """Lock a file and return it, open; None where another process has it. Programs started later do not keep it."""
-    # Not filelock, as for GPUs: every job holds cores, and its import takes 40 ms.
+def lock_file(path: Path, wait: bool = False, shared: bool = False) -> int | None:
+    """Lock a file and return it, open; None where another process has it. Programs started later do not keep it.
+
+    Args:
+        path: of the file; it is made if it does not exist.
+        wait: until no other process has it, however long that takes.
+        shared: with others that lock it so; where one has it for itself, this fails or waits, and the reverse.
+
+    Raises:
+        OSError: it cannot be made or locked.
+    """
+    # Not filelock: every job holds cores, and its import takes 40 ms; nor has it locks that are shared.
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(handle)
         return None
@@ -104,15 +113,15 @@ def hold_cores(
     with suppress(OSError):  # no folder for locks: cores are not shared
         folder = folder or core_locks()
         wanted, found, waited = min(count, len(cores)), set[int](), False
-        queue = _lock(folder / "queue.lock")
+        queue = lock_file(folder / "queue.lock")
         if queue is None:
             waited = True
             tell_wait()
-            queue = _lock(folder / "queue.lock", wait=True)
+            queue = lock_file(folder / "queue.lock", wait=True)
         try:
             while True:
                 for name in cores:
-                    handle = None if name in found or len(found) == wanted else _lock(folder / f"core-{name}.lock")
+                    handle = None if name in found or len(found) == wanted else lock_file(folder / f"core-{name}.lock")
                     if handle is not None:
                         found.add(name)
                         _HELD.append(handle)
@@ -135,7 +144,7 @@ def cores_in_use(cores: Sequence[int] | None = None, folder: Path | None = None)
     with suppress(OSError):
         folder = folder or core_locks()
         for name in usable_cores() if cores is None else cores:
-            handle = _lock(folder / f"core-{name}.lock")
+            handle = lock_file(folder / f"core-{name}.lock")
             if handle is None:
                 used += 1
             else:

@@ -73,14 +73,32 @@ def test_the_gpu_of_a_run_is_asked_and_padding_does_not_count(root, monkeypatch)
     check_gpu_memory(config, "clip", 10**9, ComputeSettings("cpu"), tokens)  # nothing is checked on a CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     whole, encoder = (measure_footprint(config, "fp32").of_step("clip", 512, None, filled) for filled in (1.0, 0.0))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, whole))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, 80e9))
     assert check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens) == 0
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1.5 * encoder + 2e9, whole))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1.5 * encoder + 2e9, 80e9))
     assert check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens) == pytest.approx(1e9)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, whole))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((whole + encoder) / 2, 80e9))
     with pytest.raises(FootprintError, match="of GPU memory or more"):
         check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens + 1)
     tokens[0] = 1  # one caption without padding
     check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens)
     with pytest.raises(FootprintError, match="of GPU memory or more"):
         check_gpu_memory(config, "clip", 512, ComputeSettings("cuda"), tokens, padded=True)
+
+
+def test_a_run_counts_on_its_share_of_a_gpu_and_on_no_more_than_is_free(root, monkeypatch):
+    config = read_model_config(root / "resources" / "models" / "icon-cnn.json")
+    needed = measure_footprint(config, "fp32").of_step("simclr", 512, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def room(free, whole, runs_per_gpu):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, whole))
+        given = (config, "simclr", 512, ComputeSettings("cuda"), None)
+        return check_gpu_memory(*given, runs_per_gpu=runs_per_gpu)
+
+    # Half of what a step leaves, if it needs half as much again as is counted.
+    assert room(4 * needed, 4 * needed, 1) == pytest.approx(1.25 * needed)
+    assert room(4 * needed, 4 * needed, 2) == pytest.approx(0.25 * needed), "the others are about to take the rest"
+    assert room(2 * needed, 8 * needed, 2) == pytest.approx(0.25 * needed), "something has taken more than its share"
+    with pytest.raises(FootprintError, match=r"lower training\.runs_per_gpu: 5 runs"):
+        room(4 * needed, 4 * needed, 5)

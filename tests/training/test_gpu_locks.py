@@ -1,4 +1,4 @@
-"""GPUs of one's own: never two jobs on one, none lost by a job that is killed, none waited for in vain."""
+"""GPUs of one's own, or a share: never too many jobs on one, none lost by a kill, none waited for in vain."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from whyrobust.training.gpu_locks import (
     HELD,
@@ -34,8 +37,8 @@ import sys, time
 from pathlib import Path
 from whyrobust.training.gpu_locks import own_gpus
 folder, notes = Path(sys.argv[1]), Path(sys.argv[2])
-count, seconds = int(sys.argv[3]), float(sys.argv[4])
-with own_gpus("cuda", count, sys.argv[5:], folder, pause_seconds=0.02) as own:
+count, seconds, runs_per_gpu = int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
+with own_gpus("cuda", count, sys.argv[6:], folder, pause_seconds=0.02, runs_per_gpu=runs_per_gpu) as own:
     with notes.open("a") as handle:
         handle.write(f"{time.monotonic()} has {' '.join(own)}\\n")
     time.sleep(seconds)
@@ -56,8 +59,9 @@ def start(tmp_path):
     """Start jobs that end with the test at the latest."""
     started = []
 
-    def start_one(number, count, seconds, env=None):
-        arguments = [str(tmp_path), str(tmp_path / f"{number}.notes"), str(count), str(seconds), *MACHINE]
+    def start_one(number, count, seconds, env=None, runs_per_gpu=1, machine=MACHINE):
+        arguments = [str(tmp_path), str(tmp_path / f"{number}.notes")]
+        arguments += [*map(str, (count, seconds, runs_per_gpu)), *machine]
         started.append(subprocess.Popen([sys.executable, "-c", JOB, *arguments], env=env))
         return started[-1]
 
@@ -78,18 +82,28 @@ def wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_jobs_never_share_a_gpu_whatever_is_killed(tmp_path, start):
-    """Twelve jobs of one to three GPUs, some killed while they hold them: every other one gets its turn."""
+def spans_of_jobs(folder, start, asked, killed):
+    """Start jobs, kill some while they hold GPUs, and let each of the others have its turn.
+
+    Args:
+        folder: of locks and notes.
+        start: the fixture.
+        asked: for each job how many GPUs it asks for, and how many jobs may share one.
+        killed: jobs that hold GPUs until they are killed.
+
+    Returns:
+        for each GPU of each job: its name, when the job had it from and to, and the number of the job.
+    """
     rng = random.Random(4)
-    counts = [rng.randint(1, 3) for _ in range(12)]
-    killed = dict.fromkeys((0, 3, 7), 0.0)
     jobs = [
-        start(number, count, 600 if number in killed else rng.uniform(0.05, 0.3)) for number, count in enumerate(counts)
+        start(number, count, 600 if number in killed else rng.uniform(0.05, 0.3), runs_per_gpu=runs_per_gpu)
+        for number, (count, runs_per_gpu) in enumerate(asked)
     ]
+    killed = dict.fromkeys(killed, 0.0)
     waiting = set(killed)
     while waiting:
-        wait_for(lambda: any(has_begun(tmp_path / f"{number}.notes") for number in waiting))
-        for number in [number for number in waiting if has_begun(tmp_path / f"{number}.notes")]:
+        wait_for(lambda: any(has_begun(folder / f"{number}.notes") for number in waiting))
+        for number in [number for number in waiting if has_begun(folder / f"{number}.notes")]:
             jobs[number].kill()
             jobs[number].wait()
             killed[number] = time.monotonic()
@@ -97,16 +111,174 @@ def test_jobs_never_share_a_gpu_whatever_is_killed(tmp_path, start):
     for job in jobs:
         job.wait(timeout=60)
     spans = []
-    for number, count in enumerate(counts):
-        lines = [line.split() for line in (tmp_path / f"{number}.notes").read_text().splitlines()]
+    for number, (count, _) in enumerate(asked):
+        lines = [line.split() for line in (folder / f"{number}.notes").read_text().splitlines()]
         assert lines[0][1] == "has" and len(set(lines[0][2:])) == count
         end = float(lines[1][0]) if len(lines) > 1 else killed[number]
         assert (len(lines) == 2) == (number not in killed)
-        spans += [(gpu, float(lines[0][0]), end) for gpu in lines[0][2:]]
-    spans.sort()
-    # What a killed job held is free from the kill on, a little before that is noted.
-    for (gpu, _, end), (other, begin, _) in pairwise(spans):
-        assert gpu != other or begin >= end - 0.1 * (end in killed.values())
+        # What a killed job held is free from the kill on, a little before that is noted.
+        spans += [(gpu, float(lines[0][0]), end - 0.1 * (number in killed), number) for gpu in lines[0][2:]]
+    return sorted(spans)
+
+
+def test_jobs_never_share_a_gpu_whatever_is_killed(tmp_path, start):
+    """Twelve jobs of one to three GPUs, some killed while they hold them: every other one gets its turn."""
+    rng = random.Random(4)
+    asked = [(rng.randint(1, 3), 1) for _ in range(12)]
+    for (gpu, _, end, _), (other, begin, _, _) in pairwise(spans_of_jobs(tmp_path, start, asked, (0, 3, 7))):
+        assert gpu != other or begin >= end
+
+
+def test_jobs_never_have_more_than_a_gpu_together_whatever_is_killed(tmp_path, start):
+    """Eighteen jobs, alone on one to three GPUs or sharing one with others of their size or of another."""
+    rng = random.Random(5)
+    asked = [rng.choice([(1, 1), (1, 2), (1, 2), (1, 3), (1, 4), (1, 4), (2, 4), (3, 1)]) for _ in range(18)]
+    spans = spans_of_jobs(tmp_path, start, asked, (1, 4, 9))
+    shares = [Fraction(1, runs_per_gpu if count == 1 else 1) for count, runs_per_gpu in asked]
+    together = [
+        [number for other, from_, to, number in spans if other == gpu and from_ <= begin < to]
+        for gpu, begin, _, _ in spans
+    ]
+    assert max(sum(shares[number] for number in numbers) for numbers in together) <= 1
+    assert max(map(len, together)) > 1, "none were shared"
+    assert not list(tmp_path.glob("*wanted*")), "all have left the queue"
+
+
+@contextmanager
+def job(folder, *, runs_per_gpu, count=1, machine=MACHINE):
+    """Take GPUs as another process would, whose environment is not this one's."""
+    before = dict(os.environ)
+    with own_gpus("cuda", count, machine, folder, runs_per_gpu=runs_per_gpu) as own:
+        after = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(before)
+        try:
+            yield own
+        finally:
+            os.environ.clear()
+            os.environ.update(after)
+
+
+class WaitError(Exception):
+    """A job would wait."""
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch):
+    def refuse(seconds):
+        raise WaitError
+
+    monkeypatch.setattr("whyrobust.training.gpu_locks.time.sleep", refuse)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_jobs_share_a_gpu_where_no_other_is_free_and_no_more_than_may(tmp_path):
+    with ExitStack() as jobs:
+        own = [jobs.enter_context(job(tmp_path, runs_per_gpu=2)) for _ in range(5)]
+        assert own == [["GPU-a"], ["GPU-b"], ["GPU-c"], ["GPU-a"], ["GPU-b"]]
+        with job(tmp_path, runs_per_gpu=2) as last, pytest.raises(WaitError), job(tmp_path, runs_per_gpu=2):
+            pass
+        assert last == ["GPU-c"]
+        with job(tmp_path, runs_per_gpu=2) as again:
+            assert again == last, "what a job has left is free"
+
+
+@pytest.mark.usefixtures("_no_waiting")
+@pytest.mark.parametrize(
+    ("there", "another", "fits"),
+    [
+        ([4], 1, False), ([1], 4, False), ([2, 4], 4, True), ([4, 4, 4], 2, False), ([2, 2], 4, False),
+        ([3, 3], 3, True), ([4, 4, 2], 10**6, False),
+    ],
+)  # fmt: skip
+def test_jobs_that_say_different_numbers_have_no_more_than_a_gpu_together(tmp_path, there, another, fits):
+    with ExitStack() as jobs:
+        for runs_per_gpu in there:
+            jobs.enter_context(job(tmp_path, runs_per_gpu=runs_per_gpu, machine=["GPU-a"]))
+        if not fits:
+            jobs.enter_context(pytest.raises(WaitError))
+        jobs.enter_context(job(tmp_path, runs_per_gpu=another, machine=["GPU-a"]))
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_a_job_on_several_gpus_has_them_whole(tmp_path):
+    with job(tmp_path, runs_per_gpu=4) as small:
+        with job(tmp_path, runs_per_gpu=4, count=2) as large, job(tmp_path, runs_per_gpu=4) as other:
+            assert (small, large, other) == (["GPU-a"], ["GPU-b", "GPU-c"], ["GPU-a"])
+        with pytest.raises(WaitError), job(tmp_path, runs_per_gpu=4, count=3):
+            pass
+        with job(tmp_path, runs_per_gpu=4, count=2) as again:
+            assert again == large, "those that were tried in vain are free"
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_a_job_that_knows_of_no_shares_and_locks_the_file_of_a_gpu_has_it_alone(tmp_path):
+    """The one file, under the name that it always had, is all that jobs without shares look at."""
+    alone = FileLock(tmp_path / "GPU-a.lock")
+    with alone, pytest.raises(WaitError), job(tmp_path, runs_per_gpu=4, machine=["GPU-a"]):
+        pass
+    with job(tmp_path, runs_per_gpu=4, machine=["GPU-a"]), pytest.raises(Timeout), alone.acquire(timeout=0):
+        pass
+    with alone:
+        pass
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_what_a_scheduler_gave_and_slices_are_shared_like_whole_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv(VISIBLE, "2")
+    with job(tmp_path, runs_per_gpu=2) as one, job(tmp_path, runs_per_gpu=2) as two:
+        assert one == two == ["GPU-c"]
+        with pytest.raises(WaitError), job(tmp_path, runs_per_gpu=2):
+            pass
+    monkeypatch.delenv(VISIBLE)
+    slices = ["MIG-1", "MIG-2"]
+    with ExitStack() as jobs:
+        own = [jobs.enter_context(job(tmp_path, runs_per_gpu=2, machine=slices)) for _ in range(4)]
+        assert own == [["MIG-1"], ["MIG-2"], ["MIG-1"], ["MIG-2"]]
+
+
+def test_a_job_that_needs_a_gpu_whole_is_not_passed_by_those_that_come_later(tmp_path, start):
+    one = ["GPU-a"]
+    small = [start(number, 1, 600, runs_per_gpu=2, machine=one) for number in (0, 1)]
+    wait_for(lambda: all(has_begun(tmp_path / f"{number}.notes") for number in (0, 1)))
+    waiting = start(2, 1, 600, machine=one)
+    wait_for(lambda: list(tmp_path.glob("GPU-a.wanted-*-of-1.lock")))
+    start(3, 1, 600, runs_per_gpu=2, machine=one)
+    wait_for(lambda: list(tmp_path.glob("GPU-a.wanted-*-of-2.lock")))
+    for each in small:
+        each.kill()
+        each.wait()
+        time.sleep(0.5)
+        assert not has_begun(tmp_path / "3.notes")
+    wait_for(lambda: has_begun(tmp_path / "2.notes"))
+    waiting.kill()
+    wait_for(lambda: has_begun(tmp_path / "3.notes"))
+
+
+def test_a_job_that_is_killed_while_it_waits_keeps_no_place(tmp_path, start):
+    one = ["GPU-a"]
+    start(0, 1, 600, runs_per_gpu=2, machine=one)
+    wait_for(lambda: has_begun(tmp_path / "0.notes"))
+    waiting = start(1, 1, 600, machine=one)
+    wait_for(lambda: list(tmp_path.glob("GPU-a.wanted-*")))
+    waiting.kill()
+    waiting.wait()
+    start(2, 1, 600, runs_per_gpu=2, machine=one)
+    wait_for(lambda: has_begun(tmp_path / "2.notes"))
+    assert not list(tmp_path.glob("GPU-a.wanted-*"))
+
+
+def test_a_job_that_came_first_is_not_kept_from_a_gpu_by_one_that_needs_more(tmp_path, start):
+    one = ["GPU-a"]
+    small = [start(number, 1, 600, runs_per_gpu=2, machine=one) for number in (0, 1)]
+    wait_for(lambda: all(has_begun(tmp_path / f"{number}.notes") for number in (0, 1)))
+    start(2, 1, 600, runs_per_gpu=2, machine=one)
+    wait_for(lambda: list(tmp_path.glob("GPU-a.wanted-*-of-2.lock")))
+    start(3, 1, 600, machine=one)
+    wait_for(lambda: list(tmp_path.glob("GPU-a.wanted-*-of-1.lock")))
+    small[0].kill()
+    wait_for(lambda: has_begun(tmp_path / "2.notes"))
+    assert not has_begun(tmp_path / "3.notes")
 
 
 def test_a_gpu_is_free_once_its_job_is_killed(tmp_path, start):

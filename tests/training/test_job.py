@@ -70,7 +70,7 @@ def files(root, tmp_path):
             "log": [str(made / "log.txt")],
             "resources": {
                 "gpu": 0, "processes": processes, "nodes": 1, "loader_threads": 1, "checkpoint_minutes": 10,
-                "checkpoint_steps": 0,
+                "checkpoint_steps": 0, "runs_per_gpu": 3,
             },
             "input": {
                 "subset": str(tmp_path / "subset.parquet"), "images": [str(tmp_path / "images.arrow")],
@@ -192,7 +192,7 @@ def test_a_checkpoint_is_of_these_files_and_settings_alone(files, tmp_path):
     assert TrainingJob.from_json(json.dumps(dataclasses.asdict(job))) == job
     same = dataclasses.replace(
         job,
-        machine=MachineSettings(8, 2, 4, 1.0, 7),
+        machine=MachineSettings(8, 2, 4, 1.0, 7, 3),
         outputs=dataclasses.replace(job.outputs, weights="elsewhere"),
         compute=dataclasses.replace(compute, images_at_once=4),
     )
@@ -300,6 +300,24 @@ def test_the_images_of_a_grey_view_are_grey(files, grey):
     plain = read_pixels(images, uids)
     assert np.array_equal(opened.pixels, turn_grey(plain) if grey else plain)
     assert not np.array_equal(turn_grey(plain), plain)
+
+
+def test_a_run_takes_its_share_of_a_gpu_and_of_its_memory(root, files, tmp_path, monkeypatch):
+    """The GPU is a stand-in: the run is trained on the CPU."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA X (UUID: GPU-x)'\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    (tmp_path / "locks").mkdir()
+    given = files()
+    given["params"]["device"] = "auto"
+    process = run(root, given, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}", TMPDIR=str(tmp_path / "locks"),
+                  CUDA_VISIBLE_DEVICES="0")  # fmt: skip
+    process.join()
+    assert process.exitcode == 0
+    assert list((tmp_path / "locks").glob("whyrobust-gpus-*/GPU-x.part-1-of-3.lock"))
+    shares = []
+    monkeypatch.setattr("whyrobust.training.job.check_gpu_memory", lambda *args: shares.append(args[-1]) or 0.0)
+    carry_out(dataclasses.replace(job_of(files("alone")), machine=MachineSettings(runs_per_gpu=3)))
+    assert shares == [3]
 
 
 def test_a_run_is_taken_by_a_study_of_another_name_without_training(root, files, tmp_path):

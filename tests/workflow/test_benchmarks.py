@@ -46,6 +46,19 @@ def test_results_of_a_gpu_have_its_name():
     assert first_gpu(listing) == "NVIDIA H100 80GB HBM3"
 
 
+def test_results_have_the_name_of_the_gpu_that_a_process_sees():
+    listing = "\n".join(
+        f"GPU {number}: NVIDIA {name} (UUID: GPU-{name})" for number, name in enumerate(("A", "B", "C"))
+    )
+    for chosen, name in ((None, "A"), ("1,0", "B"), ("GPU-C", "C"), ("GPU-B,2", "B")):
+        assert first_gpu(listing, chosen) == f"NVIDIA {name}"
+    divided = f"{listing}\n  MIG 1g.10gb Device 0: (UUID: MIG-3)\nGPU 3: NVIDIA D (UUID: GPU-D)"
+    assert first_gpu(divided, "MIG-3") == "NVIDIA C"
+    for chosen in ("", "-1", "7"):
+        with pytest.raises(ValueError, match=f"CUDA_VISIBLE_DEVICES={chosen} shows none"):
+            first_gpu(listing, chosen)
+
+
 def test_the_ratio_is_of_medians_and_above_one_where_ours_is_better():
     ours, peer = [Measured(v) for v in (2.0, 100.0, 1.0)], [Measured(v) for v in (4.0, 5.0, 8.0)]
     rates = summarise(row(aims={"cpu": [Aim(least=0.5)]}), "cpu", ours, peer)

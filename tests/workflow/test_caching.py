@@ -208,6 +208,11 @@ def test_another_number_of_threads_trains_every_run_again(finished, changed_conf
     assert planned_jobs(finished.said)["train_run"] == trained == 20
 
 
+def test_another_number_of_runs_that_share_a_gpu_trains_and_measures_nothing_again(finished, changed_config):
+    changed_config(lambda config: config | {"training": config["training"] | {"runs_per_gpu": 4}})
+    assert finished.planned() == {"write_report"}, "it shows the config"
+
+
 def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path):
     """Its own files are all newer than the results; the records of Snakemake are copied with these."""
     clone = copy.copy(finished)
@@ -233,11 +238,11 @@ def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path)
             "train_run",
             {
                 "mem_mb": 9000, "runtime": 999, "processes": 2, "gpu": 2, "nodes": 2, "checkpoint_minutes": 1,
-                "checkpoint_steps": 5, "loader_threads": 4,
+                "checkpoint_steps": 5, "loader_threads": 4, "runs_per_gpu": 4,
             },
         ),
-        ("embed_test_sets", {"mem_mb": 9000, "runtime": 999, "gpu": 2, "loader_threads": 4}),
-        ("fit_heads", {"mem_mb": 9000, "runtime": 999, "gpu": 2}),
+        ("embed_test_sets", {"mem_mb": 9000, "runtime": 999, "gpu": 2, "loader_threads": 4, "runs_per_gpu": 4}),
+        ("fit_heads", {"mem_mb": 9000, "runtime": 999, "gpu": 2, "runs_per_gpu": 4}),
     ],
 )  # fmt: skip
 def test_what_a_job_takes_of_a_machine_runs_nothing_again(root, finished, rule, values):

@@ -67,6 +67,23 @@ def test_every_rule_asks_for_memory_and_time_and_those_on_a_gpu_for_one(root):
         )
         assert {"mem_mb", "runtime"} <= asked, name
         assert ("gpu" in asked) == ("device=" in text) == (name in GPU_RULES), name
+        assert ("runs_per_gpu" in asked) == (name in GPU_RULES), name
+        script = root / "workflow" / "scripts" / f"{name}.py"
+        assert ("resources.runs_per_gpu" in script.read_text(encoding="utf-8") if script.exists() else False) == (
+            name in GPU_RULES
+        ), name
+
+
+@pytest.mark.parametrize(("mode", "shared"), [("default", 4), ("remote", 1)])
+def test_runs_share_gpus_of_this_machine_and_none_that_a_scheduler_gave(root, workspace, snakemake, mode, shared):
+    config = yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+    config["training"]["runs_per_gpu"] = 4
+    (workspace / "shared.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    planned = snakemake(
+        workspace, "--dry-run", "--workflow-profile", "none", "--configfile", "shared.yaml", "--mode", mode
+    )
+    said = planned.stdout + planned.stderr
+    assert set(re.findall(r"runs_per_gpu=(\d+)", said)) == {str(shared)}, said[-3000:]
 
 
 def test_a_submission_to_slurm_asks_for_one_job_at_a_time_and_for_the_time_of_all(root):

@@ -50,6 +50,12 @@ SUBSET = "<results>/subsets/{source}/{train_images}_images_seed_{seed}.parquet"
 RULE_NAME = workflow.modifier.modify_rulename
 # GPUs and conda environment of the rules that use a GPU if there is one.
 GPUS = 1 if CONFIG.training.device == "cuda" else 0
+# Jobs that may share a GPU of this machine; elsewhere a scheduler gives each its own.
+RUNS_PER_GPU = (
+    CONFIG.training.runs_per_gpu
+    if workflow.local_exec and not workflow.remote_exec
+    else 1
+)
 GPU_ENVIRONMENT = (
     "../../envs/whyrobust-cpu.yaml"
     if CONFIG.training.device == "cpu"

@@ -34,6 +34,7 @@ rule embed_test_sets:
         mem_mb=2500,
         runtime=60,
         gpu=GPUS,
+        runs_per_gpu=RUNS_PER_GPU,
         loader_threads=1,
     params:
         test_sets=STUDY.test_sets,
@@ -65,6 +66,7 @@ rule fit_heads:
         mem_mb=2500,
         runtime=60,
         gpu=GPUS,
+        runs_per_gpu=RUNS_PER_GPU,
     params:
         heads=value(STUDY.fitted_head_rows_of, "group"),
         fitted_on=value(STUDY.fitted_on, "group"),

@@ -40,6 +40,8 @@ rule train_run:
         runtime=120,
         # GPUs that train one run together; without them, processes that do.
         gpu=GPUS,
+        # Jobs that may share one GPU; a run on several has them whole.
+        runs_per_gpu=RUNS_PER_GPU,
         processes=1,
         # Machines that these are spread over, evenly; more than one needs SLURM.
         nodes=1,

@@ -39,7 +39,7 @@ if __name__ == "__main__":
     from whyrobust.training.gpu_locks import hold_gpus
     from whyrobust.training.weights import read_metadata
 
-    hold_gpus(snakemake.params.device, snakemake.resources.gpu)
+    hold_gpus(snakemake.params.device, snakemake.resources.gpu, snakemake.resources.runs_per_gpu)
     params, files = snakemake.params, snakemake.input
     classes = read_prompt_names(files.classes)
     loader_threads = max(snakemake.threads, snakemake.resources.loader_threads)

@@ -30,7 +30,7 @@ if __name__ == "__main__":
     from whyrobust.evaluation.heads import fit_heads
     from whyrobust.training.gpu_locks import hold_gpus
 
-    hold_gpus(snakemake.params.device, snakemake.resources.gpu)
+    hold_gpus(snakemake.params.device, snakemake.resources.gpu, snakemake.resources.runs_per_gpu)
     folder, of_subsets = Path(snakemake.input.embeddings), iter(snakemake.input.subsets)
     classes = read_class_names(snakemake.input.classes)
     with atomic_folder(snakemake.output.heads) as fitted:

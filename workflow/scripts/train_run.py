@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
     params, resources, files, output = snakemake.params, snakemake.resources, snakemake.input, snakemake.output
     processes = resources.gpu if params.device != "cpu" and resources.gpu else resources.processes
-    hold_gpus(params.device, processes // resources.nodes)
+    hold_gpus(params.device, processes // resources.nodes, resources.runs_per_gpu)
     job = TrainingJob(
         run=params.run,
         hyperparameters=params.hyperparameters,
@@ -69,6 +69,7 @@ if __name__ == "__main__":
             loader_threads=resources.loader_threads,
             checkpoint_minutes=resources.checkpoint_minutes,
             checkpoint_steps=resources.checkpoint_steps,
+            runs_per_gpu=resources.runs_per_gpu,
         ),
         code=params.code,
     )

@@ -130,6 +130,9 @@ class Training(Settings):
     """Device that runs are trained on. A GPU is requested on a cluster only for cuda."""
     threads: Count = 1
     """CPU threads of a run; part of the result."""
+    runs_per_gpu: Count = 1
+    """Jobs with one GPU that may share it at a time, on one machine: for small models, which fill a small part of it
+    (docs/cluster.md). No part of the result. A job counts on its share of the memory."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Precision of products in training. tf32: a GPU rounds to 10 bits what it multiplies, a CPU computes as for fp32.
     bf16 uses autocast: weights, sums and losses stay in 32 bits."""

@@ -167,8 +167,11 @@ def check_gpu_memory(
     compute: ComputeSettings,
     targets: Tensor | None,
     padded: bool = False,
+    runs_per_gpu: int = 1,
 ) -> float:
-    """Check that a step of a run fits into the memory that is free on its GPU; nothing is checked on a CPU.
+    """Check that a step of a run fits into the memory that it may take of its GPU; nothing is checked on a CPU.
+
+    That is what is free, and where others share the GPU, who are about to take theirs, no more than an equal share.
 
     Returns how many bytes of it something else may take, none on a CPU.
 
@@ -179,6 +182,7 @@ def check_gpu_memory(
         compute: device, precision and parts of a batch.
         targets: caption tokens ``[n, context]``, class ids ``[n]``, or None.
         padded: whether all captions are computed as long as the longest.
+        runs_per_gpu: that may share the GPU at a time.
 
     Raises:
         FootprintError: it does not.
@@ -186,11 +190,16 @@ def check_gpu_memory(
     device = choose_device(compute.device)
     if device.type != "cuda":
         return 0.0
-    available, _ = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(device)
     has_text = targets is not None and targets.ndim == 2
     filled = 1.0
     if targets is not None and has_text:
         whole = targets.shape[1]
         filled = longest_caption(targets) / whole if padded else float((targets != 0).double().mean())
     footprint = measure_footprint(config, compute.precision)
-    return footprint.check(objective, batch, compute.images_at_once, available, filled)
+    try:
+        return footprint.check(objective, batch, compute.images_at_once, min(free, total / runs_per_gpu), filled)
+    except FootprintError as error:
+        if runs_per_gpu == 1:
+            raise
+        raise FootprintError(f"{error}; or lower training.runs_per_gpu: {runs_per_gpu} runs share the GPU") from error

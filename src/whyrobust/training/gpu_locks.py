@@ -1,7 +1,13 @@
-"""Locks on GPUs, so that every job has GPUs of its own that no other job of this user is using.
+"""Locks on GPUs, so that every job has GPUs of its own, or its share of one, that no other job of this user is using.
 
 Snakemake counts GPUs but assigns none, so that on a machine with several of them every job would take the first. A job
 locks free ones before torch initialises CUDA; where a scheduler has chosen some (CUDA_VISIBLE_DEVICES), among those.
+
+Of a GPU that four jobs may share, each takes a quarter; jobs of several studies, which may say different numbers, share
+it as long as their parts make no more than one GPU. Files are locked, which the kernel unlocks when a process ends:
+``GPU.lock`` by the job that has a GPU whole, and together by all that have a part of it; ``GPU.part-2-of-4.lock`` by
+the job that has that part. ``GPU.wanted-...-of-4.lock`` is a place in the queue, of a job that waits for a quarter:
+those that come later and need less do not pass it, or it might wait as long as there are any.
 """
 
 from __future__ import annotations
@@ -14,11 +20,11 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from whyrobust.cores import lock_folder
+from whyrobust.cores import lock_file, lock_folder
 
 #: The variable in which schedulers tell CUDA which GPUs a process may see.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -102,41 +108,124 @@ def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _lock_of(name: str, folder: Path) -> FileLock:
-    """Return the lock of a GPU: the kernel releases it when the process that holds it ends, however it ends."""
-    return FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", thread_local=False)
+@contextmanager
+def _locked(path: Path, wait: bool = False, shared: bool = False) -> Iterator[bool]:
+    """Lock a file for a block, as `whyrobust.cores.lock_file` does, and tell whether that worked."""
+    handle = lock_file(path, wait, shared)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
-def _take_free(names: Sequence[str], count: int, folder: Path) -> tuple[list[str], ExitStack] | None:
-    """Lock the first ``count`` free GPUs, all or none; return their names and the stack that releases them."""
-    taken: list[str] = []
-    with ExitStack() as stack:
-        for name in names:
-            try:
-                stack.enter_context(_lock_of(name, folder).acquire(timeout=0))
-            except Timeout:
+def _is_locked(path: Path) -> bool:
+    """Tell whether a process has locked a file; asked in turn, since for that moment it is locked here."""
+    with _locked(path) as is_free:
+        return not is_free
+
+
+@dataclass
+class _Request:
+    """What a job asks for, and its place in the queue.
+
+    Attributes:
+        names: GPUs that it may choose from.
+        count: of those it needs.
+        parts: of one GPU, of which it needs one; 1 for whole GPUs.
+        folder: of the locks.
+        queued: files that say for which GPUs it waits, locked.
+        since: when it came, in nanoseconds; with the number of the process, which no other has at that time.
+    """
+
+    names: Sequence[str]
+    count: int
+    parts: int
+    folder: Path
+    queued: ExitStack
+    since: str = field(default_factory=lambda: f"{time.time_ns()}-{os.getpid()}")
+
+    def _file(self, name: str, what: str = "") -> Path:
+        """Return a file that is locked for a GPU; its name has no dot but before ``what`` and at the end."""
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}{what}.lock"
+
+    def _taken(self, name: str) -> Fraction:
+        """Return how much of a GPU jobs have."""
+        with _locked(self._file(name), shared=True) as is_shared:
+            if not is_shared:
+                return Fraction(1)
+            parts = self.folder.glob(self._file(name, ".part-*-of-*").name)
+            return sum((Fraction(1, _parts_of(path)) for path in parts if _is_locked(path)), Fraction(0))
+
+    def _is_kept_for_another(self, name: str) -> bool:
+        """Tell whether a job that came earlier, and needs more of a GPU than this one, waits for it."""
+        for path in self.folder.glob(self._file(name, ".wanted-*").name):
+            came = int(path.name.split(".wanted-")[1].split("-")[0])
+            if _parts_of(path) >= self.parts or came > int(self.since.split("-")[0]):
                 continue
-            taken.append(name)
-            if len(taken) == count:
-                return taken, stack.pop_all()
-    return None
+            if _is_locked(path):
+                return True
+            path.unlink(missing_ok=True)  # of a job that was killed
+        return False
+
+    def _take(self, name: str) -> ExitStack | None:
+        """Lock a GPU, or a part of it, of which enough is free; return what releases it, None where a job has it."""
+        with ExitStack() as stack:
+            if not stack.enter_context(_locked(self._file(name), shared=self.parts > 1)):
+                return None
+            if self.parts == 1:
+                return stack.pop_all()
+            for part in range(1, self.parts + 1):
+                if stack.enter_context(_locked(self._file(name, f".part-{part}-of-{self.parts}"))):
+                    return stack.pop_all()
+        return None
+
+    def take(self) -> tuple[list[str], ExitStack] | None:
+        """Lock all or none, those first of which least is taken; return their names and what releases them.
+
+        Where too few are free, the job queues for those of which least is taken. One job at a time looks and takes.
+        """
+        with _locked(self.folder / "turn.lock", wait=True), ExitStack() as stack:
+            self.queued.close()
+            taken = {name: self._taken(name) for name in self.names}
+            by_room, own = sorted(self.names, key=lambda name: taken[name]), list[str]()
+            for name in by_room:
+                if taken[name] + Fraction(1, self.parts) > 1 or self._is_kept_for_another(name):
+                    continue
+                if locks := self._take(name):
+                    stack.enter_context(locks)
+                    own.append(name)
+                if len(own) == self.count:
+                    return own, stack.pop_all()
+            for name in by_room[: self.count]:
+                place = self._file(name, f".wanted-{self.since}-of-{self.parts}")
+                self.queued.callback(place.unlink, missing_ok=True)
+                self.queued.enter_context(_locked(place))
+        return None
+
+
+def _parts_of(path: Path) -> int:
+    """Return into how many parts a GPU is divided, by the name of a file of one, or of a job that waits for one."""
+    return int(path.stem.rpartition("-of-")[2])
 
 
 @contextmanager
 def own_gpus(
     device: str, count: int = 1, machine: Sequence[str] | None = None, folder: Path | None = None,
-    pause_seconds: float = PAUSE_SECONDS,
+    pause_seconds: float = PAUSE_SECONDS, runs_per_gpu: int = 1,
 ) -> Iterator[list[str]]:  # fmt: skip
-    """Give this process, and what it starts, GPUs of its own for a block; wait while too few are free.
+    """Give this process, and what it starts, GPUs of its own, or its share of one, for a block; wait for them.
 
-    All are locked at once or none, so that jobs which need several cannot deadlock.
+    All are locked at once or none, so that jobs which need several cannot deadlock. A job takes the GPU of which least
+    is taken: jobs share one where no other is free.
 
     Args:
         device: 'cpu' takes none; 'auto' takes some where there are any; 'cuda' needs them.
-        count: how many.
+        count: how many; several are taken whole.
         machine: the machine's GPUs; found by default.
         folder: of the locks; all jobs that share GPUs must use the same.
         pause_seconds: between two attempts.
+        runs_per_gpu: jobs like this one that may share a GPU.
 
     Yields:
         the names of the GPUs, as now set in CUDA_VISIBLE_DEVICES; empty if none are used.
@@ -167,18 +256,21 @@ def own_gpus(
             f"{count} GPUs are asked for, and those of this machine are divided into slices (MIG), of which CUDA shows "
             "a job one: ask for one"
         )
-    locks_folder = folder or lock_folder("gpus")
-    found = _take_free(names, count, locks_folder)
-    if found is None:
-        logger.info("waiting for %d free GPUs of %s", count, ", ".join(names))
-    while found is None:
-        # At random times: two jobs in step that both want all GPUs would lock some each for ever.
-        time.sleep(pause_seconds * random.uniform(0.5, 1.5))
-        found = _take_free(names, count, locks_folder)
+    parts = runs_per_gpu if count == 1 else 1
+    with ExitStack() as queued:
+        request = _Request(names, count, parts, folder or lock_folder("gpus"), queued)
+        found = request.take()
+        if found is None:
+            what = "free GPUs" if parts == 1 else f"place beside {parts - 1} other jobs on a GPU"
+            logger.info("waiting for %d %s of %s", count, what, ", ".join(names))
+        while found is None:
+            # At random times, so that jobs do not ask in step.
+            time.sleep(pause_seconds * random.uniform(0.5, 1.5))
+            found = request.take()
     own, locks = found
     os.environ[VISIBLE] = os.environ[HELD] = ",".join(own)
     os.environ[ORDER] = ORDER_OF_NVIDIA_SMI
-    logger.info("GPUs: %s", ", ".join(own))
+    logger.info("GPUs: %s%s", ", ".join(own), "" if parts == 1 else f", shared by up to {parts} jobs")
     try:
         yield own
     finally:
@@ -196,6 +288,6 @@ def environment_elsewhere() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
-def hold_gpus(device: str, count: int = 1) -> list[str]:
-    """Give this process GPUs of its own until it ends; arguments, result and errors as those of `own_gpus`."""
-    return _HELD_BY_PROCESS.enter_context(own_gpus(device, max(1, count)))
+def hold_gpus(device: str, count: int = 1, runs_per_gpu: int = 1) -> list[str]:
+    """Give this process GPUs, or its share of one, until it ends; arguments, result and errors as of `own_gpus`."""
+    return _HELD_BY_PROCESS.enter_context(own_gpus(device, max(1, count), runs_per_gpu=runs_per_gpu))

@@ -118,6 +118,7 @@ class MachineSettings:
         loader_threads: of each process, that decode photographs.
         checkpoint_minutes: between two checkpoints; 0: not by time.
         checkpoint_steps: between two checkpoints; 0: not by step.
+        runs_per_gpu: that may share a GPU at a time; one of several processes has its GPUs whole.
     """
 
     processes: int = 1
@@ -125,6 +126,7 @@ class MachineSettings:
     loader_threads: int = 1
     checkpoint_minutes: float = 0
     checkpoint_steps: int = 0
+    runs_per_gpu: int = 1
 
 
 @dataclass(frozen=True)
@@ -317,8 +319,9 @@ def carry_out(job: TrainingJob, ranks: Ranks = SINGLE_PROCESS) -> None:
     machine, batch_size = job.machine, settings.hyperparameters.batch_size
     padded = is_recorded(settings, choose_device(job.compute.device), ranks)
     free_gpu_bytes = check_gpu_memory(
-        model_config, settings.objective, batch_size // ranks.size, job.compute, targets, padded
-    )
+        model_config, settings.objective, batch_size // ranks.size, job.compute, targets, padded,
+        machine.runs_per_gpu if ranks.size == 1 else 1,
+    )  # fmt: skip
     checkpoints = Checkpoints(
         Path(job.outputs.checkpoint), identity, machine.checkpoint_minutes, machine.checkpoint_steps
     )
