@@ -115,7 +115,7 @@ def stage_calls(folder: Path, shards: dict[str, list[str]]) -> list[tuple[str, d
                    "shuffle_window_blocks": 16, "precision": "fp32", "compile": False, "images_at_once": None,
                    "code": {}, "checkpoint": at("checkpoint", "run.pt")},
         "resources": {"gpu": 0, "processes": 1, "nodes": 1, "loader_threads": 1, "checkpoint_minutes": 0,
-                      "checkpoint_steps": 0},
+                      "checkpoint_steps": 0, "runs_per_gpu": 1},
     }))  # fmt: skip
     return calls
 
