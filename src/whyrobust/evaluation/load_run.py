@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from whyrobust.data.preprocessing import Preprocessing
-from whyrobust.training.models import ModelError, read_model_config
+from whyrobust.training.models import ModelError, encoder_of, read_model_config
 from whyrobust.training.text_encoder import encode_text, tokenize
 from whyrobust.training.weights import (
     load_image_encoder,
@@ -77,15 +78,20 @@ def open_run(
     if description is None:
         raise ModelError(f"{weights} is of a run trained here: pass its model description")
     config = read_model_config(description)
-    encoder = load_image_encoder(weights, config).to(device)
     if not with_text:
-        return Encoders(encoder, None, preprocessing)
+        return Encoders(load_image_encoder(weights, config).to(device), None, preprocessing)
     towers = load_two_towers(weights, config).to(device)
 
     def encode(texts: Sequence[str]) -> Tensor:
-        return encode_text(towers.text, tokenize(texts, towers.context_length))
+        return encode_text(towers.text, _tokens_of(tuple(texts), towers.context_length))
 
-    return Encoders(encoder, encode, preprocessing)
+    return Encoders(encoder_of(towers, config), encode, preprocessing)
+
+
+# The runs of a job are asked the same prompts. Kept are those of the 1,000 classes of ImageNet in 80 templates.
+@lru_cache(maxsize=160)
+def _tokens_of(texts: tuple[str, ...], context_length: int) -> Tensor:
+    return tokenize(texts, context_length)
 
 
 def _open_published(weights: Path | str, name: str, preprocessing: Preprocessing, device: torch.device) -> Encoders:

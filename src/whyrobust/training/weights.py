@@ -7,11 +7,13 @@ form.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +128,7 @@ def extract_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
     """Return the image encoder of a run of any objective, in evaluation mode."""
-    encoder = build_image_encoder(config)
+    encoder = _build(build_image_encoder, config)
     load_weights(encoder, extract_encoder_weights(read_weights(path)), f"{path}")
     return encoder.eval()
 
@@ -136,9 +138,22 @@ def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa
     weights = own_names(read_weights(path))
     # SigLIP has a bias, CLIP has none; its initial value does not matter, since it is loaded.
     bias = {"init_logit_bias": 0.0} if "logit_bias" in weights else {}
-    model = build_two_towers(dict(config) | bias)
+    model = _build(build_two_towers, dict(config) | bias)
     load_weights(model, weights, f"{path}")
     return model.eval()
+
+
+def _build(build: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Build a model that weights will be loaded into; small ones are copied from the first of their description.
+
+    To draw initial values for a vocabulary takes as long as the forward pass of a thousand icons.
+    """
+    return copy.deepcopy(_first_built(build, json.dumps(config))) if is_own_encoder(config) else build(config)
+
+
+@lru_cache(maxsize=2)
+def _first_built(build: Callable[[Mapping[str, Any]], Any], config: str) -> Any:  # noqa: ANN401
+    return build(json.loads(config))
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
