@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tools.study_size import GIGABYTE, ModelSize, Rates, StudySize, training_flops, training_parts
 from whyrobust.study.heads_table import FITTED_HEADS
 from whyrobust.study.plan import OWN
+from whyrobust.study.run_groups import group_runs
 
 SECONDS_AN_HOUR = 3600
 
@@ -200,7 +201,9 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         crops = "stored_cropped" if study.learns_from_stores(run, rates) else "pictures_cropped"
         jobs["train_run"].append(job(parts, on_cpu, study.gpus_per_run, crops))
         disk["train_run"] += FLOAT_BYTES * (size.parameters if run.has_text_tower else size.image_parameters)
-    # Runs that differ in their seed alone are embedded, and their heads fitted, by one job.
+    # The runs of a group are embedded, and their heads fitted, by one job.
+    groups = group_runs(evaluated, study.heads, study.small_models)
+    group_of = {run: group for group, runs in groups.items() for run in runs}
     of_groups: dict[str, dict[str, list[tuple[float, float, float]]]] = {"embed_test_sets": {}, "fit_heads": {}}
     for run in evaluated:
         size = study.models[run.model]
@@ -209,16 +212,18 @@ def _costs_of_models(study: StudySize, rates: Rates, measured: ModelSize) -> lis
         prompts = study.classes * study.prompts * (size.text_flops if run.has_text_tower else 0.0)
         flops = (tests + fitting) * size.image_flops + prompts
         on_cpu = _hours(flops / measured.image_flops, rates["images_embedded"])
-        of_groups["embed_test_sets"].setdefault(run.group, []).append(job([(flops, tests + fitting)], on_cpu))
+        of_groups["embed_test_sets"].setdefault(group_of[run.run], []).append(job([(flops, tests + fitting)], on_cpu))
         disk["embed_test_sets"] += FLOAT_BYTES * size.embed_dim * (tests + fitting)
         probes = sum(head.head == "linear_probe" for head in study.heads[run.run])
         if fitted_on:
             products = probes * run.train_images * size.embed_dim * study.classes
             hours = _hours(products, rates["probe_products"])
             # A probe's steps are matrix products: 100 passes of both directions for each penalty, on a GPU.
-            of_groups["fit_heads"].setdefault(run.group, []).append(job([(products * 2 * 3 * 5 * 100, 0)], hours))
-    for stage, groups in of_groups.items():
-        jobs[stage] = [together(of_runs) for of_runs in groups.values()]
+            of_groups["fit_heads"].setdefault(group_of[run.run], []).append(
+                job([(products * 2 * 3 * 5 * 100, 0)], hours)
+            )
+    for stage, of_stage in of_groups.items():
+        jobs[stage] = [together(of_runs) for of_runs in of_stage.values()]
     largest_run = max((run.train_images for run in trained), default=0)
     memory = BASE_MEMORY_GB["training"] + TRAINING_ROW_BYTES * largest_run / GIGABYTE
     costs = [

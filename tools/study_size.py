@@ -6,7 +6,7 @@ Sizes come from the config, from published data sets and from the files that are
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from whyrobust.study.kind_settings import Icons
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import Head, Plan, Run
+from whyrobust.study.run_groups import small_models
 from whyrobust.study.training_settings import ProgressiveResizing
 
 GIGABYTE = 1e9
@@ -164,6 +165,7 @@ class StudySize:
         stored_sides: shorter side in pixels that the photographs of a trained run are stored with, by its name; none
             where the study stores none.
         store_limit_bytes: a source whose photographs would take more is not stored.
+        small_models: names of the models that are embedded many runs a job.
     """
 
     runs: Sequence[Run]
@@ -182,6 +184,7 @@ class StudySize:
     resized_share: float = 0.0
     stored_sides: Mapping[str, int] = field(default_factory=dict)
     store_limit_bytes: float = 0.0
+    small_models: Collection[str] = ()
 
     def bytes_stored(self, source: str, side: int, rates: Rates) -> float:
         """Return how large the decoded photographs of a source would be, three quarters as high as wide."""
@@ -260,6 +263,7 @@ def size_study(
         resized_share=training.progressive_resizing.share if training.progressive_resizing else 0.0,
         stored_sides=_stored_sides(config, study.runs) if training.decoded_store_gb else {},
         store_limit_bytes=training.decoded_store_gb * GIGABYTE,
+        small_models=small_models(config.models, root),
     )  # fmt: skip
 
 

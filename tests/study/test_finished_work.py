@@ -281,6 +281,30 @@ def test_damaged_work_is_made_anew_and_replaced(store, tmp_path, harm):
     assert Job(tmp_path / "c").run()
 
 
+def test_a_part_of_a_job_is_found_whatever_the_other_parts_are(store, tmp_path):
+    """As the embeddings of a run are, in whichever group of runs, study and place."""
+    notes = iter(range(9))
+
+    def make(settings, weights):
+        place = tmp_path / str(next(notes))
+        place.mkdir()
+        given, made = place / "given", place / "made"
+        given.write_text(weights)
+        work = FinishedWork.of_files(
+            "embed", place / "a.taken.json", settings, [("weights", str(given))], [("run", str(made))]
+        )
+        taken = work.take()
+        if not taken:
+            made.write_text(weights.upper())
+            work.begin().keep()
+        assert made.read_text() == weights.upper()
+        return taken
+
+    assert not make({"prompts": 1}, "one") and make({"prompts": 1}, "one")
+    assert not make({"prompts": 2}, "one") and not make({"prompts": 1}, "two")
+    assert sum_taken(tmp_path)["embed"]["jobs"] == 1
+
+
 def test_a_writer_that_was_killed_leaves_nothing_that_is_taken_and_is_cleared_away(store, tmp_path, monkeypatch):
     job = Job(tmp_path / "a")
     with monkeypatch.context() as patch:

@@ -21,6 +21,7 @@ from whyrobust.study.display_names import name_runs
 from whyrobust.study.input_files import classes_of_one_name
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.plan import AFTER_TRAINING
+from whyrobust.study.run_groups import MOST_RUNS, SMALL_ENCODERS
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
@@ -29,6 +30,7 @@ from whyrobust.study.training_settings import Augmentation, FineTuning
 from whyrobust.study.unlikely_settings import missing_class_folders
 from whyrobust.study.wildcards import trained_pattern, wildcard_patterns
 from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files
+from whyrobust.training.models import IMAGE_ENCODERS
 
 STUDIO = "cross_entropy-annotated-studio-5000_images-icon_cnn-30000_samples-seed_1"
 CLIP = "clip-title-web-5000_images-icon_cnn-30000_samples-seed_0"
@@ -138,18 +140,39 @@ def test_runs_are_trained_evaluated_or_published(icons, paper):
     assert paper.published_settings_of(PUBLISHED) == read(Path(paper.root), "config/paper.yaml")["pretrained"][0]
 
 
-def test_scored_runs_that_differ_in_their_seed_alone_are_a_group(icons, paper):
+def kind_of(study, run):
+    """Return all that is the same for runs that differ in their seed alone."""
+    return str({**study.runs[run].as_row(), "run": "", "pretrained_run": "", "seed": 0})
+
+
+def test_scored_runs_that_differ_in_their_seed_alone_are_in_one_group(icons, paper):
     for study in (icons, paper):
         assert sorted(run for runs in study.groups.values() for run in runs) == sorted(study.evaluated)
-        alike = [
-            {str({**study.runs[run].as_row(), "run": "", "pretrained_run": "", "seed": 0}) for run in runs}
-            for runs in study.groups.values()
-        ]
-        assert all(len(kinds) == 1 for kinds in alike) and len(set.union(*alike)) == len(study.groups)
-    assert icons.runs_of(STUDIO_GROUP) == [f"{STUDIO_GROUP}-seed_{seed}" for seed in range(5)]
+        kinds = [{kind_of(study, run) for run in runs} for runs in study.groups.values()]
+        assert sum(map(len, kinds)) == len(set.union(*kinds))
+    assert icons.runs_of(CLIP_GROUP) == [f"{CLIP_GROUP}-seed_{seed}" for seed in range(5)]
     assert paper.runs_of(PUBLISHED) == [PUBLISHED]
     wanted = wildcard_patterns(icons)["group"]
-    assert re.fullmatch(wanted, STUDIO_GROUP) and not re.fullmatch(wanted, STUDIO)
+    assert re.fullmatch(wanted, CLIP_GROUP) and re.fullmatch(wanted, "cross_entropy-icon_cnn-1")
+    assert not any(re.fullmatch(wanted, name) for name in (CLIP, STUDIO, STUDIO_GROUP))
+
+
+def test_dear_models_and_runs_with_fitted_heads_are_grouped_by_their_seeds_alone(icons, paper):
+    for study, groups in ((icons, icons.with_fitted_heads), (paper, paper.groups)):
+        assert groups and all(len({kind_of(study, run) for run in study.runs_of(group)}) == 1 for group in groups)
+
+
+def test_runs_of_small_models_share_jobs_with_others_of_their_objective(icons, load):
+    for group in set(icons.groups) - set(icons.with_fitted_heads):
+        runs = [icons.runs[run] for run in icons.runs_of(group)]
+        assert len({(run.objective, run.model) for run in runs}) == 1 and len(runs) <= MOST_RUNS
+    assert len(icons.groups) < len({kind_of(icons, run) for run in icons.evaluated}) / 2
+    assert STUDIO in icons.runs_of("cross_entropy-icon_cnn-1")
+    assert set(SMALL_ENCODERS) <= set(IMAGE_ENCODERS)
+    # Seeds are never parted, however many there are.
+    many = load(lambda config: config["runs"][0].update(seed=list(range(MOST_RUNS + 4))))
+    (group,) = [group for group, runs in many.groups.items() if STUDIO in runs]
+    assert many.runs_of(group) == [f"{STUDIO_GROUP}-seed_{seed}" for seed in range(MOST_RUNS + 4)]
 
 
 def test_a_head_for_one_seed_is_fitted_for_its_run_alone(load):
@@ -178,7 +201,7 @@ def test_a_run_has_images_captions_labels_prompts_and_a_model(icons, paper):
     assert icons.pretrained_runs_of(CLIP) == []
     assert icons.pretrained_runs_of(AFTER_SIMCLR) == ["simclr-images-web-5000_images-icon_cnn-15000_samples-seed_0"]
     assert list(icons.prompts_of(CLIP_GROUP)) == ["ensemble", "name", "photo"]
-    assert icons.prompts_of(STUDIO_GROUP) == {}
+    assert icons.prompts_of("cross_entropy-icon_cnn-1") == {}
     assert icons.model_file_of(CLIP) == "resources/models/icon-cnn.json"
     assert icons.model_files_of(CLIP_GROUP) == ["resources/models/icon-cnn.json"]
     assert paper.model_files_of(PUBLISHED) == []
@@ -203,7 +226,8 @@ def test_fitted_heads_have_subsets_of_their_own_size_and_seed(icons):
     assert icons.fitting_subsets_of(CLIP_GROUP) == [
         row for subset in own for row in (subset, subset | {"source": "studio"})
     ]
-    assert icons.fitting_subsets_of(STUDIO_GROUP) == [] and STUDIO_GROUP not in icons.with_fitted_heads
+    (of_studio,) = [group for group, runs in icons.groups.items() if STUDIO in runs]
+    assert icons.fitting_subsets_of(of_studio) == [] and of_studio not in icons.with_fitted_heads
     assert icons.with_fitted_heads[CLIP_GROUP] == icons.runs_of(CLIP_GROUP)
     heads = icons.heads_of([CLIP])[CLIP]
     assert heads[0] == {"head": "zero_shot", "prompts": "ensemble", "fitted_on": "", "main": True} and len(heads) == 6

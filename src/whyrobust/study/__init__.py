@@ -10,8 +10,8 @@ order:
 3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
    `caption_tables`: where the captions of a variant are, and what they depend on. `caption_build`: how
    ImageNet-Captions is built.
-4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them. `doses`: series of mixtures;
-   `derived_sources`: what views and mixtures are made of.
+4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them; `run_groups`: which of them one job
+   embeds. `doses`: series of mixtures; `derived_sources`: what views and mixtures are made of.
 5. `pinned_sources`, `file_patterns`, `input_files`, `roles`, `held_out`, `view_checks`, `paper_measurement`, `checks`:
    files that can be downloaded, the files that a config names, what test sets are for, what views filter by, which
    habits of the paper are taken over, and whether the whole can be carried out.

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
@@ -85,7 +85,7 @@ class FinishedWork:
         outputs: files and folders that it makes.
         note: file that says that they were taken from here.
         find_key: finds the key again.
-        began: when the job did, as `time.monotonic` counts.
+        began: when its making did, as `time.monotonic` counts.
     """
 
     folder: Path | None
@@ -112,12 +112,33 @@ class FinishedWork:
             leave_out: parameters that change nothing in the results.
             list_named: lists the files that it reads since its inputs name them, as an index does pictures.
         """
+        params = {name: value for name, value in job.params.items() if name not in leave_out}
         note = Path(job.log[0]).with_suffix(TAKEN)
+        return cls.of_files(stage, note, params, named_paths(job.input), named_paths(job.output), list_named)
+
+    @classmethod
+    def of_files(
+        cls,
+        stage: str,
+        note: Path,
+        params: Mapping[str, Any],
+        inputs: Sequence[tuple[str, str]],
+        outputs: Sequence[tuple[str, str]],
+        list_named: Callable[[], Sequence[str]] = list,
+    ) -> FinishedWork:
+        """Return the place of what is made from some inputs: of a whole job, or of a part that other jobs may have too.
+
+        Args:
+            stage: name of its stage.
+            note: file that will say that the outputs were taken from here; it ends in `TAKEN`.
+            params: that change the results.
+            inputs: name and path of each.
+            outputs: name and path of each.
+            list_named: as for `of_job`.
+        """
         folder = chosen_folder(os.environ, OFF, Path.cwd())
         if folder is None:
             return cls(None, stage, "", (), note, str)
-        inputs, outputs = named_paths(job.input), named_paths(job.output)
-        params = {name: value for name, value in job.params.items() if name not in leave_out}
 
         def find_key() -> str:
             return key_of(stage, params, inputs, outputs, folder, list_named())
@@ -128,6 +149,10 @@ class FinishedWork:
         except (OSError, TypeError) as problem:
             logger.info("finished work is not looked for: %s", problem)
             return cls(None, stage, "", (), note, str)
+
+    def begin(self) -> FinishedWork:
+        """Return this as it begins now: what a job makes in parts took each its own time."""
+        return replace(self, began=time.monotonic())
 
     def take(self) -> bool:
         """Copy the outputs from here, if they are here; return whether they were."""

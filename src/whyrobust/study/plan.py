@@ -77,10 +77,10 @@ class Run:
         return self.supervision == "captions"
 
     @property
-    def group(self) -> str:
-        """Name of the group of runs that differ from this one in their seed alone.
+    def seedless(self) -> str:
+        """What this run and those that differ from it in their seed alone are called.
 
-        A published model is its own group, and so is a run whose name was shortened.
+        A published model has none beside it, nor has a run whose name was shortened.
         """
         return self.run if self.published else self.run.removesuffix(_seed_ending(self.seed))
 
@@ -90,7 +90,7 @@ class Run:
 
 
 def _seed_ending(seed: int) -> str:
-    """Return how the name of a trained run ends; what is before it is the name of its group."""
+    """Return how the name of a trained run ends; what is before it, others of its kind share."""
     return f"-seed_{seed}"
 
 

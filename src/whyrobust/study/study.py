@@ -26,6 +26,7 @@ from whyrobust.study.pinned_sources import PinnedSource
 from whyrobust.study.plan import AFTER_TRAINING, OWN, Head, Plan, Run
 from whyrobust.study.published_shifts import has_published_shifts
 from whyrobust.study.roles import in_distribution_test_sets, sources_without_test_set
+from whyrobust.study.run_groups import group_runs, runs_that_are_there, small_models
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.stages import STAGES
 from whyrobust.study.unlikely_settings import missing_class_folders, unlikely_settings
@@ -156,11 +157,10 @@ class Study:
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
-        """The scored runs by group: those that differ in their seed alone are embedded and fitted by one job."""
-        found: dict[str, list[str]] = {}
-        for name in self.evaluated:
-            found.setdefault(self.runs[name].group, []).append(name)
-        return found
+        """The scored runs by group, which one job embeds, and fits heads for."""
+        if self.config.unfinished:
+            return runs_that_are_there(self.config.unfinished.groups, self.runs)
+        return group_runs(self.plan.runs, self.plan.heads, small_models(self.config.models, self.root))
 
     def runs_of(self, group: str) -> list[str]:
         """Return the scored runs of a group."""
@@ -235,7 +235,7 @@ class Study:
             return 3
         if self.pretrained_runs_of(run):
             return 2
-        return self.priority_of_group(self.runs[run].group)
+        return self.priority_of_group(self.runs[run].seedless)
 
     def priority_of_group(self, group: str) -> int:
         """Return whether a group of runs is embedded before others (0: it is not)."""

@@ -55,7 +55,12 @@ def finished_config(given: Mapping[str, Any], study: Study, finished: Collection
         "causes": causes,
         "figures": figures,
         "training": {**given["training"], "device": "cpu"},
-        "unfinished": {"planned": len(study.runs), "runs": missing, "comparisons": lacking},
+        "unfinished": {
+            "planned": len(study.runs),
+            "runs": missing,
+            "comparisons": lacking,
+            "groups": study.groups,
+        },
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from whyrobust.study.setting_types import Allowed, Count, Settings, Text
@@ -32,3 +32,5 @@ class Unfinished(Settings):
     """Runs that are not finished, in words."""
     comparisons: tuple[UnfinishedComparison, ...] = ()
     """Comparisons that lack pairs."""
+    groups: dict[Text, tuple[Text, ...]] = field(default_factory=dict)
+    """All scored runs by the group that one job embeds: with fewer runs, groups would be others."""

@@ -27,7 +27,10 @@ class JobNames:
         run = values.get("run") or values.get("published")
         if run in self._study.runs:
             return self._runs[run]
-        runs = self._study.groups.get(values.get("group", ""), ())
+        group = values.get("group", "")
+        runs = self._study.groups.get(group, ())
+        if len({self._study.runs[name].seedless for name in runs}) > 1:
+            return f"{len(runs)} runs, {group}"
         if runs:
             alike = re.sub(r", seed \d+$", "", self._runs[runs[0]])
             return f"{alike}, {len(runs)} seeds" if len(runs) > 1 else self._runs[runs[0]]

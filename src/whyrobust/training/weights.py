@@ -128,7 +128,7 @@ def extract_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
     """Return the image encoder of a run of any objective, in evaluation mode."""
-    encoder = _build(build_image_encoder, config)
+    encoder: nn.Module = _build(build_image_encoder, config)
     load_weights(encoder, extract_encoder_weights(read_weights(path)), f"{path}")
     return encoder.eval()
 
