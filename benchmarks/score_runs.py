@@ -1,49 +1,78 @@
 """One more test set for all runs of a study, embedded and scored, against clip_benchmark in one process.
 
 As many CLIP models as the default study once had runs, 57, on 2,000 icons with three prompt sets. Ours works as a study
-does: a job for each five runs, which differ in their seed, as many jobs at once as there are cores; the start of every
-job counts, Snakemake's part does not. The peer stays in one process, whose start does not count, and goes through all
-pictures for each model and prompt set; three of the models are timed and taken 19 times, since each costs the same.
+does: a job for each group of runs, formed and started as the workflow does, as many jobs at once as there are cores;
+the start of every job counts, Snakemake's part does not. The peer stays in one process, whose start does not count, and
+goes through all pictures for each model and prompt set; three of the models are timed and taken 19 times, since each
+costs the same.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 
 from benchmarks import score_zero_shot
 from benchmarks.rows import Aim, Measured, Row, Setting
+from whyrobust.study.plan import plan_heads, plan_runs
+from whyrobust.study.run_groups import group_runs, small_models
+from whyrobust.training.quick_start import import_torch, leave
 
-RUNS, RUNS_OF_A_JOB, RUNS_OF_PEER = 57, 5, 3
+RUNS, RUNS_OF_PEER = 57, 3
+SEEDS = 5
 IMAGES, SETS = 2_000, 3
 
 
-def score_group(runs: range, setting: Setting) -> None:
-    """Embed and score with each run of a group, on one thread; keep the answers of the first run."""
+def groups_of_runs(count: int) -> list[list[str]]:
+    """Return the names of so many CLIP runs, five seeds of each size, as the jobs of a study share them."""
+    sizes = [1000 * number for number in range(1, -(-count // SEEDS) + 1)]
+    grid = {"objective": "clip", "caption": "title", "source": "web", "train_images": sizes}
+    planned = plan_runs([grid], range(SEEDS), "icon_cnn", 1000, {"objective": "clip"})
+    runs = sorted(planned, key=lambda run: run.train_images)[:count]
+    small = small_models({"icon_cnn": score_zero_shot.MODEL}, score_zero_shot.MODEL.parent)
+    return list(group_runs(runs, {run.run: plan_heads(run, ["name"], []) for run in runs}, small).values())
+
+
+def score_group(runs: int, setting: Setting) -> None:
+    """Embed and score with each run of a group, on one thread; keep the answers of the last run."""
+    import_torch()
     from whyrobust.evaluation.load_run import open_run
     from whyrobust.training.device import choose_device
 
-    for run in runs:
+    for _ in range(runs):
         weights = setting.folder / "ours.safetensors"
         encoders = open_run(weights, score_zero_shot.MODEL, True, 1, choose_device(setting.device))
         answers = score_zero_shot.score_by_ours(encoders, setting, SETS, setting.size(IMAGES, 300), 1)
-        if run == 0:
-            np.save(setting.folder / "answers.npy", answers[0])
+    np.save(setting.folder / f"answers_{multiprocessing.current_process().name}.npy", answers[0])
+    leave()
+
+
+def run_job(number: int, runs: int, setting: Setting) -> None:
+    """Carry out the job of a group in a process of its own.
+
+    Raises:
+        RuntimeError: the process failed.
+    """
+    job = multiprocessing.get_context("spawn").Process(target=score_group, args=(runs, setting), name=str(number))
+    job.start()
+    job.join()
+    if job.exitcode:
+        raise RuntimeError(f"the job of {runs} runs ended with {job.exitcode}: see its message above")
 
 
 def ours(setting: Setting) -> Measured:
     """Measure all groups of runs, each in a process of its own."""
-    runs = setting.size(RUNS, 2)
-    groups = [range(first, min(runs, first + RUNS_OF_A_JOB)) for first in range(0, runs, RUNS_OF_A_JOB)]
+    sizes = [len(group) for group in groups_of_runs(setting.size(RUNS, 2))]
     began = time.perf_counter()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(setting.cores, mp_context=spawn, max_tasks_per_child=1) as executor:
-        list(executor.map(partial(score_group, setting=setting), groups))
-    return Measured(time.perf_counter() - began, {"jobs": float(len(groups))})
+    with ThreadPoolExecutor(setting.cores) as executor:
+        list(executor.map(partial(run_job, setting=setting), range(len(sizes)), sizes))
+    took = time.perf_counter() - began
+    (setting.folder / "answers_0.npy").replace(setting.folder / "answers.npy")
+    return Measured(took, {"jobs": float(len(sizes))})
 
 
 def peer(setting: Setting) -> Measured:
@@ -69,7 +98,7 @@ ROWS = (
         measure_peer=peer,
         aims={"cpu": (Aim(least=12),)},
         better="lower",
-        limit="the start of a process for each five runs, and the forward passes of the two towers",
+        limit="the forward passes of the two towers, and the start of a process for each sixteen runs",
         prepare=partial(score_zero_shot.prepare, images=IMAGES),
         rounds=2,
         devices=("cpu",),

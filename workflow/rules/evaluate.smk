@@ -1,5 +1,5 @@
-# From embeddings to accuracies, effective robustness and its causes. A job embeds, or fits, the runs of a group, which
-# differ in their seed alone, one after the other: starting Python and torch takes longer than a small model's passes.
+# From embeddings to accuracies, effective robustness and its causes. A job embeds, or fits, the runs of a group
+# (`whyrobust.study.run_groups`), one after the other: starting Python and torch takes longer than a small model's passes.
 
 from whyrobust.study.paper_measurement import tables_of_testbed
 from whyrobust.study.plan import files_of_runs
