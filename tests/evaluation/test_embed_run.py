@@ -54,7 +54,8 @@ class Group:
         """Carry out the job and return the files of its runs, by seed."""
         at = {name: str(self.folder / name) for name in ("photo.arrow", "test.parquet", "own.parquet")}
         job = SimpleNamespace(
-            log=[str(self.folder / "logs" / "group.log")], threads=1, resources=Named(gpu=0, runs_per_gpu=1, loader_threads=1),
+            log=[str(self.folder / "logs" / "group.log")], threads=1,
+            resources=Named(gpu=0, runs_per_gpu=1, loader_threads=1),
             output=Named(embeddings=str(self.folder / "made")),
             input=Named(
                 weights=[self.weights(seed) for seed in seeds], model=[str(self.model)], classes=str(self.classes),
