@@ -276,5 +276,6 @@ def _accuracy(weights: dict[str, torch.Tensor], icons: Icons, task: str) -> floa
         directions = prompt_ensemble(encoders.text, list(read_prompt_names(CLASSES)), next(iter(prompts.values())))
         scores = score_zero_shot(features, directions)
     else:
-        scores = score_classifier(features, weights["classifier.weight"].numpy(), weights["classifier.bias"].numpy())
+        weight, bias = (weights[f"classifier.{name}"].cpu().numpy() for name in ("weight", "bias"))
+        scores = score_classifier(features, weight, bias)
     return float((predict(scores) == icons.labels[-icons.tested :]).mean())

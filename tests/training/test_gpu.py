@@ -19,7 +19,7 @@ from whyrobust.training.batches import BatchSettings, DecodedOnce, ImageOrder
 from whyrobust.training.checkpoints import Checkpoints
 from whyrobust.training.device import ComputeSettings, DeviceError, choose_device
 from whyrobust.training.loop import train
-from whyrobust.training.models import AveragePool, read_model_config
+from whyrobust.training.models import read_model_config
 from whyrobust.training.settings import TrainingSettings
 
 SHORT = dataclasses.replace(HYPER, samples_seen=60 * 16)
@@ -194,18 +194,3 @@ def test_a_recorded_run_that_was_broken_off_goes_on(name, icon_cnn, tmp_path):
     assert torch.equal(continued[:20], whole[:20])
     assert torch.allclose(continued[20:28], whole[20:28], rtol=2e-2)
     assert (continued[-20:].mean() - whole[-20:].mean()).abs() < 0.2 * whole[0]
-
-
-@needs_gpu
-def test_the_means_of_squares_are_those_of_a_processor():
-    images = torch.rand(3, 8, 12, 20).contiguous(memory_format=torch.channels_last)
-    pool = AveragePool(2)
-    results = []
-    for device in ("cpu", "cuda"):
-        given = images.to(device).requires_grad_()
-        means = pool(given)
-        (means**2).sum().backward()
-        assert means.is_contiguous(memory_format=torch.channels_last)
-        results.append((means.detach().cpu(), given.grad.cpu()))
-    for cpu, gpu in zip(*results, strict=True):
-        assert torch.allclose(cpu, gpu)
