@@ -98,7 +98,7 @@ ROWS = (
         measure_peer=peer,
         aims={"cpu": (Aim(least=12),)},
         better="lower",
-        limit="the forward passes of the two towers, and the start of a process for each sixteen runs",
+        limit="the forward passes of the two towers, and the start of a process for up to sixteen runs",
         prepare=partial(score_zero_shot.prepare, images=IMAGES),
         rounds=2,
         devices=("cpu",),

@@ -667,7 +667,7 @@ def make_making():
         "packages": {"torch": "2.15.0"},
         "checksums_sha256": {"accuracy.csv": "0" * 64},
         "seconds_by_stage": {"train_run": {"jobs": 12, "seconds": 120.0, "memory_mb": 900.0}},
-        "taken_from_finished_work": {"train_run": {"jobs": 9, "seconds": 90.0}},
+        "taken_from_finished_work": {"train_run": {"results": 9, "seconds": 90.0}},
         "config": {"study": "made up", "seeds": [0, 1]},
     }
     return Making(

@@ -54,7 +54,9 @@ def describe_memory(config: Config, runs: Sequence[Run], machine: Machine, rates
     largest = max(trained, key=needed)
     sharing = training.runs_per_gpu if machine.gpus_per_run == 1 else 1
     needed_gb, has = needed(largest) / GIGABYTE, rates.gpu_memory_gb / sharing
-    fits = "fits" if needed_gb < has else "DOES NOT FIT: set training.images_at_once, precision or more GPUs for a run"
+    less = "a lower training.runs_per_gpu, " if sharing > 1 else ""
+    advice = f"set {less}training.images_at_once, precision or more GPUs for a run"
+    fits = "fits" if needed_gb < has else f"DOES NOT FIT: {advice}"
     return (
         f"GPU memory of a step, counted without padding left out: {needed_gb:,.0f} GB for {largest.objective} "
         f"with {largest.model} and {batches[largest.objective]:,} images a GPU ({training.precision}), of {has:g} GB "

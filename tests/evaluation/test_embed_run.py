@@ -103,7 +103,7 @@ def test_one_more_run_in_a_group_is_embedded_alone(group, tmp_path, monkeypatch)
     second = group.run(3, 0, 1, fitted=(0,))
     assert asked == [group.weights(seed) for seed in (0, 1, 3)]
     assert all((second[seed][name] == first[seed][name]).all() for seed in first for name in first[seed])
-    assert sum_taken(tmp_path / "logs")["embed_test_sets"]["jobs"] == 2
+    assert sum_taken(tmp_path / "logs")["embed_test_sets"]["results"] == 2
     # Heads of one run are no reason to embed the others.
     group.run(0, 1, fitted=(0, 1))
     assert asked[3:] == [group.weights(1)]

@@ -99,7 +99,7 @@ def test_what_one_study_made_another_takes_whatever_its_name_and_place(store, tm
     assert not first.run() and second.run()
     assert size_of(store) == (1, 2 * len("onetwo"))
     logs = second.table.parent / "logs"
-    assert sum_taken(logs) == {"copy": {"jobs": 1, "seconds": pytest.approx(0, abs=5)}}
+    assert sum_taken(logs) == {"copy": {"results": 1, "seconds": pytest.approx(0, abs=5)}}
     assert describe(store, logs) == (
         "Taken from finished work: 1 of copy. Kept for other studies: the work of 1 job, 0.0 MB, in "
         f"{store} (make forget DAYS=0 empties it)"
@@ -302,7 +302,7 @@ def test_a_part_of_a_job_is_found_whatever_the_other_parts_are(store, tmp_path):
 
     assert not make({"prompts": 1}, "one") and make({"prompts": 1}, "one")
     assert not make({"prompts": 2}, "one") and not make({"prompts": 1}, "two")
-    assert sum_taken(tmp_path)["embed"]["jobs"] == 1
+    assert sum_taken(tmp_path)["embed"]["results"] == 1
 
 
 def test_a_writer_that_was_killed_leaves_nothing_that_is_taken_and_is_cleared_away(store, tmp_path, monkeypatch):

@@ -52,3 +52,12 @@ def test_a_folder_that_cannot_be_written_and_a_python_that_keeps_nothing_are_no_
     path.parent.unlink()
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     assert ask(path, "x") == ["x"] and not path.exists()
+
+
+def test_what_another_start_wrote_meanwhile_stays(path):
+    ask(path, "first")
+    slow = KeptAnswers(path, "a")
+    slow.answer("slow", lambda: ["slow"])
+    ask(path, "meanwhile")
+    slow.save()
+    assert ask(path, "first", "slow", "meanwhile") == []

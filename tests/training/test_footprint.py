@@ -102,3 +102,6 @@ def test_a_run_counts_on_its_share_of_a_gpu_and_on_no_more_than_is_free(root, mo
     assert room(2 * needed, 8 * needed, 2) == pytest.approx(0.25 * needed), "something has taken more than its share"
     with pytest.raises(FootprintError, match=r"lower training\.runs_per_gpu: 5 runs"):
         room(4 * needed, 4 * needed, 5)
+    with pytest.raises(FootprintError) as found:
+        room(needed / 2, 8 * needed, 4)
+    assert "runs_per_gpu" not in str(found.value), "something else has taken the memory"

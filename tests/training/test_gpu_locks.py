@@ -268,6 +268,20 @@ def test_a_job_that_is_killed_while_it_waits_keeps_no_place(tmp_path, start):
     assert not list(tmp_path.glob("GPU-a.wanted-*"))
 
 
+def test_the_place_of_a_job_that_was_killed_goes_where_all_need_the_same(tmp_path, start):
+    one = ["GPU-a"]
+    first = start(0, 1, 600, machine=one)
+    wait_for(lambda: has_begun(tmp_path / "0.notes"))
+    waiting = start(1, 1, 600, machine=one)
+    wait_for(lambda: list(tmp_path.glob("GPU-a.wanted-*")))
+    waiting.kill()
+    waiting.wait()
+    first.kill()
+    start(2, 1, 600, machine=one)
+    wait_for(lambda: has_begun(tmp_path / "2.notes"))
+    assert not list(tmp_path.glob("GPU-a.wanted-*"))
+
+
 def test_a_job_that_came_first_is_not_kept_from_a_gpu_by_one_that_needs_more(tmp_path, start):
     one = ["GPU-a"]
     small = [start(number, 1, 600, runs_per_gpu=2, machine=one) for number in (0, 1)]

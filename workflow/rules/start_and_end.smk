@@ -255,6 +255,8 @@ if workflow.is_main_process:
 
 
 onstart:
+    # A study may run for days, and be killed.
+    KEPT.save()
     stop_where_downloads_are_missing()
     stop_where_the_key_for_flickr_is_missing()
     schedule_at_ends_of_jobs()

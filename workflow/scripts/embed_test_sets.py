@@ -36,6 +36,7 @@ if __name__ == "__main__":
                 [("weights", weights), *shared, *fitting],
                 [("embeddings", str(path))],
             )
+            logger.info("%s", run)
             if not work.take():
                 waiting.append((run, weights, subsets, path, work))
         if waiting:

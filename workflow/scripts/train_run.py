@@ -30,7 +30,9 @@ if __name__ == "__main__":
 
     params, resources, files, output = snakemake.params, snakemake.resources, snakemake.input, snakemake.output
     processes = resources.gpu if params.device != "cpu" and resources.gpu else resources.processes
-    hold_gpus(params.device, processes // resources.nodes, resources.runs_per_gpu)
+    # Of a run that several share, each process counts on a whole GPU.
+    runs_per_gpu = resources.runs_per_gpu if processes == 1 else 1
+    hold_gpus(params.device, processes // resources.nodes, runs_per_gpu)
     job = TrainingJob(
         run=params.run,
         hyperparameters=params.hyperparameters,

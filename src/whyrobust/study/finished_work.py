@@ -136,6 +136,7 @@ class FinishedWork:
             outputs: name and path of each.
             list_named: as for `of_job`.
         """
+        note.unlink(missing_ok=True)
         folder = chosen_folder(os.environ, OFF, Path.cwd())
         if folder is None:
             return cls(None, stage, "", (), note, str)
@@ -144,7 +145,6 @@ class FinishedWork:
             return key_of(stage, params, inputs, outputs, folder, list_named())
 
         try:
-            note.unlink(missing_ok=True)
             return cls(folder, stage, find_key(), [path for _, path in outputs], note, find_key)
         except (OSError, TypeError) as problem:
             logger.info("finished work is not looked for: %s", problem)
@@ -352,14 +352,16 @@ def spell_size(jobs: int, size: int) -> str:
 
 def describe(folder: Path, logs: Path) -> str:
     """Return in one line what a study took from here and what is here; arguments as those of `sum_taken`."""
-    taken = ", ".join(f"{stage['jobs']:,.0f} of {name}" for name, stage in sum_taken(logs).items())
+    taken = ", ".join(f"{stage['results']:,.0f} of {name}" for name, stage in sum_taken(logs).items())
     took = f"Taken from finished work: {taken}. " if taken else ""
     size = spell_size(*size_of(folder))
     return f"{took}Kept for other studies: the work {size}, in {folder} (make forget DAYS=0 empties it)"
 
 
 def sum_taken(logs: Path) -> dict[str, dict[str, float]]:
-    """Return, by stage, how many jobs of a study took their results from here, and the seconds that making them took.
+    """Return, by stage, how many results of a study were taken from here, and the seconds that making them took.
+
+    A result is what a job makes, and where a job embeds several runs what it makes of each.
 
     Args:
         logs: folder of the study's logs.
@@ -370,7 +372,7 @@ def sum_taken(logs: Path) -> dict[str, dict[str, float]]:
             told = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:  # the job began anew since
             continue
-        stage = stages.setdefault(told["stage"], {"jobs": 0, "seconds": 0.0})
-        stage["jobs"] += 1
+        stage = stages.setdefault(told["stage"], {"results": 0, "seconds": 0.0})
+        stage["results"] += 1
         stage["seconds"] = round(stage["seconds"] + told["seconds"], 1)
     return stages

@@ -35,13 +35,16 @@ class KeptAnswers:
         self._used: dict[str, object] = {}
         self._has_new = False
 
-    @cached_property
-    def _kept(self) -> dict[str, object]:
+    def _read(self) -> dict[str, object]:
         with suppress(OSError, ValueError, TypeError, KeyError):
             read = json.loads(self.path.read_text(encoding="utf-8"))
             if read["maker"] == self.maker:
                 return dict(read["answers"])
         return {}
+
+    @cached_property
+    def _kept(self) -> dict[str, object]:
+        return self._read()
 
     def answer(self, question: str, find: Callable[[], T]) -> T:
         """Return the kept answer to a question, else the one that ``find`` returns, a value that JSON can hold."""
@@ -52,9 +55,9 @@ class KeptAnswers:
         return found
 
     def save(self) -> None:
-        """Write the answers if there are new ones, those that were used before others."""
+        """Write the answers if there are new ones, those that were used before others, with what others wrote since."""
         if self._has_new and not sys.dont_write_bytecode:
-            answers = dict(list((self._used | self._kept).items())[:MOST])
+            answers = dict(list((self._used | self._read()).items())[:MOST])
             with suppress(OSError):
                 write_text(self.path, json.dumps({"maker": self.maker, "answers": answers}))
                 self._has_new = False

@@ -7,7 +7,10 @@ from pathlib import Path
 from whyrobust.files import write_text
 
 #: What each layout changed, by its number; folders of the first one have no number.
-CHANGES = {2: "captions are in a folder per variant, captions/<variant>/, no longer in captions/<source>.parquet"}
+CHANGES = {
+    2: "captions are in a folder per variant, captions/<variant>/, no longer in captions/<source>.parquet",
+    3: "embeddings of small models are in a folder for several kinds of runs, embeddings/<objective>-<model>-<number>/",
+}
 
 #: Today's.
 LAYOUT = max(CHANGES)

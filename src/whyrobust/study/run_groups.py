@@ -1,8 +1,8 @@
 """Which runs one job embeds, one after the other: a process that imports torch costs as much as a small model's passes.
 
-A job waits for all of its runs, and embeds all of them again where one is added and finished work is not kept. So runs
-of dear models, and runs that heads are fitted for, which others wait for, are with those that differ in their seed
-alone; runs of small models are with others of their objective.
+A job waits for all of its runs. Where runs are added, those that follow in the plan move to other groups: they are taken
+from finished work, or where none is kept embedded again. So runs of dear models, and runs that heads are fitted for, which
+others wait for, are with those that differ in their seed alone; runs of small models are with others of their objective.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def group_runs(
         kind = f"{first.objective}-{first.model}"
         group = open_groups.setdefault(kind, f"{kind}-1")
         if groups.get(group) and len(groups[group]) + len(names) > MOST_RUNS:
-            # Groups are numbered, so that their folders keep their names where runs come and go.
             group = open_groups[kind] = f"{kind}-{int(group.rpartition('-')[2]) + 1}"
         groups.setdefault(group, []).extend(names)
     return groups

@@ -159,7 +159,7 @@ class Study:
     def groups(self) -> dict[str, list[str]]:
         """The scored runs by group, which one job embeds, and fits heads for."""
         if self.config.unfinished:
-            return runs_that_are_there(self.config.unfinished.groups, self.runs)
+            return runs_that_are_there(self.config.unfinished.groups, self.evaluated)
         return group_runs(self.plan.runs, self.plan.heads, small_models(self.config.models, self.root))
 
     def runs_of(self, group: str) -> list[str]:

@@ -197,9 +197,10 @@ def check_gpu_memory(
         whole = targets.shape[1]
         filled = longest_caption(targets) / whole if padded else float((targets != 0).double().mean())
     footprint = measure_footprint(config, compute.precision)
+    share = total / runs_per_gpu
     try:
-        return footprint.check(objective, batch, compute.images_at_once, min(free, total / runs_per_gpu), filled)
+        return footprint.check(objective, batch, compute.images_at_once, min(free, share), filled)
     except FootprintError as error:
-        if runs_per_gpu == 1:
+        if free <= share:
             raise
         raise FootprintError(f"{error}; or lower training.runs_per_gpu: {runs_per_gpu} runs share the GPU") from error

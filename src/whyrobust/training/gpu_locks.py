@@ -160,12 +160,12 @@ class _Request:
     def _is_kept_for_another(self, name: str) -> bool:
         """Tell whether a job that came earlier, and needs more of a GPU than this one, waits for it."""
         for path in self.folder.glob(self._file(name, ".wanted-*").name):
-            came = int(path.name.split(".wanted-")[1].split("-")[0])
-            if _parts_of(path) >= self.parts or came > int(self.since.split("-")[0]):
+            if not _is_locked(path):
+                path.unlink(missing_ok=True)  # of a job that was killed
                 continue
-            if _is_locked(path):
+            came = int(path.name.split(".wanted-")[1].split("-")[0])
+            if _parts_of(path) < self.parts and came < int(self.since.split("-")[0]):
                 return True
-            path.unlink(missing_ok=True)  # of a job that was killed
         return False
 
     def _take(self, name: str) -> ExitStack | None:

@@ -1,4 +1,4 @@
-"""Starting and ending a job without what costs time and gives nothing: the default study has 163 jobs that use torch.
+"""Starting and ending a job without what costs time and gives nothing: most jobs of a study use torch.
 
 Of the CPU time that a process spends on ``import torch`` and on leaving again, 0.2 s are the garbage collector, which
 finds no garbage while modules are read, and 0.4 s the end of the interpreter, which frees one object after the other.

@@ -144,7 +144,7 @@ def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa
 
 
 def _build(build: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Build a model that weights will be loaded into; small ones are copied from the first of their description.
+    """Build a model that weights will be loaded into; with our own encoders, copied from the first of its description.
 
     To draw initial values for a vocabulary takes as long as the forward pass of a thousand icons.
     """

@@ -21,7 +21,7 @@ def made_section(making: Making) -> dict[str, Any]:
         "stages": stage_rows(making.stages, times, making.images_by_stage),
         "whole": f"{sum(cost['seconds'] for cost in times.values()) / 60:,.1f}" if times else "",
         "taken": [
-            {"stage": spaced(name), "jobs": f"{stage['jobs']:,.0f}", "minutes": f"{stage['seconds'] / 60:,.1f}"}
+            {"stage": spaced(name), "results": f"{stage['results']:,.0f}", "minutes": f"{stage['seconds'] / 60:,.1f}"}
             for name, stage in making.provenance["taken_from_finished_work"].items()
         ],
         "machine": making.provenance["machine"],
