@@ -88,8 +88,8 @@ def open_run(
     return Encoders(encoder_of(towers, config), encode, preprocessing)
 
 
-# The runs of a job are asked the same prompts. Kept are those of the 1,000 classes of ImageNet in 80 templates, as tensors
-# of inference mode: for forward passes alone.
+# The runs of a job are asked the same prompts. Kept are those of the 1,000 classes of ImageNet in 80 templates, as
+# tensors of inference mode: for forward passes alone.
 @lru_cache(maxsize=160)
 def _tokens_of(texts: tuple[str, ...], context_length: int) -> Tensor:
     return tokenize(texts, context_length)

@@ -1,8 +1,9 @@
 """Which runs one job embeds, one after the other: a process that imports torch costs as much as a small model's passes.
 
-A job waits for all of its runs. Where runs are added, those that follow in the plan move to other groups: they are taken
-from finished work, or where none is kept embedded again. So runs of dear models, and runs that heads are fitted for, which
-others wait for, are with those that differ in their seed alone; runs of small models are with others of their objective.
+A job waits for all of its runs. Where runs are added, those that follow in the plan move to other groups: they are
+taken from finished work, or where none is kept embedded again. So runs of dear models, and runs that heads are fitted
+for, which others wait for, are with those that differ in their seed alone; runs of small models are with others of
+their objective.
 """
 
 from __future__ import annotations
