@@ -18,7 +18,7 @@ import yaml
 from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.studies import ALONE, watched
+from tests.studies import ALONE, Named, watched
 from tools.browser import ALL_DRAWN, DRAW_ALL, find_browser
 
 #: What `make soak` prints at its end.
@@ -149,10 +149,10 @@ def stage(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         **params: Any,
     ) -> None:
         given = SimpleNamespace(
-            wildcards=SimpleNamespace(**wildcards),
-            input=SimpleNamespace(**inputs),
-            output=SimpleNamespace(**outputs),
-            params=SimpleNamespace(**params),
+            wildcards=Named(**wildcards),
+            input=Named(**inputs),
+            output=Named(**outputs),
+            params=Named(**params),
             log=[str(tmp_path / "log" / f"{script}.log")],
             threads=threads,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import runpy
-from collections.abc import Callable, ItemsView, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.studies import Named
 from whyrobust.data.preprocessing import study_preprocessing
 from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.augmentation import Augmentation
@@ -141,14 +142,6 @@ def samples_shown(ranks: Ranks, images: Any, order: Sequence[Any]) -> list[Any]:
     settings = BatchSettings(2, HYPER.augmentation, 1, torch.device("cpu"), ranks)
     batches = images.batches(order, settings, torch.Generator().manual_seed(1))
     return [images.finish(batch, settings) for batch in batches]
-
-
-class Named(SimpleNamespace):
-    """Inputs, outputs or parameters by name, as Snakemake gives them to a script."""
-
-    def items(self) -> ItemsView[str, Any]:
-        """Return the pairs of name and value."""
-        return vars(self).items()
 
 
 def run_script(script: str, given: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import ItemsView
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -99,3 +101,11 @@ def short_config(sources: dict[str, Any], test_folder: str) -> dict[str, Any]:
             ]
         },
     }
+
+
+class Named(SimpleNamespace):
+    """Inputs, outputs or parameters by name, as Snakemake gives them to a script."""
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the pairs of name and value."""
+        return vars(self).items()
