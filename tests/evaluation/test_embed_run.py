@@ -13,19 +13,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from tests.studies import Named
 from whyrobust.data.pixel_store import write_pixels
 from whyrobust.evaluation.embed_run import Embedding, Images, embed_run
 from whyrobust.study.finished_work import OFF, VARIABLE, sum_taken
 from whyrobust.training.models import IconCnn, build_two_towers, read_model_config
 from whyrobust.training.weights import open_clip_names, save_weights
-
-
-class Named(SimpleNamespace):
-    """A list of a job with names, as Snakemake gives it to its script."""
-
-    def items(self):
-        """Return names and values."""
-        return vars(self).items()
 
 
 class Group:

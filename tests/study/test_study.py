@@ -175,6 +175,14 @@ def test_runs_of_small_models_share_jobs_with_others_of_their_objective(icons, l
     assert many.runs_of(group) == [f"{STUDIO_GROUP}-seed_{seed}" for seed in range(MOST_RUNS + 4)]
 
 
+def test_groups_of_an_unfinished_study_have_the_runs_that_are_scored_in_it(load):
+    first_stage = "simclr-images-web-5000_images-icon_cnn-15000_samples-seed_0"
+    groups = {"cross_entropy-icon_cnn-1": [STUDIO, first_stage, "not-there"], "gone": ["not-there"]}
+    unfinished = {"planned": 9, "runs": [], "comparisons": [], "groups": groups}
+    part = load(lambda config: config.update(unfinished=unfinished))
+    assert first_stage in part.runs and part.groups == {"cross_entropy-icon_cnn-1": [STUDIO]}
+
+
 def test_a_head_for_one_seed_is_fitted_for_its_run_alone(load):
     study = load(lambda config: config["heads"].append(
         {"head": "nearest_mean", "fitted_on": "own", "where": {"source": "studio", "train_images": 5000, "seed": 1}}

@@ -18,8 +18,8 @@ from whyrobust.study.plan import Head, Run
 #: Image encoders of ``timm_model_name`` whose passes over the test sets of a study take seconds on one core.
 SMALL_ENCODERS = frozenset({"icon_cnn", "icon_resnet"})
 
-#: Runs that a job has at most, unless more of them differ in their seed alone. In the default study they take half a
-#: minute; with more, jobs that end last leave other cores idle for longer than starts take (docs/dev/optimisation.md).
+#: Runs that a job has at most, unless more of them differ in their seed alone. In the default study 15 took 19
+#: seconds; with more, jobs that end last leave other cores idle for longer than starts take (docs/dev/optimisation.md).
 MOST_RUNS = 16
 
 
@@ -46,7 +46,7 @@ def group_runs(
         if run.evaluated:
             alike.setdefault(run.seedless, []).append(run)
     groups: dict[str, list[str]] = {}
-    open_groups: dict[str, str] = {}
+    of_kinds: dict[str, list[str]] = {}
     for seedless, members in alike.items():
         names, first = [run.run for run in members], members[0]
         fitted = any(head.head in FITTED_HEADS for name in names for head in heads[name])
@@ -54,10 +54,10 @@ def group_runs(
             groups[seedless] = names
             continue
         kind = f"{first.objective}-{first.model}"
-        group = open_groups.setdefault(kind, f"{kind}-1")
-        if groups.get(group) and len(groups[group]) + len(names) > MOST_RUNS:
-            group = open_groups[kind] = f"{kind}-{int(group.rpartition('-')[2]) + 1}"
-        groups.setdefault(group, []).extend(names)
+        of_kind = of_kinds.setdefault(kind, [])
+        if not of_kind or len(groups[of_kind[-1]]) + len(names) > MOST_RUNS:
+            of_kind.append(f"{kind}-{len(of_kind) + 1}")
+        groups.setdefault(of_kind[-1], []).extend(names)
     return groups
 
 
