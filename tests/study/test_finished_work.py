@@ -305,6 +305,22 @@ def test_a_part_of_a_job_is_found_whatever_the_other_parts_are(store, tmp_path):
     assert sum_taken(tmp_path)["embed"]["results"] == 1
 
 
+def test_a_part_of_a_job_took_the_time_since_it_began(store, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("whyrobust.study.finished_work.time.monotonic", lambda: clock[0])
+    given, made = tmp_path / "given", tmp_path / "made"
+    given.write_text("one")
+    asked = ("embed", tmp_path / "a.taken.json", {}, [("weights", str(given))], [("run", str(made))])
+    work = FinishedWork.of_files(*asked)
+    clock[0] = 100.0  # other parts were made meanwhile
+    begun = work.begin()
+    made.write_text("ONE")
+    clock[0] = 103.0
+    begun.keep()
+    assert FinishedWork.of_files(*asked).take()
+    assert sum_taken(tmp_path)["embed"]["seconds"] == 3
+
+
 def test_a_writer_that_was_killed_leaves_nothing_that_is_taken_and_is_cleared_away(store, tmp_path, monkeypatch):
     job = Job(tmp_path / "a")
     with monkeypatch.context() as patch:
