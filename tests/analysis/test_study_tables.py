@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whyrobust.analysis.accuracies import KEYS, ShiftAccuracies, select_runs
+from whyrobust.analysis.accuracies import KEYS, ShiftAccuracies
 from whyrobust.analysis.attribution import shifts_of_means
 from whyrobust.analysis.average_shift import add_average
 from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
@@ -80,11 +80,6 @@ def drawn(predictions, test_set, keys):
 
 def on(accuracy, test_set, keys):
     return accuracy[accuracy["test_set"] == test_set].set_index(list(KEYS)).loc[keys, "accuracy"].to_numpy()
-
-
-def test_runs_are_selected_by_a_condition_of_the_config():
-    assert select_runs(RUNS, {"standard": True}) == set(STANDARD)
-    assert select_runs(RUNS, {"source": ["studio", "web"]}) == {r for r in RUNS["run"] if r[:3] in ("stu", "web")}
 
 
 @pytest.mark.parametrize("source, standard", [("studio", 6), ("", 18)])

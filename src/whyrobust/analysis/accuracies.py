@@ -5,17 +5,17 @@ All read what `score_heads` wrote: ``accuracy.csv`` the counts, ``predictions.pa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from whyrobust.analysis.arrays import BoolArray, FloatArray
 from whyrobust.analysis.intervals import clopper_pearson, effective_images
-from whyrobust.study.plan import HEAD_FIELDS, Head, matches
+from whyrobust.study.plan import HEAD_FIELDS, Head
 from whyrobust.study.restricted_names import restricted_name
 
 if TYPE_CHECKING:
@@ -208,12 +208,6 @@ def merge_axes(accuracy: pd.DataFrame, x_test_set: str, shift: str) -> pd.DataFr
         on=list(KEYS),
         validate="one_to_one",
     )
-
-
-def select_runs(runs: pd.DataFrame, condition: Mapping[str, Any]) -> set[str]:
-    """Return the names of the runs of ``runs.csv`` that meet a condition of the config: field -> value or values."""
-    rows = ({str(name): value for name, value in row.items()} for row in runs.to_dict("records"))
-    return {row["run"] for row in rows if matches(row, condition)}
 
 
 def standard_models(keys: Sequence[Key], standard_runs: Collection[str]) -> BoolArray:
