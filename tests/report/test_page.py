@@ -231,7 +231,7 @@ def test_the_tables_beside_the_answer_stand_where_they_belong(html):
 
 
 def test_what_is_compared_is_said_with_pictures_and_sizes(open_page, html):
-    page = open_page(html)
+    page = open_page(html, all_charts=False)
     cards = page.locator("#compared .card")
     assert cards.count() == 2 + 4
     studio, _, test, _, v2, sketch = cards.all_inner_texts()
@@ -240,11 +240,11 @@ def test_what_is_compared_is_said_with_pictures_and_sizes(open_page, html):
     assert "7 teams" in v2 and "R² of the prediction 0.97 (of the paper's line 0.91)" in v2
     assert "case study, in no verdict: 2 teams" in sketch and "style seen in web" in sketch
     assert cards.first.locator("img").count() == 3
-    without = open_page(make_page(settings=replace(SETTINGS, without_test_set=["half_web"])))
+    without = open_page(make_page(settings=replace(SETTINGS, without_test_set=["half_web"])), all_charts=False)
     assert "Half web has no in-distribution test set here" in without.locator("#compared").inner_text()
 
 
-def test_mixtures_and_views_are_a_line_each_with_counts_and_shares(open_page):
+def test_mixtures_and_views_are_a_line_each_with_counts_and_shares(open_page, html):
     """Singular and plural, shares that are no whole number, and pictures where they are not those of the source."""
     data = make_data()
     given = make_study(make_runs())
@@ -292,12 +292,12 @@ def test_mixtures_and_views_are_a_line_each_with_counts_and_shares(open_page):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#compared").get_by_role("heading", name="Drawn from these sources").count() == 1
-    none = open_page(make_page())
+    none = open_page(html, all_charts=False)
     assert "Drawn from these sources" not in none.locator("#compared").inner_text()
 
 
 def test_every_stage_is_in_the_table_with_what_it_waits_for_and_its_cost(open_page, html):
-    page = open_page(html)
+    page = open_page(html, all_charts=False)
     rows = page.locator("#made .scroll table").first.locator("tbody tr")
     cells = rows.evaluate_all("all => all.map(row => [...row.cells].map(cell => cell.firstChild?.textContent ?? ''))")
     assert [row[1] for row in cells] == [stage.name.replace("_", " ") for stage in STAGES]
@@ -452,7 +452,7 @@ def test_a_click_highlights_a_run_everywhere(open_page, html):
 
 
 def test_a_run_is_shown_closely(open_page, html):
-    page = open_page(html)
+    page = open_page(html, all_charts=False)
     page.get_by_label("Highlight").select_option(label="CLIP on web titles, 2,000 images, seed 1, zero-shot (name)")
     page.locator("#chosen-test-set").select_option(label="sketch")
     shown = page.locator("#chosen")
@@ -497,7 +497,7 @@ def test_the_address_of_a_run_opens_with_it(open_page, html, browser, tmp_path):
 
 
 def test_the_table_sorts_and_searches(open_page, html):
-    page = open_page(html)
+    page = open_page(html, all_charts=False)
     column = "table#runs-table tbody tr td:nth-last-child(3)"
     heading = page.locator("#runs-table thead th", has_text="Images")
     heading.click()
@@ -529,7 +529,7 @@ def test_the_table_of_runs_has_accuracy_with_effective_robustness_in_sight_on_a_
 
 
 def test_a_run_can_be_chosen_by_keyboard(open_page, html):
-    page = open_page(html)
+    page = open_page(html, all_charts=False)
     page.locator("#runs-table button.show").nth(2).focus()
     page.keyboard.press("Enter")
     assert page.locator("tr.chosen").count() >= 1

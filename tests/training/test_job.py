@@ -48,6 +48,9 @@ from whyrobust.training.weights import read_metadata, read_weights
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.processes", "torch"])
 
+#: Of a run that is asked to stop right after its first: enough that it is not over by then.
+STEPS = 60
+
 RUN = {"run": "r", "objective": "clip", "supervision": "captions", "caption": "title", "labels": "", "seed": 1}
 
 
@@ -132,14 +135,14 @@ def test_two_processes_started_by_torchrun_learn_what_one_learns(root, files):
 
 
 def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, files):
-    whole, stopped = files("whole", steps=150), files("stopped", steps=150)
+    whole, stopped = files("whole", steps=STEPS), files("stopped", steps=STEPS)
     stopped["threads"] = 2
     kept, log = Path(stopped["params"]["checkpoint"]), Path(stopped["log"][0])
     first = run(root, whole)
     first.join()
     second = run(root, stopped)
     wait_for_training(second, log)
-    time.sleep(0.3)
+    time.sleep(0.1)
     second.terminate()
     second.join()
     assert second.exitcode == STOPPED_EXIT_CODE
@@ -157,20 +160,20 @@ def test_a_stage_that_is_asked_to_stop_ends_with_its_code_and_goes_on(root, file
 
 
 def test_two_processes_that_are_asked_to_stop_leave_one_checkpoint_and_go_on(root, files):
-    given = files("shared", steps=150, processes=2)
+    given = files("shared", steps=STEPS, processes=2)
     kept, log = Path(given["params"]["checkpoint"]), Path(given["log"][0])
     process = run(root, given)
     wait_for_training(process, log)
-    time.sleep(0.3)
+    time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
     process.join()
     assert process.exitcode == STOPPED_EXIT_CODE
     found = torch.load(kept, weights_only=True)
-    assert 0 < found["state"]["done"] < 150
+    assert 0 < found["state"]["done"] < STEPS
     process = run(root, given)
     process.join()
     assert process.exitcode == 0
-    assert len(losses(given)) == 150 and "continuing from a checkpoint" in log.read_text(encoding="utf-8")
+    assert len(losses(given)) == STEPS and "continuing from a checkpoint" in log.read_text(encoding="utf-8")
 
 
 def job_of(given):

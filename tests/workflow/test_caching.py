@@ -231,25 +231,23 @@ def test_a_fresh_clone_with_copied_results_has_nothing_to_do(finished, tmp_path)
     assert "results/smoke is of an older layout" in clone.said
 
 
-@pytest.mark.parametrize(
-    "rule, values",
-    [
-        (
-            "train_run",
-            {
-                "mem_mb": 9000, "runtime": 999, "processes": 2, "gpu": 2, "nodes": 2, "checkpoint_minutes": 1,
-                "checkpoint_steps": 5, "loader_threads": 4, "runs_per_gpu": 4,
-            },
-        ),
-        ("embed_test_sets", {"mem_mb": 9000, "runtime": 999, "gpu": 2, "loader_threads": 4, "runs_per_gpu": 4}),
-        ("fit_heads", {"mem_mb": 9000, "runtime": 999, "gpu": 2, "runs_per_gpu": 4}),
-    ],
-)  # fmt: skip
-def test_what_a_job_takes_of_a_machine_runs_nothing_again(root, finished, rule, values):
+#: What rules on a GPU ask a machine for, with other values.
+TAKEN = {
+    "train_run": {
+        "mem_mb": 9000, "runtime": 999, "processes": 2, "gpu": 2, "nodes": 2, "checkpoint_minutes": 1,
+        "checkpoint_steps": 5, "loader_threads": 4, "runs_per_gpu": 4,
+    },
+    "embed_test_sets": {"mem_mb": 9000, "runtime": 999, "gpu": 2, "loader_threads": 4, "runs_per_gpu": 4},
+    "fit_heads": {"mem_mb": 9000, "runtime": 999, "gpu": 2, "runs_per_gpu": 4},
+}  # fmt: skip
+
+
+def test_what_a_job_takes_of_a_machine_runs_nothing_again(root, finished):
     """Memory, time, GPUs, checkpoints and threads that read are resources: no part of a result."""
-    named = rule_texts(root)[rule].split("    resources:\n")[1].split("    params:")[0]
-    assert set(re.findall(r"^        (\w+)=", named, re.MULTILINE)) == set(values)
-    given = [f"{rule}:{name}={value}" for name, value in values.items()]
+    for rule, values in TAKEN.items():
+        named = rule_texts(root)[rule].split("    resources:\n")[1].split("    params:")[0]
+        assert set(re.findall(r"^        (\w+)=", named, re.MULTILINE)) == set(values)
+    given = [f"{rule}:{name}={value}" for rule, values in TAKEN.items() for name, value in values.items()]
     assert finished.planned("--set-resources", *given) == set()
 
 
