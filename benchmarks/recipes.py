@@ -54,6 +54,8 @@ class Recipe:
         learning_rate: its highest.
         batch_size: images a step.
         samples: images shown, counted with repetition.
+        augmented: whether images are shifted and zoomed at random, as the study's are. `open_clip_train` is left to its
+            own crops, of nine tenths of an image or more.
     """
 
     task: str
@@ -62,6 +64,7 @@ class Recipe:
     learning_rate: float
     batch_size: int
     samples: int
+    augmented: bool = True
 
 
 def chosen_recipe(task: str, program: str, table: Path = TABLE) -> Recipe:
@@ -77,9 +80,8 @@ def chosen_recipe(task: str, program: str, table: Path = TABLE) -> Recipe:
     if len(rows) != 1:
         raise CannotMeasureError(f"{table} has {len(rows)} chosen recipes for {task} by {program}, not 1: {SEARCH}")
     (row,) = rows
-    return Recipe(
-        task, program, row["optimizer"], float(row["learning_rate"]), int(row["batch_size"]), int(row["samples"])
-    )
+    numbers = float(row["learning_rate"]), int(row["batch_size"]), int(row["samples"])
+    return Recipe(task, program, row["optimizer"], *numbers, augmented=row["augmented"] == "True")
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,8 @@ def _train_ours(recipe: Recipe, folder: Path, split: Split, seed: int, device: s
     hyper = config.training.hyperparameters_of(objective, False) | {
         "optimizer": recipe.optimizer, "learning_rate": recipe.learning_rate,
     }  # fmt: skip
+    if not recipe.augmented:
+        hyper |= {"plain_share": 1.0}
     marks, weights = train_with_ours(
         images=ImagesInMemory(icons.pixels[:count], study_preprocessing(SIDE, "white_page")),
         targets=tokenize(icons.titles[:count], context) if recipe.task == "clip"
@@ -232,7 +236,7 @@ def _train_torchvision(recipe: Recipe, folder: Path, split: Split, seed: int, de
     torch.manual_seed(seed)
     torch.set_num_threads(split.threads)
     icons = read_icons(folder)
-    loader = load_images(folder / "images", recipe.batch_size, split.workers, device)
+    loader = load_images(folder / "images", recipe.batch_size, split.workers, device, recipe.augmented)
     steps = max(2, recipe.samples // recipe.batch_size)
     # The classes of an ImageFolder are its folders, in the order of their names.
     present = np.unique(icons.labels[: len(icons.labels) - icons.tested])

@@ -78,21 +78,34 @@ def prepare_with_peer(setting: Setting) -> None:
     find_split(setting, partial(rate_of_peer, setting=setting, epochs=1), WORK)
 
 
-def load_images(folder: Path, batch: int, workers: int, device: str) -> torch.utils.data.DataLoader[Any]:
-    """Return the loader of torchvision's users: an ``ImageFolder`` of icons with random shifts, zooms and flips."""
+def load_images(
+    folder: Path, batch: int, workers: int, device: str, augmented: bool = True
+) -> torch.utils.data.DataLoader[Any]:
+    """Return the loader of torchvision's users: an ``ImageFolder`` of icons with random shifts, zooms and flips.
+
+    Args:
+        folder: with a folder for each class.
+        batch: images a step.
+        workers: processes that read and change images.
+        device: cpu or cuda.
+        augmented: whether images are changed at random.
+    """
     import torch
     from torchvision import datasets, transforms
 
+    at_random = [
+        # The reference's random crop and flip; white is what lies around an icon.
+        transforms.RandomAffine(0, translate=(0.1, 0.1), scale=(0.8, 1.25), fill=255,
+                                interpolation=transforms.InterpolationMode.BILINEAR),
+        transforms.RandomHorizontalFlip(),
+    ]  # fmt: skip
     change = transforms.Compose(
         [
-            # The reference's random crop and flip; white is what lies around an icon.
-            transforms.RandomAffine(0, translate=(0.1, 0.1), scale=(0.8, 1.25), fill=255,
-                                    interpolation=transforms.InterpolationMode.BILINEAR),
-            transforms.RandomHorizontalFlip(),
+            *(at_random if augmented else []),
             transforms.ToTensor(),
             transforms.Normalize((1.0, 1.0, 1.0), (0.5, 0.5, 0.5)),
         ]
-    )  # fmt: skip
+    )
     return torch.utils.data.DataLoader(
         datasets.ImageFolder(str(folder), change), batch, shuffle=True, num_workers=workers, drop_last=True,
         persistent_workers=workers > 0, pin_memory=device == "cuda",
