@@ -77,6 +77,12 @@ def _put(node, name, value):
     node[name] = value
 
 
+def rename_comparison(config, name):
+    """Call the second comparison of a cause as said, {} standing for the name of the first."""
+    first, second = config["causes"]["training_distribution"][:2]
+    second["comparison"] = name.format(first["comparison"])
+
+
 @pytest.fixture(scope="module")
 def smoke_config(root):
     return yaml.safe_load((root / "config" / "smoke.yaml").read_text(encoding="utf-8"))
@@ -138,6 +144,16 @@ def test_any_value_anywhere_is_a_plan_or_one_line(smoke_config, root, data):
         (lambda c: c["models"].update(icon_cnn="resources/icons/sets.csv"), ["models.icon_cnn", "no JSON"]),
         (lambda c: c["prompts"].update(photo="resources/icons/README.md"), ["prompts.photo", "{class}"]),
         (lambda c: c["prompts"].update(photo="resources"), ["prompts.photo", "no such file"]),
+        (lambda c: c["data"].update(nouns="resources/icons/sets.csv"), ["data.nouns", "column 'class'"]),
+        (lambda c: c["data"].update(sets="resources/icons/nouns.csv"), ["data.sets", "column 'set'"]),
+        (lambda c: c.update(downloads="README.md"), ["downloads", "README.md", "a folder"]),
+        (lambda c: c.update(downloads="README.md/a"), ["downloads", "README.md/a", "a folder"]),
+        # The tables of effects are joined by cause and name, after all training.
+        (lambda c: rename_comparison(c, " {} "), ["causes.training_distribution[1].comparison", "once in a cause"]),
+        (lambda c: rename_comparison(c, "  "), ["causes.training_distribution[1].comparison", "a name"]),
+        (lambda c: c["training"]["clip"].update(learning_rate="1e-3"), ["learning_rate", "write 0.001"]),
+        (lambda c: c["training"]["clip"].update(learning_rate="1e-7"), ["learning_rate", "write 1.0e-07"]),
+        (lambda c: c["training"].update(samples_seen="1e3"), ["samples_seen", "write 1000"]),
     ],
 )  # fmt: skip
 def test_what_would_be_found_days_later_is_found_first(smoke_config, root, change, words):

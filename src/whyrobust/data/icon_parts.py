@@ -30,9 +30,7 @@ from whyrobust.data.iconify import (
 from whyrobust.data.label_matcher import LabelMatcher, LabelPolicy
 from whyrobust.data.records import DRAWING_SCHEMA, RECORD_SCHEMA
 from whyrobust.data.split_by_drawing import split_by_drawing
-from whyrobust.study.kind_settings import ICON_PARTS
-
-SET_COLUMNS = ("set", "part", "team", "family", "licence", "reason")
+from whyrobust.study.kind_settings import ICON_PARTS, SET_COLUMNS
 
 TRAINING_PARTS = ("studio", "web")
 

@@ -6,7 +6,6 @@ files that they name, can tell. Every problem is one line that names the key, th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -274,12 +273,21 @@ def check_names(config: Config) -> None:
 def check_comparisons(
     runs: Sequence[Run], heads: Mapping[str, Sequence[Head]], comparisons: Sequence[Comparison]
 ) -> None:
-    """Check that every comparison has a pair."""
+    """Check that every comparison has a pair, and a name by which the tables tell it from the others of its cause."""
     rows = evaluated_rows(runs, heads)
-    position: Counter[str] = Counter()
+    names: dict[str, list[str]] = {}
     for comparison in comparisons:
-        key = f"config key causes.{comparison.cause}[{position[comparison.cause]}] ('{comparison.name}')"
-        position[comparison.cause] += 1
+        before, name = names.setdefault(comparison.cause, []), comparison.name.strip()
+        place = f"config key causes.{comparison.cause}[{len(before)}]"
+        if not name:
+            raise ConfigError(f"{place}.comparison is {comparison.name!r}: give the comparison a name")
+        if name in before:
+            raise ConfigError(
+                f"{place}.comparison is {comparison.name!r}, as is that of causes.{comparison.cause}"
+                f"[{before.index(name)}]: allowed is each name once in a cause"
+            )
+        before.append(name)
+        key = f"{place} ('{comparison.name}')"
         try:
             pairs = match_pairs(comparison, rows)
         except PlanError as error:

@@ -18,6 +18,7 @@ from whyrobust.study.config import Config, Published, Sentences
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import Dataset
 from whyrobust.study.file_patterns import FILES_IN_FOLDERS, PatternError, matching_files, wrong_shard_number
+from whyrobust.study.kind_settings import SET_COLUMNS
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.table_cells import LABEL_SEPARATOR, SHOWN_CHARACTERS, shown
@@ -208,6 +209,10 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
     for key, path in named.items():
         if not (root / path).is_file():
             raise ConfigError(f"config key {key} is '{path}': there is no such file; correct the path")
+    _check_folder("config key downloads", config.downloads, root)
+    for key, columns in {"data.sets": SET_COLUMNS, "data.nouns": ("class",)}.items():
+        if key in named:
+            _check_columns(f"config key {key} is '{named[key]}'", root / named[key], columns)
     for name, path in config.models.items():
         description = read_description(f"config key models.{name}", root / path)
         _check_untrained(f"config key models.{name}", path, description)
@@ -224,6 +229,25 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
         for section, datasets in (("sources", config.sources), ("test_sets", config.test_sets)):
             for name, dataset in datasets.items():
                 _check_dataset_files(f"config key {section}.{name}", dataset, root, known, config.sources_table)
+
+
+def _check_folder(key: str, path: str, root: Path) -> None:
+    """Check that files can be put into a folder, which need not be there yet."""
+    for place in (root / path, *(root / path).parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(f"{key} is '{path}', but {place} is a file: allowed is a folder")
+
+
+def _check_columns(found: str, path: Path, needed: Sequence[str]) -> None:
+    """Check that a file is a table with some columns, before a job days later reads it."""
+    try:
+        columns, _ = read_class_table(path)
+    except ClassTableError as error:
+        raise ConfigError(f"{found}: {error}") from error
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        allowed = ", ".join(needed)
+        raise ConfigError(f"{found}, a table without the column '{lacking[0]}': allowed is a CSV with {allowed}")
 
 
 def _check_build_files(build: CaptionBuild, root: Path, known: Collection[str], table: str) -> None:

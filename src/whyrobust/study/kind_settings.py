@@ -24,6 +24,8 @@ from whyrobust.study.setting_types import (
 
 #: Parts of the icons study; studio_test and web_test are split off by drawing, the table of sets names the others.
 ICON_PARTS = ("studio", "web", "studio_test", "web_test", "v2", "rendition", "symbols", "retired", "sketch", "objects")
+#: Columns of the table of sets.
+SET_COLUMNS = ("set", "part", "team", "family", "licence", "reason")
 
 #: Settings of a view of which it may have one: how its subsets are drawn.
 VIEW_RULES = ("class_balanced", "labelled", "match_classes_of")

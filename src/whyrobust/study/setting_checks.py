@@ -6,6 +6,7 @@ made from: the key, the value found and what is allowed.
 
 from __future__ import annotations
 
+import math
 import types
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -210,7 +211,22 @@ def _explain(path: Path, error: ErrorDetails, settings: type[Any], given: Mappin
         return f"config key {spell_key(path[:-1])} has an entry named {shown(path[-1])}: allowed is {allowed}"
     if error["type"] == "value_error" and is_dataclass(_class_at(hint, value)):
         return f"{key}{error['ctx']['error']}"
-    return f"{key} is {shown(value)}: allowed is {allowed_words(hint)}"
+    return f"{key} is {shown(value)}: allowed is {allowed_words(hint)}{_as_number(value, hint)}"
+
+
+def _as_number(value: object, hint: Any) -> str:  # noqa: ANN401 - a type
+    """Say how to write a number that YAML takes for text, as it does 1e-3; nothing where it is none."""
+    wanted = {int, float}.intersection(concrete_types(hint))
+    try:
+        number = float(value) if isinstance(value, str) and wanted else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(number) or (float not in wanted and not number.is_integer()):
+        return ""
+    # YAML 1.1 asks for a point in a number with an exponent, and for a sign of the exponent, which `repr` writes.
+    mantissa, mark, exponent = repr(number).partition("e")
+    written = f"{mantissa if '.' in mantissa else f'{mantissa}.0'}{mark}{exponent}"
+    return f"; YAML takes this for text: write {written if float in wanted else int(number)}"
 
 
 def _give(hint: Any) -> str:  # noqa: ANN401 - a type

@@ -47,7 +47,7 @@ def check_views(sources: Mapping[str, Source], table: Path | None) -> None:
 
 def _teams_of_part(table: Path, part: str) -> dict[str, str]:
     """Return the team of each icon set of a part."""
-    with table.open(encoding="utf-8", newline="") as handle:
+    with table.open(encoding="utf-8-sig", newline="") as handle:
         return {row["set"]: row["team"] for row in csv.DictReader(handle) if row["part"] == part}
 
 
