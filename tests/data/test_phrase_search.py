@@ -59,8 +59,10 @@ def holds(text):
     records=st.lists(st.tuples(TEXT.filter(holds), st.lists(TEXT.filter(holds), max_size=3)), max_size=8),
     part=st.integers(1, 5),
     start=st.integers(0, 3),
+    # With few of them, different words have one hash.
+    hash_bits=st.sampled_from([2, 17]),
 )
-def test_columns_are_labelled_as_single_records_are(names, synonyms, others, excluded, records, part, start):
+def test_columns_are_labelled_as_single_records_are(names, synonyms, others, excluded, records, part, start, hash_bits):
     empty = [""] * len(names)
     classes = pd.DataFrame({"class": names, "synonyms": [";".join(synonyms), *empty[1:]], "excluded_phrases": empty})
     classes.loc[0, "excluded_phrases"] = ";".join(excluded)
@@ -74,6 +76,7 @@ def test_columns_are_labelled_as_single_records_are(names, synonyms, others, exc
     tags = pa.array([tags for _, tags in records], pa.list_(pa.string()))[start:]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phrase_search, "TEXTS_AT_A_TIME", part)
+        patch.setattr(phrase_search, "_HASH_BITS", hash_bits)
         for policy in ("single", "first"):
             expected = [matcher.label_of_all([title, *tags], policy) for title, tags in records[start:]]
             assert matcher.label_records([titles, tags], policy, threads=2).to_pylist() == expected
@@ -106,6 +109,17 @@ def test_the_first_and_longest_phrase_takes_its_words(text, expected):
     found = finder.find(pa.array(["big", text, "truck"]))
     assert [listed[row] for place, row in zip(found.texts, found.phrases, strict=True) if place == 1] == expected
     assert finder.find(pa.array([], pa.string())).texts.tolist() == []
+
+
+@pytest.mark.parametrize("hash_bits", [2, 17])
+def test_words_that_begin_with_the_same_eight_bytes_are_told_apart(monkeypatch, hash_bits):
+    monkeypatch.setattr(phrase_search, "_HASH_BITS", hash_bits)
+    known = ["albatrossa", "albatrosse", "haddocks", "ka"]
+    finder = PhraseFinder({(word,): row for row, word in enumerate(known)}, space_words)
+    unknown = ["albatros", "albatrossi", "albatrossae", "haddock", "haddocksx", "kas"]
+    found = finder.find(pa.array([*unknown, *known, *unknown]))
+    assert found.texts.tolist() == [6, 7, 8, 9]
+    assert found.phrases.tolist() == [0, 1, 2, 3]
 
 
 def test_texts_beyond_ascii_take_their_place_among_the_others():

@@ -6,8 +6,8 @@ text finds (left to right, longest phrase first, each word used once), about ten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,25 +73,34 @@ class PhraseFinder:
 
     def find(self, texts: pa.Array, threads: int = 1) -> Found:
         """Return the phrases in texts (Arrow strings, none missing); ``threads`` threads share them."""
+        if threads == 1:
+            # Not in a pool, of which the caller would wait for another thread at each part.
+            return self._find_all(texts, map)
         with ThreadPoolExecutor(threads) as executor:
-            rows, phrases = self._find_in_parts(texts, True, executor)
-            beyond = _rows_beyond_ascii(texts)
-            if len(beyond):
-                # These are split anew, without a copy of all others.
-                respelt = _respell(texts.take(beyond), self._space_words)
-                rows_beyond, phrases_beyond = self._find_in_parts(respelt, False, executor)
-                is_ascii = np.ones(len(texts), dtype=np.bool_)
-                is_ascii[beyond] = False
-                right = is_ascii[rows]
-                rows = np.concatenate([rows[right], beyond[rows_beyond]])
-                phrases = np.concatenate([phrases[right], phrases_beyond])
-                order = rows.argsort(kind="stable")
-                rows, phrases = rows[order], phrases[order]
+            return self._find_all(texts, executor.map)
+
+    def _find_all(self, texts: pa.Array, share: Callable[..., Iterable[tuple[Integers, Integers]]]) -> Found:
+        """Find the phrases in texts, of which parts are shared among threads by ``map`` or what does as it does."""
+        rows, phrases = self._find_in_parts(texts, True, share)
+        beyond = _rows_beyond_ascii(texts)
+        if len(beyond):
+            # These are split anew, without a copy of all others.
+            respelt = _respell(texts.take(beyond), self._space_words)
+            rows_beyond, phrases_beyond = self._find_in_parts(respelt, False, share)
+            is_ascii = np.ones(len(texts), dtype=np.bool_)
+            is_ascii[beyond] = False
+            right = is_ascii[rows]
+            rows = np.concatenate([rows[right], beyond[rows_beyond]])
+            phrases = np.concatenate([phrases[right], phrases_beyond])
+            order = rows.argsort(kind="stable")
+            rows, phrases = rows[order], phrases[order]
         return Found(rows, phrases)
 
-    def _find_in_parts(self, texts: pa.Array, are_ascii: bool, executor: Executor) -> tuple[Integers, Integers]:
+    def _find_in_parts(
+        self, texts: pa.Array, are_ascii: bool, share: Callable[..., Iterable[tuple[Integers, Integers]]]
+    ) -> tuple[Integers, Integers]:
         starts = range(0, max(1, len(texts)), TEXTS_AT_A_TIME)
-        found = executor.map(lambda start: self._find(texts[start : start + TEXTS_AT_A_TIME], are_ascii), starts)
+        found = share(lambda start: self._find(texts[start : start + TEXTS_AT_A_TIME], are_ascii), starts)
         parts = [(start + rows, phrases) for start, (rows, phrases) in zip(starts, found, strict=True)]
         rows, phrases = zip(*parts, strict=True)
         return np.concatenate(rows), np.concatenate(phrases)
@@ -99,58 +108,66 @@ class PhraseFinder:
     def _find(self, texts: pa.Array, are_ascii: bool) -> tuple[Integers, Integers]:
         text, begins, ends, edges = _split_texts(texts, are_ascii)
         known, numbers = self._words.look_up(text, begins, ends)
-        ids = np.full(len(begins), -1, dtype=np.int64)
-        ids[known] = numbers
-        can_start = self._starts[numbers]
-        starts, state = known[can_start], numbers[can_start]
+        places = np.flatnonzero(self._starts[numbers])
+        starts, state = known[places], numbers[places]
+        row = np.searchsorted(edges, begins[starts], side="right") - 1
         phrase = self._end[state]
         length = np.ones(len(starts), dtype=np.int64)
         waiting = np.flatnonzero(self._goes_on[state])
         state = state[waiting]
-        end_of_text = edges[np.searchsorted(edges, begins[starts[waiting]], side="right")]
         depth = 1
         while len(waiting):
-            following = starts[waiting] + depth
-            there = np.minimum(following, len(begins) - 1)
-            inside = (following == there) & (begins[there] < end_of_text)
-            word = ids[there]
-            step = state * len(self._words) + word
+            # The next word of the text has to be the next known one, ...
+            there = np.minimum(places[waiting] + depth, len(known) - 1)
+            follows = known[there] == starts[waiting] + depth
+            waiting, state, there = waiting[follows], state[follows], there[follows]
+            # ... of the same text, and of a phrase that begins like this.
+            inside = begins[known[there]] < edges[row[waiting] + 1]
+            step = state * len(self._words) + numbers[there]
             index = np.minimum(np.searchsorted(self._steps, step), len(self._steps) - 1)
-            goes_on = inside & (word >= 0) & (self._steps[index] == step)
-            waiting, end_of_text, state = waiting[goes_on], end_of_text[goes_on], self._targets[index[goes_on]]
+            goes_on = inside & (self._steps[index] == step)
+            waiting, state = waiting[goes_on], self._targets[index[goes_on]]
             depth += 1
             ended = self._end[state] >= 0
             phrase[waiting[ended]] = self._end[state[ended]]
             length[waiting[ended]] = depth
             more = self._goes_on[state]
-            waiting, end_of_text, state = waiting[more], end_of_text[more], state[more]
+            waiting, state = waiting[more], state[more]
         whole = phrase >= 0
-        starts, phrase, length = starts[whole], phrase[whole], length[whole]
+        row, starts, phrase, length = row[whole], starts[whole], phrase[whole], length[whole]
         kept = _first_of_overlapping(starts, starts + length)
-        starts, phrase = starts[kept], phrase[kept]
-        return np.searchsorted(edges, begins[starts], side="right") - 1, phrase
+        return row[kept], phrase[kept]
 
 
 class WordTable:
     """A hash table of known words, for looking up all words of a text.
 
     Most words of a text are not known. A filter rejects nearly all of these by a hash of their first eight bytes,
-    without copying them; the words that pass it are looked up exactly.
+    without copying them. Of those that pass it, a word of at most eight bytes is known by them; others are looked up
+    as Arrow strings: longer ones, and the few whose hash is that of another known word.
 
     Args:
         words: each once; their numbers are their indices.
     """
 
     def __init__(self, words: Sequence[bytes]) -> None:
-        self._words = pa.array(words, pa.binary())
         lengths = np.array([len(word) for word in words], dtype=np.int64)
         ends = lengths.cumsum()
         text = np.frombuffer(b"".join(words) + bytes(_BEYOND), dtype=np.uint8)
+        self._eights = _first_bytes(text, ends - lengths, ends)
+        hashes = _hash(self._eights)
         self._may_be_known = np.zeros(1 << _HASH_BITS, dtype=np.bool_)
-        self._may_be_known[_hash_words(text, ends - lengths, ends)] = True
+        self._may_be_known[hashes] = True
+        self._number_at = np.zeros(1 << _HASH_BITS, dtype=np.int32)
+        short = np.flatnonzero(lengths <= _BEYOND)
+        self._number_at[hashes[short]] = short
+        self._is_short = lengths <= _BEYOND
+        others = np.flatnonzero(~self._is_short | (self._number_at[hashes] != np.arange(len(words))))
+        self._others = np.append(others, -1)
+        self._other_words = pa.array([words[number] for number in others.tolist()], pa.large_binary())
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._eights)
 
     def look_up(self, text: Bytes, begins: Integers, ends: Integers) -> tuple[Integers, Integers]:
         """Return the indices of those of the given words that are known, and their numbers.
@@ -160,25 +177,40 @@ class WordTable:
             begins: where each word begins in it.
             ends: where it ends.
         """
-        candidates = np.flatnonzero(self._may_be_known.take(_hash_words(text, begins, ends), mode="clip"))
-        lengths = ends[candidates] - begins[candidates]
-        offsets = np.zeros(len(candidates) + 1, dtype=np.int32)
-        np.cumsum(lengths, out=offsets[1:])
-        letters = text[np.repeat(begins[candidates] - offsets[:-1], lengths) + np.arange(offsets[-1])]
-        words = pa.Array.from_buffers(
-            pa.binary(), len(candidates), [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
-        )
-        numbers = pc.fill_null(pc.index_in(words, value_set=self._words), -1).to_numpy(zero_copy_only=False)
+        eights = _first_bytes(text, begins, ends)
+        hashes = _hash(eights)
+        candidates = np.flatnonzero(self._may_be_known.take(hashes, mode="clip"))
+        begins, ends = begins[candidates], ends[candidates]
+        numbers = self._number_at[hashes[candidates]].astype(np.int64)
+        same = (self._eights[numbers] == eights[candidates]) & (ends - begins <= _BEYOND) & self._is_short[numbers]
+        left = np.flatnonzero(~same)
+        numbers[left] = self._look_up_others(text, begins[left], ends[left])
         known = numbers >= 0
-        return candidates[known], numbers[known].astype(np.int64)
+        return candidates[known], numbers[known]
+
+    def _look_up_others(self, text: Bytes, begins: Integers, ends: Integers) -> Integers:
+        """Return the numbers of words that are not known by their first eight bytes, -1 of those that are not known."""
+        # Arrow strings lie side by side: what is between two words is one too.
+        bounds = np.stack([begins, ends], axis=1).ravel()
+        pieces = pa.Array.from_buffers(
+            pa.large_binary(), max(0, len(bounds) - 1), [None, pa.py_buffer(bounds), pa.py_buffer(text)]
+        )
+        words = pieces.take(pa.array(np.arange(0, len(bounds), 2)))
+        found = pc.fill_null(pc.index_in(words, value_set=self._other_words), -1)
+        numbers: Integers = self._others[found.to_numpy()]
+        return numbers
 
 
-def _hash_words(text: Bytes, begins: Integers, ends: Integers) -> Integers:
-    """Return a hash of each word's first eight bytes, below 2 to the power of `_HASH_BITS`."""
+def _first_bytes(text: Bytes, begins: Integers, ends: Integers) -> NDArray[np.uint64]:
+    """Return the first eight bytes of each word as a number, in which bytes after its end are 0."""
     eights: NDArray[np.uint64] = np.ndarray((len(text) - _BEYOND + 1,), dtype="<u8", buffer=text, strides=(1,))
-    hashes = eights[begins] & _FIRST_BYTES.take(ends - begins, mode="clip")
+    return eights[begins] & _FIRST_BYTES.take(ends - begins, mode="clip")
+
+
+def _hash(eights: NDArray[np.uint64]) -> Integers:
+    """Return a hash of numbers below 2 to the power of `_HASH_BITS`."""
     # Fibonacci hashing: Knuth, The Art of Computer Programming 3, section 6.4.
-    hashes *= np.uint64(0x9E3779B97F4A7C15)
+    hashes = eights * np.uint64(0x9E3779B97F4A7C15)
     hashes >>= np.uint64(64 - _HASH_BITS)
     signed: Integers = hashes.view(np.int64)
     return signed
@@ -256,14 +288,15 @@ def _first_of_overlapping(starts: Integers, ends: Integers) -> NDArray[np.bool_]
     furthest = np.maximum.accumulate(ends)
     # A phrase that begins where all earlier ones have ended is kept; the few others are decided one by one.
     overlapping = np.flatnonzero(starts[1:] < furthest[:-1]) + 1
-    before, taken_to = -1, -1
-    for here, start, end in zip(
-        overlapping.tolist(), starts[overlapping].tolist(), ends[overlapping].tolist(), strict=True
-    ):
+    before, taken_to, decided = -1, -1, []
+    # As lists, of which an item costs a tenth of what one of an array does.
+    columns = (overlapping, starts[overlapping], ends[overlapping], ends[overlapping - 1])
+    for here, start, end, end_before in zip(*(column.tolist() for column in columns), strict=True):
         if here - 1 != before:
-            taken_to = int(ends[here - 1])
+            taken_to = end_before
         before = here
-        kept[here] = start >= taken_to
-        if kept[here]:
+        decided.append(start >= taken_to)
+        if decided[-1]:
             taken_to = end
+    kept[overlapping] = decided
     return kept

@@ -16,7 +16,12 @@ Integers = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 #: Texts at a time: few enough that they and what is computed from them stay in the CPU cache.
-TEXTS_AT_A_TIME = 8_192
+TEXTS_AT_A_TIME = 16_384
+
+# glibc returns what is free at the end of its memory to the system as soon as it is twice the largest block that was
+# returned before (mallopt(3), M_MMAP_THRESHOLD). Parts of texts are smaller than that, and for each their memory would
+# go back and come again, emptied. One block of this size, of which nothing is used, ends that.
+np.empty(1 << 24, dtype=np.uint8)
 
 
 def text_column(values: Iterable[str] | Iterable[Sequence[str]]) -> pa.Array:
