@@ -11,7 +11,7 @@ from pathlib import Path
 
 from whyrobust.files import read_csv, write_text
 from whyrobust.report.compare_page import ComparedStudy, render_comparison
-from whyrobust.report.result_card import read_card
+from whyrobust.report.result_card import check_tables, read_card
 
 
 def read_studies(first: Path, second: Path) -> tuple[ComparedStudy, ComparedStudy]:
@@ -22,13 +22,15 @@ def read_studies(first: Path, second: Path) -> tuple[ComparedStudy, ComparedStud
         second: the same of the other study.
 
     Raises:
-        SystemExit: a folder is no finished study, or both are the same.
+        SystemExit: a folder is no finished study or has changed since its card was written, or both are the same.
     """
     folders = (first, second)
     if first.resolve() == second.resolve():
         raise SystemExit(f"{first} and {second} are one folder: give the results of two studies")
     try:
         cards = [read_card(folder) for folder in folders]
+        for folder, card in zip(folders, cards, strict=True):
+            check_tables(folder, card)
         same = len({str(card["study"]) for card in cards}) == 1
         one, other = (
             ComparedStudy(

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.pages import make_card_of, make_runs, make_study
 from tools.compare_studies import read_studies
-from whyrobust.files import write_json, write_table
+from whyrobust.files import checksum, write_json, write_table
 from whyrobust.report.compare_page import (
     ComparedStudy,
     compare_in_words,
@@ -177,3 +177,22 @@ def test_studies_are_read_from_their_folders(study, tmp_path):
     (folders[1] / "runs.csv").unlink()
     with pytest.raises(SystemExit, match=r"runs\.csv"):
         read_studies(*folders)
+
+
+def test_tables_that_changed_after_the_card_was_written_are_refused(study, tmp_path):
+    """A study that was run again and stopped before its page has tables of one state and a card of another."""
+    folders = tmp_path / "whole", tmp_path / "half"
+    for folder in folders:
+        write_table(folder / "effective_robustness.csv", study.effective)
+        write_table(folder / "runs.csv", study.runs)
+        digests = {name: checksum(folder / name) for name in ("effective_robustness.csv", "runs.csv")}
+        write_json(folder / "card.json", make_card_of(study, folder.name) | {"tables_sha256": digests})
+    assert [one.label for one in read_studies(*folders)] == ["whole", "half"]
+    write_table(folders[1] / "runs.csv", study.runs.iloc[1:])
+    with pytest.raises(SystemExit, match=r"half was changed after its page .* \(runs\.csv\): run the study to its end"):
+        read_studies(*folders)
+    # Cards of earlier versions have no checksums.
+    earlier = make_card_of(study, "half")
+    del earlier["tables_sha256"]
+    write_json(folders[1] / "card.json", earlier)
+    assert [one.label for one in read_studies(*folders)] == ["whole", "half"]

@@ -17,7 +17,7 @@ import yaml
 from benchmarks.measure_study_share import core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from tests.agreement import check_data, check_details, opened
 from tests.workflow.test_dag import planned_jobs, write_config
-from whyrobust.report.result_card import read_card
+from whyrobust.report.result_card import check_tables, read_card
 from whyrobust.report.theme import DOUBLE_COLUMN_POINTS, SINGLE_COLUMN_POINTS
 from whyrobust.study.plan import plan_runs
 from whyrobust.study.roles import MEANS
@@ -184,6 +184,7 @@ def test_figures_report_and_provenance_are_there(smoke):
     assert {"commit", "packages", "machine", "config", "checksums_sha256", "images"} <= set(provenance)
     assert "resources/icons/classes.csv" in provenance["inputs_sha256"]
     card = read_card(results)
+    check_tables(results, card)
     assert card["config"] == provenance["config"] and len(card["effects"]) == len(causes)
     assert (smoke[0] / "results" / "reference" / "baselines.csv").exists()
 

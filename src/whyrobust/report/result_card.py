@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from whyrobust.files import checksum
 from whyrobust.report.page_parts import table_rows
 from whyrobust.report.tables import StudyTables
 from whyrobust.study.code_version import package_version
@@ -58,6 +59,7 @@ def make_card(provenance: Mapping[str, Any], study: StudyTables) -> dict[str, An
         "effects": _rows(study.causes, EFFECT_COLUMNS),
         "test_sets": _rows(study.shifts, [str(name) for name in study.shifts]),
         "models": _models(study),
+        "tables_sha256": provenance["checksums_sha256"],
     }
 
 
@@ -108,3 +110,25 @@ def read_card(folder: Path) -> dict[str, Any]:
             "or read the card with the version that made it"
         )
     return card  # type: ignore[no-any-return]
+
+
+def check_tables(folder: Path, card: Mapping[str, Any]) -> None:
+    """Check that the tables beside a card are those that it was made of.
+
+    A study that is run again after a change writes its tables before its card, so that one that was stopped in between
+    has tables of one state and a card of another. Cards of earlier versions do not say what they were made of, and pass.
+
+    Args:
+        folder: of the study's results.
+        card: what `read_card` returns of it.
+
+    Raises:
+        ValueError: a table has changed since.
+    """
+    made_of: Mapping[str, str] = card.get("tables_sha256", {})
+    changed = [name for name, digest in made_of.items() if (folder / name).exists() and checksum(folder / name) != digest]
+    if changed:
+        raise ValueError(
+            f"{folder} was changed after its page and {FILE_NAME} were written ({', '.join(changed)}): run the study "
+            "to its end, which writes both again"
+        )
