@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from whyrobust.data.archives import LocationError, Member, is_image_name, list_tar, read_bytes
+from whyrobust.data.archives import LocationError, Member, ending_of, is_image_name, list_tar, read_bytes
 from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.readers.folders import TEXT_ENDINGS
 from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.readers.table_files import COMPRESSED, ENDINGS, TableForm, names_of_numbers, read_rows
 from whyrobust.data.readers.tables import find_picture
@@ -163,7 +164,10 @@ def _look_into_folders(path: Path, name: str, classes: list[Path], roots: set[st
     own = {label: count for label, count in pictures.items() if count}
     others = [each for each in folders if pictures.get(each.name) == 0]
     if len(own) > 1 and path.as_posix() not in roots:
-        yield Found(name, {"kind": "image_folder", "folder": path.as_posix()}, sum(own.values()), own)
+        texts = sum(_count_texts(path / label) for label in own)
+        told = f"{name}: {texts:,} text files beside pictures, which class folders do not read: give a table or shards "
+        said = [f"{told}with their captions"] if texts else []
+        yield Found(name, {"kind": "image_folder", "folder": path.as_posix()}, sum(own.values()), own, assumed=said)
     for each in others:
         yield from _look_at(each, config_name(each.name), classes)
 
@@ -171,6 +175,13 @@ def _look_into_folders(path: Path, name: str, classes: list[Path], roots: set[st
 def _count_pictures(folder: Path) -> int:
     """Return the pictures that lie in a folder itself."""
     return sum(1 for each in folder.iterdir() if is_image_name(each.name))
+
+
+def _count_texts(folder: Path) -> int:
+    """Return the text files in a folder that are called like a picture beside them."""
+    files = list(folder.iterdir())
+    pictures = {each.stem for each in files if is_image_name(each.name)}
+    return sum(ending_of(each.name) in TEXT_ENDINGS and each.stem in pictures for each in files)
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------

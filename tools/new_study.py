@@ -26,6 +26,7 @@ from tools.look_at_data import TEST_WORDS, TRAINING_WORDS, Found, LookError, con
 from tools.picture_losses import MOST_PICTURES, Losses, measure_losses
 from whyrobust.files import write_text
 from whyrobust.study.class_table import ClassTableError, read_class_names
+from whyrobust.study.objectives_table import ImageTextSettings
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.study import Study
 
@@ -254,7 +255,8 @@ def write_config(name: str, datasets: Datasets, classes: str, sizes: Sequence[in
         )
     lines += [
         "class_weights: equal  # accuracies are means over classes, whatever their proportions",
-        f"training: {_flow({'samples_seen': samples})}  # pictures shown to a model, with repetition",
+        f"training: {_flow({'samples_seen': samples} | _small_batches(sizes[-2]))}  # pictures shown to a model, "
+        "with repetition",
         f"seeds: {json.dumps(seeds)}  # each run once a seed; five for an answer that you rely on",
         "runs:  # every combination is a model",
         f"  - {_flow(standard | chosen | {'train_images': sizes})}",
@@ -282,6 +284,12 @@ def write_config(name: str, datasets: Datasets, classes: str, sizes: Sequence[in
             "objective, number of images and number of samples seen",
         )  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _small_batches(images: int) -> dict[str, Any]:
+    """Return the batch size of CLIP where its smallest training set has fewer images: a batch would hold one twice."""
+    usual = ImageTextSettings().batch_size
+    return {"clip": {"batch_size": images}} if images < usual else {}
 
 
 def _test_line(found: Found, role: str, source: str, classes: Sequence[str]) -> str:

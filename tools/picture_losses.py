@@ -6,7 +6,7 @@ study do it, so that sizes of training sets can be proposed that are left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,9 @@ SAMPLED_PICTURES = 1_000
 
 #: Studies of more pictures than this are not measured: all of them are listed first, which takes minutes.
 MOST_PICTURES = 200_000
+
+#: Broken pictures of a data set that are named.
+NAMED_PICTURES = 10
 
 #: Of an error's message.
 SHOWN_CHARACTERS = 200
@@ -58,10 +61,11 @@ class Losses:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Pictures of a data set that were decoded: of how many, how many of these do not decode, and the others."""
+    """Pictures of a data set that were decoded: of how many, how many, those that do not decode, and the others."""
 
     pictures: int
     looked_at: int
+    broken: Sequence[str]
     compared: ComparedImages
 
 
@@ -81,7 +85,7 @@ def measure_losses(study: Study) -> tuple[dict[str, Losses], list[str]]:
                 return {}, [f"pictures were not looked at, so that sizes may be too large: {why}"]
     threshold = study.config.data.near_duplicate_similarity
     tests = {name: samples[name] for name in study.datasets.test_sets if len(samples[name].compared)}
-    found, said = {}, []
+    found, said = {}, _too_many_broken(samples, study.config.data.allowed_failure_share)
     for name in study.datasets.sources:
         sample = samples[name]
         if not len(sample.compared):
@@ -90,6 +94,21 @@ def measure_losses(study: Study) -> tuple[dict[str, Losses], list[str]]:
         undecoded = 1 - len(sample.compared) / sample.looked_at
         found[name] = Losses(sample.looked_at, undecoded, _repeats(sample.compared, tests, threshold))
     return found, said
+
+
+def _too_many_broken(samples: Mapping[str, _Sample], allowed: float) -> list[str]:
+    """Say which data sets would stop the study, since a larger share of their pictures than ``allowed`` is broken."""
+    said = []
+    for name, sample in samples.items():
+        if allowed * sample.looked_at < len(sample.broken) < sample.looked_at:
+            named = [uid.removeprefix(f"{name}/") for uid in sample.broken[:NAMED_PICTURES]]
+            more = " and others" if len(sample.broken) > len(named) else ""
+            said.append(
+                f"{len(sample.broken):,} of {sample.looked_at:,} pictures of {name} that were looked at do not decode "
+                f"({', '.join(named)}{more}), and {allowed:.1%} may: make describe would stop; replace or remove them, "
+                "or allow a larger share in data.allowed_failure_share"
+            )
+    return said
 
 
 def _sample(study: Study, name: str, folder: Path) -> _Sample:
@@ -106,9 +125,9 @@ def _sample(study: Study, name: str, folder: Path) -> _Sample:
     chosen = np.random.default_rng(0).permutation(len(listed))[:SAMPLED_PICTURES]
     sample, fingerprints = listed.take(np.sort(chosen)), folder / f"{name}.npy"
     page = study.config.data.page_colour or ""
-    decoded, _ = check_photographs(sample, kind.border_pixels, len(usable_cores()), fingerprints, page)
+    decoded, failures = check_photographs(sample, kind.border_pixels, len(usable_cores()), fingerprints, page)
     table = read_records_of_images(records, decoded["uid"])
-    return _Sample(len(listed), len(chosen), compared_images(table, np.load(fingerprints)))
+    return _Sample(len(listed), len(chosen), failures["uid"].tolist(), compared_images(table, np.load(fingerprints)))
 
 
 def _repeats(source: ComparedImages, tests: Mapping[str, _Sample], threshold: float) -> float:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from whyrobust.data.dataset_checks import TEXT_BESIDE
 from whyrobust.report import templating
 from whyrobust.report.data_check import (
     DataCounts,
@@ -106,6 +107,11 @@ def test_reasons_are_counted_once_and_labels_kept_without_one_are_not_left_out()
     table = left_out_table({"web": [("kept", 9), ("gone", 2)]}, {"web": ["cut", "cut", "bomb"], "same": []})
     assert table.values.tolist() == [["web", "gone", 2], ["web", "cut", 2], ["web", "bomb", 1]]
     assert find_remarks(counts_of(left_out=[("its label is empty (kept without one)", 900)]), NEEDS) == []
+
+
+def test_text_files_beside_pictures_are_nothing_to_look_at():
+    counts = counts_of(left_out=[("kept", 1000), (TEXT_BESIDE, 1000)])
+    assert find_remarks(counts, NEEDS) == [] and f"1,000 left out: {TEXT_BESIDE}" in summarise("s", counts, [])
 
 
 def test_the_terminal_and_the_page_say_the_same(monkeypatch):

@@ -68,6 +68,39 @@ def test_folders_for_training_and_testing_are_what_their_names_say(folder):
     assert "no captions were found in train: CLIP learns from class names in a sentence" in told
 
 
+@pytest.mark.parametrize(("images", "smallest"), [(120, 43), (600, 210)])
+def test_batches_of_clip_hold_no_picture_twice(folder, images, smallest):
+    write_folders(folder / "data", images)
+    config, _ = made(folder, "data")
+    study = Study.load(config, folder)
+    assert config["runs"][1]["train_images"][0] == smallest and study.warnings == []
+    assert config["training"].get("clip") == ({"batch_size": smallest} if smallest < 64 else None)
+
+
+def test_captions_in_files_beside_pictures_are_told_of(folder):
+    write_folders(folder / "data", 120)
+    _, told = made(folder, "data")
+    assert "text files" not in told
+    for path in list((folder / "data").rglob("*.jpg")):
+        path.with_suffix(".txt").write_text("a cat", encoding="utf-8")
+    (folder / "mine.yaml").unlink()
+    (folder / "mine-classes.csv").unlink()
+    _, told = made(folder, "data")
+    assert "120 text files beside pictures, which class folders do not read: give a table or shards" in told
+
+
+def test_more_broken_pictures_than_are_allowed_are_named(folder):
+    write_twins(folder / "data", 150)
+    _, told = made(folder, "data")
+    assert "data.allowed_failure_share" not in told
+    write_folders(folder / "data", 9)
+    (folder / "mine.yaml").unlink()
+    (folder / "mine-classes.csv").unlink()
+    _, told = made(folder, "data")
+    assert "and 1.0% may: make describe would stop" in told and "data.allowed_failure_share" in told
+    assert all(f" {path.relative_to(folder / 'data')}" in told for path in (folder / "data").glob("*/?.jpg"))
+
+
 def test_styles_in_folders_are_a_source_and_shifts_and_a_part_is_held_out(folder):
     for name, images in (("photo", 90), ("cartoon", 120)):
         write_folders(folder / "pacs" / name, images)

@@ -22,6 +22,10 @@ logger = logging.getLogger("whyrobust")
 #: Images left out that are also logged; the table of failures has all of them.
 FAILURES_LOGGED = 1000
 
+#: Why files of class folders are left out that are no pictures.
+NO_PICTURE = "not a picture by its name"
+TEXT_BESIDE = "a text file beside a picture, which class folders do not read"
+
 
 class DatasetError(ValueError):
     """A data set that is not laid out as it should be; the message names the file, what was found and what to do."""
@@ -212,7 +216,7 @@ def check_failure_share(failures: pd.DataFrame, total: int, allowed_share: float
         )
         raise ValueError(
             f"{len(failures)} of {total} images failed ({share:.1%}, allowed {allowed_share:.1%}): "
-            f"{examples}. Repair or leave out these drawings, or allow a larger share."
+            f"{examples}; replace or remove these pictures, or allow a larger share in data.allowed_failure_share"
         )
 
 

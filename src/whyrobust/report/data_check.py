@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from whyrobust.data.dataset_checks import nearest_class
+from whyrobust.data.dataset_checks import TEXT_BESIDE, nearest_class
 from whyrobust.data.record_writer import NOT_DRAWN
 from whyrobust.report.number_format import count_noun, format_percent, list_some
 from whyrobust.report.page_parts import table_rows
@@ -183,6 +183,8 @@ def _unknown_labels(name: str, unknown: pd.DataFrame) -> list[Remark]:
 
 def _left_out(name: str, steps: Mapping[str, int], left_out: pd.DataFrame) -> list[Remark]:
     rows = [row for row in table_rows(left_out[left_out["dataset"] == name]) if KEPT_WITHOUT not in row["reason"]]
+    # As many as there are pictures, and no picture is lost by them.
+    rows = [row for row in rows if row["reason"] != TEXT_BESIDE]
     # What is no record is counted beside the records, what does not decode is one of them.
     listed = steps["decoded"] + sum(row["images"] for row in rows)
     return [

@@ -116,7 +116,7 @@ def check_tables(folder: Path, card: Mapping[str, Any]) -> None:
     """Check that the tables beside a card are those that it was made of.
 
     A study that is run again after a change writes its tables before its card, so that one that was stopped in between
-    has tables of one state and a card of another. Cards of earlier versions do not say what they were made of, and pass.
+    has tables of one state and a card of another. Cards of earlier versions have no checksums, and pass.
 
     Args:
         folder: of the study's results.
@@ -126,7 +126,8 @@ def check_tables(folder: Path, card: Mapping[str, Any]) -> None:
         ValueError: a table has changed since.
     """
     made_of: Mapping[str, str] = card.get("tables_sha256", {})
-    changed = [name for name, digest in made_of.items() if (folder / name).exists() and checksum(folder / name) != digest]
+    there = [name for name in made_of if (folder / name).exists()]
+    changed = [name for name in there if checksum(folder / name) != made_of[name]]
     if changed:
         raise ValueError(
             f"{folder} was changed after its page and {FILE_NAME} were written ({', '.join(changed)}): run the study "

@@ -11,7 +11,7 @@ import pytest
 
 from tests.data.readers.record_buffers import CLASSES, read_dataset, records_of, rows_of, write_picture
 from whyrobust.data.archives import DANGLING, NO_FILE
-from whyrobust.data.dataset_checks import DatasetError
+from whyrobust.data.dataset_checks import NO_PICTURE, TEXT_BESIDE, DatasetError
 from whyrobust.data.label_matcher import read_classes
 from whyrobust.data.readers.folders import read_class_table, read_image_folder
 from whyrobust.data.readers.imagenet import read_wnid_folders
@@ -32,6 +32,15 @@ def test_class_folders_with_and_without_a_table(tmp_path):
     table.write_text("folder,class\ncat,lion\n")
     with pytest.raises(DatasetError, match="'lion' is no class"):
         read_image_folder(tmp_path / "set", CLASSES, table)
+
+
+def test_text_files_beside_pictures_are_counted_apart(tmp_path):
+    """As img2dataset writes them, with captions; a text file without a picture of its name is no such file."""
+    for name in ("cat/1.jpg", "cat/2.webp", "dog/3.jpg"):
+        write_picture(tmp_path / name)
+    for name in ("cat/1.txt", "cat/1.json", "cat/2.txt", "cat/3.txt", "dog/notes.txt"):
+        (tmp_path / name).write_text("a cat")
+    assert read_image_folder(tmp_path, CLASSES).left_out == {TEXT_BESIDE: 3, NO_PICTURE: 2}
 
 
 def test_linked_class_folders_are_read(tmp_path):

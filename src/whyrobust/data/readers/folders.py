@@ -6,14 +6,17 @@ import csv
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whyrobust.data.archives import Member, Pack, ending_of, is_hidden, list_folder
-from whyrobust.data.dataset_checks import DatasetError, folded_name, nearest_class
+from whyrobust.data.archives import Member, Pack, ending_of, is_hidden, is_image_name, list_folder
+from whyrobust.data.dataset_checks import NO_PICTURE, TEXT_BESIDE, DatasetError, folded_name, nearest_class
 from whyrobust.data.record_writer import RecordBuffer
 from whyrobust.study.picture_formats import UNREAD_ENDINGS
 from whyrobust.study.table_cells import LABEL_SEPARATOR
+
+#: Endings of files that other tools write beside pictures, by their name: captions and what else is known of them.
+TEXT_ENDINGS = ("txt", "json")
 
 
 def read_image_folder_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
@@ -130,11 +133,16 @@ def read_class_folders(
         pictures: where images are counted by that folder, or by the one that holds them where none has a label.
     """
     records, pictures = RecordBuffer(), Counter() if pictures is None else pictures
+    beside = _TextFiles()
     for member in records.without_missing_folders(members):
+        ending = ending_of(member.name)
+        if member.is_image or ending in TEXT_ENDINGS:
+            records.left_out += beside.add(member.path)
         if not member.is_image:
-            ending = ending_of(member.name)
+            if ending in TEXT_ENDINGS:
+                continue
             unread = f"a picture in a format that is not read (.{ending})" if ending in UNREAD_ENDINGS else ""
-            records.left_out[unread or "not a picture by its name"] += 1
+            records.left_out[unread or NO_PICTURE] += 1
             continue
         if is_hidden(member.path):
             records.left_out["it is hidden, or lies in a hidden folder"] += 1
@@ -147,4 +155,30 @@ def read_class_folders(
             records.left_out["its folder is no class of the study"] += 1
             continue
         records.add(member.name, member, label, collection=folder)
+    records.left_out += beside.count()
     return records
+
+
+class _TextFiles:
+    """Text files of the folder that is being read, told apart by whether a picture of their name lies beside them."""
+
+    def __init__(self) -> None:
+        self._folder = PurePosixPath()
+        self._pictures, self._texts = set[str](), list[str]()
+
+    def add(self, path: PurePosixPath) -> Counter[str]:
+        """Note a picture or a text file; where it starts another folder, returns the counts of the one before."""
+        counts = self.count() if path.parent != self._folder else Counter[str]()
+        self._folder = path.parent
+        if is_image_name(str(path)):
+            self._pictures.add(path.stem)
+        else:
+            self._texts.append(path.stem)
+        return counts
+
+    def count(self) -> Counter[str]:
+        """Return how many text files were noted, by why they are left out, and forget them."""
+        counts = Counter(TEXT_BESIDE if stem in self._pictures else NO_PICTURE for stem in self._texts)
+        self._pictures.clear()
+        self._texts.clear()
+        return counts
