@@ -192,11 +192,12 @@ def mapped(items, workers, **options):
     return [result for chunk in map_isolated(act, items, workers, **options) for result in chunk]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_each_item_has_its_result_or_the_reason_of_its_death(tmp_path, workers):
-    items = [*range(7), "hang", 8, "abort", f"killed {tmp_path}/was", *range(11, 30)]
-    found = mapped(items, workers, chunk=4, cpu_seconds=0.7)
-    deaths = {7: "processor time", 9: "SIGABRT"}
+@pytest.mark.parametrize(("workers", "chunk"), [(1, 4), (3, 4), (1, 80)])
+def test_each_item_has_its_result_or_the_reason_of_its_death(tmp_path, workers, chunk):
+    # In a chunk of 80 they come after a message was sent, and in the middle of the next.
+    items = [*range(40), "hang", 41, "abort", f"killed {tmp_path}/was", *range(44, 90)]
+    found = mapped(items, workers, chunk=chunk, cpu_seconds=0.7)
+    deaths = {40: "processor time", 42: "SIGABRT"}
     for number, (item, result) in enumerate(zip(items, found, strict=True)):
         if number in deaths:
             assert isinstance(result, Death) and deaths[number] in result.reason

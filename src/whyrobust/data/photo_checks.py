@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Images that a worker process is given at a time.
-PHOTOGRAPHS_PER_TASK = 512
+PHOTOGRAPHS_PER_TASK = 64
 
 #: CPU time and memory that decoding one image may take: far more than one of `decoding.MAXIMUM_PIXELS` takes.
 DECODING_SECONDS, DECODING_BYTES = 60.0, 4 * 2**30

@@ -2,7 +2,10 @@
 
 A library in C or Rust may hang, abort or exhaust memory on a malicious input, which no Python exception catches. So
 each input is processed in a worker with limits on processor time and memory. If a worker dies, its current input is
-marked as failed and a new worker continues with the next one; if it was killed from outside, the input is tried again.
+marked as failed and a new worker goes on; if it was killed from outside, the input is tried again.
+
+Results are sent a chunk at a time, since each message wakes the parent, which takes a core from a worker. If a worker
+dies, what it had made of its chunk is made again, so chunks are small.
 
 pebble lacks four of these promises: when a worker dies its whole chunk is lost (chunks of one item cost 0.09 ms of
 processor time each, here it is 0.02), all inputs are taken at once, its limit is on wall-clock time, so that results
@@ -18,15 +21,17 @@ import resource
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from ctypes import c_int
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from operator import itemgetter
 from typing import Any
 
 #: Attempts at an input whose worker is killed from outside.
 ATTEMPTS = 3
 
 #: Chunks per worker that are read ahead of the first unfinished one, which bounds memory.
-CHUNKS_AHEAD = 3
+CHUNKS_AHEAD = 24
 
 #: Number of a worker's chunk while it has none.
 NO_CHUNK = -1
@@ -52,9 +57,12 @@ class _Raised:
 
 
 def _serve(
-    connection: Connection, function: Callable[[Any], Any], cpu_seconds: float, memory_bytes: int
+    connection: Connection, at_work: c_int, function: Callable[[Any], Any], cpu_seconds: float, memory_bytes: int
 ) -> None:  # pragma: no cover - runs in another process
-    """Send back the result of each input of each chunk until the connection is closed."""
+    """Send back the results of each chunk, by position, until the connection is closed.
+
+    The position at work is in shared memory, where the parent still finds it when this process has died.
+    """
     import psutil
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -64,25 +72,28 @@ def _serve(
     try:
         connection.send(None)
         while True:
-            for item in connection.recv():
+            results = {}
+            for position, item in connection.recv():
+                at_work.value = position
                 # SIGPROF kills the process wherever it is, since nothing handles the signal.
                 signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
                 try:
-                    result = function(item)
+                    results[position] = function(item)
                 except Exception as error:
-                    result = _Raised(error)
+                    results[position] = _Raised(error)
                 signal.setitimer(signal.ITIMER_PROF, 0)
-                connection.send(result)
+            connection.send(results)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
 @dataclass
 class _Worker:
-    """A worker process and the chunk of inputs that it was given."""
+    """A worker process, the chunk of inputs that it was given, and the position in it that is at work."""
 
     process: Any
     connection: Connection
+    at_work: c_int
     ready: bool = False
     chunk: int = NO_CHUNK
 
@@ -93,7 +104,7 @@ class _Pool:
 
     Attributes:
         inputs: of each chunk that was read and not yielded.
-        found: results so far of each chunk that was begun and not yielded.
+        found: results so far, by position, of each chunk that was begun and not yielded.
         left: chunks whose worker died before their end.
         begun: how many chunks were given to a worker.
         attempts: how often a worker was killed from outside, by chunk and position of its input.
@@ -105,7 +116,7 @@ class _Pool:
     memory_bytes: int
     workers: list[_Worker] = field(default_factory=list)
     inputs: dict[int, list[Any]] = field(default_factory=dict)
-    found: dict[int, list[Any]] = field(default_factory=dict)
+    found: dict[int, dict[int, Any]] = field(default_factory=dict)
     left: list[int] = field(default_factory=list)
     begun: int = 0
     attempts: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -129,7 +140,7 @@ class _Pool:
                     for connection in wait(list(by_connection)):
                         self._receive(by_connection[connection])  # type: ignore[index]
                 del self.inputs[number]
-                yield self.found.pop(number)
+                yield [result for _, result in sorted(self.found.pop(number).items(), key=itemgetter(0))]
         finally:
             for worker in self.workers:
                 worker.connection.close()
@@ -140,11 +151,12 @@ class _Pool:
         # spawn: forking a process that already runs threads (torch, Arrow) can hang.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, self.function, self.cpu_seconds, self.memory_bytes)
+        at_work = context.RawValue(c_int)
+        arguments = (theirs, at_work, self.function, self.cpu_seconds, self.memory_bytes)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         theirs.close()
-        self.workers.append(_Worker(process, ours))
+        self.workers.append(_Worker(process, ours, at_work))
 
     def _give(self, worker: _Worker) -> None:
         """Give a worker an unfinished chunk of a dead worker, or the next chunk that was read."""
@@ -155,10 +167,12 @@ class _Pool:
             self.begun += 1
         else:
             return
-        done = len(self.found.setdefault(worker.chunk, []))
+        found = self.found.setdefault(worker.chunk, {})
+        left = [(position, item) for position, item in enumerate(self.inputs[worker.chunk]) if position not in found]
+        worker.at_work.value = left[0][0]
         # If it died meanwhile, `_receive` notices.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            worker.connection.send(self.inputs[worker.chunk][done:])
+            worker.connection.send(left)
 
     def _receive(self, worker: _Worker) -> None:
         """Receive one message of a worker, or notice that it died."""
@@ -167,15 +181,14 @@ class _Pool:
         except (EOFError, ConnectionResetError):
             self._replace(worker)
             return
-        if isinstance(message, _Raised):
-            raise message.error
         if not worker.ready:
             worker.ready = True
             return
-        results = self.found[worker.chunk]
-        results.append(message)
-        if len(results) == len(self.inputs[worker.chunk]):
-            worker.chunk = NO_CHUNK
+        for result in message.values():
+            if isinstance(result, _Raised):
+                raise result.error
+        self.found[worker.chunk].update(message)
+        worker.chunk = NO_CHUNK
 
     def _replace(self, worker: _Worker) -> None:
         """Replace a worker that died, and record why its input failed."""
@@ -183,7 +196,7 @@ class _Pool:
         worker.connection.close()
         self.workers.remove(worker)
         code: int = worker.process.exitcode or 0
-        at = (worker.chunk, len(self.found.get(worker.chunk, ())))
+        at = (worker.chunk, worker.at_work.value)
         if code >= 0 or -code in OUTSIDE_SIGNALS or worker.chunk == NO_CHUNK:
             self.attempts[at] += 1
             if self.attempts[at] >= ATTEMPTS:
@@ -193,11 +206,9 @@ class _Pool:
                     "memory): see what it wrote above, or run again with fewer threads"
                 )
         elif -code == signal.SIGPROF:
-            self.found[worker.chunk].append(Death(f"it takes more than {self.cpu_seconds:g} s of processor time"))
+            self.found[at[0]][at[1]] = Death(f"it takes more than {self.cpu_seconds:g} s of processor time")
         else:
-            self.found[worker.chunk].append(
-                Death(f"the library that reads it dies of it ({signal.Signals(-code).name})")
-            )
+            self.found[at[0]][at[1]] = Death(f"the library that reads it dies of it ({signal.Signals(-code).name})")
         if worker.chunk != NO_CHUNK and len(self.found[worker.chunk]) < len(self.inputs[worker.chunk]):
             self.left.append(worker.chunk)
         self._start()
@@ -207,7 +218,7 @@ def map_isolated(
     function: Callable[[Any], Any],
     items: Iterable[Any],
     workers: int,
-    chunk: int = 256,
+    chunk: int = 16,
     cpu_seconds: float = 10.0,
     memory_bytes: int = 2**30,
 ) -> Iterator[list[Any]]:
@@ -217,7 +228,7 @@ def map_isolated(
         function: of a module, so that workers can import it; its exceptions are raised here.
         items: inputs that can be pickled; read as they are needed, a few chunks ahead.
         workers: number of processes; the result is the same for any number.
-        chunk: items that a worker is given at a time.
+        chunk: items that a worker is given at a time, whose results it sends at once.
         cpu_seconds: limit of the processor time of one item.
         memory_bytes: limit of the memory of a worker beyond what it starts with.
 
