@@ -1,5 +1,8 @@
 """Tables of icons are drawn alike by any number of workers, and failures are counted."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +57,11 @@ def test_a_table_that_is_not_right_is_refused():
         draw_icons(drawings(), 8, pose="turned")
     with pytest.raises(ValueError, match="0 pixels"):
         draw_icons(drawings(), 0)
+
+
+def test_processes_that_draw_start_without_numpy():
+    command = [sys.executable, "-c", "import sys, whyrobust.data.icon_drawing; print('numpy' in sys.modules)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
 def test_no_drawings_give_no_images():

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from whyrobust.data.icon_poses import pose_on_background
-from whyrobust.data.svg import DrawingError, check_size, draw_svg
+from whyrobust.data.svg import WHITE, DrawingError, check_size, draw_rgba, put_on_page
 from whyrobust.data.worker_pool import Death, map_isolated
 from whyrobust.study.table_cells import cell_text
 
@@ -27,10 +24,13 @@ def _draw(task: tuple[str, str, int, Pose, int]) -> tuple[bytes | None, str]:
     """Draw one (uid, svg, size, pose, seed) in a worker process; return its raw pixels, or None and why it failed."""
     uid, svg, size, pose, seed = task
     try:
-        pixels = draw_svg(svg, size) if pose == "plain" else pose_on_background(svg, size, uid, seed)
+        if pose == "plain":
+            return put_on_page(draw_rgba(svg, size), WHITE).tobytes(), ""
+        from whyrobust.data.icon_poses import pose_on_background
+
+        return pose_on_background(svg, size, uid, seed).tobytes(), ""
     except DrawingError as error:
         return None, str(error)
-    return pixels.tobytes(), ""
 
 
 def draw_icons(
@@ -53,6 +53,7 @@ def draw_icons(
     Raises:
         ValueError: a column is missing, a uid comes twice, or the pose or the number of workers is unknown.
     """
+    import numpy as np
     import pandas as pd
 
     from whyrobust.data.records import check_uids

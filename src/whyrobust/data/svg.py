@@ -1,4 +1,7 @@
-"""Drawing untrusted SVG documents as pixels, without reading anything else from the disk or the network."""
+"""Drawing untrusted SVG documents as pixels, without reading anything else from the disk or the network.
+
+Light: processes that draw start without numpy.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-import numpy as np
 from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngImageFile
 
 if TYPE_CHECKING:
     from whyrobust.data.pixel_store import Pixels
@@ -117,7 +120,7 @@ def draw_rgba(svg: str, size: int) -> Image.Image:
         raise
     except BaseException as error:  # a panic in the library derives from BaseException
         raise DrawingError(f"cannot be drawn: {error}") from error
-    image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGBA")
+    image = PngImageFile(io.BytesIO(png))  # RGBA, whatever was drawn
     if image.size == (size, size):
         return image
     square = Image.new("RGBA", (size, size), (0, 0, 0, 0))
@@ -139,11 +142,11 @@ def put_on_page(drawing: Image.Image, page: str) -> Image.Image:
         DrawingError: nothing can be seen on the page.
     """
     behind = Image.new("RGBA", drawing.size, page)
-    image = Image.alpha_composite(behind, drawing).convert("RGB")
-    contrast = np.asarray(ImageChops.difference(image, behind.convert("RGB")))
-    if int(contrast.max()) < MINIMUM_VISIBLE_LEVELS:
+    image = Image.alpha_composite(behind, drawing)
+    contrast = ImageChops.difference(image, behind).getextrema()
+    if max(largest for _, largest in contrast) < MINIMUM_VISIBLE_LEVELS:  # type: ignore[misc]
         raise DrawingError(f"nothing can be seen on {page}: it is blank or {page}")
-    return image
+    return image.convert("RGB")
 
 
 def draw_svg(svg: str, size: int) -> Pixels:
@@ -160,6 +163,8 @@ def draw_svg(svg: str, size: int) -> Pixels:
         DrawingError: the document is broken, refers to something outside itself, holds text or bitmaps, or
             shows nothing on white.
     """
+    import numpy as np
+
     check_size(size)
     return np.array(put_on_page(draw_rgba(svg, size), WHITE))
 
