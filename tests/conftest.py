@@ -24,7 +24,7 @@ from tools.browser import ALL_DRAWN, DRAW_ALL, find_browser
 #: What `make soak` prints at its end.
 SOAK_COUNTS: Counter[str] = Counter()
 
-#: Files that take ten seconds or more, the longest first: two workers then end at about the same time. Without this
+#: Files that take ten seconds or more, the longest first: the workers then end at about the same time. Without this
 #: order the workers take files by their number of tests, and whole studies, which are few tests, come last.
 LONG_FILES = (
     "workflow/test_paper_check.py",
@@ -33,13 +33,18 @@ LONG_FILES = (
     "workflow/test_benchmarks.py",
     "workflow/test_caching.py",
     "data/test_merge_slices.py",
+    "analysis/test_coverage.py",
     "training/test_resume.py",
     "report/test_page.py",
     "training/test_job.py",
     "report/test_page_state.py",
     "workflow/test_profiles.py",
     "workflow/test_dag.py",
+    "training/test_pretended_gpu.py",
+    "training/test_gpu.py",
+    "report/test_charts.py",
     "workflow/test_given_files.py",
+    "data/test_drawing_faults.py",
     "workflow/test_scheduling.py",
     "workflow/test_disk_faults.py",
     "workflow/test_network.py",
@@ -63,8 +68,9 @@ ROOT = Path(__file__).parent.parent
 # A test's study makes everything itself, and leaves nothing for the studies of whoever runs the tests.
 os.environ |= ALONE
 
-# `make test` has a worker for each core, and studies of tests have jobs beside them: threads of one process would only
-# wait for each other. Read when torch and numpy are imported: no test is before this. Snakemake sets it for its jobs.
+# `make test` has more workers than there are cores, and studies of tests have jobs beside them: threads of one process
+# would only wait for each other. Read when torch and numpy are imported: no test is before this. Snakemake sets it for
+# its jobs.
 os.environ |= {"OMP_NUM_THREADS": "1"}
 
 
