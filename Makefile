@@ -141,8 +141,9 @@ picture: $(VENV)/test-installed browser
 	$(BIN)/python -m tools.take_picture results/icons/report.html docs/pictures
 
 # Tests of one file stay on one worker, so that its studies run once; tests/conftest.py puts the longest files first.
+# A worker more than cores: tests wait for jobs, servers and browsers.
 test: lint $(VENV)/img2dataset/installed browser
-	$(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(shell expr $(CORES) + 1) --dist loadfile --no-loadscope-reorder
 
 # Every error and warning that the inputs of the table in docs/reliability.md cause, on one page.
 messages: $(VENV)/test-installed $(VENV)/img2dataset/installed
