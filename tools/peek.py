@@ -18,8 +18,8 @@ import yaml
 
 from whyrobust import cores as cores_shared
 from whyrobust.files import write_text
-from whyrobust.report.number_format import count_noun
 from whyrobust.study.config_file import read_config_file
+from whyrobust.study.display_names import count_noun
 from whyrobust.study.layout import LAYOUT_FILE
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.stages import STAGES, all_needs

@@ -59,8 +59,8 @@ def make_study(noise: float = 0.1) -> tuple[pd.DataFrame, dict[str, MeasuredShif
         "v2": make_shift(web, noise=noise, seed=1),
         "rendition": make_shift(2 * web, noise=noise, seed=2),
         "cartoon": make_shift(9 * web, noise=noise, seed=3, seen_in=("web",)),
-        "sketch": make_shift(web, noise=noise, seed=4, role=CASE_STUDY),
-        "objects": make_shift(web, noise=noise, seed=5, role=NOT_INFORMATIVE),
+        "sketch": make_shift(web, noise=noise, seed=4, role=CASE_STUDY, reason="drawn twice"),
+        "objects": make_shift(web, noise=noise, seed=5, role=NOT_INFORMATIVE, reason="R² 0.19, less than 0.5"),
     }
     clip = Comparison(
         cause="language_at_training",
@@ -339,12 +339,21 @@ def test_all_tables_of_a_study_are_made_together():
     assert summary.index("All comparisons, p adjusted by Benjamini and Hochberg") > first
     sensitivity = summary.index("Sensitivity analysis: the same with accuracies over images")
     assert summary[sensitivity + 1] == "  Chosen late." and summary[sensitivity + 3].startswith("    lowers; ")
-    assert sum("case study" in line for line in summary) == 3
+    # A row of each comparison, and why the shift takes part in no verdict.
+    assert sum("  sketch" in line and "case study; " in line for line in summary) == 3
+    apart = next(line for line in summary if line.startswith("In no verdict: "))
+    assert "sketch is a case study (drawn twice)" in apart.lower() and "v2" not in apart
     without = {name: measured[name] for name in ("sketch", "objects")}
     nothing = attribute_causes(comparisons, runs, without, SETTINGS)
-    assert "none: no shift takes part in verdicts; shifts.csv says why of each" in summarise_causes(
-        nothing, SETTINGS, OtherWeights(turned.iloc[:0])
-    )
+    told = summarise_causes(nothing, SETTINGS, OtherWeights(turned.iloc[:0]), without)
+    before = told[: told.index("All comparisons")]
+    assert "No answer" in before and "not informative (R² 0.19" in before and "another shift" in before
+    # What has no effect has neither a number nor a sign of zero.
+    bare = nothing.iloc[[0]].assign(role=CASE_STUDY, verdict="", effect_points=np.nan, pairs=1, seeds=1)
+    assert "case study; not measured" in summarise_causes(bare, SETTINGS, OtherWeights(turned.iloc[:0]), without)
+    zero = nothing.iloc[[0]].assign(effect_points=-0.01, low_points=-0.04, high_points=0.03, pairs=1, seeds=1)
+    told = summarise_causes(zero, SETTINGS, OtherWeights(turned.iloc[:0]), without)
+    assert "-0.0" not in told and "1 pair, 1 seed" in told
     dropped = effective.drop(index=len(runs))
     with pytest.raises(ValueError, match="other runs or heads on rendition"):
         make_cause_tables(dropped, measured, lines, table_of_runs, comparisons, SETTINGS, other)
@@ -461,3 +470,25 @@ def test_raw_differences_have_intervals_over_seeds_and_test_images():
     low, high = measure_effects(of_all, 100 * accuracies, 100 * drawn, freedom)[0].interval()
     mean = row_of(table, "web", "mean")
     assert (mean["raw_shift_low_points"], mean["raw_shift_high_points"]) == pytest.approx((low, high))
+
+
+def test_intervals_of_differences_of_accuracy_are_possible():
+    """With one degree of freedom and accuracies far apart, t intervals reach beyond what accuracies can differ by."""
+    runs, measured, comparisons = make_study()
+    few = runs[runs["seed"].isin(sorted(runs["seed"].unique())[:2])].index
+    runs = runs.loc[few].reset_index(drop=True)
+    wild = np.where(np.arange(len(runs)) % 2, 0.02, 0.98)
+    shift = measured["v2"]
+    shift = replace(
+        shift,
+        residuals=shift.residuals[few],
+        draws=shift.draws[:, few],
+        extrapolated=shift.extrapolated[few],
+        id_accuracies=np.stack([wild, wild], axis=1),
+        shift_accuracy=np.where(runs["seed"] == runs["seed"].min(), wild, 1 - wild),
+    )
+    table = attribute_causes(comparisons, runs, {"v2": shift}, SETTINGS)
+    ends = ["raw_id_low_points", "raw_id_high_points", "raw_shift_low_points", "raw_shift_high_points"]
+    found = table[ends].to_numpy(dtype=float)
+    assert np.nanmax(np.abs(found)) == 100.0
+    assert not np.isnan(found).all()

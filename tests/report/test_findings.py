@@ -89,6 +89,22 @@ def test_the_lead_tells_undecided_from_small():
     )
 
 
+def test_a_study_without_an_informative_shift_says_that_it_has_no_answer_and_why():
+    """Nothing was tested: no count of causes may pass for a finding."""
+    both = pd.concat([SMALL, UNDECIDED])
+    apart = both[both["shift"] == "v2"].assign(role="not informative", family="", verdict="", p_adjusted=np.nan)
+    shifts = pd.DataFrame(
+        [("studio_test", "in_distribution", np.nan), ("v2", "not informative", "R² 0.19, less than 0.5")],
+        columns=["test_set", "role", "reason"],
+    )
+    made = make_headline(apart, TERMS, None, None, shifts)
+    assert "No answer" in made.lead and "not informative (R² 0.19, less than 0.5)" in made.lead
+    assert "studio" not in made.lead and "compared" not in made.lead and not made.lines and not made.tests
+    declared = shifts.iloc[1:].assign(role="case study", reason="drawn twice")
+    assert "train longer" in made.lead.lower()
+    assert "train" not in make_headline(apart, TERMS, None, None, declared).lead.lower()
+
+
 def test_the_headline_follows_verdicts_and_not_numbers():
     """Whatever interval and p say, the table's verdict is what counts."""
     clear = cause("training_distribution", 5.6, "undecided", p_adjusted=0.001)

@@ -97,6 +97,8 @@ def test_nothing_that_latex_reads_as_a_command_is_left(text):
         ("\u22122", "$-$2"),
         ("a\\b", r"a\textbackslash{}b"),
         ("{x}", r"\{x\}"),
+        ('"q"', "``q''"),
+        ('a "q r", ("s")', "a ``q r'', (``s'')"),
     ],
 )
 def test_known_escapes(plain, latex):

@@ -330,6 +330,21 @@ def test_an_unfinished_page_says_so_first(html):
     assert "Language at test, names: 2 of 5 pairs" in told
     assert "Training set size, more images: not shown yet, 3 pairs to come" in told
     assert "nfinished" not in html[: html.index('id="headline"')]
+    told = make_page(settings=replace(SETTINGS, unfinished={"planned": 30, "runs": [], "comparisons": []}))
+    told = told[: told.index('id="headline"')]
+    assert "All 30 runs" in told and "will change" not in told
+
+
+def test_a_page_without_an_answer_has_no_empty_tables():
+    study = make_study(make_runs())
+    causes = study.causes[study.causes["shift"] == "v2"]
+    causes = causes.assign(role="not informative", family="", verdict="", p_adjusted=float("nan"))
+    shifts = study.shifts.copy()
+    shifts.loc[shifts["test_set"] == "v2", ["role", "reason"]] = "not informative", "R² 0.19, less than 0.5"
+    page = make_page(study=replace(study, causes=causes, shifts=shifts))
+    headline = page[page.index('id="headline"') : page.index("<nav")]
+    assert "No answer" in headline and "R² 0.19" in headline and "Of 3 causes" not in headline
+    assert "<tbody></tbody>" not in page and "its mirror is the line" not in page
 
 
 @pytest.mark.parametrize("width", WIDTHS)

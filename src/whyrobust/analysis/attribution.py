@@ -279,8 +279,8 @@ def _effect_rows(
         effects = measure_effects(contrasts, values.residuals, values.draws, shared_freedom(values))
         on_axes, under_shift = _raw_differences(contrasts, values)
         for number, (one, effect) in enumerate(zip(contrasts, effects, strict=True)):
-            low, high = under_shift[number].interval(settings.confidence)
-            id_low, id_high = on_axes[number].interval(settings.confidence)
+            low, high = _possible(under_shift[number].interval(settings.confidence))
+            id_low, id_high = _possible(on_axes[number].interval(settings.confidence))
             row = _stated(effect, settings) | {
                 "raw_id_points": on_axes[number].effect,
                 "raw_id_low_points": id_low,
@@ -304,6 +304,12 @@ def _effect_rows(
         seen.add(comparison.cause)
         rows += [found[number, shift] | about for shift in measured]
     return rows
+
+
+def _possible(interval: tuple[float, float]) -> tuple[float, float]:
+    """Cut the interval of a difference of accuracies, in percentage points, to what two accuracies can differ by."""
+    low, high = (float(np.clip(end, -POINTS_PER_UNIT, POINTS_PER_UNIT)) for end in interval)
+    return low, high
 
 
 def _raw_differences(contrasts: Sequence[Contrasts], measured: MeasuredShift) -> tuple[list[Effect], list[Effect]]:

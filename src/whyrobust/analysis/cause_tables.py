@@ -20,11 +20,28 @@ from whyrobust.analysis.attribution import (
 from whyrobust.analysis.dose_response import kept_by_shift
 from whyrobust.analysis.effects import match_comparisons
 from whyrobust.analysis.gap_shares import gap_shares
-from whyrobust.analysis.measured import MEAN_AXIS, MIRROR, OF_MEAN, PAPER, MeasuredShift, evaluated_runs
+from whyrobust.analysis.measured import (
+    CASE_STUDY,
+    MEAN_AXIS,
+    MIRROR,
+    NOT_INFORMATIVE,
+    OF_MEAN,
+    PAPER,
+    MeasuredShift,
+    evaluated_runs,
+)
 from whyrobust.analysis.regression import regress_causes
 from whyrobust.analysis.seed_effects import effects_by_seed
+from whyrobust.analysis.shift_roles import explain_no_answer, name_apart
 from whyrobust.study.comparisons import Comparison
-from whyrobust.study.display_names import ALL_COMPARISONS, name_cause, name_test_set, name_weighting
+from whyrobust.study.display_names import (
+    ALL_COMPARISONS,
+    NOT_MEASURED,
+    count_noun,
+    name_cause,
+    name_test_set,
+    name_weighting,
+)
 from whyrobust.study.doses import DoseSeries
 
 if TYPE_CHECKING:
@@ -106,7 +123,7 @@ def make_cause_tables(
         by_seed=effects_by_seed(comparisons, evaluated, measured, next(iter(lines.values())), settings),
         architectures=compare_architectures(comparisons, evaluated, measured, settings),
         regression=regress_causes(points, settings),
-        summary=summarise_causes(causes, settings, other_weights),
+        summary=summarise_causes(causes, settings, other_weights, measured),
     )
 
 
@@ -141,8 +158,14 @@ def _kept_shares(
     return [found.get(key, np.nan) for key in keys]
 
 
-def summarise_causes(causes: pd.DataFrame, settings: EffectSettings, other_weights: OtherWeights) -> str:
+def summarise_causes(
+    causes: pd.DataFrame,
+    settings: EffectSettings,
+    other_weights: OtherWeights,
+    measured: Mapping[str, MeasuredShift],
+) -> str:
     """Return the table of causes as plain text for the terminal: the primary family first, then all by comparison."""
+    shifts = [(name, shift.role, shift.reason) for name, shift in measured.items()]
     at = f"points at an accuracy of {settings.reference_accuracy:g}"
     lines = [
         f"Effect on effective robustness beyond all in-distribution test sets, {at} ({100 * settings.confidence:g} % "
@@ -153,11 +176,13 @@ def summarise_causes(causes: pd.DataFrame, settings: EffectSettings, other_weigh
     ]
     primary = causes[causes["family"] == PRIMARY]
     if primary.empty:
-        lines.append("  none: no shift takes part in verdicts; shifts.csv says why of each")
+        lines.append(f"  {explain_no_answer(shifts)}")
     for row in primary.to_dict("records"):
         lines += [f"  {name_cause(str(row['cause']))}: {row['comparison']}", f"    {_describe(row)}"]
     lines += _summarise_other_weights(other_weights)
     lines += ["", f"{ALL_COMPARISONS}, p adjusted by Benjamini and Hochberg"]
+    apart = [name_apart(*one) for one in shifts if one[1] in (CASE_STUDY, NOT_INFORMATIVE)]
+    lines += [f"In no verdict: {'; '.join(apart)}"] if apart else []
     for (cause, comparison), rows in causes.groupby(["cause", "comparison"], sort=False):
         lines += ["", f"{name_cause(str(cause))}: {comparison}"]
         lines += [f"  {name_test_set(str(row['shift'])):<18} {_describe(row)}" for row in rows.to_dict("records")]
@@ -182,15 +207,22 @@ def _describe(row: Mapping[Any, Any]) -> str:
     effect, low, high = row["effect_points"], row["low_points"], row["high_points"]
     parts = [row["verdict"] or row["role"]]
     if np.isfinite(effect):
-        interval = f"{low:+.1f} to {high:+.1f}" if np.isfinite(low) else "no interval"
-        parts.append(f"{effect:+.1f} ({interval})")
+        interval = f"{_signed(low)} to {_signed(high)}" if np.isfinite(low) else "no interval"
+        parts.append(f"{_signed(effect)} ({interval})")
+    elif parts != [NOT_MEASURED]:
+        parts.append(NOT_MEASURED)
     if np.isfinite(row["detectable_points"]):
         parts.append(f"detectable {row['detectable_points']:.1f}")
     if np.isfinite(row["p_adjusted"]):
         parts.append(f"p adjusted {row['p_adjusted']:.3f}" if row["p_adjusted"] >= 0.001 else "p adjusted < .001")
-    parts.append(f"{row['pairs']} pairs, {row['seeds']} seeds")
+    parts.append(f"{count_noun(int(row['pairs']), 'pair')}, {count_noun(int(row['seeds']), 'seed')}")
     if row["extrapolated_pairs"]:
         parts.append(f"{row['extrapolated_pairs']} extrapolated")
     if row["left_out_pairs"]:
         parts.append(f"{row['left_out_pairs']} left out, outside of the accuracies to match")
     return "; ".join(parts)
+
+
+def _signed(points: float) -> str:
+    """Write points with a sign and one decimal, never a negative zero."""
+    return f"{round(points, 1) + 0.0:+.1f}"

@@ -15,6 +15,7 @@ import numpy as np
 from whyrobust.analysis.accuracies import KEYS
 from whyrobust.analysis.arrays import BoolArray, FloatArray
 from whyrobust.study.restricted_names import split_restricted_name
+from whyrobust.study.table_cells import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ class MeasuredShift:
         shift_accuracy: fractions, [models].
         role: ``shift``, ``case study`` or ``not informative``.
         seen_in: training sources that contain the style of the shift.
+        reason: why it takes part in no verdict; empty for one that does.
         units: how many units (teams, say) the bootstrap of its images resamples; 0 where that is not known.
         id_draws: draws of ``id_accuracies``, [resamples, models, test_sets]; None where they are not known.
         shift_draws: draws of ``shift_accuracy``, [resamples, models], of the same images; None likewise.
@@ -60,6 +62,7 @@ class MeasuredShift:
     id_draws: FloatArray | None = None
     shift_draws: FloatArray | None = None
     id_units: tuple[int, ...] = ()
+    reason: str = ""
 
 
 def read_measured(
@@ -170,6 +173,7 @@ def _measured_shift(
         id_accuracies=on_axes,
         shift_accuracy=_numbers(rows["shift_accuracy"]),
         role=str(described["role"]),
+        reason="" if is_missing(described["reason"]) else str(described["reason"]),
         seen_in=tuple(str(described["seen_in"]).split()),
         units=units[shift],
         id_draws=np.stack([accuracy_draws[axis] for axis in axes], axis=2, dtype=float),

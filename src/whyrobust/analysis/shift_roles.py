@@ -6,7 +6,7 @@ teams) or not informative: accuracy on it does not follow in-distribution accura
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from whyrobust.analysis.average_shift import describe_average
 from whyrobust.analysis.measured import CASE_STUDY, IN_DISTRIBUTION, NOT_INFORMATIVE, PAPER, SHIFT
 from whyrobust.analysis.study_tables import PLANE, RobustnessTables
 from whyrobust.study.class_table import read_class_names, read_covered_classes
-from whyrobust.study.display_names import AVERAGE
+from whyrobust.study.display_names import AVERAGE, name_test_set
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,9 @@ def role_of_shift(row: Mapping[str, Any], declared: str) -> tuple[str, str]:
         return CASE_STUDY, f"{teams}: fewer than {FEWEST_UNITS} say nothing about other teams"
     # Comparisons with NaN, where nothing could be fitted, are false.
     if not row["r_squared"] >= SMALLEST_R_SQUARED:
-        found = f"R\u00b2 {row['r_squared']:.2f}" if row["r_squared"] == row["r_squared"] else "no baseline"
+        found = "no baseline"
+        if row["r_squared"] == row["r_squared"]:
+            found = f"R\u00b2 {row['r_squared']:.2f}, less than {SMALLEST_R_SQUARED:g}"
         return NOT_INFORMATIVE, f"{found}: accuracy on it does not follow in-distribution accuracy"
     if not row["median_accuracy"] > row["chance"]:
         return NOT_INFORMATIVE, (
@@ -123,6 +125,26 @@ def role_of_shift(row: Mapping[str, Any], declared: str) -> tuple[str, str]:
             f"{100 * row['chance']:.1f} %"
         )
     return SHIFT, ""
+
+
+def explain_no_answer(shifts: Iterable[tuple[str, str, str]]) -> str:
+    """Say why a study has no answer, and what to do, where no mean over shifts was tested.
+
+    Args:
+        shifts: name, role and reason of each test set, as `describe_test_sets` has them.
+    """
+    apart = [one for one in shifts if one[1] in (CASE_STUDY, NOT_INFORMATIVE)]
+    told = [name_apart(*one) for one in apart]
+    uninformative = any(role == NOT_INFORMATIVE for _, role, _ in apart)
+    advice = "Train longer, on more images, or give another shift." if uninformative else "Give another shift."
+    why = f": {'; '.join(told)}" if told else ""
+    return f"No answer: no shift takes part in verdicts{why}. {advice}"
+
+
+def name_apart(name: str, role: str, reason: str) -> str:
+    """Say which part a test set takes that is in no verdict, and why."""
+    verb = "is a" if role == CASE_STUDY else "is"
+    return f"{name_test_set(name)} {verb} {role}{f' ({reason})' if reason else ''}"
 
 
 def _r_squared(tables: RobustnessTables) -> tuple[dict[str, float], dict[str, float]]:

@@ -25,13 +25,13 @@ from whyrobust.report.charts.explorer import (
 from whyrobust.report.charts.points import describe_points
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.findings import answer_sentences, effect_cells, is_mean, main_comparisons
-from whyrobust.report.number_format import count_noun, format_points, join_words
+from whyrobust.report.number_format import format_points, join_words
 from whyrobust.report.page_parts import Explorer, Panel, attempt
 from whyrobust.report.sections.explorers import explorer_settings, residual_panels
 from whyrobust.report.side_by_side import Difference, Row, compare_verdicts, differences, match_effects
 from whyrobust.report.templating import page_environment
 from whyrobust.report.theme import MARKS, VERDICT_STYLES, VERDICT_WORDS
-from whyrobust.study.display_names import MEAN, capital, name_cause, name_test_set
+from whyrobust.study.display_names import MEAN, capital, count_noun, name_cause, name_test_set
 from whyrobust.study.table_cells import is_missing
 
 #: What the numbers of both studies must agree in to mean the same, by key of the config, and what it decides.

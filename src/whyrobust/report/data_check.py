@@ -14,8 +14,9 @@ import pandas as pd
 
 from whyrobust.data.dataset_checks import TEXT_BESIDE, nearest_class
 from whyrobust.data.record_writer import NOT_DRAWN
-from whyrobust.report.number_format import count_noun, format_percent, list_some
+from whyrobust.report.number_format import format_percent, list_some
 from whyrobust.report.page_parts import table_rows
+from whyrobust.study.display_names import count_noun
 
 TRAINING_SOURCE = "training_source"
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from whyrobust.report.number_format import (
-    count_noun,
     describe_evidence,
     format_p,
     format_points,
@@ -33,6 +32,7 @@ from whyrobust.study.display_names import (
     UNDECIDED,
     WITHIN,
     capital,
+    count_noun,
     name_cause,
     name_test_set,
     name_weighting,

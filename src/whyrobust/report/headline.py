@@ -14,6 +14,7 @@ from typing import Any, Final
 import pandas as pd
 
 from whyrobust.analysis.measured import OF_MEAN
+from whyrobust.analysis.shift_roles import explain_no_answer
 from whyrobust.report.findings import (
     EffectTerms,
     compare_weights,
@@ -26,13 +27,7 @@ from whyrobust.report.findings import (
     read_verdict,
     secondary_findings,
 )
-from whyrobust.report.number_format import (
-    count_noun,
-    format_p,
-    format_points,
-    format_points_interval,
-    join_words,
-)
+from whyrobust.report.number_format import format_p, format_points, format_points_interval, join_words
 from whyrobust.report.page_parts import holds_zero, table_rows
 from whyrobust.study.display_names import (
     LOWERS,
@@ -45,6 +40,7 @@ from whyrobust.study.display_names import (
     VERDICTS,
     WITHIN,
     capital,
+    count_noun,
     name_cause,
     name_margin,
     verdict_key,
@@ -86,6 +82,7 @@ def make_headline(
     terms: EffectTerms,
     single_causes: pd.DataFrame | None = None,
     other_weights: pd.DataFrame | None = None,
+    shifts: pd.DataFrame | None = None,
 ) -> Headline:
     """Say what the primary family shows: which causes raise or lower it, which are small, and which are undecided.
 
@@ -95,6 +92,7 @@ def make_headline(
         single_causes: ``causes_single_line.csv``. Where it has a line over the mean of several in-distribution test
             sets, a caution says what the main measurement cannot show of a training source.
         other_weights: ``causes_other_weights.csv``.
+        shifts: ``shifts.csv``, which says why no shift takes part in verdicts where none does.
     """
     main = main_comparisons(causes)
     if main.empty or main["effect_points"].isna().all():
@@ -117,13 +115,24 @@ def make_headline(
     if seen:
         cautions.append(f"Counted apart, on shifts whose style a compared source contains: {join_words(seen)}.")
     cautions += secondary_findings(causes)
+    if not rows:
+        # Nothing was tested: a count of causes not shown to change anything would read as a finding.
+        return Headline(explain_no_answer(_roles_of(shifts)), cautions=cautions)
     lead = _count_found(clear, Counter(groups.values()), terms)
     tests = [told for cause in in_order if cause in rows for told in _tests_of(rows[cause], terms, len(rows))]
-    return Headline(lead, lines, _name_unit(main, terms) if rows else "", cautions, tests)
+    return Headline(lead, lines, _name_unit(main, terms), cautions, tests)
 
 
 _GROUPS: Final = (RAISES, LOWERS, WITHIN, UNDECIDED, NO_INTERVAL, NOT_MEASURED)
 """Verdicts, and what stands in place of one, in the order of the lines."""
+
+
+def _roles_of(shifts: pd.DataFrame | None) -> list[tuple[str, str, str]]:
+    """Return name, role and reason of each test set of ``shifts.csv``."""
+    return [
+        (str(row["test_set"]), str(row["role"]), "" if is_missing(row["reason"]) else str(row["reason"]))
+        for row in (table_rows(shifts) if shifts is not None else [])
+    ]
 
 
 def _group_of(verdict: str) -> str:

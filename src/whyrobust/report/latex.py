@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -52,8 +53,10 @@ _EFFECT_COMMAND: Final = (
 
 
 def escape_latex(text: str) -> str:
-    """Return a text as LaTeX prints it: %, _, &, # and the like escaped, a minus sign as ``$-$``."""
-    return " ".join(text.translate(_ESCAPES).replace('"', "''").split())
+    """Return a text as LaTeX prints it: %, _, &, # and the like escaped, quotes paired, a minus sign as ``$-$``."""
+    # A straight quote opens at the start of a word, and closes elsewhere.
+    quoted = re.sub(r'(?<![^\s([{/-])"(?=\S)', "``", text).replace('"', "''")
+    return " ".join(quoted.translate(_ESCAPES).split())
 
 
 def format_effect(points: float, *, bold: bool = False) -> str:

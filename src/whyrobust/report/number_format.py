@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from whyrobust.study.display_names import count_noun
 from whyrobust.study.table_cells import is_missing
 
 
@@ -67,11 +68,6 @@ def describe_evidence(pairs: Any, seeds: Any) -> str:  # noqa: ANN401 - numbers,
     if not is_missing(seeds):
         parts.append(count_noun(int(seeds), "seed"))
     return ", ".join(parts)
-
-
-def count_noun(number: int, noun: str, plural: str = "") -> str:
-    """Write a number of things: ``1 point``, ``2 points``; ``plural`` where it is not the noun with an s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
 def join_words(parts: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from whyrobust.analysis.natural_experiments import LISTED
 from whyrobust.analysis.published_effects import COMPARISON, CONFIDENCE, MARGIN_POINTS
 from whyrobust.analysis.published_lines import MAIN_SHIFTS, TESTBED_LINE
-from whyrobust.report.number_format import count_noun, format_points
+from whyrobust.report.number_format import format_points
 from whyrobust.report.page_parts import table_rows
 from whyrobust.study.display_names import (
     LOWERS,
@@ -27,6 +27,7 @@ from whyrobust.study.display_names import (
     RAISES,
     UNDECIDED,
     capital,
+    count_noun,
     name_cause,
     name_margin,
 )

@@ -53,7 +53,7 @@ VERDICT_WORDS: Final = {
     LOWERS: "lowers",
     WITHIN: "within the margin",
     UNDECIDED: "undecided",
-    NO_VERDICT: "no verdict: case study or no interval",
+    NO_VERDICT: "no verdict: case study, not informative or no interval",
 }
 
 DOUBLE_COLUMN_POINTS: Final = 496

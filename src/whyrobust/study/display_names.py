@@ -186,3 +186,8 @@ def name_head(head: str, prompts: str | None, fitted_on: str | None = None) -> s
     if not is_empty(fitted_on):
         words += f" ({spaced(str(fitted_on))} images)"
     return words
+
+
+def count_noun(number: int, noun: str, plural: str = "") -> str:
+    """Write a number of things: ``1 point``, ``2 points``; ``plural`` where it is not the noun with an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"

@@ -27,7 +27,7 @@ from whyrobust.report.charts.robustness import (
     print_axes,
     print_panel,
 )
-from whyrobust.report.number_format import count_noun, format_points, join_words
+from whyrobust.report.number_format import format_points, join_words
 from whyrobust.report.theme import (
     DOUBLE_COLUMN_POINTS,
     FILE_THEME,
@@ -36,7 +36,7 @@ from whyrobust.report.theme import (
     choose_styles,
     wrap_text,
 )
-from whyrobust.study.display_names import name_test_set
+from whyrobust.study.display_names import count_noun, name_test_set
 from whyrobust.study.restricted_names import split_restricted_name
 from whyrobust.study.table_cells import is_missing
 

@@ -51,7 +51,7 @@ def answer_section(study: StudyTables, terms: EffectTerms, colours: Mapping[str,
     evidence = evidence_rows(study.causes, study.single_causes, study.other_weights)
     margin = f"{name_margin(terms.margin_points)} points"
     return {
-        "headline": make_headline(study.causes, terms, study.single_causes, study.other_weights),
+        "headline": make_headline(study.causes, terms, study.single_causes, study.other_weights, study.shifts),
         "terms": terms,
         "margin": margin,
         "changed": changed_panels(study, terms, colours),

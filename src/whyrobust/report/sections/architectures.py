@@ -9,9 +9,9 @@ import pandas as pd
 
 from whyrobust.analysis.scales import points_at
 from whyrobust.report.findings import is_mean
-from whyrobust.report.number_format import count_noun, format_points, format_points_interval, name_p
+from whyrobust.report.number_format import format_points, format_points_interval, name_p
 from whyrobust.report.page_parts import holds_zero, table_rows
-from whyrobust.study.display_names import capital, name_cause, name_test_set, spaced
+from whyrobust.study.display_names import capital, count_noun, name_cause, name_test_set, spaced
 
 
 def architectures_section(architectures: pd.DataFrame, reference: float, scale: str) -> dict[str, Any]:

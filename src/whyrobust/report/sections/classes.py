@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from whyrobust.report.number_format import count_noun
 from whyrobust.report.page_parts import table_rows
 from whyrobust.report.tables import StudyTables
-from whyrobust.study.display_names import name_test_set, spaced
+from whyrobust.study.display_names import count_noun, name_test_set, spaced
 from whyrobust.study.table_cells import cell_text
 
 _LEAST_COUNT: Final = 0.01

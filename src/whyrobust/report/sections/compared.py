@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from whyrobust.report.number_format import count_noun, format_percent, join_words
+from whyrobust.report.number_format import format_percent, join_words
 from whyrobust.report.page_parts import picture_uri, table_rows
 from whyrobust.report.tables import DataTables, StudyTables
 from whyrobust.study.derived_sources import DerivedSource
-from whyrobust.study.display_names import AVERAGE, capital, name_test_set, spaced
+from whyrobust.study.display_names import AVERAGE, capital, count_noun, name_test_set, spaced
 from whyrobust.study.table_cells import is_empty, is_missing
 
 #: Pictures of each data set.

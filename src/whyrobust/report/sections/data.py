@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.report.charts.histogram import by_falling_size, histogram_panel
-from whyrobust.report.number_format import count_noun
 from whyrobust.report.page_parts import Panel, picture_uri, table_rows
 from whyrobust.report.tables import DataTables
 from whyrobust.report.theme import PALETTE
-from whyrobust.study.display_names import spaced
+from whyrobust.study.display_names import count_noun, spaced
 from whyrobust.study.table_cells import cell_text
 
 

@@ -18,7 +18,6 @@ from whyrobust.report.charts.distribution import (
 )
 from whyrobust.report.findings import means_first
 from whyrobust.report.number_format import (
-    count_noun,
     format_points,
     format_points_interval,
     format_whole_percent,
@@ -28,7 +27,7 @@ from whyrobust.report.number_format import (
 from whyrobust.report.page_parts import Panel, table_rows
 from whyrobust.report.render import page_spec
 from whyrobust.report.tables import StudyTables
-from whyrobust.study.display_names import name_test_set, spaced
+from whyrobust.study.display_names import count_noun, name_test_set, spaced
 from whyrobust.study.table_cells import is_missing
 
 _DOSES: Final = (

@@ -20,11 +20,11 @@ from whyrobust.report.charts.explorer import (
 from whyrobust.report.charts.points import describe_points, describe_published, name_collections
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.findings import line_name
-from whyrobust.report.number_format import count_noun, format_percent, format_points
+from whyrobust.report.number_format import format_percent, format_points
 from whyrobust.report.page_parts import Explorer, table_rows
 from whyrobust.report.sections.explorers import explorer_panels, residual_panels
 from whyrobust.report.tables import ReferenceTables, StudyTables
-from whyrobust.study.display_names import capital, spaced
+from whyrobust.study.display_names import capital, count_noun, spaced
 from whyrobust.study.published_shifts import PUBLISHED_SHIFTS
 from whyrobust.study.restricted_names import split_restricted_name
 from whyrobust.study.table_cells import is_empty, is_missing

@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from whyrobust.report.charts.curves import curves_panel
-from whyrobust.report.number_format import count_noun, format_percent, format_points, format_points_interval
+from whyrobust.report.number_format import format_percent, format_points, format_points_interval
 from whyrobust.report.page_parts import Panel, attempt, table_rows
 from whyrobust.report.tables import RunTables, StudyTables
 from whyrobust.report.theme import PALETTE
 from whyrobust.study.display_names import (
     capital,
+    count_noun,
     name_head,
     name_kind_of,
     name_objective,

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import pandas as pd
 
-from whyrobust.report.number_format import count_noun, format_percent, format_points, format_points_interval
+from whyrobust.report.number_format import format_percent, format_points, format_points_interval
 from whyrobust.report.page_parts import holds_zero, table_rows
 from whyrobust.report.tables import StudyTables
-from whyrobust.study.display_names import name_objective, spaced
+from whyrobust.study.display_names import count_noun, name_objective, spaced
 
 #: A band of fewer test images is marked: one image moves its accuracy by several points. A rule of thumb of our own.
 FEWEST_IMAGES: Final = 30
