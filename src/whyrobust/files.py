@@ -38,7 +38,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.replace(final)
     finally:
-        temporary.unlink(missing_ok=True)
+        # A disk that became read-only refuses this too, and would hide the first error.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -41,12 +41,15 @@ def advice(error: BaseException, folder: Path) -> str:
 
     Args:
         error: what was raised; libraries that are not Python's say in words what the number of an error was.
-        folder: where the study writes.
+        folder: where the study writes, unless the error names its file.
     """
+    if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
+        folder = Path(error.filename).parent
     number = error.errno if isinstance(error, OSError) else None
     words = str(error).lower()
     if number in NO_ROOM or any(text in words for text in ("no space left", "file too large", "quota exceeded")):
-        free = shutil.disk_usage(folder).free / 1e9
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        free = shutil.disk_usage(there).free / 1e9
         return (
             f"there is no room to write ({free:.2f} GB are free in {folder}): make room, then run the same command "
             "again; what is finished stays, and the study goes on from there"
@@ -91,7 +94,7 @@ def start_log(path: Path | str, cores: int = 0, go_on: bool = False) -> logging.
 
     def leave_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         logger.error("stopped after %.1f s: %s", time.perf_counter() - began, error, exc_info=(kind, error, trace))
-        hint = advice(error, Path.cwd())
+        hint = advice(error, Path(path).parent)
         if hint:
             logger.error("%s", hint)
 

@@ -57,6 +57,21 @@ def test_a_gap_is_between_the_best_kind_and_the_standard_models():
     assert measure_gaps(runs, raised)["v2"].differences.by_seed == pytest.approx(10.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_draw_without_a_standard_model_is_missing():
+    runs = make_runs()
+    measured = make_measurements(runs, {("web", "clip"): 10.0}, 0.1, np.random.default_rng(7))
+    draws = measured["v2"].draws.copy()
+    draws[3, runs["standard"].to_numpy()] = np.nan
+    some = np.flatnonzero(runs["standard"])[0]
+    draws[4, some] = np.nan
+    by_draw = measure_gaps(runs, measured | {"v2": replace(measured["v2"], draws=draws)})["v2"].differences.by_draw
+    before = measure_gaps(runs, measured)["v2"].differences.by_draw
+    assert np.isnan(by_draw[3]).all() and np.isfinite(by_draw[4]).all()
+    same = ~np.isin(np.arange(len(draws)), [3, 4])
+    np.testing.assert_array_equal(by_draw[same], before[same])
+
+
 def test_a_case_study_has_no_say_in_which_kind_is_the_best():
     runs = make_runs()
     measured = make_measurements(runs, {("web", "clip"): 10.0}, 0.1, np.random.default_rng(6))

@@ -110,6 +110,33 @@ def test_what_to_do_about_a_folder_that_may_not_be_written_to_is_said(tmp_path):
     assert advice(ValueError("the table lacks a column"), tmp_path) == ""
 
 
+def test_the_room_that_is_said_is_that_of_the_file_that_could_not_be_written(tmp_path):
+    other = tmp_path / "results" / "not there yet"
+    for error in (OSError(errno.ENOSPC, "No space", str(other / "a.csv")), OSError(errno.ENOSPC, "No space")):
+        where = other if error.filename else tmp_path
+        assert f"are free in {where})" in advice(error, tmp_path)
+    assert advice(PermissionError(errno.EACCES, "No", str(other / "a.csv")), tmp_path).startswith(str(other))
+
+
+def test_the_first_error_of_a_disk_that_became_read_only_is_the_one_that_is_raised(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    with pytest.raises(ValueError, match="of the writer"), atomic_path(tmp_path / "a.csv"):
+        raise ValueError("of the writer")
+
+
+def test_results_that_cannot_be_written_stop_a_study_by_one_line(workspace, snakemake):
+    (workspace / "results").mkdir()
+    # Nobody may put files there, root included.
+    (workspace / "results" / "icons").symlink_to("/sys/fs")
+    done = snakemake(workspace, "--cores", "1", "--until", "build_records")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in said
+    assert "Nothing can be written into results/icons" in said and "Finished job" not in said
+
+
 def test_the_log_and_the_terminal_have_the_advice(tmp_path):
     program = (
         "import errno, os\nfrom whyrobust.logs import start_log\nstart_log('study.log')\n"

@@ -80,3 +80,25 @@ def test_a_study_is_run_in_another_folder_than_the_workflows_and_leaves_that_as_
     done = call(study, "--cores", "1", "--", target, **bytecode)
     assert planned_jobs(done) == {"why_measure_reference": 1} and (study / target).stat().st_size > 100
     assert list((tmp_path / "bytecode").rglob("whyrobust/analysis/*.pyc")), "the next job compiles all of it again"
+
+
+def test_what_an_earlier_call_found_is_not_shown_as_what_this_one_did(workspace, snakemake):
+    """This one makes a file that the page is not made of, or an older config made the page."""
+    results = workspace / "results" / "icons"
+    results.mkdir(parents=True)
+    for name in ("summary.txt", "report.html"):
+        (results / name).write_text("of an earlier call", encoding="utf-8")
+    done = snakemake(workspace, "--cores", "1", "--", "results/reference/baselines.csv")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "of an earlier call" not in done.stdout + done.stderr
+    assert "report.html" not in done.stdout + done.stderr
+
+
+def test_letters_that_a_locale_lacks_are_written_by_their_numbers(workspace, root):
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = call(
+        workspace, "--snakefile", str(root / "Snakefile"), "--cores", "1", "--", "results/reference/baselines.csv",
+        WHYROBUST_FINISHED_WORK=str(workspace / "gr\u00f6\u00dfer"), **ascii_only,
+    )  # fmt: skip
+    assert "Kept for other studies" in said and "\\udcc3" in said
+    assert "Logging error" not in said and "UnicodeEncodeError" not in said

@@ -6,6 +6,7 @@ import re
 import time
 from functools import cache
 from inspect import signature
+from io import TextIOWrapper
 from types import FunctionType
 
 from snakemake.common import overwrite_function_params
@@ -16,7 +17,11 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from whyrobust.study.code_version import KEPT
 from whyrobust.study.display_names import ALL_COMPARISONS
 from whyrobust.study.finished_work import describe
-from whyrobust.study.layout import describe_older_layout, write_layout
+from whyrobust.study.layout import (
+    describe_older_layout,
+    describe_unwritable,
+    write_layout,
+)
 from whyrobust.study.rerun_reasons import Planned, explain
 from whyrobust.study.stages import STAGES
 from whyrobust.study.stopped_jobs import describe_stopped, last_message, why_stopped
@@ -75,9 +80,12 @@ def explained_plan():
 
 
 def mark_layout():
-    """Write the number of the layout into the folder of the study, if a planned job writes there."""
+    """Write the number of the layout into the folder of the study, if a planned job writes there; stop if none can."""
     made = (str(path) for job in workflow.dag.needrun_jobs() for path in job.output)
     if any(path.startswith(f"{RESULTS}/") for path in made):
+        problem = describe_unwritable(Path(RESULTS))
+        if problem:
+            raise WorkflowError(problem)
         write_layout(Path(RESULTS))
 
 
@@ -127,6 +135,14 @@ def schedule_at_ends_of_jobs():
         workflow.scheduler.job_rate_limiter = None
 
 
+def write_any_letters():
+    """Let letters that the user's locale lacks be written by their numbers, in the terminal and in Snakemake's log."""
+    for handler in logger.handlers:
+        stream = getattr(handler, "stream", None)
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def plan_quickly():
     """Spare Snakemake what it would do again for each of thousands of jobs (docs/dev/optimisation.md, "Planning")."""
     # What a plan is made of is held to its end, so there is next to no garbage to look for, ...
@@ -165,10 +181,13 @@ def show_summary():
     summary, page = Path(RESULTS, folder, "summary.txt"), Path(RESULTS, folder, page)
     if FINISHED_WORK:
         logger.info(describe(FINISHED_WORK, Path(RESULTS, "logs")))
-    if summary.exists() and page.exists():
+    # The page of an earlier call says nothing of this one.
+    made = {Path(path) for job in workflow.dag.jobs for path in job.output}
+    if {summary, page} <= made and summary.exists() and page.exists():
         short, _, rest = summary.read_text(encoding="utf-8").partition(ALL_COMPARISONS)
         where = f"{ALL_COMPARISONS}: {summary}\n" if rest else ""
-        logger.info(f"{short}{where}Report: {page}")
+        # `make peek` says itself where its page is: these paths would be those of the study that still runs.
+        logger.info(short if CONFIG.unfinished else f"{short}{where}Report: {page}")
 
 
 def show_what_stopped():
@@ -241,6 +260,7 @@ def show_study():
 atexit.register(KEPT.save)
 
 if workflow.is_main_process:
+    write_any_letters()
     plan_quickly()
     # A dry run shows the whole plan all the same.
     dry_run = workflow.output_settings.dryrun

@@ -100,12 +100,17 @@ def measure_gaps(runs: pd.DataFrame, measured: Mapping[str, MeasuredShift]) -> d
     gaps = {}
     for shift, one in measured.items():
         points, draws = one.residuals, one.draws
-        by_seed = np.array([points[rows].mean() - np.nanmean(points[standard]) for rows in picked])
-        by_draw = np.column_stack(
-            [draws[:, rows].mean(axis=1) - np.nanmean(draws[:, standard], axis=1) for rows in picked]
-        )
+        by_seed = np.array([points[rows].mean() - _known_mean(points[standard]) for rows in picked])
+        by_draw = np.column_stack([draws[:, rows].mean(axis=1) - _known_mean(draws[:, standard]) for rows in picked])
         gaps[shift] = Gap(SeedDifferences(tuple(chosen), by_seed, by_draw), "; ".join(dict.fromkeys(names)))
     return gaps
+
+
+def _known_mean(values: FloatArray) -> FloatArray:
+    """Return the mean over the last axis of what is not missing; missing where nothing is known."""
+    with np.errstate(invalid="ignore"):
+        mean: FloatArray = np.nansum(values, axis=-1) / np.sum(~np.isnan(values), axis=-1)
+    return mean
 
 
 def gap_shares(

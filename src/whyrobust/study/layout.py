@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from whyrobust.files import write_text
 
@@ -54,6 +55,19 @@ def describe_older_layout(folder: Path) -> str:
         f"{folder} is of an older layout, {found} where today's is {LAYOUT}: {'; '.join(changes)}. Nothing is damaged: "
         "what is called differently is made again, and the old files may be removed"
     )
+
+
+def describe_unwritable(folder: Path) -> str:
+    """Return in a line why nothing can be written into a results folder, which is made where it is not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return (
+            f"Nothing can be written into {folder} ({error.strerror}): allow it, or run in a folder of your own; "
+            "nothing was started"
+        )
 
 
 def write_layout(folder: Path) -> None:
