@@ -15,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks import score_zero_shot
 from benchmarks.rows import Aim, Measured, Row, Setting
 from whyrobust.study.plan import plan_heads, plan_runs
 from whyrobust.study.run_groups import group_runs, small_models
-from whyrobust.training.quick_start import import_torch, leave
+from whyrobust.training.quick_start import import_torch, keep_freed_memory, leave
 
 RUNS, RUNS_OF_PEER = 57, 3
 SEEDS = 5
@@ -37,16 +39,29 @@ def groups_of_runs(count: int) -> list[list[str]]:
     return list(group_runs(runs, {run.run: plan_heads(run, ["name"], []) for run in runs}, small).values())
 
 
-def score_group(runs: int, setting: Setting) -> None:
-    """Embed and score with each run of a group, on one thread; keep the answers of the last run."""
-    import_torch()
-    from whyrobust.evaluation.load_run import open_run
-    from whyrobust.training.device import choose_device
+def prepare(setting: Setting) -> None:
+    """Prepare both sides as for one run, and the table of a test set."""
+    score_zero_shot.prepare(setting, IMAGES)
+    uids = [f"{number:06d}" for number in range(setting.size(IMAGES, 300))]
+    pq.write_table(pa.table({"uid": uids}), setting.folder / "kept.parquet")
 
+
+def score_group(runs: int, setting: Setting) -> None:
+    """Embed with each run of a group as its job does, on one thread, and score; keep the answers of the last run."""
+    import_torch()
+    keep_freed_memory()
+    from whyrobust.evaluation.embed import KeptBatches
+    from whyrobust.evaluation.embed_run import KEPT_BYTES, Embedding, Images, embed_run
+    from whyrobust.evaluation.scoring import predict
+    from whyrobust.evaluation.zero_shot import score_zero_shot as score
+
+    test_set = Images([str(setting.folder / "images.arrow")], str(setting.folder / "kept.parquet"))
+    prompts, classes = score_zero_shot.prompt_sets(SETS), score_zero_shot.class_names()
+    embedding = Embedding(str(score_zero_shot.MODEL), {"test": test_set}, prompts, classes, setting.device, 1, 1)
+    kept = KeptBatches(KEPT_BYTES)
     for _ in range(runs):
-        weights = setting.folder / "ours.safetensors"
-        encoders = open_run(weights, score_zero_shot.MODEL, True, 1, choose_device(setting.device))
-        answers = score_zero_shot.score_by_ours(encoders, setting, SETS, setting.size(IMAGES, 300), 1)
+        arrays, _ = embed_run(setting.folder / "ours.safetensors", {}, embedding, kept)
+        answers = [predict(score(arrays["images.test"], arrays[f"prompts.{name}"])) for name in prompts]
     np.save(setting.folder / f"answers_{multiprocessing.current_process().name}.npy", answers[0])
     leave()
 
@@ -99,7 +114,7 @@ ROWS = (
         aims={"cpu": (Aim(least=12),)},
         better="lower",
         limit="the forward passes of the two towers, and the start of a process for up to sixteen runs",
-        prepare=partial(score_zero_shot.prepare, images=IMAGES),
+        prepare=prepare,
         rounds=2,
         devices=("cpu",),
     ),

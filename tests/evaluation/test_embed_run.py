@@ -14,8 +14,10 @@ import torch
 from safetensors.numpy import load_file
 
 from tests.studies import Named
+from whyrobust.data.image_stores import read_images
 from whyrobust.data.pixel_store import write_pixels
-from whyrobust.evaluation.embed_run import Embedding, Images, embed_run
+from whyrobust.evaluation.embed import KeptBatches
+from whyrobust.evaluation.embed_run import PIXEL_BYTES, Embedding, Images, embed_run
 from whyrobust.study.finished_work import OFF, VARIABLE, sum_taken
 from whyrobust.training.models import IconCnn, build_two_towers, read_model_config
 from whyrobust.training.weights import open_clip_names, save_weights
@@ -113,3 +115,25 @@ def test_a_run_without_a_text_tower_is_embedded_without_prompts(group, tmp_path)
     assert list(arrays) == ["images.test", "classifier.weight"]
     assert (arrays["classifier.weight"] == classifier.numpy()).all()
     assert found == {"images_used": 4, "false_negative_share": None}
+
+
+@pytest.mark.parametrize(("images", "reads"), [(8, 2), (7, 3), (0, 4)])
+def test_test_sets_are_read_once_for_all_runs_as_far_as_there_is_room(group, tmp_path, monkeypatch, images, reads):
+    names = []
+
+    def read(stores, uids, *given):
+        names.append(stores)
+        return read_images(stores, uids, *given)
+
+    monkeypatch.setattr("whyrobust.evaluation.embed_run.read_images", read)
+    store = [str(tmp_path / "photo.arrow")]
+    # Four pictures each.
+    pq.write_table(pa.table({"uid": ["p5", "p4", "p3", "p0"]}), tmp_path / "other.parquet")
+    test_sets = {name: Images(store, str(tmp_path / f"{name}.parquet")) for name in ("test", "other")}
+    embedding = Embedding(str(group.model), test_sets, {}, ["cat"], "cpu", 1, 1)
+    kept = KeptBatches(images * PIXEL_BYTES * 32**2)
+    made = [embed_run(group.weights(seed), {}, embedding, kept)[0] for seed in (0, 1)]
+    assert len(names) == reads
+    for seed, arrays in enumerate(made):
+        alone, _ = embed_run(group.weights(seed), {}, embedding)
+        assert all((arrays[name] == alone[name]).all() for name in alone)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+
+import pytest
 
 IMPORTS = """
 import gc
@@ -46,3 +49,25 @@ def test_torch_is_imported_without_collecting_and_what_comes_after_is_collected(
 def test_a_job_that_leaves_has_written_what_it_said(tmp_path):
     assert run(ENDS, str(tmp_path / "log")) == ("half a line", "half a warning")
     assert (tmp_path / "log").read_text(encoding="utf-8") == "done\n"
+
+
+FREED = """
+import resource
+from whyrobust.training.quick_start import keep_freed_memory
+if {kept}:
+    keep_freed_memory()
+import numpy as np
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(2**23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+pages()
+print(pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such option")
+def test_freed_memory_is_had_again_without_asking_the_system():
+    without, kept = (int(run(FREED.format(kept=kept))[0]) for kept in (False, True))
+    assert kept < without / 10

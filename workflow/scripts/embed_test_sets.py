@@ -12,7 +12,7 @@ from whyrobust.files import atomic_folder
 from whyrobust.logs import start_log
 from whyrobust.study.class_table import read_prompt_names
 from whyrobust.study.finished_work import TAKEN, FinishedWork, named_paths
-from whyrobust.training.quick_start import import_torch, leave
+from whyrobust.training.quick_start import import_torch, keep_freed_memory, leave
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -42,8 +42,9 @@ if __name__ == "__main__":
         if waiting:
             # Found work is taken without torch, whose import takes a second.
             import_torch()
-            from whyrobust.evaluation.embed import save_embeddings
-            from whyrobust.evaluation.embed_run import Embedding, Images, embed_run
+            keep_freed_memory()
+            from whyrobust.evaluation.embed import KeptBatches, save_embeddings
+            from whyrobust.evaluation.embed_run import KEPT_BYTES, Embedding, Images, embed_run
             from whyrobust.training.gpu_locks import hold_gpus
 
             hold_gpus(params.device, snakemake.resources.gpu, snakemake.resources.runs_per_gpu)
@@ -57,10 +58,11 @@ if __name__ == "__main__":
                 params.cpu_threads,
                 max(snakemake.threads, snakemake.resources.loader_threads),
             )
+            kept = KeptBatches(KEPT_BYTES if len(waiting) > 1 else 0)
             for run, weights, subsets, path, work in waiting:
                 logger.info("%s", run)
                 begun = work.begin()
                 images = {name: Images(files.fitting_images, subset) for name, subset in subsets.items()}
-                save_embeddings(path, *embed_run(weights, images, embedding))
+                save_embeddings(path, *embed_run(weights, images, embedding, kept))
                 begun.keep()
     leave()

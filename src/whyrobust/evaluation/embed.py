@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from whyrobust.files import atomic_path
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from whyrobust.data.preprocessing import Preprocessing
 
@@ -53,24 +53,70 @@ def embed_images(
     Raises:
         EvaluationError: there are no images.
     """
+    return embed_batches(encoder, normalised_batches(images, preprocessing, batch_size, device))
+
+
+def normalised_batches(
+    images: Iterable[Floats | NDArray[np.uint8]], preprocessing: Preprocessing, batch_size: int, device: str
+) -> Iterator[Tensor]:
+    """Yield the batches ``[n, 3, size, size]`` that `embed_images` shows an encoder, which has the same arguments."""
     import torch
 
     from whyrobust.training.augmentation import normalise_pixels
-    from whyrobust.training.device import allow_tf32, choose_device
+    from whyrobust.training.device import choose_device
+
+    target, size = choose_device(device), preprocessing.size
+    waiting = iter(images)
+    while batch := list(itertools.islice(waiting, batch_size)):
+        pixels = torch.from_numpy(np.stack(batch)).to(target)
+        normalised = normalise_pixels(pixels, preprocessing.mean, preprocessing.std)
+        if normalised.shape[-1] != size:
+            normalised = torch.nn.functional.interpolate(
+                normalised, size=(size, size), mode=preprocessing.interpolation, antialias=True, align_corners=False
+            )
+        yield normalised
+
+
+class KeptBatches:
+    """Batches that the runs of a job are shown one after the other, made once for all as long as there is room.
+
+    Attributes:
+        room: bytes that may still be kept.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._kept: dict[Hashable, list[Tensor]] = {}
+
+    def batches_of(self, name: Hashable, needed: int, make: Callable[[], Iterator[Tensor]]) -> Iterable[Tensor]:
+        """Return what was kept by a name, else what is made, which is kept if there is room for it.
+
+        Args:
+            name: of images, and of how they are prepared.
+            needed: bytes of all batches.
+            make: makes the batches.
+        """
+        if name not in self._kept:
+            if needed > self.room:
+                return make()
+            self.room -= needed
+            self._kept[name] = list(make())
+        return self._kept[name]
+
+
+def embed_batches(encoder: nn.Module, batches: Iterable[Tensor]) -> Floats:
+    """Return the embeddings ``[n, embed_dim]`` of batches of normalised images ``[n, 3, size, size]``.
+
+    Raises:
+        EvaluationError: there are none.
+    """
+    import torch
+
+    from whyrobust.training.device import allow_tf32
 
     allow_tf32(False)
-    target, size = choose_device(device), preprocessing.size
-    parts: list[Floats] = []
-    waiting = iter(images)
     with torch.inference_mode():
-        while batch := list(itertools.islice(waiting, batch_size)):
-            pixels = torch.from_numpy(np.stack(batch)).to(target)
-            normalised = normalise_pixels(pixels, preprocessing.mean, preprocessing.std)
-            if normalised.shape[-1] != size:
-                normalised = torch.nn.functional.interpolate(
-                    normalised, size=(size, size), mode=preprocessing.interpolation, antialias=True, align_corners=False
-                )
-            parts.append(encoder(normalised).float().cpu().numpy())
+        parts = [encoder(batch).float().cpu().numpy() for batch in batches]
     if not parts:
         raise EvaluationError("there are no images to embed: the test set or subset is empty")
     return np.concatenate(parts)

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 from safetensors import safe_open
 
 from whyrobust.data.grey_images import is_grey, turn_grey
 from whyrobust.data.image_stores import read_images
-from whyrobust.evaluation.embed import EvaluationError, Floats, embed_images
+from whyrobust.evaluation.embed import EvaluationError, Floats, KeptBatches, embed_batches, normalised_batches
 from whyrobust.evaluation.load_run import Encoders, open_run
 from whyrobust.evaluation.zero_shot import prompt_ensemble
 from whyrobust.files import read_parquet
 from whyrobust.training.device import choose_device
 from whyrobust.training.weights import read_metadata
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 logger = logging.getLogger("whyrobust")
 
-#: On a CPU a quarter faster than 512, for which activations leave the cache.
 BATCH_SIZE = 256
+
+#: Of normalised images that a job keeps for its later runs: room for 21,000 of 32 pixels, as 32-bit numbers.
+KEPT_BYTES = 2**28
+
+#: Of a normalised pixel: three 32-bit numbers.
+PIXEL_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Embedding:
 
 
 def embed_run(
-    weights: Path | str, fitted_on: Mapping[str, Images], embedding: Embedding
+    weights: Path | str, fitted_on: Mapping[str, Images], embedding: Embedding, kept: KeptBatches | None = None
 ) -> tuple[dict[str, Floats], dict[str, float | None]]:
     """Return the arrays and the facts that `save_embeddings` writes.
 
@@ -69,6 +79,7 @@ def embed_run(
         weights: of the run, a safetensors file.
         fitted_on: training images by the name that heads have for what they are fitted on.
         embedding: what is embedded besides.
+        kept: images of test sets that runs before were shown, and those after will be.
 
     Raises:
         ModelError: the weights do not fit the description.
@@ -78,7 +89,7 @@ def embed_run(
     encoders = open_run(weights, embedding.description, bool(embedding.prompts), embedding.threads, device)
     arrays: dict[str, Floats] = {}
     for name, images in embedding.test_sets.items():
-        arrays[f"images.{name}"] = _embed(encoders, images, embedding)
+        arrays[f"images.{name}"] = _embed(encoders, images, embedding, kept)
         logger.info("%s: %d images", name, len(arrays[f"images.{name}"]))
     for name, templates in embedding.prompts.items():
         if encoders.text is None:
@@ -89,16 +100,25 @@ def embed_run(
         names = [name for name in list(stored.keys()) if name.startswith("classifier.")]
         arrays |= {name: stored.get_tensor(name) for name in names}
     for name, images in fitted_on.items():
-        arrays[f"fitting.{name}"] = _embed(encoders, images, embedding)
+        arrays[f"fitting.{name}"] = _embed(encoders, images, embedding, None)
         logger.info("for heads fitted on %s: %d images", name, len(arrays[f"fitting.{name}"]))
     metadata = read_metadata(weights)
     # A published model does not say what was in its batches.
     return arrays, {name: metadata.get(name) for name in ("images_used", "false_negative_share")}
 
 
-def _embed(encoders: Encoders, images: Images, embedding: Embedding) -> Floats:
+def _embed(encoders: Encoders, images: Images, embedding: Embedding, kept: KeptBatches | None) -> Floats:
     """Embed images in the order of their table."""
-    uids = read_parquet(images.table, ["uid"])["uid"]
-    pictures = read_images(images.stores, uids, encoders.preprocessing, embedding.loader_threads)
-    shown = map(turn_grey, pictures) if is_grey(images.table) else pictures
-    return embed_images(encoders.image, shown, encoders.preprocessing, BATCH_SIZE, embedding.device)
+    preprocessing = encoders.preprocessing
+
+    def read() -> Iterator[Tensor]:
+        uids = read_parquet(images.table, ["uid"])["uid"]
+        pictures = read_images(images.stores, uids, preprocessing, embedding.loader_threads)
+        shown = map(turn_grey, pictures) if is_grey(images.table) else pictures
+        return normalised_batches(shown, preprocessing, BATCH_SIZE, embedding.device)
+
+    if kept is None:
+        return embed_batches(encoders.image, read())
+    needed = pq.read_metadata(images.table).num_rows * PIXEL_BYTES * preprocessing.size**2
+    name = (*images.stores, images.table, preprocessing)
+    return embed_batches(encoders.image, kept.batches_of(name, needed, read))

@@ -30,6 +30,7 @@ from whyrobust.training.models import (
     build_image_encoder,
     build_two_towers,
     is_own_encoder,
+    is_own_model,
     read_model_config,
 )
 
@@ -39,6 +40,9 @@ OWN_ENCODER_PREFIX, ENCODER_PREFIX = "visual.trunk.", "visual."
 
 #: Modules of the text tower that are at the top level of open_clip's CLIP class (its own conversion has the same list).
 TEXT_TOWER_MODULES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
+
+#: Of the text tower's tokens.
+VOCABULARY = "text.token_embedding.weight"
 
 #: Key of the run's metadata in the header of a weights file.
 METADATA_KEY = "facts"
@@ -128,9 +132,8 @@ def extract_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
     """Return the image encoder of a run of any objective, in evaluation mode."""
-    encoder: nn.Module = _build(build_image_encoder, config)
-    load_weights(encoder, extract_encoder_weights(read_weights(path)), f"{path}")
-    return encoder.eval()
+    encoder: nn.Module = _load(build_image_encoder, config, extract_encoder_weights(read_weights(path)), path)
+    return encoder
 
 
 def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_clip is untyped
@@ -138,17 +141,30 @@ def load_two_towers(path: Path | str, config: Mapping[str, Any]) -> Any:  # noqa
     weights = own_names(read_weights(path))
     # SigLIP has a bias, CLIP has none; its initial value does not matter, since it is loaded.
     bias = {"init_logit_bias": 0.0} if "logit_bias" in weights else {}
-    model = _build(build_two_towers, dict(config) | bias)
-    load_weights(model, weights, f"{path}")
-    return model.eval()
+    return _load(build_two_towers, dict(config) | bias, weights, path)
 
 
-def _build(build: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Build a model that weights will be loaded into; with our own encoders, copied from the first of its description.
+def _load(
+    build: Callable[[Mapping[str, Any]], Any],
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    path: Path | str,
+) -> Any:  # noqa: ANN401 - open_clip is untyped
+    """Return a model with weights, in evaluation mode.
 
-    To draw initial values for a vocabulary takes as long as the forward pass of a thousand icons.
+    To draw initial values for a vocabulary takes as long as the forward pass of a thousand icons, so models of our own
+    are copied from the first of their description, but for its parameters. They take the vocabulary as it lies in the
+    file, of which few rows are looked up, and copies of all else: products may round by where their factors are.
     """
-    return copy.deepcopy(_first_built(build, json.dumps(config))) if is_own_encoder(config) else build(config)
+    if not is_own_model(config):
+        model = build(config)
+        load_weights(model, weights, f"{path}")
+        return model.eval()
+    first = _first_built(build, json.dumps(config))
+    model = copy.deepcopy(first, {id(parameter): parameter for parameter in first.parameters()})
+    taken = {name: tensor if name == VOCABULARY else tensor.clone() for name, tensor in weights.items()}
+    load_weights(model, taken, f"{path}", as_they_are=True)
+    return model.eval()
 
 
 @lru_cache(maxsize=2)
@@ -156,8 +172,14 @@ def _first_built(build: Callable[[Mapping[str, Any]], Any], config: str) -> Any:
     return build(json.loads(config))
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str, as_they_are: bool = False) -> None:
     """Load weights into a model.
+
+    Args:
+        model: that they are for.
+        weights: by the names of the model.
+        origin: what they are of, for messages.
+        as_they_are: the model takes the tensors themselves, instead of copying their values into its own.
 
     Raises:
         ModelError: they are of another architecture; the message names both, and the first weight that differs.
@@ -168,7 +190,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -
             f"weights of {origin} are of {_architecture(weights)} and do not fit {_architecture(model.state_dict())}: "
             f"{difference}; use a run with the same model and embed_dim"
         )
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=as_they_are)
 
 
 def _architecture(weights: Mapping[str, Tensor]) -> str:
