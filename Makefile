@@ -83,18 +83,20 @@ paper-check: $(VENV)/study-installed $(VENV)/img2dataset/installed
 imagenet-captions: $(VENV)/study-installed
 	$(BIN)/snakemake --cores 1 --configfile config/paper.yaml config/imagenet-captions.yaml -- results/imagenet_captions/compared.csv
 
-# Estimated cost of a study: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64 (docs/scaling.md).
+# Estimated cost of a study: make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper GPUS=8 GPU=A100 CORES=64
+# (docs/scaling.md). IMAGES="test=500 other=200" says how many images data sets have of which nothing else does. Names of
+# configs and folders may hold blanks and quotes here as in `new`.
 estimate: $(VENV)/study-installed
-	$(BIN)/python -m tools.estimate_cost $(or $(CONFIG),config.yaml) $(addprefix --profile ,$(PROFILE)) --gpu $(or $(GPU),A100) --gpus $(or $(GPUS),8) --cores $(CORES)
+	$(BIN)/python -m tools.estimate_cost "$${CONFIG:-config.yaml}" $${PROFILE:+--profile "$$PROFILE"} --gpu "$${GPU:-A100}" --gpus $(or $(GPUS),8) --cores $(CORES) $(if $(IMAGES),--images $(IMAGES))
 
 # Folders of results; nothing is run for it.
 compare: $(VENV)/study-installed
 	$(if $(and $(A),$(B)),,$(error Name the results of two finished studies: make compare A=results/icons B=results/icons_seeds_5))
-	$(BIN)/python -m tools.compare_studies $(A) $(B)
+	$(BIN)/python -m tools.compare_studies "$$A" "$$B"
 
 # In a folder of its own, beside the study that runs; trains nothing.
 peek: $(VENV)/study-installed
-	$(BIN)/python -m tools.peek $(addprefix --configfile ,$(CONFIG))
+	$(BIN)/python -m tools.peek $${CONFIG:+--configfile "$$CONFIG"}
 
 study: $(VENV)/study-installed
 	$(BIN)/snakemake --cores $(CORES)
@@ -111,7 +113,8 @@ new: $(VENV)/study-installed
 
 # Whether the data of a study are ready for training: a page, and the same in words.
 describe: $(VENV)/study-installed
-	$(BIN)/snakemake --cores $(CORES) --keep-going --forcerun check_data $(addprefix --configfile ,$(CONFIG)) -- check_data
+	@test -z "$$CONFIG" || test -f "$$CONFIG" || { echo "$$CONFIG: there is no such file: name the config of a study" >&2; exit 1; }
+	$(BIN)/snakemake --cores $(CORES) --keep-going --forcerun check_data $${CONFIG:+--configfile "$$CONFIG"} -- check_data
 
 forget: $(VENV)/study-installed
 	$(BIN)/python -m tools.forget --days $(or $(DAYS),30)

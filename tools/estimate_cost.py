@@ -16,11 +16,21 @@ from pathlib import Path
 from tools.cost_model import as_table, estimate, wall_hours
 from tools.detectable_effects import describe as describe_detectable
 from tools.detectable_effects import read_deviations
-from tools.study_size import MEASURED_MODEL, Machine, Rates, measure_model, read_machine, read_rates, size_study
+from tools.study_size import (
+    MEASURED_MODEL,
+    CostError,
+    Machine,
+    Rates,
+    measure_model,
+    read_machine,
+    read_rates,
+    size_study,
+)
 from whyrobust.study.checks import plan_study
 from whyrobust.study.config import Config, load_config
 from whyrobust.study.config_file import read_config_file
 from whyrobust.study.plan import Run
+from whyrobust.study.setting_checks import ConfigError
 from whyrobust.training.footprint import GIGABYTE, measure_footprint
 from whyrobust.training.models import read_model_config
 
@@ -32,6 +42,8 @@ MEASURED, ASSUMED = ROOT / "benchmarks" / "results" / "rates.json", FOLDER / "as
 def named_number(text: str) -> tuple[str, int]:
     """Read NAME=NUMBER."""
     name, _, number = text.partition("=")
+    if not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: write NAME=NUMBER, such as photos=1000")
     return name, int(number)
 
 
@@ -104,7 +116,11 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=64)
     parser.add_argument("--images", type=named_number, nargs="*", default=[], metavar="NAME=NUMBER")
     given = parser.parse_args()
-    print(describe(given.config, read_machine(given.profile, given.gpus), given.gpu, given.cores, dict(given.images)))
+    machine = read_machine(given.profile, given.gpus)
+    try:
+        print(describe(given.config, machine, given.gpu, given.cores, dict(given.images)))
+    except (ConfigError, CostError) as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -406,7 +406,8 @@ def named_paths(words: Sequence[str]) -> list[Path]:
         tried = ((end, Path(" ".join(left[:end])).expanduser()) for end in ends if left[0])
         found = next(((end, path) for end, path in tried if path.exists()), None)
         if found is None and left[0]:
-            raise LookError(f"{left[0]}: there is no such file or folder in {Path.cwd()}")
+            where = "" if Path(left[0]).expanduser().is_absolute() else f" in {Path.cwd()}"
+            raise LookError(f"{left[0]}: there is no such file or folder{where}")
         paths += [found[1]] if found else []
         left = left[found[0] if found else 1 :]
     return paths

@@ -292,7 +292,10 @@ def _images_of(
     listed = [row.images for row in files if row.images]
     asked = [run.train_images for run in study.runs if not run.published and name in study.components[run.source]]
     if not listed and not asked:
-        raise CostError(f"nobody knows how many images '{name}' has: give --images {name}=NUMBER")
+        raise CostError(
+            f"nobody knows how many images '{name}' has: give --images {name}=NUMBER, or make estimate "
+            f"IMAGES={name}=NUMBER"
+        )
     return min(listed) if listed else max(asked)
 
 

@@ -263,6 +263,12 @@ def test_a_file_that_runs_code_never_ends_or_is_no_config_is_one_line(tmp_path, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_config_that_is_not_there_is_one_line(tmp_path):
+    for read in (check_config_file, read_config_file):
+        with pytest.raises(ConfigError, match=r"mine\.yaml: there is no such file"):
+            read(tmp_path / "mine.yaml")
+
+
 def test_a_config_is_checked_without_snakemake(root):
     assert "trains" in check(root / "config.yaml", root)
     assert read_config_file(root / "config.yaml")["study"] == "icons"

@@ -12,7 +12,7 @@ import yaml
 
 from tests.workflow.test_dag import planned_jobs
 from tools.cost_model import as_table, estimate, wall_hours
-from tools.estimate_cost import describe, describe_memory
+from tools.estimate_cost import describe, describe_memory, main
 from tools.study_size import (
     CostError,
     DatasetSize,
@@ -234,6 +234,16 @@ def test_what_nobody_knows_is_asked_for(tmp_path):
         EASY["unknown"]
     with pytest.raises(CostError, match="no GPU 'B7'"):
         read_rates(MEASURED, ASSUMED, "B7")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["nowhere.yaml"], "no such file"), ([str(ROOT / "config.yaml"), "--gpu", "B7"], "no GPU 'B7'")],
+)
+def test_what_cannot_be_estimated_is_one_line(monkeypatch, words, says):
+    monkeypatch.setattr("sys.argv", ["estimate_cost", *words])
+    with pytest.raises(SystemExit, match=says):
+        main()
 
 
 def test_every_rate_says_where_it_is_from():

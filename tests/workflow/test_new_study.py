@@ -98,7 +98,7 @@ def test_more_broken_pictures_than_are_allowed_are_named(folder):
     (folder / "mine-classes.csv").unlink()
     _, told = made(folder, "data")
     assert "and 1.0% may: make describe would stop" in told and "data.allowed_failure_share" in told
-    assert all(f" {path.relative_to(folder / 'data')}" in told for path in (folder / "data").glob("*/?.jpg"))
+    assert all(str(path.relative_to(folder / "data")) in told for path in (folder / "data").glob("*/?.jpg"))
 
 
 def test_styles_in_folders_are_a_source_and_shifts_and_a_part_is_held_out(folder):
@@ -292,6 +292,8 @@ def test_names_of_folders_may_hold_blanks_and_quotes(folder):
     assert [path.name for path in named_paths(["My", "with  two ", " My Photos"])] == ["My", "with  two", "My Photos"]
     with pytest.raises(LookError, match="Nowhere: there is no such file or folder in /"):
         named_paths(["My Photos Nowhere"])
+    with pytest.raises(LookError, match=r"^/tmp/nowhere: there is no such file or folder$"):
+        named_paths(["/tmp/nowhere"])
 
 
 def test_what_cannot_be_used_is_one_line_and_nothing_is_written(folder):

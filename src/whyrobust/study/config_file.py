@@ -23,7 +23,7 @@ MOST_VALUES = 100_000
 
 
 def check_config_file(path: Path | str) -> None:
-    """Check a config file without reading values: text in UTF-8, one YAML mapping of finite size, each key once.
+    """Check a config file without reading values: there, text in UTF-8, one YAML mapping of finite size, each key once.
 
     YAML would keep the last of two equal keys and drop the others without a word.
 
@@ -38,6 +38,8 @@ def check_config_file(path: Path | str) -> None:
         if not isinstance(whole, yaml.MappingNode):
             raise ConfigError(f"{path} is no config: give keys and values, as config.yaml does")
         _check_node(whole, (), str(path), {}, set())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file: name the config of a study") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text in UTF-8 ({error}): save it as UTF-8") from error
     except yaml.YAMLError as error:
