@@ -322,7 +322,7 @@ class Intervals(Settings):
     """Confidence of intervals on accuracies."""
     effect: InnerShare = 0.95
     """Confidence of intervals on effects."""
-    resamples: Annotated[int, Allowed(ge=20)] = 1000
+    resamples: Annotated[int, Allowed(ge=20, le=1_000_000)] = 1000
     """Bootstrap resamples."""
     equivalence_points: Annotated[float, Allowed(gt=0, lt=50)] = 2.0
     """Smallest effect of interest, in points: one whose interval lies within it on both sides of zero is small."""

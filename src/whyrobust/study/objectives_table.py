@@ -11,20 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from whyrobust.study.setting_types import Allowed, Count, PositiveShare, Settings, Share
+from whyrobust.study.setting_types import Allowed, PositiveShare, Settings, Share
 
 #: Share of the pairs of a batch above which false negatives are a warning, in the log of the run and on the page.
 MANY_FALSE_NEGATIVES = 0.01
 
 LearningRate = Annotated[float, Allowed(gt=0, le=1)]
 Temperature = Annotated[float, Allowed(gt=0, le=10)]
+# Beyond what any machine trains with: a slip of the keyboard is said before any work.
+BatchSize = Annotated[int, Allowed(ge=2, le=1_000_000)]
+ProjectionWidth = Annotated[int, Allowed(ge=1, le=65_536)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings(Settings):
     """Optimisation, which every objective has."""
 
-    batch_size: Annotated[int, Allowed(ge=2)] = 64
+    batch_size: BatchSize = 64
     """Images per step."""
     learning_rate: LearningRate = 0.001
     """Peak learning rate."""
@@ -69,13 +72,13 @@ class CrossEntropySettings(ObjectiveSettings):
 class SupconSettings(ObjectiveSettings):
     """Settings of supervised contrastive learning."""
 
-    batch_size: Annotated[int, Allowed(ge=2)] = 128
+    batch_size: BatchSize = 128
     """Images per step."""
     learning_rate: LearningRate = 0.04
     """Peak learning rate."""
     temperature: Temperature = 0.1
     """Temperature of the loss."""
-    projection_dim: Count = 128
+    projection_dim: ProjectionWidth = 128
     """Width of the projection head, which is thrown away after training."""
 
 
@@ -83,13 +86,13 @@ class SupconSettings(ObjectiveSettings):
 class SimclrSettings(ObjectiveSettings):
     """Settings of SimCLR, which has augmentations of its own."""
 
-    batch_size: Annotated[int, Allowed(ge=2)] = 128
+    batch_size: BatchSize = 128
     """Images per step."""
     learning_rate: LearningRate = 0.016
     """Peak learning rate."""
     temperature: Temperature = 0.5
     """Temperature of the loss."""
-    projection_dim: Count = 128
+    projection_dim: ProjectionWidth = 128
     """Width of the projection head, which is thrown away after training."""
     colour_strength: Annotated[float, Allowed(ge=0, le=2)] = 0.5
     """Strength of the colour jitter."""
