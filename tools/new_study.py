@@ -245,9 +245,10 @@ def write_config(name: str, datasets: Datasets, classes: str, sizes: Sequence[in
         ),
     ]
     if datasets.placebo:
-        lines.append(
-            "  # PLACEBO: no shift was found. Put other pictures of the classes here; until then, effects are chance."
-        )
+        lines += [
+            "  # PLACEBO: no shift was found. Put other pictures of the classes here; until then, effects are chance,",
+            "  # or noise of small test sets (docs/own-data.md), and say nothing of the data.",
+        ]
     lines += [_test_line(each, "shift", "", datasets.classes) for each in datasets.shifts]
     if datasets.templates:
         lines.append(

@@ -85,6 +85,21 @@ def test_what_is_to_be_looked_at_is_said_with_its_numbers(case):
     assert all(part in remarks[0].text for part in told), remarks[0].text
 
 
+def test_a_small_in_distribution_test_set_is_said_where_sources_are_compared():
+    def kinds(left, sources):
+        counts = counts_of(left={"same": left})
+        again = counts.classes[counts.classes["dataset"] == "web"].assign(dataset="more")
+        steps = counts.filters[counts.filters["dataset"] == "web"].assign(dataset="more")
+        if sources == 2:
+            counts = dataclasses.replace(
+                counts, classes=pd.concat([counts.classes, again]), filters=pd.concat([counts.filters, steps])
+            )
+        return {(one.dataset, one.kind) for one in find_remarks(counts, NEEDS) if one.kind != "repeats"}
+
+    assert kinds(499, 2) == {("same", "too few images to compare sources")}
+    assert kinds(500, 2) == kinds(499, 1) == set()
+
+
 def test_a_size_that_no_source_has_is_said_before_training():
     few = find_remarks(counts_of(), dataclasses.replace(NEEDS, train_images={"web": 1001}))
     assert [(remark.dataset, remark.kind) for remark in few] == [("web", "too few images")]

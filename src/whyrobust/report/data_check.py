@@ -29,6 +29,8 @@ EMPTY_SHARE = 0.01
 NAMING_SHARE = 0.05
 #: Half of the 95 % interval of an accuracy of one half, above which a test set is small.
 WIDE_INTERVAL = 0.1
+#: Images of an in-distribution test set below which its noise shows as an effect of the source (docs/method.md).
+FEWEST_OF_SOURCES = 500
 #: Distance (total variation) between the class proportions of a shift and of the first in-distribution test set.
 PROPORTION_DISTANCE = 0.1
 
@@ -133,6 +135,7 @@ def find_remarks(counts: DataCounts, needs: StudyNeeds) -> list[Remark]:
         found += _left_out(name, steps, counts.left_out)
         found += _repeats(name, role, steps, counts.removed)
         found += _too_few(name, role, steps, needs)
+        found += _too_few_beside_another(name, roles, steps)
         found += _captions(name, counts.captions)
     if needs.class_weights == "images":
         found += _other_proportions(counts.classes, roles, needs.all_classes)
@@ -221,6 +224,19 @@ def _too_few(name: str, role: str, steps: Mapping[str, int], needs: StudyNeeds) 
         return []
     text = f"{count_noun(left, 'image')}: an accuracy of 50 % is known within ±{100 * half:.0f} points only"
     return [Remark(name, "too few images", text)]
+
+
+def _too_few_beside_another(name: str, roles: Mapping[str, str], steps: Mapping[str, int]) -> list[Remark]:
+    """Say where noise of an in-distribution test set bends the comparison of two sources."""
+    sources = sum(role == TRAINING_SOURCE for role in roles.values())
+    left = _left(steps)
+    if roles[name] != "in_distribution" or sources < 2 or left >= FEWEST_OF_SOURCES:
+        return []
+    text = (
+        f"{count_noun(left, 'image')}, fewer than {FEWEST_OF_SOURCES}: its noise pulls the effect of a training source "
+        "towards the difference in accuracy itself (docs/method.md): test on more images"
+    )
+    return [Remark(name, "too few images to compare sources", text)]
 
 
 def _captions(name: str, captions: pd.DataFrame) -> list[Remark]:
