@@ -23,7 +23,7 @@ help:
 	@echo "make paper-check  the paper's study in minutes, on replicas of its archives; STUDY=paper-small for its affordable form"
 	@echo "make imagenet-captions  build ImageNet-Captions from where it comes from (docs/imagenet-captions.md)"
 	@echo "make estimate CONFIG=config/paper.yaml PROFILE=profiles/paper  estimate what a study costs, and the smallest effects that it could detect"
-	@echo "make compare A=results/icons B=results/icons_seeds_5  two finished studies on one page: causes side by side, what differs, all models"
+	@echo "make compare A=results/icons B=results/icons_seeds_5  two finished studies on one page: causes side by side, what differs, all models; OUTPUT=page.html"
 	@echo "make verify  build the smoke study twice and compare every table, subset and checkpoint"
 	@echo "make soak   kill the smoke study 50 times, then compare; about half an hour"
 	@echo "make bench  compare the speed with the tools you would use otherwise; about half an hour (one row: ROW=photographs_64)"
@@ -92,7 +92,7 @@ estimate: $(VENV)/study-installed
 # Folders of results; nothing is run for it.
 compare: $(VENV)/study-installed
 	$(if $(and $(A),$(B)),,$(error Name the results of two finished studies: make compare A=results/icons B=results/icons_seeds_5))
-	$(BIN)/python -m tools.compare_studies "$$A" "$$B"
+	$(BIN)/python -m tools.compare_studies "$$A" "$$B" $${OUTPUT:+--output "$$OUTPUT"}
 
 # In a folder of its own, beside the study that runs; trains nothing.
 peek: $(VENV)/study-installed
@@ -104,6 +104,7 @@ study: $(VENV)/study-installed
 # Needs the committed tables only: no download, no training, no study.
 published: $(VENV)/study-installed
 	$(BIN)/snakemake --cores 1 --quiet all -- results/published/report.html
+	@echo "Page: results/published/report.html"
 
 # A config for data of one's own: make new DATA=my-data NAME=mine; two folders are two sources: DATA="one two". Names
 # may hold blanks and quotes: what is given to make is in the environment, too.

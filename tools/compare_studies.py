@@ -1,7 +1,8 @@
 """Compare two finished studies: `python -m tools.compare_studies results/icons results/icons_seeds_5`.
 
 Writes one page: the causes side by side, what differs in configs and versions, and the models of both in one explorer.
-It stands beside the first study's folder and is called ``<first>-and-<second>.html``, or as ``--output`` says.
+It stands beside the first study's folder, or in ``results`` where that is not below the working directory, and is
+called ``<first>-and-<second>.html``; or it is where ``--output`` says.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ def read_studies(first: Path, second: Path) -> tuple[ComparedStudy, ComparedStud
     return one, other
 
 
+def page_of(first: Path, second: Path) -> Path:
+    """Return where the page of two folders of results goes: nothing is written into folders of others."""
+    below = first.resolve().is_relative_to(Path.cwd().resolve())
+    return (first.parent if below else Path("results")) / f"{first.name}-and-{second.name}.html"
+
+
 def main() -> None:
     """Read the command line and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,7 +61,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the page that is written")
     given = parser.parse_args()
     first, second = read_studies(given.first, given.second)
-    page = given.output or given.first.parent / f"{given.first.name}-and-{given.second.name}.html"
+    page = given.output or page_of(given.first, given.second)
     write_text(page, render_comparison(first, second))
     print(f"Comparison: {page}")
 

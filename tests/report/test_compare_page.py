@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.pages import make_card_of, make_runs, make_study
-from tools.compare_studies import read_studies
+from tools.compare_studies import page_of, read_studies
 from whyrobust.files import checksum, write_json, write_table
 from whyrobust.report.compare_page import (
     ComparedStudy,
@@ -93,8 +94,28 @@ def test_a_page_warns_of_settings_that_change_what_a_number_means():
         "test_sets_of_others",
         "training.samples_seen",
     )
-    warnings = meaning_warnings([Difference(key, "one", "two") for key in keys])
+    warnings = meaning_warnings([Difference(key, "one", "two") for key in keys], ["a", "b"])
     assert [text.split(",")[0] for text in warnings] == [f"They differ in {key}" for key in keys[:2]]
+
+
+def test_a_key_that_one_study_has_is_told_without_what_it_holds():
+    rows = [Difference("test_sets.v2", '{"long": 1}', ""), Difference("test_sets.v3", "", '{"long": 1}')]
+    told = meaning_warnings(rows, ["a", "b"])
+    assert [text.partition(": ")[2] for text in told] == ["only a has it.", "only b has it."]
+
+
+def test_studies_without_a_shift_in_common_are_no_error(both, caplog):
+    moved = both[1].effective.assign(x_test_sets="others")
+    page = render_comparison(both[0], replace(both[1], effective=moved))
+    assert "no shift is measured by both" in page and "ApartError" not in page and not caplog.records
+
+
+def test_a_page_of_folders_elsewhere_goes_into_the_own_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert page_of(Path("results/a"), Path("/others/b")) == Path("results/a-and-b.html")
+    assert page_of(tmp_path / "mine" / "a", Path("b")) == tmp_path / "mine" / "a-and-b.html"
+    for elsewhere in ("/others/results/a", "../a"):
+        assert page_of(Path(elsewhere), Path("b")) == Path("results/a-and-b.html")
 
 
 def test_a_page_warns_of_a_study_that_is_unfinished(study, both):

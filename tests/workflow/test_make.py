@@ -44,6 +44,11 @@ def test_a_config_that_is_not_there_is_one_line_before_snakemake_starts(call):
 
 def test_folders_that_are_compared_may_hold_blanks_and_quotes(call):
     assert call("compare", f"A={ODD}", "B=other results")[-2:] == [ODD, "other results"]
+    assert call("compare", "A=a", "B=b", "OUTPUT=my page.html")[-3:] == ["b", "--output", "my page.html"]
+
+
+def test_published_says_where_its_page_is(call):
+    assert call("published")[-1] == "Page: results/published/report.html"
 
 
 def test_an_estimate_is_told_what_only_its_user_knows(call):

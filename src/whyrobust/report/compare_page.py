@@ -26,7 +26,7 @@ from whyrobust.report.charts.points import describe_points
 from whyrobust.report.charts.robustness import RobustnessData
 from whyrobust.report.findings import answer_sentences, effect_cells, is_mean, main_comparisons
 from whyrobust.report.number_format import format_points, join_words
-from whyrobust.report.page_parts import Explorer, Panel, attempt
+from whyrobust.report.page_parts import Explorer, Failure, Panel, attempt
 from whyrobust.report.sections.explorers import explorer_settings, residual_panels
 from whyrobust.report.side_by_side import Difference, Row, compare_verdicts, differences, match_effects
 from whyrobust.report.templating import page_environment
@@ -44,6 +44,10 @@ MEANING: Final = {
     "data.classes": "the classes",
     "test_sets": "the images that accuracies are of",
 }
+
+
+class ApartError(ValueError):
+    """Two studies whose models cannot be drawn in one chart; the message says why. Nothing is wrong with either."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def render_comparison(first: ComparedStudy, second: ComparedStudy) -> str:
     both = (first, second)
     configs = differences(*(one.card["config"] for one in both))
     configs = [row for row in configs if row.key != "study" and row.key.partition(".")[0] != "unfinished"]
-    explorer = attempt("The chart of both studies' models", lambda: joined_explorer(first, second))
+    explorer = attempt("The chart of both studies' models", lambda: explorer_or_reason(first, second))
     settings = {explorer.name: explorer_settings(explorer)} if isinstance(explorer, Explorer) else {}
     html: str = (
         page_environment()
@@ -81,7 +85,10 @@ def render_comparison(first: ComparedStudy, second: ComparedStudy) -> str:
         .render(
             labels=[one.label for one in both],
             headline=compare_in_words(first, second),
-            warnings=[*map(unfinished_warning, filter(is_unfinished, both)), *meaning_warnings(configs)],
+            warnings=[
+                *map(unfinished_warning, filter(is_unfinished, both)),
+                *meaning_warnings(configs, [one.label for one in both]),
+            ],
             configs=configs,
             versions=differences(*(one.card["versions"] for one in both)),
             panels=effect_panels(first, second),
@@ -105,14 +112,26 @@ def unfinished_warning(study: ComparedStudy) -> str:
     return f"{study.label} is unfinished: {len(lacks['runs'])} of {lacks['planned']} runs are missing."
 
 
-def meaning_warnings(configs: Sequence[Difference]) -> list[str]:
-    """Say which differences of two configs let numbers of one name mean two things."""
+def meaning_warnings(configs: Sequence[Difference], labels: Sequence[str]) -> list[str]:
+    """Say which differences of two configs let numbers of one name mean two things.
+
+    Args:
+        configs: keys that differ.
+        labels: what the two studies are called.
+    """
     return [
-        f"They differ in {row.key}, {what}: {row.first or 'nothing'} and {row.second or 'nothing'}."
+        f"They differ in {row.key}, {what}: {_values(row, labels)}."
         for row in configs
         for key, what in MEANING.items()
         if (row.key == key or row.key.startswith(f"{key}.")) and not row.key.endswith(".says")
     ]
+
+
+def _values(row: Difference, labels: Sequence[str]) -> str:
+    """Return both values of a key, or which study alone has it: what it holds there may be long."""
+    if row.first and row.second:
+        return f"{row.first} and {row.second}"
+    return f"only {labels[0] if row.first else labels[1]} has it"
 
 
 def compare_in_words(first: ComparedStudy, second: ComparedStudy) -> list[str]:
@@ -205,23 +224,31 @@ def _comparison_of(pair: Sequence[Row | None]) -> tuple[str, str]:
     return str(row["cause"]), str(row["comparison"])
 
 
+def explorer_or_reason(first: ComparedStudy, second: ComparedStudy) -> Explorer | Failure:
+    """Return the explorer of both studies' models, or why there is none."""
+    try:
+        return joined_explorer(first, second)
+    except ApartError as error:
+        return Failure(f"The models of both studies are in no chart together: {error}.")
+
+
 def joined_explorer(first: ComparedStudy, second: ComparedStudy) -> Explorer:
     """Return the explorer of both studies' models: residuals on each shift that both measure beyond the same test sets.
 
     Raises:
-        ValueError: they have no such shift, or their residuals are on different scales.
+        ApartError: they have no such shift, or their residuals are on different scales.
     """
     settings = [one.card["config"]["baseline"] for one in (first, second)]
     scales = [one["scale"] for one in settings]
     if scales[0] != scales[1]:
-        raise ValueError(f"effective robustness is on two scales, {scales[0]} and {scales[1]}")
+        raise ApartError(f"effective robustness is on two scales, {scales[0]} and {scales[1]}")
     tables = [_points(one) for one in (first, second)]
     measured = [set(zip(table["shift"], table["x_test_sets"], strict=True)) for table in tables]
     shared = {shift for shift, _ in measured[0] & measured[1]}
     points = pd.concat(tables, ignore_index=True)
     points = points[points["shift"].isin(shared)]
     if points.empty:
-        raise ValueError("no shift is measured by both beyond the same in-distribution test sets")
+        raise ApartError("no shift is measured by both beyond the same in-distribution test sets")
     choices = list_choices(points, {"study": "study"} | STUDY_FIELDS, STUDY_FILTERS, {})
     hidden = {"reading": [OTHER_READING]} if any(choice.name == "reading" for choice in choices) else {}
     options = ExplorerOptions(choices, hidden, reference=settings[0]["reference_accuracy"])
