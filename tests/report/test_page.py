@@ -362,6 +362,23 @@ def test_nothing_is_wider_than_the_page(open_page, html, width):
     assert page.locator("[data-spec^=shift] svg text, [data-spec^=cause] svg text").evaluate_all(cut) == []
 
 
+LABELS_TOO_NEAR = """all => all.map(axis => [...axis.querySelectorAll("text")]
+        .filter(text => getComputedStyle(text).opacity > 0 && /^[+\\u2212]?[0-9.]+$/.test(text.textContent))
+        .map(text => [text.getBoundingClientRect(), text.textContent]).sort((a, b) => a[0].left - b[0].left))
+    .map(labels => labels.filter(([box], at) => at && Math.abs(box.top - labels[at - 1][0].top) < 2
+        && box.left < labels[at - 1][0].right + 2).map(label => label[1])).filter(near => near.length)"""
+
+
+@pytest.mark.parametrize("width", [400, 900])
+def test_ticks_of_effects_do_not_run_into_each_other(open_page, width):
+    """Of large effects, whose labels are the longest."""
+    study = make_study(make_runs())
+    causes = study.causes.assign(raw_id_points=-5.0, raw_shift_points=20.0, raw_shift_high_points=23.0)
+    page = open_page(make_page(study=replace(study, causes=causes)), width)
+    axes = page.locator("#answer [data-spec^=changed] .role-axis-label, #answer [data-spec^=cause] .role-axis-label")
+    assert axes.count() > 3 and axes.evaluate_all(LABELS_TOO_NEAR) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_serious_hinders_access(open_page, html, scheme):
     page = open_page(html, scheme=scheme)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from whyrobust.analysis.scales import to_scale
 from whyrobust.study.table_cells import is_missing
@@ -94,6 +94,10 @@ def accuracy_axis(
         title=title,
         **(axis_style(theme) | properties),
     )
+
+
+#: ``tickCount`` of an axis of effects on the page: fewer in narrow plots, where labels would overlap.
+TICKS_OF_WIDTH: Final = {"expr": "clamp(floor(width / 50), 2, 6)"}
 
 
 def axis_style(theme: Mapping[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from whyrobust.report.accuracy_axes import axis_style
+from whyrobust.report.accuracy_axes import TICKS_OF_WIDTH, axis_style
 from whyrobust.report.findings import read_verdict
 from whyrobust.report.number_format import describe_evidence, format_points, format_points_interval
 from whyrobust.report.render import fit_width, page_spec
@@ -116,7 +116,7 @@ def page_layout(causes: pd.DataFrame, letters: int = 46, title: Sequence[str] = 
         wrap_label=lambda text: [text],
         effect_axis={
             "title": title,
-            "tickCount": 6,
+            "tickCount": TICKS_OF_WIDTH,
             **axis_style(PAGE_THEME),
         },
         label_limit=gutter,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from whyrobust.report.accuracy_axes import axis_style
+from whyrobust.report.accuracy_axes import TICKS_OF_WIDTH, axis_style
 from whyrobust.report.findings import is_mean, means_first, read_verdict
 from whyrobust.report.number_format import format_points, format_points_interval
 from whyrobust.report.page_parts import table_rows
@@ -97,7 +97,7 @@ def what_changed_spec(
     layout = _position(effects, paper, _by_shift(by_seed), _by_shift(by_team))
     low, high = _domain(layout, margin)
     signed = "(datum.value > 0 ? '+' : '') + format(datum.value, '~g')"
-    x_axis = dict(labelExpr=signed, title=list(AXIS_TITLE), tickCount=6, **axis_style(theme))
+    x_axis = dict(labelExpr=signed, title=list(AXIS_TITLE), tickCount=TICKS_OF_WIDTH, **axis_style(theme))
     x_channel = {"scale": {"domain": [low, high], "nice": False, "zero": False}, "axis": x_axis}
     y_scale = {"domain": [layout.height, 0], "nice": False, "zero": False}
     y = alt.Y("lane:Q", scale=y_scale, axis=None)
