@@ -53,7 +53,7 @@ VERDICT_WORDS: Final = {
     LOWERS: "lowers",
     WITHIN: "within the margin",
     UNDECIDED: "undecided",
-    NO_VERDICT: "no verdict: case study, not informative or no interval",
+    NO_VERDICT: "in no verdict, or without an interval",
 }
 
 DOUBLE_COLUMN_POINTS: Final = 496
