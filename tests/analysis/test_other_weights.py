@@ -31,7 +31,7 @@ COMPARISONS = [
 SHIFTS = pd.DataFrame(
     [("one_test", "in_distribution", "studio"), ("two_test", "in_distribution", "web"), ("v2", "shift", "")],
     columns=["test_set", "role", "source"],
-).assign(seen_in="", units=7)
+).assign(seen_in="", units=7, reason="")
 
 
 @pytest.fixture(scope="module")
