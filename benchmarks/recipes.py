@@ -54,8 +54,8 @@ class Recipe:
         learning_rate: its highest.
         batch_size: images a step.
         samples: images shown, counted with repetition.
-        augmented: whether images are shifted and zoomed at random, as the study's are. `open_clip_train` is left to its
-            own crops, of nine tenths of an image or more.
+        augmented: whether images are shifted and zoomed at random, as the study's are, and by torchvision's loop
+            mirrored too. `open_clip_train` is left to its own crops, of nine tenths of an image or more.
     """
 
     task: str

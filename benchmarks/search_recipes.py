@@ -88,7 +88,7 @@ def best_of(rows: Sequence[Row]) -> Recipe:
 
 
 def reaches(row: Row, accuracy: float) -> bool:
-    """Whether a trial has an accuracy, and not by chance: by the exact binomial test at a level of 5 %, one-sided."""
+    """Whether a trial has an accuracy, and not by chance: by the exact binomial test, one-sided, at `LEVEL`."""
     images = row["held_out_images"]
     correct = round(row["held_out_accuracy"] * images)
     return float(binomtest(correct, images, accuracy, alternative="greater").pvalue) <= LEVEL
