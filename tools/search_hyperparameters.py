@@ -8,10 +8,13 @@ objectives, so mirroring is on where the best trials with it are better than tho
 Then half and twice the batch size are tried at the best learning rate. A trial trains on images of all sources, equally
 many of each, and is scored on drawings of the same sources that it has not seen, by the objective's main head; no test
 set is opened, and its seed is no study's. For clip and cross_entropy the other optimiser and augmentation without plain
-images are tried too. Where the best trial of an objective then has the lowest or the highest learning rate or batch
-size, one beyond it is tried, until the best lies inside. Batches of fewer than 64 images are shown beside, but not
-chosen: Muon's update of the weights takes as long after few images as after many. Writes one row a trial, the best of
-each objective marked; `at_edge` says that its learning rate or batch size is the lowest or the highest that was tried.
+images are tried too. Then a quarter, four times and sixteen times the usual weight decay, and half and twice the
+learning rate where another decay is chosen; a run that is fine-tuned has the decay of its objective. Where the best
+trial of an objective has the lowest or the highest learning rate, batch size or decay, one beyond it is tried, until
+the best lies inside. Batches of fewer than 64 images are shown beside, but not chosen: Muon's update of the weights
+takes as long after few images as after many. A decay other than the usual one is chosen only where its best trial is
+better not by chance alone. Writes one row a trial, that of each objective marked; `at_edge` says that its learning
+rate, batch size or decay is the lowest or the highest that was tried.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import fisher_exact
 from torch import Tensor
 
 from whyrobust.data.pixel_store import read_pixels
@@ -70,6 +74,25 @@ FINE_TUNING = "fine_tuning"
 #: Learning rates of AdamW.
 ADAMW: dict[str, tuple[float, ...]] = {"cross_entropy": (0.01, 0.02), "clip": (0.001, 0.002)}
 
+#: Weight decay of the trials of all else.
+USUAL_DECAY: dict[str, float] = {
+    "cross_entropy": 0.05,
+    "clip": 0.1,
+    "siglip": 0.1,
+    "supcon": 0.05,
+    "simclr": 0.05,
+    "fine_tuning": 0.05,
+}
+
+#: Decays that are tried besides, as multiples of it.
+DECAYS = (0.25, 4.0, 16.0)
+
+#: Of the test that another decay is better: Fisher's exact test, one-sided.
+LEVEL = 0.05
+
+#: Steps to what is tried beyond a best trial at an edge.
+STEPS = {"learning_rate": 2, "batch_size": 2, "weight_decay": 4}
+
 #: Objectives whose best learning rate is tried without plain images too, and the share of plain images of the others.
 WITHOUT_PLAIN, PLAIN_SHARE = ("cross_entropy", "clip"), 0.5
 
@@ -94,6 +117,7 @@ class Trial:
     plain_share: float
     flip: bool
     seed: int
+    weight_decay: float
 
 
 @dataclass(frozen=True)
@@ -136,7 +160,16 @@ def first_trials(config: Config, objectives: Sequence[str], seed: int) -> list[T
     """Return the trials of the learning rates of all objectives, with and without mirroring, taken in turns."""
     of_each = [
         [
-            Trial(name, "muon", rate, config.training.settings_of(learns_by(name)).batch_size, PLAIN_SHARE, flip, seed)
+            Trial(
+                name,
+                "muon",
+                rate,
+                config.training.settings_of(learns_by(name)).batch_size,
+                PLAIN_SHARE,
+                flip,
+                seed,
+                USUAL_DECAY[name],
+            )
             for rate in LEARNING_RATES[name]
             for flip in (False, True)
         ]
@@ -159,8 +192,27 @@ def further_trials(best: Sequence[Trial]) -> list[Trial]:
     return plain + adamw + halved + [replace(trial, batch_size=2 * trial.batch_size) for trial in sized]
 
 
+def decay_trials(best: Sequence[Trial]) -> list[Trial]:
+    """Return the trials of other decays; fine-tuning has that of its objective."""
+    return [
+        replace(trial, weight_decay=trial.weight_decay * multiple)
+        for trial in best
+        if trial.objective != FINE_TUNING
+        for multiple in DECAYS
+    ]
+
+
+def rate_trials(best: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that follow from the best decay of each objective: of other rates, where it is another one."""
+    of = {trial.objective: trial for trial in best}
+    if FINE_TUNING in of and (objective := of.get(learns_by(FINE_TUNING))):
+        of[FINE_TUNING] = replace(of[FINE_TUNING], weight_decay=objective.weight_decay)
+    others = [trial for trial in of.values() if trial.weight_decay != USUAL_DECAY[trial.objective]]
+    return [replace(trial, learning_rate=trial.learning_rate * factor) for trial in others for factor in (1, 0.5, 2)]
+
+
 def beyond(table: pd.DataFrame) -> list[Trial]:
-    """Return one trial beyond the best of each objective for its learning rate and for its batch size, if at an edge.
+    """Return one trial beyond the best of each objective for each of its settings that is at an edge.
 
     Args:
         table: of trials, as :func:`mark` returns it.
@@ -168,13 +220,21 @@ def beyond(table: pd.DataFrame) -> list[Trial]:
     wanted = []
     for row in table[table["chosen"] & table["at_edge"]].to_dict("records"):
         best = trial_of({str(name): value for name, value in row.items()})
-        alike = ["objective", "flip", "optimizer"]
-        tried = table[(table[alike] == [getattr(best, column) for column in alike]).all(axis=1)]
-        for name in ("learning_rate", "batch_size"):
-            value, lowest, highest = getattr(best, name), tried[name].min(), tried[name].max()
+        for name, step in STEPS.items():
+            if name == "weight_decay" and best.objective == FINE_TUNING:
+                continue
+            alike = columns_alike(name)
+            tried = table.loc[(table[alike] == [getattr(best, column) for column in alike]).all(axis=1), name]
+            value, lowest, highest = getattr(best, name), tried.min(), tried.max()
             if lowest < highest and value in (lowest, highest) and not (value == lowest == SMALLEST_BATCH):
-                wanted.append(replace(best, **{name: value * 2 if value == highest else type(value)(value / 2)}))
+                further = value * step if value == highest else value / step
+                wanted.append(replace(best, **{name: type(value)(further)}))
     return wanted
+
+
+def columns_alike(name: str) -> list[str]:
+    """Return the columns in which trials are alike that are compared for one setting."""
+    return ["objective", "flip", "optimizer", *(["weight_decay"] if name == "learning_rate" else [])]
 
 
 def draw(place: Place, classes: Sequence[str], side: int, seed: int) -> Drawn:
@@ -251,7 +311,7 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
         "optimizer": trial.optimizer,
         "learning_rate": trial.learning_rate,
         "batch_size": trial.batch_size,
-        "weight_decay": config.training.settings_of(name).weight_decay,
+        "weight_decay": trial.weight_decay,
         "plain_share": trial.plain_share,
         "flip": trial.flip,
         "train_images": drawn.trained,
@@ -259,6 +319,7 @@ def carry_out(trial: Trial, place: Place) -> dict[str, Any]:
         "seed": trial.seed,
         **{f"held_out_{source}": round(accuracy, 4) for source, accuracy in accuracies.items()},
         "held_out_accuracy": round(float(np.mean(list(accuracies.values()))), 4),
+        "held_out_images": len(held_out),
     }
 
 
@@ -272,28 +333,68 @@ def mirrors(table: pd.DataFrame) -> bool:
     return bool(best.groupby("flip").mean().idxmax())
 
 
+def is_better(trial: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a trial has a higher accuracy than another by Fisher's exact test at `LEVEL`, not by chance alone."""
+    counts = []
+    for row in (trial, other):
+        correct = round(row["held_out_accuracy"] * row["held_out_images"])
+        counts.append([correct, row["held_out_images"] - correct])
+    return float(fisher_exact(counts, alternative="greater").pvalue) <= LEVEL
+
+
+def best_of(trials: pd.DataFrame, usual: float) -> Any:  # noqa: ANN401 - a label of the table
+    """Return the label of the best trial with the usual decay, or of one with another decay that is better.
+
+    Args:
+        trials: of one objective.
+        usual: its usual decay.
+    """
+    accuracy = trials["held_out_accuracy"]
+    is_usual = trials["weight_decay"] == usual
+    if is_usual.all() or not is_usual.any():
+        return accuracy.idxmax()
+    first, other = accuracy[is_usual].idxmax(), accuracy[~is_usual].idxmax()
+    return other if is_better(trials.loc[other], trials.loc[first]) else first
+
+
 def mark(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return the table of trials, sorted, with ``at_edge`` and ``chosen``, the best trial of each objective.
 
     All that are chosen mirror images, or none does (:func:`mirrors`), and have batches of `SMALLEST_BATCH` or more.
     """
-    order = ["objective", "flip", "optimizer", "plain_share", "batch_size", "learning_rate", "seed"]
+    order = ["objective", "flip", "optimizer", "plain_share", "weight_decay", "batch_size", "learning_rate", "seed"]
     table = pd.DataFrame(rows).sort_values(order, ignore_index=True)
     table["at_edge"] = False
-    for name in ("learning_rate", "batch_size"):
-        tried = table.groupby(["objective", "flip", "optimizer"])[name]
+    for name in STEPS:
+        tried = table.groupby(columns_alike(name))[name]
         lowest, highest = tried.transform("min"), tried.transform("max")
         at_end = (table[name] == lowest) | (table[name] == highest)
         table["at_edge"] |= at_end & (lowest < highest)
     possible = table[(table["flip"] == mirrors(table)) & (table["batch_size"] >= SMALLEST_BATCH)]
-    table["chosen"] = False
-    table.loc[possible.groupby("objective")["held_out_accuracy"].idxmax(), "chosen"] = True
+    found = {
+        name: best_of(trials, USUAL_DECAY[str(name)])
+        for name, trials in possible.groupby("objective")
+        if name != FINE_TUNING
+    }
+    tuned = possible[possible["objective"] == FINE_TUNING]
+    if learns_by(FINE_TUNING) in found:
+        alike = tuned[tuned["weight_decay"] == table.loc[found[learns_by(FINE_TUNING)], "weight_decay"]]
+        tuned = alike if len(alike) else tuned
+    if len(tuned):
+        found[FINE_TUNING] = tuned["held_out_accuracy"].idxmax()
+    table["chosen"] = table.index.isin(list(found.values()))
     return table
 
 
 def trial_of(row: Mapping[str, Any]) -> Trial:
     """Return the trial of a row of the table."""
     return Trial(**{field.name: row[field.name] for field in fields(Trial)})
+
+
+def chosen_of(rows: Sequence[dict[str, Any]]) -> list[Trial]:
+    """Return the trials that `mark` chooses."""
+    best = mark(rows).query("chosen").to_dict("records")
+    return [trial_of({str(name): value for name, value in row.items()}) for row in best]
 
 
 def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output: Path) -> pd.DataFrame:
@@ -322,9 +423,14 @@ def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output
 
         finish(first_trials(config, objectives, seed))
         # The best of these alone: what another start of this command added changes nothing here.
-        first = [row for row in rows if trial_of(row) in set(first_trials(config, objectives, seed))]
-        best = mark(first).query("chosen").to_dict("records")
-        finish(further_trials([trial_of({str(name): value for name, value in row.items()}) for row in best]))
+        first = set(first_trials(config, objectives, seed))
+        finish(further_trials(chosen_of([row for row in rows if trial_of(row) in first])))
+        usual = [row for row in rows if row["weight_decay"] == USUAL_DECAY[row["objective"]]]
+        while outward := beyond(mark(usual)):
+            finish(outward)
+            usual = [row for row in rows if row["weight_decay"] == USUAL_DECAY[row["objective"]]]
+        finish(decay_trials(chosen_of(usual)))
+        finish(rate_trials(chosen_of(rows)))
         while outward := beyond(mark(rows)):
             finish(outward)
     return mark(rows)
