@@ -53,6 +53,7 @@ class Recipe:
         optimizer: one that the program offers.
         learning_rate: its highest.
         batch_size: images a step.
+        weight_decay: as the optimiser has it.
         samples: images shown, counted with repetition.
         augmented: whether images are shifted and zoomed at random, as the study's are, and by torchvision's loop
             mirrored too. `open_clip_train` is left to its own crops, of nine tenths of an image or more.
@@ -63,6 +64,7 @@ class Recipe:
     optimizer: str
     learning_rate: float
     batch_size: int
+    weight_decay: float
     samples: int
     augmented: bool = True
 
@@ -80,7 +82,7 @@ def chosen_recipe(task: str, program: str, table: Path = TABLE) -> Recipe:
     if len(rows) != 1:
         raise CannotMeasureError(f"{table} has {len(rows)} chosen recipes for {task} by {program}, not 1: {SEARCH}")
     (row,) = rows
-    numbers = float(row["learning_rate"]), int(row["batch_size"]), int(row["samples"])
+    numbers = float(row["learning_rate"]), int(row["batch_size"]), float(row["weight_decay"]), int(row["samples"])
     return Recipe(task, program, row["optimizer"], *numbers, augmented=row["augmented"] == "True")
 
 
@@ -177,7 +179,7 @@ def _train_ours(recipe: Recipe, folder: Path, split: Split, seed: int, device: s
     context = read_model_config(MODEL)["text_cfg"]["context_length"]
     config = load_config(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
     hyper = config.training.hyperparameters_of(objective, False) | {
-        "optimizer": recipe.optimizer, "learning_rate": recipe.learning_rate,
+        "optimizer": recipe.optimizer, "learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay,
     }  # fmt: skip
     if not recipe.augmented:
         hyper |= {"plain_share": 1.0}
@@ -216,6 +218,7 @@ def _train_open_clip(recipe: Recipe, folder: Path, split: Split, seed: int, devi
         folder=logs,
         more=[
             "--lr", str(recipe.learning_rate), "--opt", recipe.optimizer, "--seed", str(seed),
+            "--wd", str(recipe.weight_decay),
             # timm's optimisers are not made without.
             "--eps", "1e-8",
             "--warmup", str(max(1, recipe.samples // recipe.batch_size // 10)),
@@ -241,7 +244,13 @@ def _train_torchvision(recipe: Recipe, folder: Path, split: Split, seed: int, de
     # The classes of an ImageFolder are its folders, in the order of their names.
     present = np.unique(icons.labels[: len(icons.labels) - icons.tested])
     marks, model = train_on(
-        itertools.islice(_again(loader), steps), len(present), device, recipe.optimizer, recipe.learning_rate, steps
+        itertools.islice(_again(loader), steps),
+        len(present),
+        device,
+        recipe.optimizer,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        steps,
     )
     tested = torch.from_numpy(icons.pixels[-icons.tested :])
     with torch.no_grad():

@@ -3,8 +3,9 @@
     python -m benchmarks.search_recipes results/icons
 
 The peers have the same trials in the same order: learning rates of each optimiser at batches of 64 images, then half
-and twice the learning rate and the batch of the best until it has worse neighbours on all sides. Ours has what the
-config says instead, which another search of the same kind chose for longer runs (docs/results/hyperparameters.csv).
+and twice the learning rate and the batch of the best, and a quarter and four times its weight decay, until it has worse
+neighbours on all sides. Ours has what the config says instead, which another search of the same kind chose for longer
+runs (docs/results/hyperparameters.csv).
 Then each tries its best without augmentation, and numbers of images shown at the best of all. `open_clip_train` crops a
 little, and has no other augmentation to leave out. The chosen recipe shows the fewest images after which the accuracy
 is reached, and not by chance, since the row asks for it on other drawings. Accuracies are of drawings of `studio` that
@@ -59,6 +60,12 @@ RATES = {
     "open_clip_train": {"adamw": (0.0005, 0.001, 0.002, 0.004), "timm/muon": (0.002, 0.008)},
     "torchvision": {"adamw": (0.001, 0.002, 0.005, 0.01, 0.02), "sgd": (0.05, 0.2)},
 }
+
+#: Weight decay of their first trials.
+DECAYS = {"open_clip_train": {"adamw": 0.1, "timm/muon": 0.1}, "torchvision": {"adamw": 0.05, "sgd": 0.0005}}
+
+#: From a trial to its neighbours.
+STEPS = {"learning_rate": 2, "batch_size": 2, "weight_decay": 4}
 PROGRAMS = {"labels": "torchvision", "clip": "open_clip_train"}
 SEED = 100
 
@@ -101,15 +108,15 @@ def sufficient(rows: Sequence[Row], accuracy: float) -> Recipe:
 
 
 def beyond(rows: Sequence[Row]) -> list[Recipe]:
-    """Return the neighbours of the best trial that are missing: twice and half its learning rate, and its batch."""
+    """Return the neighbours of the best trial that are missing, on both sides of each of its settings."""
     best, wanted = best_of(rows), []
-    for name in ("learning_rate", "batch_size"):
+    for name, step in STEPS.items():
         value = getattr(best, name)
         tried = [row[name] for row in rows if is_of(replace(best, **{name: row[name]}), row)]
         if max(tried) == value:
-            wanted.append(replace(best, **{name: value * 2}))
+            wanted.append(replace(best, **{name: value * step}))
         if min(tried) == value:
-            wanted.append(replace(best, **{name: type(value)(value / 2)}))
+            wanted.append(replace(best, **{name: type(value)(value / step)}))
     return wanted
 
 
@@ -119,13 +126,14 @@ def search(task: str, program: str, carry_out: Callable[[list[Recipe]], list[Row
     if program == "ours":
         config = load_config(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
         hyper = config.training.hyperparameters_of("clip" if task == "clip" else "cross_entropy", False)
-        rows += carry_out(
-            [Recipe(task, program, hyper["optimizer"], hyper["learning_rate"], hyper["batch_size"], SAMPLES)]
-        )
+        numbers = hyper["learning_rate"], hyper["batch_size"], hyper["weight_decay"]
+        rows += carry_out([Recipe(task, program, hyper["optimizer"], *numbers, SAMPLES)])
     else:
         rates, augmented = RATES[program], program != "open_clip_train"
         trials = [
-            Recipe(task, program, name, rate, BATCH, SAMPLES, augmented) for name in rates for rate in rates[name]
+            Recipe(task, program, name, rate, BATCH, DECAYS[program][name], SAMPLES, augmented)
+            for name in rates
+            for rate in rates[name]
         ]
         rows += carry_out(trials)
         while outward := beyond(rows):

@@ -34,7 +34,7 @@ TRIAL_SAMPLES = 5000
 def recipe_of(setting: Setting, task: str, program: str) -> Recipe:
     """Return the recipe of a program; a few steps of some recipe where only a trial is wanted."""
     if setting.tiny:
-        return Recipe(task, program, "muon" if program == "ours" else "adamw", 0.001, batch_size=32, samples=256)
+        return Recipe(task, program, "muon" if program == "ours" else "adamw", 0.001, 32, 0.1, samples=256)
     return chosen_recipe(task, program)
 
 

@@ -18,6 +18,7 @@ def train_on(
     device: str,
     optimizer: str = "adamw",
     learning_rate: float = 0.01,
+    weight_decay: float = 0.05,
     steps: int = 0,
 ) -> tuple[list[Mark], torch.nn.Module]:
     """Train the default study's model in fp32 and return the time of its steps, and the model.
@@ -28,6 +29,7 @@ def train_on(
         device: cpu or cuda.
         optimizer: ``adamw`` or ``sgd``, with Nesterov's momentum, as torchvision's reference offers them.
         learning_rate: its highest.
+        weight_decay: of all weights.
         steps: of the schedule, that of the reference: a tenth of linear warm-up, then a cosine; 0: a constant rate.
     """
     import torch
@@ -37,9 +39,11 @@ def train_on(
     model = torch.nn.Sequential(IconCnn(128), torch.nn.Linear(128, classes)).to(device)
     optimiser: torch.optim.Optimizer
     if optimizer == "adamw":
-        optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     else:
-        optimiser = torch.optim.SGD(model.parameters(), learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+        optimiser = torch.optim.SGD(
+            model.parameters(), learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True
+        )
     schedulers = torch.optim.lr_scheduler
     scheduler = None
     if steps:

@@ -339,22 +339,22 @@ def is_better(trial: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     for row in (trial, other):
         correct = round(row["held_out_accuracy"] * row["held_out_images"])
         counts.append([correct, row["held_out_images"] - correct])
-    return float(fisher_exact(counts, alternative="greater").pvalue) <= LEVEL
+    return float(fisher_exact(np.array(counts), alternative="greater").pvalue) <= LEVEL
 
 
-def best_of(trials: pd.DataFrame, usual: float) -> Any:  # noqa: ANN401 - a label of the table
-    """Return the label of the best trial with the usual decay, or of one with another decay that is better.
+def best_of(trials: Sequence[Mapping[str, Any]], usual: float) -> Mapping[str, Any]:
+    """Return the best trial with the usual decay, or that with another decay if it is better.
 
     Args:
         trials: of one objective.
         usual: its usual decay.
     """
-    accuracy = trials["held_out_accuracy"]
-    is_usual = trials["weight_decay"] == usual
-    if is_usual.all() or not is_usual.any():
-        return accuracy.idxmax()
-    first, other = accuracy[is_usual].idxmax(), accuracy[~is_usual].idxmax()
-    return other if is_better(trials.loc[other], trials.loc[first]) else first
+    best = [
+        max(of_decay, key=lambda row: row["held_out_accuracy"])
+        for is_usual in (True, False)
+        if (of_decay := [row for row in trials if (row["weight_decay"] == usual) == is_usual])
+    ]
+    return best[-1] if len(best) == 1 or is_better(best[-1], best[0]) else best[0]
 
 
 def mark(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -371,18 +371,17 @@ def mark(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         at_end = (table[name] == lowest) | (table[name] == highest)
         table["at_edge"] |= at_end & (lowest < highest)
     possible = table[(table["flip"] == mirrors(table)) & (table["batch_size"] >= SMALLEST_BATCH)]
-    found = {
-        name: best_of(trials, USUAL_DECAY[str(name)])
-        for name, trials in possible.groupby("objective")
-        if name != FINE_TUNING
-    }
-    tuned = possible[possible["objective"] == FINE_TUNING]
-    if learns_by(FINE_TUNING) in found:
-        alike = tuned[tuned["weight_decay"] == table.loc[found[learns_by(FINE_TUNING)], "weight_decay"]]
-        tuned = alike if len(alike) else tuned
-    if len(tuned):
-        found[FINE_TUNING] = tuned["held_out_accuracy"].idxmax()
-    table["chosen"] = table.index.isin(list(found.values()))
+    found: dict[str, Mapping[Any, Any]] = {}
+    # What is fine-tuned comes last: it has the decay of its objective.
+    for name in sorted(set(possible["objective"]), key=lambda name: name == FINE_TUNING):
+        rows_of = possible[possible["objective"] == name].reset_index().to_dict("records")
+        of_objective = found.get(learns_by(name))
+        if of_objective is not None:
+            same = [row for row in rows_of if row["weight_decay"] == of_objective["weight_decay"]]
+            found[name] = max(same or rows_of, key=lambda row: row["held_out_accuracy"])
+        else:
+            found[name] = best_of(rows_of, USUAL_DECAY[name])
+    table["chosen"] = table.index.isin([row["index"] for row in found.values()])
     return table
 
 

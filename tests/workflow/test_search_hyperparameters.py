@@ -16,16 +16,21 @@ from tools.search_hyperparameters import (
     Trial,
     beyond,
     carry_out,
+    decay_trials,
     draw,
     first_trials,
     further_trials,
     mark,
     mirrors,
+    rate_trials,
 )
 from whyrobust.data.pixel_store import write_pixels
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import load_config
 from whyrobust.study.objectives_table import OBJECTIVES
+
+#: What the trials of other settings have in common.
+USUAL = {"weight_decay": 0.1, "held_out_images": 1000}
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +91,21 @@ def test_no_drawing_is_trained_on_and_held_out_and_sources_weigh_the_same(place,
 
 @pytest.mark.parametrize("objective", ["clip", "supcon", "fine_tuning"])
 def test_a_trial_learns_from_the_training_drawings_and_is_scored_on_the_others(place, objective):
-    row = carry_out(Trial(objective, "muon", 0.01, 16, 0.5, False, 100), place)
+    row = carry_out(Trial(objective, "muon", 0.01, 16, 0.5, False, 100, 0.05), place)
     assert row["held_out_accuracy"] == pytest.approx((row["held_out_studio"] + row["held_out_web"]) / 2, abs=1e-4)
     assert row["held_out_accuracy"] > 0.5
     assert (row["samples_seen"], row["train_images"], row["source"]) == (320, 80, "studio+web")
 
 
 def test_the_best_is_marked_and_where_it_lies_at_the_edge():
-    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1}
+    trial = {
+        "objective": "clip",
+        "optimizer": "muon",
+        "plain_share": 0.5,
+        "flip": False,
+        "batch_size": 64,
+        "seed": 1,
+    } | USUAL
     rows = [
         trial | {"learning_rate": rate, "held_out_accuracy": accuracy}
         for rate, accuracy in ((0.1, 0.2), (0.2, 0.5), (0.4, 0.4))
@@ -106,7 +118,7 @@ def test_the_best_is_marked_and_where_it_lies_at_the_edge():
 
 def test_mirroring_is_one_for_all_objectives_whichever_their_best_trials_are_better_with():
     """Of `clip` the best trial of all is mirrored, but on the mean over objectives those that are not are better."""
-    trial = {"optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1}
+    trial = {"optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1} | USUAL
     right = {
         ("clip", False): (0.2, 0.5, 0.4), ("clip", True): (0.3, 0.4, 0.55),
         ("supcon", False): (0.3, 0.7, 0.6), ("supcon", True): (0.6, 0.6, 0.5),
@@ -131,7 +143,14 @@ def test_mirroring_is_one_for_all_objectives_whichever_their_best_trials_are_bet
 
 
 def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside():
-    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1}
+    trial = {
+        "objective": "clip",
+        "optimizer": "muon",
+        "plain_share": 0.5,
+        "flip": False,
+        "batch_size": 64,
+        "seed": 1,
+    } | USUAL
 
     def searched(accuracies):
         return mark([trial | {"learning_rate": rate, "held_out_accuracy": right} for rate, right in accuracies.items()])
@@ -149,12 +168,46 @@ def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside(
 
 def test_batches_below_64_are_shown_and_not_chosen():
     """Muon's update of the weights takes as long after few images as after many."""
-    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "seed": 1}
+    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "seed": 1} | USUAL
     of_sizes = {32: 0.7, 64: 0.6, 128: 0.5}
     rows = [trial | {"batch_size": size, "learning_rate": 0.1} for size in of_sizes]
     table = mark([row | {"held_out_accuracy": of_sizes[row["batch_size"]]} for row in rows])
     assert table.loc[table["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[64, False]]
     assert beyond(table) == [] and beyond(mark(table[table["batch_size"] >= 64].to_dict("records"))) == []
+
+
+def test_another_decay_is_chosen_where_it_is_better_not_by_chance_and_fine_tuning_has_that_of_its_objective():
+    """Of 1,000 images 30 more may be chance (one-sided p = .10), 50 are not (p = .014)."""
+    trial = {"optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1}
+    trial |= {"learning_rate": 0.1, "held_out_images": 1000}
+
+    def chosen(accuracies):
+        rows = [
+            trial | {"objective": name, "weight_decay": decay, "held_out_accuracy": right}
+            for (name, decay), right in accuracies.items()
+        ]
+        table = mark(rows)
+        return dict(table.loc[table["chosen"], ["objective", "weight_decay"]].values.tolist())
+
+    by_chance = {("cross_entropy", 0.05): 0.5, ("cross_entropy", 0.2): 0.53}
+    better = by_chance | {("cross_entropy", 0.2): 0.55}
+    tuned = {("fine_tuning", 0.05): 0.9, ("fine_tuning", 0.2): 0.1}
+    assert chosen(by_chance | tuned) == {"cross_entropy": 0.05, "fine_tuning": 0.05}
+    assert chosen(better | tuned) == {"cross_entropy": 0.2, "fine_tuning": 0.2}
+    assert chosen(by_chance) == {"cross_entropy": 0.05} and chosen(better) == {"cross_entropy": 0.2}
+
+
+def test_other_decays_and_what_is_tried_at_a_chosen_one():
+    usual = Trial("cross_entropy", "muon", 0.01, 64, 0.5, False, 100, 0.05)
+    tuned = replace(usual, objective="fine_tuning", learning_rate=0.02)
+    assert [trial.weight_decay for trial in decay_trials([usual, tuned])] == pytest.approx([0.0125, 0.2, 0.8])
+    assert {trial.objective for trial in decay_trials([usual, tuned])} == {"cross_entropy"}
+    assert rate_trials([usual, tuned]) == [], "nothing follows from the usual decay"
+    after = rate_trials([replace(usual, weight_decay=0.2), tuned])
+    assert [(trial.objective, trial.weight_decay, trial.learning_rate) for trial in after] == [
+        *[("cross_entropy", 0.2, rate) for rate in (0.01, 0.005, 0.02)],
+        *[("fine_tuning", 0.2, rate) for rate in (0.02, 0.01, 0.04)],
+    ]
 
 
 def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch):
@@ -180,20 +233,21 @@ def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch
             return self.row
 
     def score(trial, _):
-        better = (
-            -abs(trial.learning_rate - 0.004) - 0.001 * (trial.batch_size != 64) - 0.01 * (trial.optimizer != "muon")
-        )
-        better -= 0.1 * (trial.plain_share == 0) + 0.05 * trial.flip
-        return Answer(vars(trial) | {"held_out_accuracy": better})
+        better = 0.5 - abs(trial.learning_rate - (0.004 if trial.weight_decay < 1 else 0.002))
+        better -= 0.001 * (trial.batch_size != 64) + 0.01 * (trial.optimizer != "muon")
+        better -= 0.1 * (trial.plain_share == 0) + 0.05 * trial.flip - 0.2 * (trial.weight_decay == 1.6)
+        return Answer(vars(trial) | {"held_out_accuracy": better, "held_out_images": 1000})
 
     asked: list[Trial] = []
     monkeypatch.setattr(search, "carry_out", score)
     monkeypatch.setattr(search, "ProcessPoolExecutor", AtOnce)
     monkeypatch.setattr(search, "as_completed", list)
     table = search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")
-    assert len(asked) == len(table) == len(set(asked)) == 15
-    chosen = table[table["chosen"]].to_dict("records")
-    assert [(row["learning_rate"], row["batch_size"], row["at_edge"]) for row in chosen] == [(0.004, 64, False)]
+    # Rates and all else; decays; half and twice the rate at the best decay; half the rate again, and a decay beyond.
+    assert len(asked) == len(table) == len(set(asked)) == 15 + 3 + 2 + 1 + 1
+    (row,) = table[table["chosen"]].to_dict("records")
+    chosen = row["learning_rate"], row["batch_size"], row["weight_decay"], row["at_edge"]
+    assert chosen == (0.002, 64, 1.6, False)
     assert replace(asked[4], plain_share=0.0) in asked
     whole = (tmp_path / "table.csv").read_text(encoding="utf-8")
     asked.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 import pandas as pd
@@ -15,8 +16,8 @@ from whyrobust.study.config import load_config
 from whyrobust.study.config_file import read_config_file
 
 
-def trials(most, images=40_000, rate=0.04, batch=16, augmentation=0.01):
-    """Return trials that are best at a learning rate and a batch, and reach ``most`` with many images.
+def trials(most, images=40_000, rate=0.04, batch=16, decay=0.8, augmentation=0.01):
+    """Return trials that are best at a learning rate, a batch and a weight decay, and reach ``most`` with many images.
 
     Augmentation adds to the accuracy, or takes away from it.
     """
@@ -24,6 +25,7 @@ def trials(most, images=40_000, rate=0.04, batch=16, augmentation=0.01):
     def carry_out(recipes):
         def accuracy(recipe):
             away = abs(recipe.learning_rate - rate) + abs(recipe.batch_size - batch) / 1000
+            away += 0.001 * abs(math.log(recipe.weight_decay / decay, 4))
             gained = augmentation * recipe.augmented - 0.2 * (recipe.optimizer == "sgd")
             return max(0.0, most * min(1, recipe.samples / images) - away + gained)
 
@@ -39,8 +41,8 @@ def test_the_search_goes_on_until_the_best_lies_inside_and_enough_images_are_sho
     rows = search("labels", "torchvision", trials(0.7, augmentation=0.0))
     assert {row["optimizer"] for row in rows} == set(RATES["torchvision"])
     (chosen,) = [row for row in rows if row["chosen"]]
-    best = {name: chosen[name] for name in ("optimizer", "learning_rate", "batch_size")}
-    assert best == {"optimizer": "adamw", "learning_rate": 0.04, "batch_size": 16}
+    best = {name: chosen[name] for name in ("optimizer", "learning_rate", "batch_size", "weight_decay")}
+    assert best == {"optimizer": "adamw", "learning_rate": 0.04, "batch_size": 16, "weight_decay": 0.8}
     # 0.7 of 45,000 images; 30,000 are too few for 0.6, and more are not tried.
     assert chosen["samples"] == max(row["samples"] for row in rows) == 45_000
     fields = Recipe.__dataclass_fields__
@@ -68,25 +70,27 @@ def test_an_accuracy_that_may_be_chance_is_not_enough(images, enough):
 
 
 @pytest.fixture(scope="module")
-def rate(root):
-    """The learning rate of cross-entropy in the icons study."""
-    return load_config(read_config_file(root / "config.yaml")).training.settings_of("cross_entropy").learning_rate
+def used(root):
+    """The settings of cross-entropy in the icons study."""
+    settings = load_config(read_config_file(root / "config.yaml")).training.settings_of("cross_entropy")
+    return {"rate": settings.learning_rate, "batch": settings.batch_size, "decay": settings.weight_decay}
 
 
-def test_ours_is_trained_as_the_config_says(rate):
-    rows = search("labels", "ours", trials(0.9, rate=rate, batch=64))
-    assert {(row["optimizer"], row["learning_rate"], row["batch_size"]) for row in rows} == {("muon", rate, 64)}
+def test_ours_is_trained_as_the_config_says(used):
+    rows = search("labels", "ours", trials(0.9, **used))
+    asked = {(row["optimizer"], row["learning_rate"], row["batch_size"], row["weight_decay"]) for row in rows}
+    assert asked == {("muon", *used.values())}
     assert [row["samples"] for row in rows if row["chosen"]] == [30_000]
     # With more images it is better still: the fewest that are enough are chosen.
-    rows = search("labels", "ours", trials(0.9, images=20_000, rate=rate, batch=64))
+    rows = search("labels", "ours", trials(0.9, images=20_000, **used))
     assert [row["samples"] for row in rows if row["chosen"]] == [15_000]
 
 
-def test_a_row_has_the_recipe_that_was_chosen(tmp_path, rate):
+def test_a_row_has_the_recipe_that_was_chosen(tmp_path, used):
     path = tmp_path / "recipes.csv"
     with pytest.raises(CannotMeasureError, match="search_recipes"):
         chosen_recipe("labels", "ours", path)
-    write_table(path, pd.DataFrame(search("labels", "ours", trials(0.9, rate=rate, batch=64))))
-    assert chosen_recipe("labels", "ours", path) == Recipe("labels", "ours", "muon", rate, 64, 30_000)
+    write_table(path, pd.DataFrame(search("labels", "ours", trials(0.9, **used))))
+    assert chosen_recipe("labels", "ours", path) == Recipe("labels", "ours", "muon", *used.values(), 30_000)
     with pytest.raises(CannotMeasureError, match="0 chosen"):
         chosen_recipe("clip", "ours", path)
