@@ -202,7 +202,7 @@ def hyperparameters_table() -> str:
     with SEARCH.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     sources = [name for name in rows[0] if name.startswith("held_out_") and name != "held_out_accuracy"]
-    settings = ["learning_rate", "batch_size", "optimizer", "plain_share", "flip"]
+    settings = ["learning_rate", "batch_size", "weight_decay", "optimizer", "plain_share", "flip"]
     columns = [*settings, *sources, "held_out_accuracy", "at_edge"]
     cells = [
         (
@@ -218,12 +218,11 @@ def hyperparameters_table() -> str:
 def is_in_use(trial: Mapping[str, str]) -> bool:
     """Tell whether a trial of the search has the settings that its objective is trained with in the icons study."""
     name, augmentation = trial["objective"], augmentation_of_icons()
-    if name == "fine_tuning":
-        same = float(trial["learning_rate"]) == FineTuning().learning_rate
-    else:
-        settings = OBJECTIVES[name].settings()
-        found = (float(trial["learning_rate"]), int(trial["batch_size"]), trial["optimizer"])
-        same = found == (settings.learning_rate, settings.batch_size, settings.optimizer)
+    tuned = name == "fine_tuning"
+    settings = OBJECTIVES["cross_entropy" if tuned else name].settings()
+    rate = FineTuning().learning_rate if tuned else settings.learning_rate
+    found = (float(trial["learning_rate"]), int(trial["batch_size"]), float(trial["weight_decay"]), trial["optimizer"])
+    same = found == (rate, settings.batch_size, settings.weight_decay, settings.optimizer)
     found_augmentation = (float(trial["plain_share"]), trial["flip"] == "True")
     return same and found_augmentation == (augmentation.plain_share, augmentation.flip)
 
