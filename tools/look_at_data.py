@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from whyrobust.data.archives import LocationError, Member, ending_of, is_image_name, list_tar, read_bytes
 from whyrobust.data.dataset_checks import DatasetError
-from whyrobust.data.readers.folders import TEXT_ENDINGS
+from whyrobust.data.readers.folders import TEXT_ENDINGS, TITLE_ENDING
 from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.readers.table_files import COMPRESSED, ENDINGS, TableForm, names_of_numbers, read_rows
 from whyrobust.data.readers.tables import find_picture
@@ -43,6 +43,10 @@ ROWS_LOOKED_AT = 200
 #: Pictures in shards whose labels are read; more are counted by the size of their shards.
 PICTURES_READ = 50_000
 
+#: Letters of a text beside a picture that are looked at.
+TEXT_LOOKED_AT = 1000
+
+_WORD = re.compile(r"[^\W\d_]{2}")
 _SPLIT_OF_FILE = re.compile(r"^(.*?)[-_.]?\d*(?:-of-\d+)?$")
 
 
@@ -164,10 +168,15 @@ def _look_into_folders(path: Path, name: str, classes: list[Path], roots: set[st
     own = {label: count for label, count in pictures.items() if count}
     others = [each for each in folders if pictures.get(each.name) == 0]
     if len(own) > 1 and path.as_posix() not in roots:
-        texts = sum(_count_texts(path / label) for label in own)
-        told = f"{name}: {texts:,} text files beside pictures, which class folders do not read: give a table or shards "
-        said = [f"{told}with their captions"] if texts else []
-        yield Found(name, {"kind": "image_folder", "folder": path.as_posix()}, sum(own.values()), own, assumed=said)
+        settings: dict[str, Any] = {"kind": "image_folder", "folder": path.as_posix()}
+        texts = [each for label in own for each in _texts_beside(path / label)]
+        titled = _are_titles(texts, sum(own.values()))
+        said = f"{name}: {len(texts):,} text files beside pictures, which are not read: give a table or shards "
+        assumed = [f"{said}with their captions"] if texts and not titled else []
+        if titled:
+            settings |= {"titles_beside": True}
+            assumed = [f"{name}: captions are in the .txt files beside the pictures"]
+        yield Found(name, settings, sum(own.values()), own, captions=titled, assumed=assumed)
     for each in others:
         yield from _look_at(each, config_name(each.name), classes)
 
@@ -177,11 +186,26 @@ def _count_pictures(folder: Path) -> int:
     return sum(1 for each in folder.iterdir() if is_image_name(each.name))
 
 
-def _count_texts(folder: Path) -> int:
+def _texts_beside(folder: Path) -> list[Path]:
     """Return the text files in a folder that are called like a picture beside them."""
     files = list(folder.iterdir())
     pictures = {each.stem for each in files if is_image_name(each.name)}
-    return sum(ending_of(each.name) in TEXT_ENDINGS and each.stem in pictures for each in files)
+    return [each for each in files if ending_of(each.name) in TEXT_ENDINGS and each.stem in pictures]
+
+
+def _are_titles(texts: Sequence[Path], pictures: int) -> bool:
+    """Whether text files beside pictures are captions: there is one for half of the pictures, and most have words.
+
+    Other tools write boxes and class numbers into such files.
+    """
+    titles = [each for each in texts if each.suffix == f".{TITLE_ENDING}"]
+    seen = titles[:: -(-len(titles) // ROWS_LOOKED_AT)] if titles else []
+    worded = 0
+    for each in seen:
+        with each.open(encoding="utf-8", errors="replace") as handle:
+            words = handle.read(TEXT_LOOKED_AT).split()
+        worded += 2 * sum(bool(_WORD.search(word)) for word in words) > len(words)
+    return 2 * len(titles) >= pictures and 2 * worded > len(seen)
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------

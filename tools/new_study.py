@@ -313,6 +313,8 @@ def _flow(value: Any) -> str:  # noqa: ANN401 - a value of a config
     """Return a value as YAML in one line; text in quotes unless it is plain."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_/.~][\w/.+-]*", value):

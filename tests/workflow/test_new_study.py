@@ -77,16 +77,33 @@ def test_batches_of_clip_hold_no_picture_twice(folder, images, smallest):
     assert config["training"].get("clip") == ({"batch_size": smallest} if smallest < 64 else None)
 
 
-def test_captions_in_files_beside_pictures_are_told_of(folder):
+@pytest.mark.parametrize(
+    ("text", "ending", "every", "taken"),
+    [
+        ("a cat on a mat", "txt", 1, True),
+        ("une tasse", "txt", 2, True),
+        ("a cat on a mat", "txt", 3, False),
+        ("0 0.5 0.5 0.2 0.3", "txt", 1, False),
+        ("", "txt", 1, False),
+        ('{"caption": "a cat"}', "json", 1, False),
+    ],
+)
+def test_texts_beside_pictures_are_captions_where_enough_are_there_and_hold_words(folder, text, ending, every, taken):
     write_folders(folder / "data", 120)
-    _, told = made(folder, "data")
-    assert "text files" not in told
-    for path in list((folder / "data").rglob("*.jpg")):
-        path.with_suffix(".txt").write_text("a cat", encoding="utf-8")
-    (folder / "mine.yaml").unlink()
-    (folder / "mine-classes.csv").unlink()
-    _, told = made(folder, "data")
-    assert "120 text files beside pictures, which class folders do not read: give a table or shards" in told
+    for path in sorted((folder / "data").rglob("*.jpg"))[::every]:
+        path.with_suffix(f".{ending}").write_text(text, encoding="utf-8")
+    config, told = made(folder, "data")
+    assert config["sources"]["data"].get("titles_beside", False) is taken
+    assert config["runs"][1]["caption"] == ("title" if taken else "template")
+    assert (f"{120 // every} text files beside pictures, which are not read: give a table or shards" in told) != taken
+    assert ("captions are in the .txt files beside the pictures" in told) is taken
+    assert Study.load(config, folder).config.sources["data"].titles_beside is taken
+
+
+def test_nothing_is_said_of_texts_where_there_are_none(folder):
+    write_folders(folder / "data", 120)
+    config, told = made(folder, "data")
+    assert "text files" not in told and "titles_beside" not in config["sources"]["data"]
 
 
 def test_more_broken_pictures_than_are_allowed_are_named(folder):

@@ -24,7 +24,7 @@ FAILURES_LOGGED = 1000
 
 #: Why files of class folders are left out that are no pictures.
 NO_PICTURE = "not a picture by its name"
-TEXT_BESIDE = "a text file beside a picture, which class folders do not read"
+TEXT_BESIDE = "a text file beside a picture, which is not read"
 
 
 class DatasetError(ValueError):

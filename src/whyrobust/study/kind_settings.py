@@ -9,6 +9,7 @@ from whyrobust.study.picture_formats import PICTURE_ENDINGS
 from whyrobust.study.setting_types import (
     Allowed,
     Count,
+    Flag,
     InnerShare,
     InputPath,
     Items,
@@ -174,6 +175,8 @@ class ImageFolder(Drawn):
     """Folder of class folders."""
     class_table: LeftOut[InputPath] = None
     """Table with columns folder and class (or classes, separated by ;), where folders are not named as the classes."""
+    titles_beside: Flag = False
+    """Take the text file beside a picture, of its name and with the ending .txt, as its title."""
 
 
 @dataclass(frozen=True, kw_only=True)

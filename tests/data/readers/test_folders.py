@@ -13,6 +13,7 @@ from tests.data.readers.record_buffers import CLASSES, read_dataset, records_of,
 from whyrobust.data.archives import DANGLING, NO_FILE
 from whyrobust.data.dataset_checks import NO_PICTURE, TEXT_BESIDE, DatasetError
 from whyrobust.data.label_matcher import read_classes
+from whyrobust.data.readers.caption_files import SEVERAL_LINES
 from whyrobust.data.readers.folders import read_class_table, read_image_folder
 from whyrobust.data.readers.imagenet import read_wnid_folders
 from whyrobust.study.class_table import read_class_names
@@ -41,6 +42,27 @@ def test_text_files_beside_pictures_are_counted_apart(tmp_path):
     for name in ("cat/1.txt", "cat/1.json", "cat/2.txt", "cat/3.txt", "dog/notes.txt"):
         (tmp_path / name).write_text("a cat")
     assert read_image_folder(tmp_path, CLASSES).left_out == {TEXT_BESIDE: 3, NO_PICTURE: 2}
+
+
+def test_titles_are_the_text_files_beside_pictures_where_these_are_asked_for(tmp_path):
+    for name in ("cat/1.jpg", "cat/2.webp", "cat/3.a.jpg", "dog/1.jpg", "dog/2.jpg", "mug/1.jpg"):
+        write_picture(tmp_path / name)
+    texts = {
+        "cat/1.txt": " a black&amp;white  cat\n", "cat/2.txt": "two\nlines", "cat/3.a.txt": "dotted",
+        "cat/1.json": "{}", "cat/9.txt": "of no picture", "dog/1.txt": b"caf\xe9", "dog/notes.txt": "x",
+    }  # fmt: skip
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    (tmp_path / "mug" / "1.txt").symlink_to(tmp_path / "gone.txt")
+    read = read_dataset({"kind": "image_folder", "folder": tmp_path, "titles_beside": True})
+    titles = {record["uid"]: record["title"] for record, _ in rows_of(read)}
+    assert titles == {
+        "cat/1.jpg": "a black&white cat", "cat/2.webp": "two lines", "cat/3.a.jpg": "dotted",
+        "dog/1.jpg": "caf\ufffd", "dog/2.jpg": "", "mug/1.jpg": "",
+    }  # fmt: skip
+    assert read.left_out == {SEVERAL_LINES: 1, TEXT_BESIDE: 1, NO_PICTURE: 2}
+    plain = read_dataset({"kind": "image_folder", "folder": tmp_path})
+    assert {record["title"] for record, _ in rows_of(plain)} == {""} and plain.left_out[TEXT_BESIDE] > 3
 
 
 def test_linked_class_folders_are_read(tmp_path):

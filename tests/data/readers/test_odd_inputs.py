@@ -19,7 +19,8 @@ from tests.replicas import write_tar
 from whyrobust.data.archives import LocationError
 from whyrobust.data.dataset_checks import DatasetError
 from whyrobust.data.decoding import decode
-from whyrobust.data.readers.webdataset import FURTHER_CAPTIONS, SEVERAL_LINES
+from whyrobust.data.readers.caption_files import SEVERAL_LINES
+from whyrobust.data.readers.webdataset import FURTHER_CAPTIONS
 
 RED = Image.new("RGB", (8, 6), (200, 30, 30))
 TABLE = 'file,text,class\na.jpg,"a cat, asleep",cat\nb.jpg,"two\nlines",dog\n'

@@ -11,21 +11,36 @@ from typing import Any
 
 from whyrobust.data.archives import Member, Pack, ending_of, is_hidden, is_image_name, list_folder
 from whyrobust.data.dataset_checks import NO_PICTURE, TEXT_BESIDE, DatasetError, folded_name, nearest_class
+from whyrobust.data.readers.caption_files import read_caption
 from whyrobust.data.record_writer import RecordBuffer
+from whyrobust.data.text_cleaning import clean_web_field
 from whyrobust.study.picture_formats import UNREAD_ENDINGS
 from whyrobust.study.table_cells import LABEL_SEPARATOR
 
 #: Endings of files that other tools write beside pictures, by their name: captions and what else is known of them.
 TEXT_ENDINGS = ("txt", "json")
 
+#: That of titles.
+TITLE_ENDING = "txt"
+
 
 def read_image_folder_dataset(settings: Mapping[str, Any], classes: Sequence[str], pack: Pack) -> RecordBuffer:
     """Read a data set of kind ``image_folder``."""
-    return read_image_folder(settings["folder"], classes, settings.get("class_table"), is_test_set="role" in settings)
+    return read_image_folder(
+        settings["folder"],
+        classes,
+        settings.get("class_table"),
+        is_test_set="role" in settings,
+        titles_beside=settings.get("titles_beside", False),
+    )
 
 
 def read_image_folder(
-    folder: Path | str, classes: Collection[str], class_table: Path | str | None = None, is_test_set: bool = False
+    folder: Path | str,
+    classes: Collection[str],
+    class_table: Path | str | None = None,
+    is_test_set: bool = False,
+    titles_beside: bool = False,
 ) -> RecordBuffer:
     """Read class folders: ``<folder>/<class>/<image>``, also further below; names are compared in one Unicode form.
 
@@ -36,9 +51,10 @@ def read_image_folder(
             left out.
         is_test_set: whether a folder that is no class is an error where there is no table; of a training source it is
             left out.
+        titles_beside: whether a picture's title is the text file beside it, of its name and ending in .txt.
 
     Returns:
-        Records with labels and empty texts.
+        Records with labels, and with titles where these lie beside the pictures; other texts are empty.
 
     Raises:
         DatasetError: a folder is a class in another spelling; of a test set, one is no class, or holds no picture.
@@ -47,7 +63,9 @@ def read_image_folder(
     label_of = {_one_form(name): label for name, label in named.items()}
     pictures: Counter[str] = Counter()
 
-    records = read_class_folders(list_folder(folder), lambda name: label_of.get(_one_form(name)), pictures)
+    records = read_class_folders(
+        list_folder(folder), lambda name: label_of.get(_one_form(name)), pictures, titles_beside
+    )
     for name, count in pictures.items():
         if _one_form(name) not in label_of:
             _check_left_out(Path(folder), name, count, list(named), "class_table" if class_table else "data.classes",
@@ -123,7 +141,10 @@ def read_class_table(path: Path | str, classes: Collection[str]) -> dict[str, st
 
 
 def read_class_folders(
-    members: Iterable[Member], label_of_folder: Callable[[str], str | None], pictures: Counter[str] | None = None
+    members: Iterable[Member],
+    label_of_folder: Callable[[str], str | None],
+    pictures: Counter[str] | None = None,
+    titles_beside: bool = False,
 ) -> RecordBuffer:
     """Read images whose label follows from the name of the innermost folder above them that has one.
 
@@ -131,9 +152,10 @@ def read_class_folders(
         members: files of a folder or an archive.
         label_of_folder: returns the label of a folder, None where it has none.
         pictures: where images are counted by that folder, or by the one that holds them where none has a label.
+        titles_beside: of files of a folder: see `read_image_folder`.
     """
     records, pictures = RecordBuffer(), Counter() if pictures is None else pictures
-    beside = _TextFiles()
+    beside = _TextFiles(TITLE_ENDING if titles_beside else "")
     for member in records.without_missing_folders(members):
         ending = ending_of(member.name)
         if member.is_image or ending in TEXT_ENDINGS:
@@ -154,17 +176,31 @@ def read_class_folders(
         if label is None:
             records.left_out["its folder is no class of the study"] += 1
             continue
-        records.add(member.name, member, label, collection=folder)
+        title = _title_beside(member, records) if titles_beside else ""
+        records.add(member.name, member, label, title=title, collection=folder)
     records.left_out += beside.count()
     return records
 
 
-class _TextFiles:
-    """Text files of the folder that is being read, told apart by whether a picture of their name lies beside them."""
+def _title_beside(picture: Member, records: RecordBuffer) -> str:
+    """Return what the text file beside a picture of a folder says, empty where there is none."""
+    path = Path(picture.file).with_suffix(f".{TITLE_ENDING}")
+    if picture.missing or not path.is_file():
+        return ""
+    return clean_web_field(read_caption(Member(path.name, str(path), 0, -1), records))
 
-    def __init__(self) -> None:
+
+class _TextFiles:
+    """Text files of the folder that is being read, told apart by whether a picture of their name lies beside them.
+
+    Args:
+        read: ending of those beside pictures that are read, and so not left out; empty where none is.
+    """
+
+    def __init__(self, read: str) -> None:
+        self._read = read
         self._folder = PurePosixPath()
-        self._pictures, self._texts = set[str](), list[str]()
+        self._pictures, self._texts = set[str](), list[PurePosixPath]()
 
     def add(self, path: PurePosixPath) -> Counter[str]:
         """Note a picture or a text file; where it starts another folder, returns the counts of the one before."""
@@ -173,12 +209,14 @@ class _TextFiles:
         if is_image_name(str(path)):
             self._pictures.add(path.stem)
         else:
-            self._texts.append(path.stem)
+            self._texts.append(path)
         return counts
 
     def count(self) -> Counter[str]:
         """Return how many text files were noted, by why they are left out, and forget them."""
-        counts = Counter(TEXT_BESIDE if stem in self._pictures else NO_PICTURE for stem in self._texts)
+        beside = [path for path in self._texts if path.stem in self._pictures]
+        counts = Counter({NO_PICTURE: len(self._texts) - len(beside)})
+        counts[TEXT_BESIDE] = sum(path.suffix != f".{self._read}" for path in beside)
         self._pictures.clear()
         self._texts.clear()
         return counts

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whyrobust.data.archives import Member, Pack, list_tar, read_bytes
+from whyrobust.data.readers.caption_files import read_caption, read_text
 from whyrobust.data.readers.label_names import named_label, read_label_names
 from whyrobust.data.record_writer import REPEATED, RecordBuffer
 from whyrobust.data.text_cleaning import clean_web_field, clean_web_tags
@@ -20,7 +21,6 @@ NOT_OF_KEY = "its ending, all after the first dot of its name, is none of image_
 
 #: What is counted of pairs that are kept.
 FURTHER_CAPTIONS = "it has further captions, of which the first is taken (the picture is kept)"
-SEVERAL_LINES = "its text has several lines, which are one caption (the picture is kept)"
 
 #: Given the JSON of a pair, returns its uid and, where it is left out, the reason.
 Identify = Callable[[Mapping[str, Any]], tuple[str, str]]
@@ -111,7 +111,7 @@ def read_webdataset(
             title = (
                 _first_text(metadata.get(title_key), records)
                 if title_key is not None
-                else _read_caption(files.get(layout.text_ending), records)
+                else read_caption(files.get(layout.text_ending), records)
             )
             records.add(
                 uid,
@@ -140,7 +140,7 @@ def _label(
         return records.known_class(uid, named_label(metadata.get(layout.label), layout.label_names), known)
     if layout.label_ending not in files:
         return None
-    return records.known_class(uid, named_label(_read_text(files[layout.label_ending]), layout.label_names), known)
+    return records.known_class(uid, named_label(read_text(files[layout.label_ending]), layout.label_names), known)
 
 
 def _group_by_key(members: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
@@ -180,17 +180,3 @@ def _first_text(value: object, records: RecordBuffer) -> object:
     if len(texts) > 1:
         records.left_out[FURTHER_CAPTIONS] += 1
     return texts[0] if texts else ""
-
-
-def _read_caption(member: Member | None, records: RecordBuffer) -> str:
-    """Return the text of a file; its lines are one caption, which is counted."""
-    text = _read_text(member)
-    if sum(bool(line.strip()) for line in text.splitlines()) > 1:
-        records.left_out[SEVERAL_LINES] += 1
-    return text
-
-
-def _read_text(member: Member | None) -> str:
-    if member is None or member.missing:
-        return ""
-    return read_bytes(member.file, member.offset, member.length).decode("utf-8", errors="replace")
