@@ -249,8 +249,8 @@ def _train_torchvision(recipe: Recipe, folder: Path, split: Split, seed: int, de
         device,
         recipe.optimizer,
         recipe.learning_rate,
-        recipe.weight_decay,
         steps,
+        recipe.weight_decay,
     )
     tested = torch.from_numpy(icons.pixels[-icons.tested :])
     with torch.no_grad():

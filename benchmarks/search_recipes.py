@@ -43,7 +43,7 @@ from benchmarks.recipes import (
     write_icons,
 )
 from benchmarks.throughput import Split
-from tools.search_hyperparameters import Place, draw
+from tools.search_hyperparameters import LEVEL, STEPS, Place, draw
 from whyrobust.files import write_table
 from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import load_config
@@ -63,14 +63,8 @@ RATES = {
 
 #: Weight decay of their first trials.
 DECAYS = {"open_clip_train": {"adamw": 0.1, "timm/muon": 0.1}, "torchvision": {"adamw": 0.05, "sgd": 0.0005}}
-
-#: From a trial to its neighbours.
-STEPS = {"learning_rate": 2, "batch_size": 2, "weight_decay": 4}
 PROGRAMS = {"labels": "torchvision", "clip": "open_clip_train"}
 SEED = 100
-
-#: Of the test that a trial has the accuracy.
-LEVEL = 0.05
 
 Row = dict[str, Any]
 

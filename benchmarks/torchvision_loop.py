@@ -18,8 +18,8 @@ def train_on(
     device: str,
     optimizer: str = "adamw",
     learning_rate: float = 0.01,
-    weight_decay: float = 0.05,
     steps: int = 0,
+    weight_decay: float = 0.05,
 ) -> tuple[list[Mark], torch.nn.Module]:
     """Train the default study's model in fp32 and return the time of its steps, and the model.
 
@@ -29,8 +29,8 @@ def train_on(
         device: cpu or cuda.
         optimizer: ``adamw`` or ``sgd``, with Nesterov's momentum, as torchvision's reference offers them.
         learning_rate: its highest.
-        weight_decay: of all weights.
         steps: of the schedule, that of the reference: a tenth of linear warm-up, then a cosine; 0: a constant rate.
+        weight_decay: of all weights.
     """
     import torch
 

@@ -46,6 +46,9 @@ PICTURES_READ = 50_000
 #: Letters of a text beside a picture that are looked at.
 TEXT_LOOKED_AT = 1000
 
+#: Texts are labels where so many pictures or more have the same one, on average.
+SAME_LABEL = 4
+
 _WORD = re.compile(r"[^\W\d_]{2}")
 _SPLIT_OF_FILE = re.compile(r"^(.*?)[-_.]?\d*(?:-of-\d+)?$")
 
@@ -188,24 +191,31 @@ def _count_pictures(folder: Path) -> int:
 
 def _texts_beside(folder: Path) -> list[Path]:
     """Return the text files in a folder that are called like a picture beside them."""
-    files = list(folder.iterdir())
+    files = [each for each in folder.iterdir() if each.is_file()]
     pictures = {each.stem for each in files if is_image_name(each.name)}
     return [each for each in files if ending_of(each.name) in TEXT_ENDINGS and each.stem in pictures]
 
 
 def _are_titles(texts: Sequence[Path], pictures: int) -> bool:
-    """Whether text files beside pictures are captions: there is one for half of the pictures, and most have words.
+    """Whether text files beside pictures are captions: half of these have one, most hold words, and they differ.
 
-    Other tools write boxes and class numbers into such files.
+    Other tools write boxes, numbers or markup into such files, and some the class.
     """
     titles = [each for each in texts if each.suffix == f".{TITLE_ENDING}"]
-    seen = titles[:: -(-len(titles) // ROWS_LOOKED_AT)] if titles else []
-    worded = 0
-    for each in seen:
+    if 2 * len(titles) < pictures:
+        return False
+    seen = []
+    for each in titles[:: -(-len(titles) // ROWS_LOOKED_AT)]:
         with each.open(encoding="utf-8", errors="replace") as handle:
-            words = handle.read(TEXT_LOOKED_AT).split()
-        worded += 2 * sum(bool(_WORD.search(word)) for word in words) > len(words)
-    return 2 * len(titles) >= pictures and 2 * worded > len(seen)
+            seen.append(handle.read(TEXT_LOOKED_AT).strip())
+    return sum(map(_has_words, seen)) > len(seen) / 2 and len(set(seen)) > len(seen) / SAME_LABEL
+
+
+def _has_words(text: str) -> bool:
+    """Whether a text is words for the most part, and no markup or address."""
+    words = text.split()
+    said = sum(bool(_WORD.search(word)) for word in words)
+    return said > len(words) / 2 and not re.match(r"<|\{|https?://", text)
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------
@@ -315,7 +325,11 @@ def _texts_of(texts: Mapping[str, Sequence[str]], columns: Sequence[str]) -> dic
         long = [each for each in left if sum(len(text.split()) for text in texts[each]) > 2.5 * len(texts[each])]
         found |= {"title": long[0]} if long else {}
     if "label" not in found:
-        few = [each for each in left if each not in found.values() and len(set(texts[each])) <= len(texts[each]) / 4]
+        few = [
+            each
+            for each in left
+            if each not in found.values() and len(set(texts[each])) <= len(texts[each]) / SAME_LABEL
+        ]
         found |= {"label": few[0]} if few else {}
     return found
 

@@ -1,4 +1,4 @@
-"""Search learning rates, batch sizes and mirroring by accuracy on held-out drawings of the training sources.
+"""Search learning rates, batch sizes, weight decay and mirroring by accuracy on held-out training drawings.
 
     python -m tools.search_hyperparameters results/icons
 
@@ -8,13 +8,14 @@ objectives, so mirroring is on where the best trials with it are better than tho
 Then half and twice the batch size are tried at the best learning rate. A trial trains on images of all sources, equally
 many of each, and is scored on drawings of the same sources that it has not seen, by the objective's main head; no test
 set is opened, and its seed is no study's. For clip and cross_entropy the other optimiser and augmentation without plain
-images are tried too. Then a quarter, four times and sixteen times the usual weight decay, and half and twice the
-learning rate where another decay is chosen; a run that is fine-tuned has the decay of its objective. Where the best
-trial of an objective has the lowest or the highest learning rate, batch size or decay, one beyond it is tried, until
-the best lies inside. Batches of fewer than 64 images are shown beside, but not chosen: Muon's update of the weights
-takes as long after few images as after many. A decay other than the usual one is chosen only where its best trial is
-better not by chance alone. Writes one row a trial, that of each objective marked; `at_edge` says that its learning
-rate, batch size or decay is the lowest or the highest that was tried.
+images are tried too. Then a quarter, four times and sixteen times the usual weight decay are tried, and half and twice
+the learning rate at the best of these; a run that is fine-tuned has the decay of its objective. Where the best trial
+with the usual decay, or the best with another, has the lowest or the highest learning rate, batch size or decay, one
+beyond it is tried, until it lies inside. Batches of fewer than 64 images are shown beside, but not chosen: Muon's
+update of the weights takes as long after few images as after many. Another decay than the usual one is chosen only
+where its best trial is better by Fisher's exact test, which knows of the images, not of the seed. Writes one row a
+trial, that of each objective marked; `at_edge` says that its learning rate, batch size or decay is the lowest or the
+highest that was tried.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ FINE_TUNING = "fine_tuning"
 #: Learning rates of AdamW.
 ADAMW: dict[str, tuple[float, ...]] = {"cross_entropy": (0.01, 0.02), "clip": (0.001, 0.002)}
 
-#: Weight decay of the trials of all else.
+#: Weight decay while other settings are searched.
 USUAL_DECAY: dict[str, float] = {
     "cross_entropy": 0.05,
     "clip": 0.1,
@@ -85,12 +86,12 @@ USUAL_DECAY: dict[str, float] = {
 }
 
 #: Decays that are tried besides, as multiples of it.
-DECAYS = (0.25, 4.0, 16.0)
+DECAY_MULTIPLES = (0.25, 4.0, 16.0)
 
-#: Of the test that another decay is better: Fisher's exact test, one-sided.
+#: Level of one-sided exact tests.
 LEVEL = 0.05
 
-#: Steps to what is tried beyond a best trial at an edge.
+#: Factor between neighbouring trials.
 STEPS = {"learning_rate": 2, "batch_size": 2, "weight_decay": 4}
 
 #: Objectives whose best learning rate is tried without plain images too, and the share of plain images of the others.
@@ -198,16 +199,17 @@ def decay_trials(best: Sequence[Trial]) -> list[Trial]:
         replace(trial, weight_decay=trial.weight_decay * multiple)
         for trial in best
         if trial.objective != FINE_TUNING
-        for multiple in DECAYS
+        for multiple in DECAY_MULTIPLES
     ]
 
 
 def rate_trials(best: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that follow from the best decay of each objective: of other rates, where it is another one."""
-    of = {trial.objective: trial for trial in best}
-    if FINE_TUNING in of and (objective := of.get(learns_by(FINE_TUNING))):
-        of[FINE_TUNING] = replace(of[FINE_TUNING], weight_decay=objective.weight_decay)
-    others = [trial for trial in of.values() if trial.weight_decay != USUAL_DECAY[trial.objective]]
+    """Return the trials of other rates at the best decay of each objective, where that is not the usual one."""
+    best_of_objective = {trial.objective: trial for trial in best}
+    tuned, objective = (best_of_objective.get(name) for name in (FINE_TUNING, learns_by(FINE_TUNING)))
+    if tuned and objective:
+        best_of_objective[FINE_TUNING] = replace(tuned, weight_decay=objective.weight_decay)
+    others = [trial for trial in best_of_objective.values() if trial.weight_decay != USUAL_DECAY[trial.objective]]
     return [replace(trial, learning_rate=trial.learning_rate * factor) for trial in others for factor in (1, 0.5, 2)]
 
 
@@ -390,6 +392,11 @@ def trial_of(row: Mapping[str, Any]) -> Trial:
     return Trial(**{field.name: row[field.name] for field in fields(Trial)})
 
 
+def usual_decay(rows: Sequence[dict[str, Any]], is_usual: bool = True) -> list[dict[str, Any]]:
+    """Return the trials with the usual weight decay, or those with another."""
+    return [row for row in rows if (row["weight_decay"] == USUAL_DECAY[row["objective"]]) == is_usual]
+
+
 def chosen_of(rows: Sequence[dict[str, Any]]) -> list[Trial]:
     """Return the trials that `mark` chooses."""
     best = mark(rows).query("chosen").to_dict("records")
@@ -424,11 +431,14 @@ def search(place: Place, objectives: Sequence[str], seed: int, jobs: int, output
         # The best of these alone: what another start of this command added changes nothing here.
         first = set(first_trials(config, objectives, seed))
         finish(further_trials(chosen_of([row for row in rows if trial_of(row) in first])))
-        usual = [row for row in rows if row["weight_decay"] == USUAL_DECAY[row["objective"]]]
-        while outward := beyond(mark(usual)):
+        while outward := beyond(mark(usual_decay(rows))):
             finish(outward)
-            usual = [row for row in rows if row["weight_decay"] == USUAL_DECAY[row["objective"]]]
-        finish(decay_trials(chosen_of(usual)))
+        finish(decay_trials(chosen_of(usual_decay(rows))))
+        others = usual_decay(rows, is_usual=False)
+        while wanted := set(rate_trials(chosen_of(others)) + beyond(mark(others))) - set(map(trial_of, rows)):
+            finish(sorted(wanted, key=str))
+            others = usual_decay(rows, is_usual=False)
+        # What is fine-tuned has no other decay but a chosen one.
         finish(rate_trials(chosen_of(rows)))
         while outward := beyond(mark(rows)):
             finish(outward)

@@ -22,7 +22,7 @@ import yaml
 
 from whyrobust.files import write_text
 from whyrobust.study.caption_variants import CAPTION_VARIANTS
-from whyrobust.study.config import Condition, Config, RunCondition, load_config
+from whyrobust.study.config import Condition, Config, RunCondition, Training, load_config
 from whyrobust.study.config_file import read_config_file
 from whyrobust.study.data_kinds import DATA_KINDS
 from whyrobust.study.dataset_settings import IconTestSet, PhotoSource, PhotoTestSet, TestSet
@@ -31,7 +31,6 @@ from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.study.setting_checks import allowed_words, concrete_types, is_needed, keys_of
 from whyrobust.study.setting_types import NotNull, OfKind, Settings
 from whyrobust.study.stages import STAGES
-from whyrobust.study.training_settings import Augmentation, FineTuning
 
 ROOT = Path(__file__).parent.parent
 CONFIG_PAGE = ROOT / "docs" / "config.md"
@@ -217,20 +216,20 @@ def hyperparameters_table() -> str:
 
 def is_in_use(trial: Mapping[str, str]) -> bool:
     """Tell whether a trial of the search has the settings that its objective is trained with in the icons study."""
-    name, augmentation = trial["objective"], augmentation_of_icons()
+    name, training = trial["objective"], training_of_icons()
     tuned = name == "fine_tuning"
-    settings = OBJECTIVES["cross_entropy" if tuned else name].settings()
-    rate = FineTuning().learning_rate if tuned else settings.learning_rate
+    settings = training.settings_of("cross_entropy" if tuned else name)
+    rate = training.fine_tuning.learning_rate if tuned else settings.learning_rate
     found = (float(trial["learning_rate"]), int(trial["batch_size"]), float(trial["weight_decay"]), trial["optimizer"])
     same = found == (rate, settings.batch_size, settings.weight_decay, settings.optimizer)
-    found_augmentation = (float(trial["plain_share"]), trial["flip"] == "True")
-    return same and found_augmentation == (augmentation.plain_share, augmentation.flip)
+    augmentation = (float(trial["plain_share"]), trial["flip"] == "True")
+    return same and augmentation == (training.augmentation.plain_share, training.augmentation.flip)
 
 
 @functools.cache
-def augmentation_of_icons() -> Augmentation:
-    """Return the augmentation of the icons study."""
-    return load_config(read_config_file(ROOT / "config.yaml")).training.augmentation
+def training_of_icons() -> Training:
+    """Return how the icons study trains."""
+    return load_config(read_config_file(ROOT / "config.yaml")).training
 
 
 TABLES: dict[str, Callable[[], str]] = {

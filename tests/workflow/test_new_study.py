@@ -80,24 +80,38 @@ def test_batches_of_clip_hold_no_picture_twice(folder, images, smallest):
 @pytest.mark.parametrize(
     ("text", "ending", "every", "taken"),
     [
-        ("a cat on a mat", "txt", 1, True),
-        ("une tasse", "txt", 2, True),
-        ("a cat on a mat", "txt", 3, False),
-        ("0 0.5 0.5 0.2 0.3", "txt", 1, False),
+        ("a cat on mat {}", "txt", 1, True),
+        ("tasse numéro {}", "txt", 2, True),
+        ("a cat on mat {}", "txt", 3, False),
+        ("a cat on a mat", "txt", 1, False),
+        ("0 0.5 0.5 0.2 {}", "txt", 1, False),
+        ("<box>a cat on mat {}</box>", "txt", 1, False),
+        ("https://example.org/{}", "txt", 1, False),
         ("", "txt", 1, False),
-        ('{"caption": "a cat"}', "json", 1, False),
+        ('{{"caption": "a cat {}"}}', "json", 1, False),
     ],
 )
 def test_texts_beside_pictures_are_captions_where_enough_are_there_and_hold_words(folder, text, ending, every, taken):
     write_folders(folder / "data", 120)
-    for path in sorted((folder / "data").rglob("*.jpg"))[::every]:
-        path.with_suffix(f".{ending}").write_text(text, encoding="utf-8")
+    for number, path in enumerate(sorted((folder / "data").rglob("*.jpg"))[::every]):
+        path.with_suffix(f".{ending}").write_text(text.format(number), encoding="utf-8")
     config, told = made(folder, "data")
     assert config["sources"]["data"].get("titles_beside", False) is taken
     assert config["runs"][1]["caption"] == ("title" if taken else "template")
     assert (f"{120 // every} text files beside pictures, which are not read: give a table or shards" in told) != taken
     assert ("captions are in the .txt files beside the pictures" in told) is taken
     assert Study.load(config, folder).config.sources["data"].titles_beside is taken
+
+
+def test_a_text_that_is_no_file_is_none(folder):
+    write_folders(folder / "data", 120)
+    for number, path in enumerate(sorted((folder / "data").rglob("*.jpg"))[2:]):
+        path.with_suffix(".txt").write_text(f"a cat on mat {number}", encoding="utf-8")
+    first, second, *_ = sorted((folder / "data").rglob("*.jpg"))
+    first.with_suffix(".txt").symlink_to(folder / "gone.txt")
+    second.with_suffix(".txt").mkdir()
+    config, _ = made(folder, "data")
+    assert config["sources"]["data"]["titles_beside"] is True
 
 
 def test_nothing_is_said_of_texts_where_there_are_none(folder):

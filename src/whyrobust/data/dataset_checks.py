@@ -24,7 +24,7 @@ FAILURES_LOGGED = 1000
 
 #: Why files of class folders are left out that are no pictures.
 NO_PICTURE = "not a picture by its name"
-TEXT_BESIDE = "a text file beside a picture, which is not read"
+TEXT_BESIDE = "a text file beside a picture, which is not read (of .txt files, titles_beside makes titles)"
 
 
 class DatasetError(ValueError):

@@ -1,7 +1,6 @@
 """The table of training objectives: what each learns from, its settings, and the class that computes its loss.
 
-Learning rates, batch sizes and weight decays are those that `tools.search_hyperparameters` found for runs of 30,000
-icons (docs/method.md).
+Learning rates and batch sizes are those that `tools.search_hyperparameters` found for icons (docs/method.md).
 
 A new objective is one row here, with the dataclass of its settings, and one class in `whyrobust.training.objectives`:
 the config's keys, the checks, the labels of figures and the docs come from the row.
@@ -45,9 +44,9 @@ class ObjectiveSettings(Settings):
 class ImageTextSettings(ObjectiveSettings):
     """Settings of the losses between images and captions, which learn their temperature."""
 
-    learning_rate: LearningRate = 0.004
+    learning_rate: LearningRate = 0.002
     """Peak learning rate."""
-    weight_decay: Annotated[float, Allowed(ge=0)] = 1.6
+    weight_decay: Annotated[float, Allowed(ge=0)] = 0.1
     """Weight decay, on matrices and filters only."""
 
 
@@ -55,7 +54,7 @@ class ImageTextSettings(ObjectiveSettings):
 class SiglipSettings(ImageTextSettings):
     """Settings of SigLIP."""
 
-    learning_rate: LearningRate = 0.008
+    learning_rate: LearningRate = 0.004
     """Peak learning rate."""
 
 

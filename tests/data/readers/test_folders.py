@@ -13,7 +13,7 @@ from tests.data.readers.record_buffers import CLASSES, read_dataset, records_of,
 from whyrobust.data.archives import DANGLING, NO_FILE
 from whyrobust.data.dataset_checks import NO_PICTURE, TEXT_BESIDE, DatasetError
 from whyrobust.data.label_matcher import read_classes
-from whyrobust.data.readers.caption_files import SEVERAL_LINES
+from whyrobust.data.readers.caption_files import NOT_UTF8, SEVERAL_LINES
 from whyrobust.data.readers.folders import read_class_table, read_image_folder
 from whyrobust.data.readers.imagenet import read_wnid_folders
 from whyrobust.study.class_table import read_class_names
@@ -60,7 +60,7 @@ def test_titles_are_the_text_files_beside_pictures_where_these_are_asked_for(tmp
         "cat/1.jpg": "a black&white cat", "cat/2.webp": "two lines", "cat/3.a.jpg": "dotted",
         "dog/1.jpg": "caf\ufffd", "dog/2.jpg": "", "mug/1.jpg": "",
     }  # fmt: skip
-    assert read.left_out == {SEVERAL_LINES: 1, TEXT_BESIDE: 1, NO_PICTURE: 2}
+    assert read.left_out == {SEVERAL_LINES: 1, NOT_UTF8: 1, TEXT_BESIDE: 1, NO_PICTURE: 2}
     plain = read_dataset({"kind": "image_folder", "folder": tmp_path})
     assert {record["title"] for record, _ in rows_of(plain)} == {""} and plain.left_out[TEXT_BESIDE] > 3
 

@@ -20,7 +20,7 @@ from whyrobust.study.table_cells import LABEL_SEPARATOR
 #: Endings of files that other tools write beside pictures, by their name: captions and what else is known of them.
 TEXT_ENDINGS = ("txt", "json")
 
-#: That of titles.
+#: The ending of files of titles.
 TITLE_ENDING = "txt"
 
 
