@@ -191,9 +191,10 @@ def _count_pictures(folder: Path) -> int:
 
 def _texts_beside(folder: Path) -> list[Path]:
     """Return the text files in a folder that are called like a picture beside them."""
-    files = [each for each in folder.iterdir() if each.is_file()]
+    files = list(folder.iterdir())
     pictures = {each.stem for each in files if is_image_name(each.name)}
-    return [each for each in files if ending_of(each.name) in TEXT_ENDINGS and each.stem in pictures]
+    named = [each for each in files if ending_of(each.name) in TEXT_ENDINGS and each.stem in pictures]
+    return [each for each in named if each.is_file()]
 
 
 def _are_titles(texts: Sequence[Path], pictures: int) -> bool:
@@ -208,7 +209,12 @@ def _are_titles(texts: Sequence[Path], pictures: int) -> bool:
     for each in titles[:: -(-len(titles) // ROWS_LOOKED_AT)]:
         with each.open(encoding="utf-8", errors="replace") as handle:
             seen.append(handle.read(TEXT_LOOKED_AT).strip())
-    return sum(map(_has_words, seen)) > len(seen) / 2 and len(set(seen)) > len(seen) / SAME_LABEL
+    return sum(map(_has_words, seen)) > len(seen) / 2 and not _repeat_like_labels(seen)
+
+
+def _repeat_like_labels(texts: Sequence[str]) -> bool:
+    """Whether texts come `SAME_LABEL` times or more, on average."""
+    return SAME_LABEL * len(set(texts)) <= len(texts)
 
 
 def _has_words(text: str) -> bool:

@@ -29,8 +29,11 @@ from whyrobust.study.class_table import read_class_names
 from whyrobust.study.config import load_config
 from whyrobust.study.objectives_table import OBJECTIVES
 
-#: What the trials of other settings have in common.
-USUAL = {"weight_decay": 0.1, "held_out_images": 1000}
+#: What the rows of trials have where a test says nothing else.
+USUAL = {
+    "objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1,
+    "weight_decay": 0.1, "held_out_images": 1000,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -98,34 +101,25 @@ def test_a_trial_learns_from_the_training_drawings_and_is_scored_on_the_others(p
 
 
 def test_the_best_is_marked_and_where_it_lies_at_the_edge():
-    trial = {
-        "objective": "clip",
-        "optimizer": "muon",
-        "plain_share": 0.5,
-        "flip": False,
-        "batch_size": 64,
-        "seed": 1,
-    } | USUAL
     rows = [
-        trial | {"learning_rate": rate, "held_out_accuracy": accuracy}
+        USUAL | {"learning_rate": rate, "held_out_accuracy": accuracy}
         for rate, accuracy in ((0.1, 0.2), (0.2, 0.5), (0.4, 0.4))
     ]
     table = mark(rows)
     assert table["at_edge"].tolist() == [True, False, True] and table["chosen"].tolist() == [False, True, False]
-    wider = mark([*rows, trial | {"learning_rate": 0.2, "batch_size": 128, "held_out_accuracy": 0.6}])
+    wider = mark([*rows, USUAL | {"learning_rate": 0.2, "batch_size": 128, "held_out_accuracy": 0.6}])
     assert wider.loc[wider["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[128, True]]
 
 
 def test_mirroring_is_one_for_all_objectives_whichever_their_best_trials_are_better_with():
     """Of `clip` the best trial of all is mirrored, but on the mean over objectives those that are not are better."""
-    trial = {"optimizer": "muon", "plain_share": 0.5, "batch_size": 64, "seed": 1} | USUAL
     right = {
         ("clip", False): (0.2, 0.5, 0.4), ("clip", True): (0.3, 0.4, 0.55),
         ("supcon", False): (0.3, 0.7, 0.6), ("supcon", True): (0.6, 0.6, 0.5),
     }  # fmt: skip
     table = mark(
         [
-            trial | {"objective": name, "flip": flip, "learning_rate": rate, "held_out_accuracy": accuracy}
+            USUAL | {"objective": name, "flip": flip, "learning_rate": rate, "held_out_accuracy": accuracy}
             for (name, flip), accuracies in right.items()
             for rate, accuracy in zip((0.1, 0.2, 0.4), accuracies, strict=True)
         ]
@@ -143,17 +137,9 @@ def test_mirroring_is_one_for_all_objectives_whichever_their_best_trials_are_bet
 
 
 def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside():
-    trial = {
-        "objective": "clip",
-        "optimizer": "muon",
-        "plain_share": 0.5,
-        "flip": False,
-        "batch_size": 64,
-        "seed": 1,
-    } | USUAL
 
     def searched(accuracies):
-        return mark([trial | {"learning_rate": rate, "held_out_accuracy": right} for rate, right in accuracies.items()])
+        return mark([USUAL | {"learning_rate": rate, "held_out_accuracy": right} for rate, right in accuracies.items()])
 
     (lower,) = beyond(searched({0.1: 0.5, 0.2: 0.4}))
     assert (lower.learning_rate, lower.batch_size) == (0.05, 64)
@@ -168,9 +154,8 @@ def test_the_search_goes_on_beyond_a_best_trial_at_an_edge_until_it_lies_inside(
 
 def test_batches_below_64_are_shown_and_not_chosen():
     """Muon's update of the weights takes as long after few images as after many."""
-    trial = {"objective": "clip", "optimizer": "muon", "plain_share": 0.5, "flip": False, "seed": 1} | USUAL
     of_sizes = {32: 0.7, 64: 0.6, 128: 0.5}
-    rows = [trial | {"batch_size": size, "learning_rate": 0.1} for size in of_sizes]
+    rows = [USUAL | {"batch_size": size, "learning_rate": 0.1} for size in of_sizes]
     table = mark([row | {"held_out_accuracy": of_sizes[row["batch_size"]]} for row in rows])
     assert table.loc[table["chosen"], ["batch_size", "at_edge"]].values.tolist() == [[64, False]]
     assert beyond(table) == [] and beyond(mark(table[table["batch_size"] >= 64].to_dict("records"))) == []
@@ -178,12 +163,10 @@ def test_batches_below_64_are_shown_and_not_chosen():
 
 def test_another_decay_is_chosen_where_it_is_better_not_by_chance_and_fine_tuning_has_that_of_its_objective():
     """Of 1,000 images 30 more may be chance (one-sided p = .10), 50 are not (p = .014)."""
-    trial = {"optimizer": "muon", "plain_share": 0.5, "flip": False, "batch_size": 64, "seed": 1}
-    trial |= {"learning_rate": 0.1, "held_out_images": 1000}
 
     def chosen(accuracies):
         rows = [
-            trial | {"objective": name, "weight_decay": decay, "held_out_accuracy": right}
+            USUAL | {"objective": name, "weight_decay": decay, "learning_rate": 0.1, "held_out_accuracy": right}
             for (name, decay), right in accuracies.items()
         ]
         table = mark(rows)
