@@ -97,6 +97,7 @@ def test_texts_beside_pictures_are_captions_where_enough_are_there_and_hold_word
         path.with_suffix(f".{ending}").write_text(text.format(number), encoding="utf-8")
     config, told = made(folder, "data")
     assert config["sources"]["data"].get("titles_beside", False) is taken
+    assert ("titles_beside: true" in (folder / "mine.yaml").read_text(encoding="utf-8")) is taken
     assert config["runs"][1]["caption"] == ("title" if taken else "template")
     assert (f"{120 // every} text files beside pictures, which are not read: give a table or shards" in told) != taken
     assert ("captions are in the .txt files beside the pictures" in told) is taken

@@ -193,7 +193,10 @@ def test_other_decays_and_what_is_tried_at_a_chosen_one():
     ]
 
 
-def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch):
+@pytest.fixture
+def searched(place, tmp_path, monkeypatch):
+    """Return a search of objectives whose trials have the accuracies of a function: its table, and what was asked."""
+
     class AtOnce:
         """Carries out in this process what is submitted."""
 
@@ -215,17 +218,32 @@ def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch
         def result(self):
             return self.row
 
-    def score(trial, _):
-        better = 0.5 - abs(trial.learning_rate - (0.004 if trial.weight_decay < 1 else 0.002))
-        better -= 0.001 * (trial.batch_size != 64) + 0.01 * (trial.optimizer != "muon")
-        better -= 0.1 * (trial.plain_share == 0) + 0.05 * trial.flip - 0.2 * (trial.weight_decay == 1.6)
-        return Answer(vars(trial) | {"held_out_accuracy": better, "held_out_images": 1000})
+    def run(accuracy, *objectives):
+        def carry_out_at_once(trial, _):
+            return Answer(vars(trial) | {"held_out_accuracy": accuracy(trial), "held_out_images": 1000})
+
+        monkeypatch.setattr(search, "carry_out", carry_out_at_once)
+        asked.clear()
+        return search.search(place, objectives, 100, 2, tmp_path / "table.csv"), list(asked)
 
     asked: list[Trial] = []
-    monkeypatch.setattr(search, "carry_out", score)
     monkeypatch.setattr(search, "ProcessPoolExecutor", AtOnce)
     monkeypatch.setattr(search, "as_completed", list)
-    table = search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")
+    return run
+
+
+def without_decay(trial, rate):
+    """Return an accuracy that is highest at a rate, with 64 images a step, Muon, half of them plain, not mirrored."""
+    better = 0.5 - abs(trial.learning_rate - rate)
+    better -= 0.001 * (trial.batch_size != 64) + 0.01 * (trial.optimizer != "muon")
+    return better - 0.1 * (trial.plain_share == 0) - 0.05 * trial.flip
+
+
+def test_trials_that_the_table_has_are_not_repeated(searched, tmp_path):
+    def accuracy(trial):
+        return without_decay(trial, 0.004 if trial.weight_decay < 1 else 0.002) + 0.2 * (trial.weight_decay == 1.6)
+
+    table, asked = searched(accuracy, "clip")
     # Rates and all else; decays; half and twice the rate at the best decay; half the rate again, and a decay beyond.
     assert len(asked) == len(table) == len(set(asked)) == 15 + 3 + 2 + 1 + 1
     (row,) = table[table["chosen"]].to_dict("records")
@@ -233,6 +251,21 @@ def test_trials_that_the_table_has_are_not_repeated(place, tmp_path, monkeypatch
     assert chosen == (0.002, 64, 1.6, False)
     assert replace(asked[4], plain_share=0.0) in asked
     whole = (tmp_path / "table.csv").read_text(encoding="utf-8")
-    asked.clear()
-    search.search(place, ["clip"], 100, 2, tmp_path / "table.csv")
-    assert asked == [] and (tmp_path / "table.csv").read_text(encoding="utf-8") == whole
+    _, again = searched(accuracy, "clip")
+    assert again == [] and (tmp_path / "table.csv").read_text(encoding="utf-8") == whole
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.01, 0.05), (0.2, 0.8)])
+def test_a_decay_that_is_not_chosen_is_tried_with_other_rates_too_and_fine_tuning_has_chosen_ones_alone(
+    searched, gain, chosen
+):
+    table, asked = searched(
+        lambda trial: without_decay(trial, 0.02) + gain * (trial.weight_decay == 0.8), "cross_entropy", "fine_tuning"
+    )
+    decays = {name: {t.weight_decay for t in asked if t.objective == name} for name in ("cross_entropy", "fine_tuning")}
+    assert decays == {"cross_entropy": {0.0125, 0.05, 0.2, 0.8, 3.2}, "fine_tuning": {0.05, chosen}}
+    rates = {t.learning_rate for t in asked if (t.objective, t.weight_decay) == ("cross_entropy", 0.8)}
+    assert rates == {0.01, 0.02, 0.04}
+    of_chosen = {t.learning_rate for t in asked if (t.objective, t.weight_decay) == ("fine_tuning", chosen)}
+    assert of_chosen >= {0.01, 0.02, 0.04}
+    assert set(table.loc[table["chosen"], "weight_decay"]) == {chosen}
