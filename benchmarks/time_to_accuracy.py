@@ -42,40 +42,40 @@ def prepare(setting: Setting, task: str) -> None:
     """Write the icons, then find out how the peer is fastest on this machine."""
     write_icons(setting.folder, tiny_icons() if setting.tiny else icons_of_study(ROOT / "results" / "icons"))
     recipe = replace(recipe_of(setting, task, PROGRAMS[task]), samples=TRIAL_SAMPLES)
-    find_split(setting, partial(rate_of, setting=setting, recipe=recipe), f"{task} icons")
+    find_split(setting, partial(rate_of, setting=setting, recipe=recipe, bf16=False), f"{task} icons")
 
 
-def train(number: int, setting: Setting, recipe: Recipe, split: Split) -> list[Mark]:
+def train(number: int, setting: Setting, recipe: Recipe, split: Split, bf16: bool) -> list[Mark]:
     """Train a run, keep its accuracy beside the data, and return the time of its steps; ``number`` is its seed."""
-    marks, accuracy = train_by(recipe, setting.folder, split, number, setting.device)
+    marks, accuracy = train_by(recipe, setting.folder, split, number, setting.device, bf16)
     (setting.folder / f"accuracy {number}.json").write_text(json.dumps(accuracy), encoding="utf-8")
     return marks
 
 
-def rate_of(split: Split, setting: Setting, recipe: Recipe) -> float:
+def rate_of(split: Split, setting: Setting, recipe: Recipe, bf16: bool) -> float:
     """Return the joint rate of runs, spread over the cores in this way."""
-    return side_by_side(partial(train, setting=setting, recipe=recipe, split=split), split.runs, setting)
+    return side_by_side(partial(train, setting=setting, recipe=recipe, split=split, bf16=bf16), split.runs, setting)
 
 
-def measure(setting: Setting, recipe: Recipe, split: Split) -> Measured:
+def measure(setting: Setting, recipe: Recipe, split: Split, bf16: bool) -> Measured:
     """Measure the seconds of a run, and note its images and its accuracy, a mean over the runs."""
     for path in setting.folder.glob("accuracy *.json"):
         path.unlink()
-    rate = rate_of(split, setting, recipe)
+    rate = rate_of(split, setting, recipe, bf16)
     accuracies = [json.loads(path.read_text(encoding="utf-8")) for path in setting.folder.glob("accuracy *.json")]
     notes = {"accuracy": statistics.mean(accuracies), "images shown": float(recipe.samples)}
     return Measured(recipe.samples / rate, notes)
 
 
-def ours(setting: Setting, task: str) -> Measured:
+def ours(setting: Setting, task: str, bf16: bool = False) -> Measured:
     """Measure one run per core in parallel, as a study trains; on a GPU one run."""
     runs = setting.cores if setting.device == "cpu" else 1
-    return measure(setting, recipe_of(setting, task, "ours"), Split(runs, 1, 0))
+    return measure(setting, recipe_of(setting, task, "ours"), Split(runs, 1, 0), bf16)
 
 
-def peer(setting: Setting, task: str) -> Measured:
+def peer(setting: Setting, task: str, bf16: bool = False) -> Measured:
     """Measure the peer, spread over the cores as was fastest."""
-    return measure(setting, recipe_of(setting, task, PROGRAMS[task]), read_split(setting, f"{task} icons"))
+    return measure(setting, recipe_of(setting, task, PROGRAMS[task]), read_split(setting, f"{task} icons"), bf16)
 
 
 def _row(task: str, what: str, peer_name: str, cpu: float, gpu: float) -> Row:
@@ -97,7 +97,25 @@ def _row(task: str, what: str, peer_name: str, cpu: float, gpu: float) -> Row:
     )
 
 
+def _at_best(row: Row, task: str, peer_name: str) -> Row:
+    """Return a row of a GPU, where each side has products in 16 bits if it offers them."""
+    return replace(
+        row,
+        name=f"{row.name}_best",
+        what=row.what.replace("fp32", "each at its best: ours in bf16 with the fastest operations"),
+        ours=partial(ours, task=task, bf16=True),
+        peer=peer_name,
+        measure_peer=partial(peer, task=task, bf16=True),
+        devices=("cuda",),
+    )
+
+
+CLIP = _row("clip", "CLIP", "open_clip_train at its best", 10, 20)
+LABELS = _row("labels", "cross-entropy", "torchvision's loop at its best", 3, 10)
+
 ROWS = (
-    _row("clip", "CLIP", "open_clip_train at its best", 10, 20),
-    _row("labels", "cross-entropy", "torchvision's loop at its best", 3, 10),
+    CLIP,
+    _at_best(CLIP, "clip", "open_clip_train, amp_bf16"),
+    LABELS,
+    _at_best(LABELS, "labels", "torchvision's loop at its best"),
 )
