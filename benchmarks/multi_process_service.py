@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from benchmarks.rows import CannotMeasureError
 
 CONTROL = "nvidia-cuda-mps-control"
+LONGEST_CALL = 20.0
 
 
 @contextmanager
@@ -31,11 +32,12 @@ def multi_process_service() -> Iterator[None]:
         names = {f"CUDA_MPS_{what}_DIRECTORY": folder for what in ("PIPE", "LOG")}
         before = {name: os.environ.get(name) for name in names}
         os.environ.update(names)
-        subprocess.run([CONTROL, "-d"], check=True)
+        subprocess.run([CONTROL, "-d"], check=True, timeout=LONGEST_CALL)
         try:
             yield
         finally:
-            subprocess.run([CONTROL], input="quit\n", text=True, check=False, capture_output=True)
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run([CONTROL], input="quit\n", text=True, check=False, timeout=LONGEST_CALL)
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]

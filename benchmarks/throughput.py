@@ -67,7 +67,7 @@ _others: Barrier | None = None
 SHARING = 8
 
 #: A run that has not begun then has failed.
-LONGEST_START = 120.0
+LONGEST_START = 60.0
 
 
 def _begin_with_others(barrier: Barrier) -> None:
@@ -100,7 +100,8 @@ def possible_splits(cores: int, device: str, shared: bool = False) -> list[Split
     """
     if device == "cuda":
         several = [Split(runs, cores // runs, cores // runs) for runs in (4, 8) if runs <= cores]
-        return [Split(1, cores, cores), *(several if shared else [])]
+        # A single run is tried last, in this process: one that uses the GPU already keeps the service from it.
+        return [*(several if shared else []), Split(1, cores, cores)]
     return [Split(1, cores, cores), Split(1, 1, cores), Split(cores, 1, 1), Split(1, cores, 1)]
 
 

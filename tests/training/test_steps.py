@@ -86,6 +86,18 @@ def test_small_models_on_one_gpu_are_recorded_and_nothing_else(icon_cnn, root):
     assert not steps.is_recorded(dataclasses.replace(clip, hyperparameters=growing), GPU, SINGLE_PROCESS)
 
 
+def test_a_compiled_encoder_is_recorded_where_its_passes_are_alike(icon_cnn, monkeypatch):
+    modes = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: modes.append(mode))
+    settings = settings_of("clip", icon_cnn, compile=True)
+    steps.compile_encoder(nn.Linear(1, 1), settings, GPU, SINGLE_PROCESS)
+    steps.compile_encoder(nn.Linear(1, 1), settings, torch.device("cpu"), SINGLE_PROCESS)
+    steps.compile_encoder(nn.Linear(1, 1), settings, GPU, Ranks(0, 2))
+    in_parts = settings_of("clip", icon_cnn, compile=True, images_at_once=4)
+    steps.compile_encoder(nn.Linear(1, 1), in_parts, GPU, SINGLE_PROCESS)
+    assert modes == ["reduce-overhead", "default", "default", "default"]
+
+
 def test_the_learning_rate_of_a_recording_can_change():
     """A recording repeats numbers that it found in main memory: the rate is a tensor that is filled anew."""
     layer = nn.Linear(4, 3)

@@ -120,7 +120,7 @@ def test_several_runs_share_a_gpu_by_a_service_that_ends_with_them(tmp_path, mon
 
 def test_several_splits_are_tried_on_a_gpu_only_where_runs_may_share_it():
     assert possible_splits(16, "cuda") == [Split(1, 16, 16)]
-    assert possible_splits(16, "cuda", shared=True) == [Split(1, 16, 16), Split(4, 4, 4), Split(8, 2, 2)]
+    assert possible_splits(16, "cuda", shared=True) == [Split(4, 4, 4), Split(8, 2, 2), Split(1, 16, 16)]
 
 
 def test_the_share_of_a_study_is_that_of_its_steps(tmp_path):

@@ -31,7 +31,8 @@ class ComputeSettings:
         threads: CPU threads; they decide the order of summation, and so the rounding.
         precision: 'fp32': 32 bits throughout; 'tf32': a GPU rounds what it multiplies to the 10 bits of TF32, a CPU
             computes as for fp32; 'bf16' for autocast: products in 16 bits, weights, sums and losses in 32.
-        compile: compile the image encoder with torch.compile, which takes a minute and a C++ compiler.
+        compile: compile the image encoder with torch.compile, which takes a minute and a C++ compiler; on a GPU its
+            passes are recorded where they are alike (`whyrobust.training.steps`).
         repeatable: choose operations that round the same each time, where a GPU has some; a CPU always does.
         images_at_once: views per forward pass, for batches that do not fit into memory, see
             `whyrobust.training.grad_cache`; None: the whole batch.

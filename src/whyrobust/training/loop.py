@@ -26,7 +26,16 @@ from whyrobust.training.distributed import SINGLE_PROCESS, Ranks, mean_over_rank
 from whyrobust.training.objectives import Objective, build_objective
 from whyrobust.training.optimisers import RunOptimiser
 from whyrobust.training.settings import TrainingSettings
-from whyrobust.training.steps import Finish, ForwardPass, PlainStep, RecordedStep, Step, is_recorded, own_stream
+from whyrobust.training.steps import (
+    Finish,
+    ForwardPass,
+    PlainStep,
+    RecordedStep,
+    Step,
+    compile_encoder,
+    is_recorded,
+    own_stream,
+)
 from whyrobust.training.text_encoder import cut_captions, longest_caption
 from whyrobust.training.weights import extract_encoder_weights, load_weights
 
@@ -133,7 +142,7 @@ def _initial_objective(
     objective.to(device=device, memory_format=settings.compute.memory_format(device))  # type: ignore[call-overload]
     objective.train()
     if settings.compute.compile:
-        objective.encoder.compile()
+        compile_encoder(objective.encoder, settings, device, ranks)
     return objective
 
 

@@ -227,20 +227,32 @@ def record(work: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def is_recorded(settings: TrainingSettings, device: torch.device, ranks: Ranks) -> bool:
-    """Whether the steps of a run are recorded: of this project's small models, on one GPU, whose batches are all alike.
+    """Whether the steps of a run are recorded: of this project's small models, where a recording is of use.
 
     A larger model computes more a launch, and the padding of its captions would be computed too.
     """
-    compute, captioned = settings.compute, OBJECTIVES[settings.objective].supervision == "captions"
+    captioned = OBJECTIVES[settings.objective].supervision == "captions"
     is_own = is_own_model if captioned else is_own_encoder
+    return has_like_steps(settings, device, ranks) and is_own(settings.model_config) and not settings.compute.compile
+
+
+def has_like_steps(settings: TrainingSettings, device: torch.device, ranks: Ranks) -> bool:
+    """Whether one GPU computes all steps of a run, each with one forward pass on as many images of the same size."""
     return (
         device.type == "cuda"
         and ranks.size == 1
-        and is_own(settings.model_config)
-        and compute.images_at_once is None
-        and not compute.compile
+        and settings.compute.images_at_once is None
         and settings.hyperparameters.progressive_resizing is None
     )
+
+
+def compile_encoder(encoder: nn.Module, settings: TrainingSettings, device: torch.device, ranks: Ranks) -> None:
+    """Have torch compile an image encoder when it is first called; where steps are alike, its passes are recorded.
+
+    torch records a compiled forward and backward pass as a CUDA graph each and repeats them, so that the GPU does not
+    wait for kernels to be launched.
+    """
+    encoder.compile(mode="reduce-overhead" if has_like_steps(settings, device, ranks) else "default")
 
 
 @contextmanager
