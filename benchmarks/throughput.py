@@ -11,12 +11,9 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from benchmarks.multi_process_service import multi_process_service
 from benchmarks.rows import Measured, Setting
 from whyrobust.files import write_json
 
@@ -47,32 +44,12 @@ def joint_rate(runs: Sequence[Sequence[Mark]], warm_up_share: float = 0.25) -> f
 def side_by_side(run: Callable[[int], list[Mark]], count: int, setting: Setting) -> float:
     """Return the joint rate of ``count`` runs in processes of their own; ``run`` gets the number of the run.
 
-    A single run has this process. Several wait for one another at their first mark, and share a GPU by NVIDIA's
-    multi-process service. A tiny run is over before another one has begun, so there is one.
+    A single run has this process. A tiny run is over before another one has begun, so there is one.
     """
     if setting.tiny or count == 1:
         return joint_rate([run(0)])
-    context = multiprocessing.get_context("spawn")
-    with (
-        multi_process_service() if setting.device == "cuda" else nullcontext(),
-        ProcessPoolExecutor(count, context, _begin_with_others, (context.Barrier(count),)) as executor,
-    ):
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as executor:
         return joint_rate(list(executor.map(run, range(count))))
-
-
-#: Where this process waits for the runs beside its own; None: there are none.
-_others: Barrier | None = None
-
-#: Runs of ours that share a GPU, where a row has several: `training.runs_per_gpu` of a study.
-SHARING = 8
-
-#: A run that has not begun then has failed.
-LONGEST_START = 60.0
-
-
-def _begin_with_others(barrier: Barrier) -> None:
-    global _others
-    _others = barrier
 
 
 @dataclass(frozen=True)
@@ -90,18 +67,10 @@ class Split:
     workers: int
 
 
-def possible_splits(cores: int, device: str, shared: bool = False) -> list[Split]:
-    """Return the splits that somebody who knows the machine would try.
-
-    Args:
-        cores: of the machine.
-        device: cpu or cuda.
-        shared: whether several runs may share a GPU.
-    """
+def possible_splits(cores: int, device: str) -> list[Split]:
+    """Return the splits that somebody who knows the machine would try."""
     if device == "cuda":
-        several = [Split(runs, cores // runs, cores // runs) for runs in (4, 8) if runs <= cores]
-        # A single run is tried last, in this process: one that uses the GPU already keeps the service from it.
-        return [*(several if shared else []), Split(1, cores, cores)]
+        return [Split(1, cores, cores)]
     return [Split(1, cores, cores), Split(1, 1, cores), Split(cores, 1, 1), Split(1, cores, 1)]
 
 
@@ -121,19 +90,18 @@ def read_split(setting: Setting, work: str) -> Split:
     return Split(**json.loads(split_path(setting, work).read_text(encoding="utf-8")))
 
 
-def find_split(setting: Setting, rate_of: Callable[[Split], float], work: str, shared: bool = False) -> None:
+def find_split(setting: Setting, rate_of: Callable[[Split], float], work: str) -> None:
     """Find by trial how a peer is fastest on this machine, unless another row has done so.
 
     Args:
         setting: of the row.
         rate_of: rate of the peer at a split.
         work: what the peer does; rows with the same name share the trial.
-        shared: whether several runs may share a GPU.
     """
     path = split_path(setting, work)
     if path.exists():
         return
-    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device, shared)
+    splits = [Split(1, 1, 1)] if setting.tiny else possible_splits(setting.cores, setting.device)
     choose_split(path, rate_of, splits)
 
 
@@ -150,7 +118,5 @@ class Stopwatch:
         self.marks: list[Mark] = []
 
     def __call__(self, samples: int) -> None:
-        """Note that a step has ended; the first waits for the runs beside this one to have come as far."""
-        if _others and not self.marks:
-            _others.wait(LONGEST_START)
+        """Note that a step has ended."""
         self.marks.append((time.perf_counter(), samples))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from benchmarks.open_clip_peer import train_with_open_clip
 from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons, make_captions
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import SHARING, Mark, Split, find_split, measure_at_best, side_by_side
+from benchmarks.throughput import Mark, Split, find_split, measure_at_best, side_by_side
 
 MODELS = Path(__file__).parent.parent / "resources" / "models"
 SIDE, BATCH = 32, 64
 
 #: Names the trial of how the peer is spread over the cores; the first row with this peer makes it for all.
-WORK, SHARED_WORK = "clip icons", "clip icons, several runs"
+WORK = "clip icons"
 
 
 def prepare(setting: Setting) -> None:
@@ -44,14 +43,13 @@ def prepare(setting: Setting) -> None:
             writer.writerow([path, caption])
 
 
-def prepare_with_peer(setting: Setting, model: str, precision: str, shared: bool = False) -> None:
-    """Do that, then find out how the peer is fastest on this machine, or by runs that share its GPU too."""
+def prepare_with_peer(setting: Setting, model: str, precision: str) -> None:
+    """Do that, then find out how the peer is fastest on this machine."""
     prepare(setting)
     find_split(
         setting,
         lambda split: rate_of_peer(setting, split, model, precision, samples=1536, epochs=1),
-        SHARED_WORK if shared else WORK,
-        shared,
+        WORK,
     )
 
 
@@ -79,9 +77,9 @@ def train_ours(number: int, setting: Setting, model: str, samples: int, precisio
     return marks
 
 
-def ours(setting: Setting, model: str, precision: str, sharing: int = 1) -> Measured:
-    """Measure one run per core in parallel, as a study trains; on a GPU ``sharing`` runs."""
-    runs, samples = (setting.cores, 12_288) if setting.device == "cpu" else (sharing, 61_440)
+def ours(setting: Setting, model: str, precision: str) -> Measured:
+    """Measure one run per core in parallel, as a study trains; on a GPU one run."""
+    runs, samples = (setting.cores, 12_288) if setting.device == "cpu" else (1, 61_440)
     samples = setting.size(samples, 512)
     run = partial(train_ours, setting=setting, model=model, samples=samples, precision=precision)
     return Measured(side_by_side(run, runs, setting))
@@ -113,28 +111,15 @@ def rate_of_peer(setting: Setting, split: Split, model: str, precision: str, sam
     return side_by_side(run, split.runs, setting)
 
 
-def peer(setting: Setting, model: str, precision: str, work: str = WORK) -> Measured:
+def peer(setting: Setting, model: str, precision: str) -> Measured:
     """Measure the peer, spread over the cores as was fastest."""
     samples, epochs = setting.size(4096, 256), 1
     return measure_at_best(
         setting,
         lambda split: rate_of_peer(setting, split, model, precision, samples, epochs),
-        work,
+        WORK,
     )
 
-
-BEST = Row(
-    name="clip_icons_best",
-    what="CLIP training, 32-pixel icons, each at its best: bf16",
-    unit="images/s",
-    ours=partial(ours, model="icon-cnn", precision="bf16"),
-    peer="open_clip_train, amp_bf16, csv",
-    measure_peer=partial(peer, model="icon-cnn", precision="amp_bf16"),
-    aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
-    prepare=partial(prepare_with_peer, model="icon-cnn", precision="amp_bf16"),
-    limit="matrix products of the two towers, and the many small operations between them",
-    rounds=2,
-)
 
 ROWS = (
     Row(
@@ -149,15 +134,16 @@ ROWS = (
         limit="matrix products of the two towers",
         rounds=2,
     ),
-    BEST,
-    replace(
-        BEST,
-        name="clip_icons_shared",
-        what=f"the same, {SHARING} runs on one GPU",
-        ours=partial(ours, model="icon-cnn", precision="bf16", sharing=SHARING),
-        peer="the same, as many runs as is fastest",
-        measure_peer=partial(peer, model="icon-cnn", precision="amp_bf16", work=SHARED_WORK),
-        prepare=partial(prepare_with_peer, model="icon-cnn", precision="amp_bf16", shared=True),
-        devices=("cuda",),
+    Row(
+        name="clip_icons_best",
+        what="CLIP training, 32-pixel icons, each at its best: bf16",
+        unit="images/s",
+        ours=partial(ours, model="icon-cnn", precision="bf16"),
+        peer="open_clip_train, amp_bf16, csv",
+        measure_peer=partial(peer, model="icon-cnn", precision="amp_bf16"),
+        aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
+        prepare=partial(prepare_with_peer, model="icon-cnn", precision="amp_bf16"),
+        limit="matrix products of the two towers, and the many small operations between them",
+        rounds=2,
     ),
 )

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.our_training import train_with_ours
 from benchmarks.pictures import draw_icons
 from benchmarks.rows import Aim, Measured, Row, Setting
-from benchmarks.throughput import SHARING, Mark, Split, find_split, measure_at_best, side_by_side
+from benchmarks.throughput import Mark, Split, find_split, measure_at_best, side_by_side
 from benchmarks.torchvision_loop import train_on
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
 SIDE, BATCH, CLASSES = 32, 128, 70
 
 #: Names the trial of how the peer is spread over the cores.
-WORK, SHARED_WORK = "labels icons", "labels icons, several runs"
+WORK = "labels icons"
 
 
 def prepare(setting: Setting) -> None:
@@ -65,18 +65,17 @@ def train_ours(number: int, setting: Setting, samples: int, precision: str) -> l
     return marks
 
 
-def ours(setting: Setting, precision: str, sharing: int = 1) -> Measured:
-    """Measure one run per core in parallel, as a study trains; on a GPU ``sharing`` runs, five times as long."""
-    runs, samples = (setting.cores, 32_768) if setting.device == "cpu" else (sharing, 163_840)
+def ours(setting: Setting, precision: str) -> Measured:
+    """Measure one run per core in parallel, as a study trains; on a GPU one run, five times as long."""
+    runs, samples = (setting.cores, 32_768) if setting.device == "cpu" else (1, 163_840)
     run = partial(train_ours, setting=setting, samples=setting.size(samples, 512), precision=precision)
     return Measured(side_by_side(run, runs, setting))
 
 
-def prepare_with_peer(setting: Setting, shared: bool = False) -> None:
-    """Write the pictures, then find out how the peer is fastest on this machine, or by runs that share its GPU too."""
+def prepare_with_peer(setting: Setting) -> None:
+    """Write the pictures, then find out how the peer is fastest on this machine."""
     prepare(setting)
-    work = SHARED_WORK if shared else WORK
-    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1), work, shared)
+    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1), WORK)
 
 
 def load_images(
@@ -129,9 +128,9 @@ def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
     return side_by_side(partial(train_peer, setting=setting, split=split, epochs=epochs), split.runs, setting)
 
 
-def peer(setting: Setting, work: str = WORK) -> Measured:
+def peer(setting: Setting) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(2, 1)), work)
+    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(2, 1)), WORK)
 
 
 ICONS = Row(
@@ -154,16 +153,6 @@ ROWS = (
         name="labels_icons_best",
         what="cross-entropy training, 32-pixel icons, ours in bf16 with the fastest operations",
         ours=partial(ours, precision="bf16"),
-        devices=("cuda",),
-    ),
-    replace(
-        ICONS,
-        name="labels_icons_shared",
-        what=f"the same, {SHARING} runs on one GPU",
-        ours=partial(ours, precision="bf16", sharing=SHARING),
-        peer="the same, as many runs as is fastest",
-        measure_peer=partial(peer, work=SHARED_WORK),
-        prepare=partial(prepare_with_peer, shared=True),
         devices=("cuda",),
     ),
 )

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,10 +16,9 @@ from benchmarks.machine import first_gpu
 from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
-from benchmarks.multi_process_service import multi_process_service
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, write_results
-from benchmarks.throughput import Split, Stopwatch, find_split, joint_rate, possible_splits, read_split, side_by_side
+from benchmarks.throughput import Split, find_split, joint_rate, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 from tests.studies import ROOT, make_folder, snakemake_command
 
@@ -86,41 +84,6 @@ def test_runs_side_by_side_are_counted_while_all_of_them_run():
     assert joint_rate([early], 0.25) == pytest.approx(100)
     with pytest.raises(ValueError, match="longer"):
         joint_rate([slow, [(0.1, 1), (0.2, 2)]], 0.0)
-
-
-def begin_after(number):
-    """Mark twelve steps, the first after ``number`` half seconds."""
-    time.sleep(number / 2)
-    stopwatch = Stopwatch()
-    for shown in range(0, 120, 10):
-        stopwatch(shown)
-        time.sleep(0.05)
-    return stopwatch.marks
-
-
-def test_runs_side_by_side_begin_together(tmp_path):
-    # By itself the first would have ended before the last began.
-    assert side_by_side(begin_after, 3, Setting(tmp_path)) == pytest.approx(3 * 10 / 0.05, rel=0.5)
-
-
-def test_several_runs_share_a_gpu_by_a_service_that_ends_with_them(tmp_path, monkeypatch):
-    control, calls = tmp_path / "nvidia-cuda-mps-control", tmp_path / "calls"
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
-    with pytest.raises(CannotMeasureError, match="nvidia-cuda-mps-control is not found"):
-        side_by_side(begin_after, 2, Setting(tmp_path, device="cuda"))
-    control.write_text(f'#!/bin/sh\n[ "$1" = -d ] && echo "$1 $CUDA_MPS_PIPE_DIRECTORY" >>{calls} || cat >>{calls}\n')
-    control.chmod(0o755)
-    with multi_process_service():
-        folder = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
-        assert Path(folder).is_dir()
-    assert calls.read_text(encoding="utf-8") == f"-d {folder}\nquit\n"
-    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
-
-
-def test_several_splits_are_tried_on_a_gpu_only_where_runs_may_share_it():
-    assert possible_splits(16, "cuda") == [Split(1, 16, 16)]
-    assert possible_splits(16, "cuda", shared=True) == [Split(4, 4, 4), Split(8, 2, 2), Split(1, 16, 16)]
 
 
 def test_the_share_of_a_study_is_that_of_its_steps(tmp_path):
