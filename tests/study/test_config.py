@@ -304,6 +304,10 @@ PHOTO_MUTATIONS = [
         r"models.m .*vision_cfg.timm_model_pretrained is True: runs",
     ),
     (lambda c: c.update(models={"m": "hf.json"}), r"models.m .* text_cfg.hf_model_name is 'roberta': runs start"),
+    (
+        lambda c: (c.update(models={"m": "resources/models/rn50.json"}), c["data"].update(image_size=64)),
+        r"models.m is .*rn50.json', whose vision_cfg.image_size is 224, and data.image_size is 64: they must be equal",
+    ),
     (lambda c: c["sources"]["mine"].update(needs=["text"]), "sources.mine.needs has 'text'"),
     (
         lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),

@@ -130,11 +130,12 @@ def test_products_and_convolutions_have_the_bits_that_the_precision_says(icon_cn
 def test_a_compiled_encoder_learns_what_one_that_is_not_compiled_learns(device, icon_cnn):
     from torch._dynamo.utils import counters
 
-    before = counters["stats"]["unique_graphs"]
+    before, skipped = counters["stats"]["unique_graphs"], counters["inductor"]["cudagraph_skips"]
     plain, compiled = (
         losses_on(ComputeSettings(device, compile=on), "cross_entropy", icon_cnn) for on in (False, True)
     )
     assert counters["stats"]["unique_graphs"] == before + 1, "it was compiled, once"
+    assert counters["inductor"]["cudagraph_skips"] == skipped, "on a GPU it was recorded"
     assert torch.allclose(plain[:3], compiled[:3], rtol=1e-3)
     assert (plain[-20:].mean() - compiled[-20:].mean()).abs() < 0.2 * plain[0]
 

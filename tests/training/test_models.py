@@ -7,14 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from whyrobust.training.models import AveragePool, build_two_towers, mean_of_squares, read_model_config
+from whyrobust.training.models import (
+    AveragePool,
+    build_two_towers,
+    mean_of_two_by_two,
+    quicken_average_pools,
+    read_model_config,
+)
 
 
 @pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
 def test_means_of_squares_are_torchs_average_pool(number):
     images = torch.rand(3, 5, 6, 10).to(number).contiguous(memory_format=torch.channels_last)
     results = []
-    for pool in (mean_of_squares, nn.AvgPool2d(2)):
+    for pool in (mean_of_two_by_two, nn.AvgPool2d(2)):
         given = images.clone().requires_grad_()
         means = pool(given)
         (means * torch.arange(15, dtype=number).view(3, 5)[..., None, None]).sum().backward()
@@ -25,15 +31,43 @@ def test_means_of_squares_are_torchs_average_pool(number):
         assert torch.allclose(ours, torchs, rtol=1e-2 if number is torch.bfloat16 else 1e-6)
 
 
+SQUARE = {"kernel_size": 2}
+
+
 @pytest.mark.parametrize(
-    ("shape", "device_is_gpu", "size"),
-    [((2, 3, 6, 6), False, 2), ((2, 3, 7, 6), True, 2), ((2, 3, 6, 7), True, 2), ((2, 3, 6, 6), True, 3)],
+    ("settings", "shape", "on_gpu", "channels_last"),
+    [
+        (SQUARE, (2, 3, 6, 6), False, True),
+        (SQUARE, (2, 3, 6, 6), True, False),
+        (SQUARE, (2, 3, 7, 6), True, True),
+        (SQUARE, (2, 3, 6, 7), True, True),
+        ({"kernel_size": 3}, (2, 3, 6, 6), True, True),
+        ({"kernel_size": 2, "stride": 1}, (2, 3, 6, 6), True, True),
+        ({"kernel_size": 2, "padding": 1}, (2, 3, 6, 6), True, True),
+        ({"kernel_size": 2, "divisor_override": 3}, (2, 3, 6, 6), True, True),
+        # As timm's ResNets have them.
+        ({"kernel_size": 2, "ceil_mode": True, "count_include_pad": False}, (2, 3, 7, 7), True, True),
+    ],
 )
-def test_all_else_is_pooled_by_torch(shape, device_is_gpu, size, monkeypatch):
-    monkeypatch.setattr("whyrobust.training.models._is_on_gpu", lambda images: device_is_gpu)
-    monkeypatch.setattr("whyrobust.training.models.mean_of_squares", None)
-    images = torch.rand(shape).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(AveragePool(size)(images), nn.AvgPool2d(size)(images))
+def test_all_else_is_pooled_by_torch(settings, shape, on_gpu, channels_last, monkeypatch):
+    monkeypatch.setattr("whyrobust.training.models._is_on_gpu", lambda images: on_gpu)
+    monkeypatch.setattr("whyrobust.training.models.mean_of_two_by_two", None)
+    images = torch.rand(shape)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    model = nn.Sequential(nn.AvgPool2d(**settings))
+    expected = model(images)
+    quicken_average_pools(model)
+    assert type(model[0]) is AveragePool
+    assert torch.equal(model(images), expected)
+
+
+def test_a_compiler_is_left_to_write_its_own_pool(monkeypatch):
+    monkeypatch.setattr("whyrobust.training.models._is_on_gpu", lambda images: True)
+    monkeypatch.setattr("whyrobust.training.models.mean_of_two_by_two", None)
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    images = torch.rand(2, 3, 6, 6).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(AveragePool(2)(images), nn.AvgPool2d(2)(images))
 
 
 def test_residual_networks_have_the_pools_and_the_weights_of_open_clip(root, monkeypatch):
@@ -42,12 +76,20 @@ def test_residual_networks_have_the_pools_and_the_weights_of_open_clip(root, mon
     ours = build_two_towers(config).visual
     torch.manual_seed(0)
     theirs = open_clip.CustomTextCLIP(**{k: v for k, v in config.items() if k != "custom_text"}).visual
-    pools = [type(module) for module in ours.modules() if isinstance(module, nn.AvgPool2d) and module.kernel_size == 2]
-    assert pools and set(pools) == {AveragePool}
+    pools = [module for module in ours.modules() if isinstance(module, nn.AvgPool2d)]
+    assert pools and {type(pool) for pool in pools} == {AveragePool} and all(pool.kernel_size == 2 for pool in pools)
     size = config["vision_cfg"]["image_size"]
     images = torch.rand(2, 3, size, size).contiguous(memory_format=torch.channels_last)
     ours, theirs = (tower.eval().to(memory_format=torch.channels_last) for tower in (ours, theirs))
     assert list(ours.state_dict()) == list(theirs.state_dict())
     assert torch.equal(ours(images), theirs(images))
+    by_means = []
+
+    def counted(images):
+        by_means.append(images)
+        return mean_of_two_by_two(images)
+
     monkeypatch.setattr("whyrobust.training.models._is_on_gpu", lambda images: True)
+    monkeypatch.setattr("whyrobust.training.models.mean_of_two_by_two", counted)
     assert torch.allclose(ours(images), theirs(images), atol=1e-5)
+    assert len(by_means) == len(pools)

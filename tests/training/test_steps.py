@@ -95,7 +95,10 @@ def test_a_compiled_encoder_is_recorded_where_its_passes_are_alike(icon_cnn, mon
     steps.compile_encoder(nn.Linear(1, 1), settings, GPU, Ranks(0, 2))
     in_parts = settings_of("clip", icon_cnn, compile=True, images_at_once=4)
     steps.compile_encoder(nn.Linear(1, 1), in_parts, GPU, SINGLE_PROCESS)
-    assert modes == ["reduce-overhead", "default", "default", "default"]
+    growing = dataclasses.replace(settings.hyperparameters, progressive_resizing=RESIZING)
+    growing = dataclasses.replace(settings, hyperparameters=growing)
+    steps.compile_encoder(nn.Linear(1, 1), growing, GPU, SINGLE_PROCESS)
+    assert modes == ["reduce-overhead", *["default"] * 4]
 
 
 def test_the_learning_rate_of_a_recording_can_change():

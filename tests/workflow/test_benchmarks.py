@@ -17,7 +17,7 @@ from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
-from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, write_results
+from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, run_row, write_results
 from benchmarks.throughput import Split, find_split, joint_rate, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 from tests.studies import ROOT, make_folder, snakemake_command
@@ -172,6 +172,15 @@ def test_every_row_runs_at_a_tiny_size(tiny_rows, name):
     assert result["figures"]["ours"] > 0
     if result["peer"]:
         assert result["figures"]["ratio"] > 0
+
+
+@pytest.mark.parametrize("name", ["time_clip_icons_best", "time_labels_icons_best"])
+def test_time_until_an_accuracy_is_measured_in_sixteen_bits_too(name, tmp_path):
+    folder = tmp_path / "row"
+    folder.mkdir()
+    result = run_row(all_rows()[name], Setting(folder, tiny=True), rounds=1)
+    assert "problem" not in result, result["problem"]
+    assert result["figures"]["ratio"] > 0 and result["figures"]["images shown"] == 256
 
 
 def test_a_side_is_measured_in_a_process_of_its_own(tmp_path):

@@ -216,6 +216,7 @@ def check_files(config: Config, root: Path, data_is_there: bool = True) -> None:
     for name, path in config.models.items():
         description = read_description(f"config key models.{name}", root / path)
         _check_untrained(f"config key models.{name}", path, description)
+        _check_side(f"config key models.{name}", path, description, config.data.image_size)
         check_progressive_resizing(config.training.progressive_resizing, config.data.image_size, path, description)
     for number, entry in enumerate(config.pretrained):
         _check_published(f"config key pretrained[{number}]", entry, root, data_is_there)
@@ -289,6 +290,9 @@ def published_files(entry: Published, root: Path) -> list[str]:
     return [*weights, *([entry.model] if entry.model.endswith(".json") else [])]
 
 
+#: Side of the images of a model whose description does not give it (open_clip's `CLIPVisionCfg`).
+OPEN_CLIP_SIDE = 224
+
 #: Endings of files of weights, which no tag of open_clip's has.
 WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz", ".npy")
 
@@ -326,6 +330,21 @@ def read_description(key: str, path: Path) -> dict[str, Any]:
         if not isinstance(described, dict) or not isinstance(described.get(name), kind):
             raise ConfigError(f"{key} is '{path}', which lacks {name}: give an open_clip model description")
     return dict(described)
+
+
+def _check_side(key: str, path: str, description: Mapping[str, Any], image_size: int) -> None:
+    """Check that an image encoder of open_clip's own, which has an embedding of each place, has those of the images.
+
+    Raises:
+        ConfigError: it has others, so that it could not be evaluated.
+    """
+    vision = description["vision_cfg"]
+    side = vision.get("image_size", OPEN_CLIP_SIDE)
+    if "timm_model_name" not in vision and side not in (image_size, [image_size, image_size]):
+        raise ConfigError(
+            f"{key} is '{path}', whose vision_cfg.image_size is {shown(side)}, and data.image_size is {image_size}: "
+            "they must be equal; change one of them"
+        )
 
 
 def _check_untrained(key: str, path: str, description: Mapping[str, Any]) -> None:

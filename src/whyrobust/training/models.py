@@ -93,18 +93,19 @@ class IconResNet(nn.Module):
 
 
 class AveragePool(nn.AvgPool2d):
-    """torch's average pool, where squares of 2 x 2 are averaged on a GPU with channels last: as a mean.
+    """torch's average pool, but squares of 2 x 2 on a GPU with channels last are averaged by a mean.
 
     torch has no fast kernel for that case: forward and backward took a fifth of a step of ResNet-50.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``[batch, channels, height / 2, width / 2]`` of ``[batch, channels, height, width]``."""
+        """Return what torch's pool returns of ``[batch, channels, height, width]``, but for rounding."""
         last = _is_on_gpu(images) and images.is_contiguous(memory_format=torch.channels_last)
-        halves = self.kernel_size == 2 and images.shape[2] % 2 == images.shape[3] % 2 == 0
+        is_of_squares = (self.kernel_size, self.stride, self.padding, self.divisor_override) == (2, 2, 0, None)
+        has_halves = images.shape[2] % 2 == images.shape[3] % 2 == 0
         # A compiler writes a kernel of its own.
-        if last and halves and not torch.compiler.is_compiling():
-            return mean_of_squares(images)
+        if last and is_of_squares and has_halves and not torch.compiler.is_compiling():
+            return mean_of_two_by_two(images)
         return super().forward(images)
 
 
@@ -112,8 +113,8 @@ def _is_on_gpu(images: Tensor) -> bool:
     return images.is_cuda
 
 
-def mean_of_squares(images: Tensor) -> Tensor:
-    """Return the means of squares of 2 x 2, ``[batch, channels, height / 2, width / 2]``, channels last.
+def mean_of_two_by_two(images: Tensor) -> Tensor:
+    """Return the means of squares of 2 x 2 pixels, ``[batch, channels, height / 2, width / 2]``, channels last.
 
     Args:
         images: ``[batch, channels, height, width]``, channels last, of even height and width.
@@ -123,12 +124,28 @@ def mean_of_squares(images: Tensor) -> Tensor:
     return squares.mean(dim=(2, 4)).permute(0, 3, 1, 2)
 
 
-def average_by_means(model: nn.Module) -> None:
-    """Put `AveragePool` in the place of torch's average pools of 2 x 2."""
+def quicken_average_pools(model: nn.Module) -> None:
+    """Put `AveragePool` in the place of torch's average pools, with the same settings.
+
+    A pool of single pixels, which open_clip's ResNets have where nothing is made smaller, is left out: torch computes
+    it for what it is given.
+    """
     for module in model.modules():
-        for name, child in module.named_children():
-            if type(child) is nn.AvgPool2d and child.kernel_size == 2:
-                setattr(module, name, AveragePool(2))
+        for name, pool in module.named_children():
+            if type(pool) is not nn.AvgPool2d:
+                continue
+            if (pool.kernel_size, pool.stride, pool.padding, pool.divisor_override) == (1, 1, 0, None):
+                setattr(module, name, nn.Identity())
+                continue
+            quick = AveragePool(
+                pool.kernel_size,
+                pool.stride,
+                pool.padding,
+                pool.ceil_mode,
+                pool.count_include_pad,
+                pool.divisor_override,
+            )
+            setattr(module, name, quick)
 
 
 IMAGE_ENCODERS: dict[str, type[IconCnn] | type[IconResNet]] = {"icon_cnn": IconCnn, "icon_resnet": IconResNet}
@@ -260,5 +277,5 @@ def build_two_towers(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_c
         model = open_clip.CustomTextCLIP(**{name: value for name, value in config.items() if name != "custom_text"})
     except (TypeError, RuntimeError, KeyError) as error:
         raise ModelError(f"open_clip cannot build the described model: {error}") from error
-    average_by_means(model)
+    quicken_average_pools(model)
     return model

@@ -227,7 +227,7 @@ def record(work: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def is_recorded(settings: TrainingSettings, device: torch.device, ranks: Ranks) -> bool:
-    """Whether the steps of a run are recorded: of this project's small models, where a recording is of use.
+    """Whether the steps of a run are recorded: of this project's small models, not compiled, where steps are alike.
 
     A larger model computes more a launch, and the padding of its captions would be computed too.
     """
@@ -237,7 +237,7 @@ def is_recorded(settings: TrainingSettings, device: torch.device, ranks: Ranks) 
 
 
 def has_like_steps(settings: TrainingSettings, device: torch.device, ranks: Ranks) -> bool:
-    """Whether one GPU computes all steps of a run, each with one forward pass on as many images of the same size."""
+    """Whether one GPU computes all steps of a run, each with one forward pass on equally many images of one size."""
     return (
         device.type == "cuda"
         and ranks.size == 1
