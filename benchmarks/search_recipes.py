@@ -2,14 +2,15 @@
 
     python -m benchmarks.search_recipes results/icons
 
-The peers begin with learning rates of each optimiser at batches of 64 images, ours with what the config says, which
-another search chose for longer runs (docs/results/hyperparameters.csv). From there all go on alike: half and twice the
-learning rate and the batch of the best, and a quarter and four times its weight decay, until it has worse neighbours on
-all sides. Then each tries its best without augmentation, and numbers of images shown at the best of all.
-`open_clip_train` crops a little, and has no other augmentation to leave out. The chosen recipe shows the fewest images
-after which the accuracy is reached, and not by chance, since the row asks for it on other drawings. Accuracies are of
-drawings of `studio` that the trial was not trained on; the test set is not opened, and the seed is no study's. Writes a
-row a trial to benchmarks/results/recipes.csv; trials that it has are not repeated.
+The peers have the same trials in the same order: learning rates of each optimiser at batches of 64 images, then half
+and twice the learning rate and the batch of the best, and a quarter and four times its weight decay, until it has worse
+neighbours on all sides. Ours has what the config says instead, which another search of the same kind chose for longer
+runs (docs/results/hyperparameters.csv).
+Then each tries its best without augmentation, and numbers of images shown at the best of all. `open_clip_train` crops a
+little, and has no other augmentation to leave out. The chosen recipe shows the fewest images after which the accuracy
+is reached, and not by chance, since the row asks for it on other drawings. Accuracies are of drawings of `studio` that
+the trial was not trained on; the test set is not opened, and the seed is no study's. Writes a row a trial to
+benchmarks/results/recipes.csv; trials that it has are not repeated.
 """
 
 from __future__ import annotations
@@ -120,17 +121,17 @@ def search(task: str, program: str, carry_out: Callable[[list[Recipe]], list[Row
         config = load_config(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
         hyper = config.training.hyperparameters_of("clip" if task == "clip" else "cross_entropy", False)
         numbers = hyper["learning_rate"], hyper["batch_size"], hyper["weight_decay"]
-        first = [Recipe(task, program, hyper["optimizer"], *numbers, SAMPLES)]
+        rows += carry_out([Recipe(task, program, hyper["optimizer"], *numbers, SAMPLES)])
     else:
         rates, augmented = RATES[program], program != "open_clip_train"
-        first = [
+        trials = [
             Recipe(task, program, name, rate, BATCH, DECAYS[program][name], SAMPLES, augmented)
             for name in rates
             for rate in rates[name]
         ]
-    rows += carry_out(first)
-    while outward := beyond(rows):
-        rows += carry_out(outward)
+        rows += carry_out(trials)
+        while outward := beyond(rows):
+            rows += carry_out(outward)
     best = best_of(rows)
     if best.augmented:
         rows += carry_out([replace(best, augmented=False)])
