@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
+import psutil
 import pytest
 
-from whyrobust.cores import ON, VARIABLE, cores_in_use, hold_cores, lock_folder
+from whyrobust.cores import ON, VARIABLE, cores_in_use, hold_cores, how_to_go_on, lock_folder, stopped_holders
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from whyrobust.cores import ON, VARIABLE, cores_in_use, hold_cores, lock_folder
-hold_cores(int(sys.argv[2]), lambda: print("waits", flush=True), [0, 1], Path(sys.argv[1]))
+from whyrobust import cores
+cores.LOOK_SECONDS = 0.3
+cores.hold_cores(int(sys.argv[2]), lambda stopped: print("waits", *stopped, flush=True), [0, 1], Path(sys.argv[1]))
 print("works", flush=True)
 time.sleep(60)
 """
@@ -70,6 +74,41 @@ def test_jobs_wait_for_cores_that_a_killed_job_leaves_and_one_with_more_threads_
     end(both)
     assert later.stdout.readline() == "works\n"
     assert used(tmp_path) == 1
+
+
+def stop(job):
+    """Stop a job, as Ctrl-Z does, and wait until it has stopped."""
+    job.send_signal(signal.SIGSTOP)
+    while psutil.Process(job.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+
+
+def test_a_job_says_that_what_it_waits_for_is_stopped(start, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, ON)
+    holder = start(2)
+    assert holder.stdout.readline() == "works\n"
+    waiting = start(1)
+    assert waiting.stdout.readline() == "waits\n"
+    assert stopped_holders([0, 1], tmp_path) == []
+    stop(holder)
+    assert waiting.stdout.readline() == f"waits {holder.pid}\n"
+    behind = start(1)
+    assert behind.stdout.readline() == f"waits {holder.pid}\n"
+    assert stopped_holders([0, 1], tmp_path) == [holder.pid]
+    holder.send_signal(signal.SIGCONT)
+    assert waiting.stdout.readline() == "waits\n"
+    # The head of the queue keeps those behind it waiting, though cores are free.
+    stop(waiting)
+    end(holder)
+    assert stopped_holders([0, 1], tmp_path) == [waiting.pid]
+    waiting.send_signal(signal.SIGCONT)
+    assert [waiting.stdout.readline(), behind.stdout.readline()] == ["works\n", "works\n"]
+
+
+def test_what_to_do_about_stopped_processes():
+    assert how_to_go_on([]) == ""
+    assert re.search(r"process 7 .* holds cores .* is stopped .* kill -CONT 7,", how_to_go_on([7]))
+    assert re.search(r"processes 7 8 .* hold cores .* are stopped .* kill -CONT 7 8,", how_to_go_on([7, 8]))
 
 
 def test_nothing_is_held_where_cores_are_not_shared(start, tmp_path, monkeypatch):

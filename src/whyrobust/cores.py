@@ -2,18 +2,20 @@
 
 Snakemake counts the cores of one study only, so that two studies started with all cores would have twice as many jobs
 at work. A core is a file that a job locks before it starts to work; the kernel unlocks it when the process ends in any
-way. Jobs queue for them, so that one with many threads is not passed by those with one. A job that is stopped
-(Ctrl-Z) keeps its cores, or its place in the queue. Jobs of another priority (`nice`) have locks of their own: the
-system leaves to the lower one what the higher one does not use, so that neither waits for the other.
+way. Jobs queue for them, so that one with many threads is not passed by those with one. A job that is stopped (Ctrl-Z)
+keeps its cores, or its place in the queue, and those that wait for it say so. Jobs of another priority (`nice`) have
+locks of their own: the system leaves to the lower one what the higher one does not use, so that neither waits for the
+other.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -25,8 +27,8 @@ except ImportError:  # no such locks on this system: cores are not shared
 VARIABLE = "WHYROBUST_SHARE_CORES"
 ON = "yes"
 
-#: Seconds between two attempts of the first job in the queue.
-PAUSE_SECONDS = 0.2
+#: Seconds between two attempts of the first job in the queue, and between two looks for holders that are stopped.
+PAUSE_SECONDS, LOOK_SECONDS = 0.2, 5.0
 
 #: Open files whose locks this process holds until it ends.
 _HELD: list[int] = []
@@ -95,7 +97,7 @@ def lock_file(path: Path, wait: bool = False, shared: bool = False) -> int | Non
 
 def hold_cores(
     count: int,
-    tell_wait: Callable[[], None],
+    tell_wait: Callable[[Sequence[int]], None],
     cores: Sequence[int] | None = None,
     folder: Path | None = None,
 ) -> None:
@@ -103,7 +105,8 @@ def hold_cores(
 
     Args:
         count: of cores; where the machine has fewer, all of them.
-        tell_wait: called before the process waits.
+        tell_wait: called in another thread when this process has waited for a moment, with the numbers of those that
+            keep it waiting and are stopped; and again when these change.
         cores: numbers of the cores; found by default.
         folder: of the locks; all jobs that share cores must use the same.
     """
@@ -112,28 +115,92 @@ def hold_cores(
     cores = usable_cores() if cores is None else cores
     with suppress(OSError):  # no folder for locks: cores are not shared
         folder = folder or core_locks()
-        wanted, found, waited = min(count, len(cores)), set[int](), False
-        queue = lock_file(folder / "queue.lock")
-        if queue is None:
-            waited = True
-            tell_wait()
+        wanted, found = min(count, len(cores)), set[int]()
+        with _telling(tell_wait, cores, folder):
             queue = lock_file(folder / "queue.lock", wait=True)
-        try:
-            while True:
-                for name in cores:
-                    handle = None if name in found or len(found) == wanted else lock_file(folder / f"core-{name}.lock")
-                    if handle is not None:
-                        found.add(name)
-                        _HELD.append(handle)
-                if len(found) == wanted:
-                    return
-                if not waited:
-                    waited = True
-                    tell_wait()
-                time.sleep(PAUSE_SECONDS)
-        finally:
-            if queue is not None:
-                os.close(queue)
+            try:
+                if queue is not None:
+                    _sign(queue)
+                while True:
+                    for name in cores:
+                        is_missing = name not in found and len(found) < wanted
+                        handle = lock_file(folder / f"core-{name}.lock") if is_missing else None
+                        if handle is not None:
+                            found.add(name)
+                            _HELD.append(handle)
+                            _sign(handle)
+                    if len(found) == wanted:
+                        return
+                    time.sleep(PAUSE_SECONDS)
+            finally:
+                if queue is not None:
+                    os.close(queue)
+
+
+@contextmanager
+def _telling(tell_wait: Callable[[Sequence[int]], None], cores: Sequence[int], folder: Path) -> Iterator[None]:
+    """Tell that a block waits, if it takes longer than a moment; arguments as those of `hold_cores`."""
+    is_over = threading.Event()
+
+    def tell() -> None:
+        told: list[int] | None = None
+        while not is_over.wait(PAUSE_SECONDS if told is None else LOOK_SECONDS):
+            stopped = stopped_holders(cores, folder)
+            if stopped != told:
+                told = stopped
+                tell_wait(told)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _sign(handle: int) -> None:
+    """Write the number of this process into a file that it has locked."""
+    with suppress(OSError):  # a full disk
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+
+
+def stopped_holders(cores: Sequence[int] | None = None, folder: Path | None = None) -> list[int]:
+    """Return the numbers of the processes that hold cores, or the head of the queue, and are stopped (Ctrl-Z).
+
+    Args:
+        cores: numbers of the cores; found by default.
+        folder: of the locks; as that of `hold_cores`.
+    """
+    import psutil
+
+    stopped = set[int]()
+    with suppress(OSError):
+        folder = folder or core_locks()
+        numbers = usable_cores() if cores is None else cores
+        for name in ("queue", *(f"core-{number}" for number in numbers)):
+            handle = lock_file(folder / f"{name}.lock")
+            if handle is not None:
+                os.close(handle)
+                continue
+            with suppress(ValueError, OSError, psutil.Error):
+                holder = int((folder / f"{name}.lock").read_text(encoding="ascii"))
+                if psutil.Process(holder).status() == psutil.STATUS_STOPPED:
+                    stopped.add(holder)
+    return sorted(stopped)
+
+
+def how_to_go_on(stopped: Sequence[int]) -> str:
+    """Return in words that processes hold cores and are stopped, and what to do; "" where there are none."""
+    if not stopped:
+        return ""
+    numbers = " ".join(map(str, stopped))
+    what, hold, are = ("processes", "hold", "are") if len(stopped) > 1 else ("process", "holds", "is")
+    return (
+        f"{what} {numbers} of another study {hold} cores and {are} stopped (Ctrl-Z): call fg in that study's terminal, "
+        f"or kill -CONT {numbers}, or set {VARIABLE}=no for this study"
+    )
 
 
 def cores_in_use(cores: Sequence[int] | None = None, folder: Path | None = None) -> int:

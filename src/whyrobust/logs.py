@@ -13,11 +13,12 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from whyrobust.cores import hold_cores
+from whyrobust.cores import hold_cores, how_to_go_on
 from whyrobust.job_note import Note, remove_note, write_note
 
 #: Set for jobs whose terminal is the workflow's own display (`whyrobust.terminal`): they write to their logs alone.
@@ -100,9 +101,13 @@ def start_log(path: Path | str, cores: int = 0, go_on: bool = False) -> logging.
 
     sys.excepthook = leave_traceback
 
-    def tell_wait() -> None:
-        logger.info("waiting for %d free cores", cores)
-        write_note(Path(path), Note(waits_for="free cores"))
+    def tell_wait(stopped: Sequence[int]) -> None:
+        if stopped:
+            logger.warning("waiting for %d free cores: %s", cores, how_to_go_on(stopped))
+        else:
+            logger.info("waiting for %d free cores", cores)
+        holders = f", which stopped process {stopped[0]} holds" if stopped else ""
+        write_note(Path(path), Note(waits_for=f"free cores{holders}"))
 
     if cores:
         hold_cores(cores, tell_wait)

@@ -287,6 +287,8 @@ onstart:
         logger.warning(
             f"Another study uses {used} of the {len(cores.usable_cores())} cores of this machine: jobs wait for free ones."
         )
+        if stopped := cores.stopped_holders():
+            logger.warning(f"But {cores.how_to_go_on(stopped)}.")
     mark_layout()
 
 
