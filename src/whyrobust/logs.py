@@ -102,10 +102,11 @@ def start_log(path: Path | str, cores: int = 0, go_on: bool = False) -> logging.
     sys.excepthook = leave_traceback
 
     def tell_wait(stopped: Sequence[int]) -> None:
+        waiting = f"waiting for {cores} free core{'s' if cores > 1 else ''}"
         if stopped:
-            logger.warning("waiting for %d free cores: %s", cores, how_to_go_on(stopped))
+            logger.warning("%s: %s", waiting, how_to_go_on(stopped))
         else:
-            logger.info("waiting for %d free cores", cores)
+            logger.info("%s", waiting)
         holders = f", which stopped process {stopped[0]} holds" if stopped else ""
         write_note(Path(path), Note(waits_for=f"free cores{holders}"))
 
