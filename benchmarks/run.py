@@ -182,6 +182,9 @@ def main() -> None:
     unknown = set(arguments.rows or ()) - rows.keys()
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}: choose from {', '.join(rows)}")
+    elsewhere = [name for name in arguments.rows or () if arguments.device not in rows[name].devices]
+    if elsewhere:
+        parser.error(f"{', '.join(elsewhere)} cannot be measured on {arguments.device}: set --device")
     busy = busy_share()
     if busy > BUSY_SHARE:
         print(f"note: other programs keep {busy:.0%} of the cores busy; do not quote these figures", file=sys.stderr)

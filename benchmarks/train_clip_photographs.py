@@ -155,7 +155,7 @@ FP32 = Row(
     measure_peer=partial(peer, precision="fp32"),
     aims={"cpu": (Aim(least=1.1),), "cuda": (Aim(least=1.3),)},
     prepare=prepare,
-    limit="matrix products of the two towers",
+    limit="the image tower's convolutions",
     rounds=2,
 )
 

@@ -107,8 +107,8 @@ def test_a_job_says_that_what_it_waits_for_is_stopped(start, tmp_path, monkeypat
 
 def test_what_to_do_about_stopped_processes():
     assert how_to_go_on([]) == ""
-    assert re.search(r"process 7 .* holds cores .* is stopped .* kill -CONT 7,", how_to_go_on([7]))
-    assert re.search(r"processes 7 8 .* hold cores .* are stopped .* kill -CONT 7 8,", how_to_go_on([7, 8]))
+    assert re.search(r"process 7, which holds cores .* is stopped .* kill -CONT 7,", how_to_go_on([7]))
+    assert re.search(r"processes 7 8, which hold cores .* are stopped .* kill -CONT 7 8,", how_to_go_on([7, 8]))
 
 
 def test_nothing_is_held_where_cores_are_not_shared(start, tmp_path, monkeypatch):

@@ -109,8 +109,9 @@ def sort_out(groups: Sequence[tuple[str, Sequence[Found]]], table: Sequence[str]
             )
         in_distribution = {each.name: _part(each, f"{each.name}_held_out", 0.0, HELD_OUT) for each in sources}
         sources = [_part(each, each.name, HELD_OUT, 1.0) for each in sources]
+        of_what = "a test set and the placebo below" if not shifts else "a test set"
         said.append(
-            f"a fifth of the pictures of {' and of '.join(in_distribution)} is held out as test set, drawn by name"
+            f"a fifth of the pictures of {' and of '.join(in_distribution)} is held out for {of_what}, drawn by name"
         )
     placebo = not shifts
     if placebo:

@@ -116,25 +116,30 @@ def hold_cores(
     with suppress(OSError):  # no folder for locks: cores are not shared
         folder = folder or core_locks()
         wanted, found = min(count, len(cores)), set[int]()
-        with _telling(tell_wait, cores, folder):
-            queue = lock_file(folder / "queue.lock", wait=True)
-            try:
+
+        def take_free() -> bool:
+            for name in cores:
+                is_missing = name not in found and len(found) < wanted
+                handle = lock_file(folder / f"core-{name}.lock") if is_missing else None
+                if handle is not None:
+                    found.add(name)
+                    _HELD.append(handle)
+                    _sign(handle)
+            return len(found) == wanted
+
+        queue = lock_file(folder / "queue.lock")
+        try:
+            if queue is not None and take_free():
+                return
+            with _telling(tell_wait, cores, folder):
+                queue = lock_file(folder / "queue.lock", wait=True) if queue is None else queue
                 if queue is not None:
                     _sign(queue)
-                while True:
-                    for name in cores:
-                        is_missing = name not in found and len(found) < wanted
-                        handle = lock_file(folder / f"core-{name}.lock") if is_missing else None
-                        if handle is not None:
-                            found.add(name)
-                            _HELD.append(handle)
-                            _sign(handle)
-                    if len(found) == wanted:
-                        return
+                while not take_free():
                     time.sleep(PAUSE_SECONDS)
-            finally:
-                if queue is not None:
-                    os.close(queue)
+        finally:
+            if queue is not None:
+                os.close(queue)
 
 
 @contextmanager
@@ -148,10 +153,15 @@ def _telling(tell_wait: Callable[[Sequence[int]], None], cores: Sequence[int], f
             stopped = stopped_holders(cores, folder)
             if stopped != told:
                 told = stopped
-                tell_wait(told)
+                with suppress(OSError):  # a full disk
+                    tell_wait(told)
 
     thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads are allowed: the process waits without a word
+        yield
+        return
     try:
         yield
     finally:
@@ -162,8 +172,8 @@ def _telling(tell_wait: Callable[[Sequence[int]], None], cores: Sequence[int], f
 def _sign(handle: int) -> None:
     """Write the number of this process into a file that it has locked."""
     with suppress(OSError):  # a full disk
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        # As wide as any number: to cut a file off takes a hundred times as long.
+        os.pwrite(handle, f"{os.getpid():<20}".encode(), 0)
 
 
 def stopped_holders(cores: Sequence[int] | None = None, folder: Path | None = None) -> list[int]:
@@ -192,14 +202,14 @@ def stopped_holders(cores: Sequence[int] | None = None, folder: Path | None = No
 
 
 def how_to_go_on(stopped: Sequence[int]) -> str:
-    """Return in words that processes hold cores and are stopped, and what to do; "" where there are none."""
+    """Return in words that processes keep others waiting and are stopped, and what to do; "" where there are none."""
     if not stopped:
         return ""
     numbers = " ".join(map(str, stopped))
     what, hold, are = ("processes", "hold", "are") if len(stopped) > 1 else ("process", "holds", "is")
     return (
-        f"{what} {numbers} of another study {hold} cores and {are} stopped (Ctrl-Z): call fg in that study's terminal, "
-        f"or kill -CONT {numbers}, or set {VARIABLE}=no for this study"
+        f"{what} {numbers}, which {hold} cores or the next place in the queue for them, {are} stopped (Ctrl-Z): call "
+        f"fg in the terminal of that study, or kill -CONT {numbers}, or set {VARIABLE}=no for this study"
     )
 
 

@@ -107,7 +107,7 @@ def start_log(path: Path | str, cores: int = 0, go_on: bool = False) -> logging.
             logger.warning("%s: %s", waiting, how_to_go_on(stopped))
         else:
             logger.info("%s", waiting)
-        holders = f", which stopped process {stopped[0]} holds" if stopped else ""
+        holders = f", kept by stopped process {stopped[0]}" if stopped else ""
         write_note(Path(path), Note(waits_for=f"free cores{holders}"))
 
     if cores:

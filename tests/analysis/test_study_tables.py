@@ -15,7 +15,7 @@ from whyrobust.analysis.bootstrap import resample_accuracies, seed_of
 from whyrobust.analysis.effective_robustness import MeasurementSettings, measure_effective_robustness
 from whyrobust.analysis.measured import read_measured, read_measured_lines
 from whyrobust.analysis.scales import to_scale
-from whyrobust.analysis.shift_roles import count_answers, describe_test_sets, role_of_shift
+from whyrobust.analysis.shift_roles import count_answers, describe_test_sets, explain_no_answer, role_of_shift
 from whyrobust.analysis.study_tables import draw_accuracies, measure_study
 
 SETTINGS = MeasurementSettings(resamples=60, band_points=5, seed=3)
@@ -270,6 +270,12 @@ def test_the_role_of_a_shift_changes_at_its_limits():
         "not informative",
         "no baseline: accuracy on it does not follow in-distribution accuracy",
     )
+    easy = role_of_shift(row | {"r_squared": np.nan, "median_accuracy": 0.99}, "")
+    assert easy == (
+        "not informative",
+        "half of the standard models have 99.0 % or more right: it is too easy to tell models apart",
+    )
+    assert explain_no_answer([("mine", *easy)]).endswith("Give a harder shift.")
     role, reason = role_of_shift(row | {"median_accuracy": 0.1}, "")
     assert role == "not informative" and "10.0 %" in reason
 

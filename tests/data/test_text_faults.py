@@ -123,7 +123,7 @@ def test_the_mark_of_a_spreadsheet_empty_lines_and_impossible_paths_are_no_reaso
     assert buffer.left_out == {"its file is not there": 3, "it names no picture": 1}
     with pytest.raises(
         DatasetError,
-        match=r"lacks 4 of 5 pictures \(3 x its file is not there, 1 x .*\), 80\.0% where 1\.0% are allowed",
+        match=r"lacks 4 of 5 pictures \(3 x its file is not there, 1 x .*\), 80\.00% where 1\.00% are allowed",
     ):
         buffer.presence.check("mine", 0.01)
     buffer.presence.check("mine", 0.8)

@@ -308,6 +308,10 @@ PHOTO_MUTATIONS = [
         lambda c: (c.update(models={"m": "resources/models/rn50.json"}), c["data"].update(image_size=64)),
         r"models.m is .*rn50.json', whose vision_cfg.image_size is 224, and data.image_size is 64: they must be equal",
     ),
+    (
+        lambda c: (c.update(models={"m": "resources/models/rn-tiny.json"}), c["data"].update(image_size=95)),
+        r"models.m is .*rn-tiny.json', a ResNet of open_clip's, and data.image_size is 95: give a multiple of 32",
+    ),
     (lambda c: c["sources"]["mine"].update(needs=["text"]), "sources.mine.needs has 'text'"),
     (
         lambda c: c["sources"].update(y={"kind": "yfcc15m", "subset": "t.csv", "shards": "x", "shorter_side": 99}),

@@ -17,7 +17,7 @@ from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
-from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, run_row, write_results
+from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, write_results
 from benchmarks.throughput import Split, find_split, joint_rate, read_split
 from benchmarks.write_table import BEGIN, END, fill_page, growth_section, markdown_table
 from tests.studies import ROOT, make_folder, snakemake_command
@@ -174,13 +174,23 @@ def test_every_row_runs_at_a_tiny_size(tiny_rows, name):
         assert result["figures"]["ratio"] > 0
 
 
-@pytest.mark.parametrize("name", ["time_clip_icons_best", "time_labels_icons_best"])
-def test_time_until_an_accuracy_is_measured_in_sixteen_bits_too(name, tmp_path):
-    folder = tmp_path / "row"
-    folder.mkdir()
-    result = run_row(all_rows()[name], Setting(folder, tiny=True), rounds=1)
-    assert "problem" not in result, result["problem"]
-    assert result["figures"]["ratio"] > 0 and result["figures"]["images shown"] == 256
+@pytest.mark.parametrize(
+    "name, sides", [("time_clip_icons_best", ["ours", "peer"]), ("time_labels_icons_best", ["ours"])]
+)
+def test_time_until_an_accuracy_is_measured_in_sixteen_bits_too(name, sides, tmp_path):
+    row, setting = all_rows()[name], Setting(tmp_path / "row", tiny=True)
+    setting.folder.mkdir()
+    assert measure_apart(row, "prepare", setting) == {}
+    for side in sides:
+        answer = measure_apart(row, side, setting)
+        assert "problem" not in answer, answer["problem"]
+        assert answer["value"] > 0 and answer["notes"]["images shown"] == 256
+
+
+def test_a_row_of_another_device_is_refused(root):
+    command = [sys.executable, "-m", "benchmarks.run", "--rows", "draw_rows", "time_clip_icons_best"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "time_clip_icons_best cannot be measured on cpu" in done.stderr
 
 
 def test_a_side_is_measured_in_a_process_of_its_own(tmp_path):

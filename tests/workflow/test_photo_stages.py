@@ -149,7 +149,7 @@ def test_a_picture_of_a_class_that_the_test_set_does_not_cover_stops_the_build(b
 def test_too_many_missing_files_stop_the_build(built, tmp_path):
     facts = write_table(tmp_path, [("a.jpg", "cat"), ("b.jpg", "dog"), ("gone.jpg", "cat"), ("c.jpg", "mug")])
     with pytest.raises(
-        ValueError, match=r"1 of 4 pictures \(.*\), 25\.0% where 1\.0% are allowed, the first 'gone\.jpg'"
+        ValueError, match=r"1 of 4 pictures \(.*\), 25\.00% where 1\.00% are allowed, the first 'gone\.jpg'"
     ):
         built(facts)
     made = built(facts, allowed_failure_share=0.25)

@@ -22,6 +22,9 @@ from whyrobust.study.display_names import AVERAGE, name_test_set
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Accuracy from which on a shift that tells models apart no better than by chance is said to be too easy, and how.
+NEARLY_ALL, TOO_EASY = 0.97, "it is too easy to tell models apart"
+
 #: Smallest share of the variance over standard models that the baseline explains on a shift with a verdict.
 SMALLEST_R_SQUARED = 0.5
 
@@ -115,6 +118,10 @@ def role_of_shift(row: Mapping[str, Any], declared: str) -> tuple[str, str]:
         return CASE_STUDY, f"{teams}: fewer than {FEWEST_UNITS} say nothing about other teams"
     # Comparisons with NaN, where nothing could be fitted, are false.
     if not row["r_squared"] >= SMALLEST_R_SQUARED:
+        if row["median_accuracy"] >= NEARLY_ALL:
+            return NOT_INFORMATIVE, (
+                f"half of the standard models have {100 * row['median_accuracy']:.1f} % or more right: {TOO_EASY}"
+            )
         found = "no baseline"
         if row["r_squared"] == row["r_squared"]:
             found = f"R\u00b2 {row['r_squared']:.2f}, less than {SMALLEST_R_SQUARED:g}"
@@ -136,7 +143,10 @@ def explain_no_answer(shifts: Iterable[tuple[str, str, str]]) -> str:
     apart = [one for one in shifts if one[1] in (CASE_STUDY, NOT_INFORMATIVE)]
     told = [name_apart(*one) for one in apart]
     uninformative = any(role == NOT_INFORMATIVE for _, role, _ in apart)
+    too_easy = any(reason.endswith(TOO_EASY) for *_, reason in apart)
     advice = "Train longer, on more images, or give another shift." if uninformative else "Give another shift."
+    if too_easy:
+        advice = "Give a harder shift."
     why = f": {'; '.join(told)}" if told else ""
     return f"No answer: no shift takes part in verdicts{why}. {advice}"
 

@@ -62,8 +62,8 @@ class Presence:
             image, reason = self.first_missing
             reasons = ", ".join(f"{count:,} x {what}" for what, count in Counter(self.missing).most_common())
             raise DatasetError(
-                f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.1%} "
-                f"where {allowed_share:.1%} are allowed, the first '{image}': {reason}; put them in place, correct "
+                f"data set '{dataset}' lacks {missing:,} of {total:,} pictures ({reasons}), {missing / total:.2%} "
+                f"where {allowed_share:.2%} are allowed, the first '{image}': {reason}; put them in place, correct "
                 "the table, or allow a larger share in data.allowed_failure_share"
             )
 

@@ -22,7 +22,7 @@ from whyrobust.study.kind_settings import SET_COLUMNS
 from whyrobust.study.pinned_sources import PinnedSource, SourcesTableError, read_pinned_sources
 from whyrobust.study.setting_checks import ConfigError
 from whyrobust.study.table_cells import LABEL_SEPARATOR, SHOWN_CHARACTERS, shown
-from whyrobust.study.training_settings import check_progressive_resizing
+from whyrobust.study.training_settings import OPEN_CLIP_SIDE, PIXELS_A_CELL, check_progressive_resizing
 
 
 def read_class_counts(path: Path | str) -> dict[str, dict[str, int]]:
@@ -290,9 +290,6 @@ def published_files(entry: Published, root: Path) -> list[str]:
     return [*weights, *([entry.model] if entry.model.endswith(".json") else [])]
 
 
-#: Side of the images of a model whose description does not give it (open_clip's `CLIPVisionCfg`).
-OPEN_CLIP_SIDE = 224
-
 #: Endings of files of weights, which no tag of open_clip's has.
 WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz", ".npy")
 
@@ -340,7 +337,14 @@ def _check_side(key: str, path: str, description: Mapping[str, Any], image_size:
     """
     vision = description["vision_cfg"]
     side = vision.get("image_size", OPEN_CLIP_SIDE)
-    if "timm_model_name" not in vision and side not in (image_size, [image_size, image_size]):
+    if vision.get("timm_model_name"):
+        return
+    if isinstance(vision.get("layers"), list) and image_size % PIXELS_A_CELL:
+        raise ConfigError(
+            f"{key} is '{path}', a ResNet of open_clip's, and data.image_size is {image_size}: give a multiple of "
+            f"{PIXELS_A_CELL}"
+        )
+    if not isinstance(side, int) or side != image_size:
         raise ConfigError(
             f"{key} is '{path}', whose vision_cfg.image_size is {shown(side)}, and data.image_size is {image_size}: "
             "they must be equal; change one of them"

@@ -13,6 +13,9 @@ from whyrobust.study.setting_types import Allowed, Flag, InnerShare, LeftOut, Po
 #: Pixels of a cell of the grid that the attention pooling of open_clip's residual networks has.
 PIXELS_A_CELL = 32
 
+#: Side of the images, and tokens of a caption, of a model whose description does not give them (open_clip's own).
+OPEN_CLIP_SIDE, OPEN_CLIP_CONTEXT = 224, 77
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation(Settings):
@@ -77,7 +80,7 @@ def check_progressive_resizing(
     key, size, vision = "config key training.progressive_resizing", settings.image_size, description["vision_cfg"]
     if size >= image_size:
         raise ConfigError(f"{key}.image_size is {size}, where data.image_size is {image_size}: give a smaller one")
-    context = description["text_cfg"].get("context_length", 77)
+    context = description["text_cfg"].get("context_length", OPEN_CLIP_CONTEXT)
     if settings.context_length is not None and settings.context_length >= context:
         raise ConfigError(
             f"{key}.context_length is {settings.context_length}, where {path} has {context}: give a smaller one, or "

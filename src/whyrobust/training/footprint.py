@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from whyrobust.study.objectives_table import OBJECTIVES
+from whyrobust.study.training_settings import OPEN_CLIP_CONTEXT, OPEN_CLIP_SIDE
 from whyrobust.training.device import ComputeSettings, choose_device
 from whyrobust.training.text_encoder import longest_caption
 
@@ -108,7 +109,8 @@ def without_weights(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - open_cl
 
 def inputs_without_values(config: Mapping[str, Any], count: int) -> tuple[Tensor, Tensor]:
     """Return images ``[count, 3, side, side]`` and tokens ``[count, context]`` for `without_weights`."""
-    side, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
+    side = config["vision_cfg"].get("image_size", OPEN_CLIP_SIDE)
+    length = config["text_cfg"].get("context_length", OPEN_CLIP_CONTEXT)
     with torch.device("meta"):
         return torch.zeros(count, 3, side, side), torch.zeros(count, length, dtype=torch.long)
 

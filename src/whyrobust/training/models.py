@@ -102,7 +102,7 @@ class AveragePool(nn.AvgPool2d):
         """Return what torch's pool returns of ``[batch, channels, height, width]``, but for rounding."""
         last = _is_on_gpu(images) and images.is_contiguous(memory_format=torch.channels_last)
         is_of_squares = (self.kernel_size, self.stride, self.padding, self.divisor_override) == (2, 2, 0, None)
-        has_halves = images.shape[2] % 2 == images.shape[3] % 2 == 0
+        has_halves = images.shape[-2] % 2 == images.shape[-1] % 2 == 0
         # A compiler writes a kernel of its own.
         if last and is_of_squares and has_halves and not torch.compiler.is_compiling():
             return mean_of_two_by_two(images)
