@@ -183,7 +183,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}: choose from {', '.join(rows)}")
     elsewhere = [name for name in arguments.rows or () if arguments.device not in rows[name].devices]
-    if elsewhere:
+    if elsewhere and not arguments.tiny:
         parser.error(f"{', '.join(elsewhere)} cannot be measured on {arguments.device}: set --device")
     busy = busy_share()
     if busy > BUSY_SHARE:
@@ -195,7 +195,8 @@ def main() -> None:
             importlib.import_module(name)
     machine = describe_machine(arguments.device) | {"busy_share_before": round(busy, 2)}
     path = arguments.results / f"{machine_name(machine)}.json"
-    chosen = [rows[name] for name in arguments.rows or rows if arguments.device in rows[name].devices]
+    own = [name for name, row in rows.items() if arguments.device in row.devices]
+    chosen = [rows[name] for name in arguments.rows or own]
     with tempfile.TemporaryDirectory(prefix="whyrobust-bench-") as folder:
         for row in chosen:
             scratch = Path(folder, row.name)

@@ -174,17 +174,14 @@ def test_every_row_runs_at_a_tiny_size(tiny_rows, name):
         assert result["figures"]["ratio"] > 0
 
 
-@pytest.mark.parametrize(
-    "name, sides", [("time_clip_icons_best", ["ours", "peer"]), ("time_labels_icons_best", ["ours"])]
-)
-def test_time_until_an_accuracy_is_measured_in_sixteen_bits_too(name, sides, tmp_path):
-    row, setting = all_rows()[name], Setting(tmp_path / "row", tiny=True)
-    setting.folder.mkdir()
-    assert measure_apart(row, "prepare", setting) == {}
-    for side in sides:
-        answer = measure_apart(row, side, setting)
-        assert "problem" not in answer, answer["problem"]
-        assert answer["value"] > 0 and answer["notes"]["images shown"] == 256
+def test_time_until_an_accuracy_is_measured_in_sixteen_bits_too(root, tmp_path):
+    names = ["time_clip_icons_best", "time_labels_icons_best"]
+    options = ("--tiny", "--rounds", "1", "--results", str(tmp_path), "--rows", *names)
+    _, (results,) = run_tiny(root, tmp_path, "benchmarks.run", *options)
+    assert [row["name"] for row in results["rows"]] == names
+    for row in results["rows"]:
+        assert "problem" not in row, row["problem"]
+        assert row["figures"]["ratio"] > 0 and row["figures"]["images shown"] == 256
 
 
 def test_a_row_of_another_device_is_refused(root):
