@@ -12,6 +12,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,10 +165,12 @@ def train_by(
         bf16: whether to compute products in 16 bits, where the program offers that, and ours by a GPU's fastest
             operations.
     """
-    if recipe.program == "torchvision":
-        return _train_torchvision(recipe, folder, split, seed, device)
-    train = {"ours": _train_ours, "open_clip_train": _train_open_clip}[recipe.program]
-    return train(recipe, folder, split, seed, device, bf16)
+    train = {
+        "ours": partial(_train_ours, bf16=bf16),
+        "open_clip_train": partial(_train_open_clip, bf16=bf16),
+        "torchvision": _train_torchvision,
+    }
+    return train[recipe.program](recipe, folder, split, seed, device)
 
 
 def _train_ours(

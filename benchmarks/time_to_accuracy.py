@@ -97,15 +97,15 @@ def _row(task: str, what: str, peer_name: str, cpu: float, gpu: float) -> Row:
     )
 
 
-def _at_best(row: Row, task: str, at_best: str, peer_name: str) -> Row:
+def _at_best(row: Row, at_best: str, peer_name: str) -> Row:
     """Return a row of a GPU, where ours has products in 16 bits, and the peer if it offers them."""
     return replace(
         row,
         name=f"{row.name}_best",
         what=row.what.replace("fp32", at_best),
-        ours=partial(ours, task=task, bf16=True),
+        ours=partial(row.ours, bf16=True),
         peer=peer_name,
-        measure_peer=partial(peer, task=task, bf16=True),
+        measure_peer=row.measure_peer and partial(row.measure_peer, bf16=True),
         devices=("cuda",),
     )
 
@@ -115,7 +115,7 @@ LABELS = _row("labels", "cross-entropy", "torchvision's loop at its best", 3, 10
 
 ROWS = (
     CLIP,
-    _at_best(CLIP, "clip", "each at its best: bf16", "open_clip_train at its best, amp_bf16"),
+    _at_best(CLIP, "each at its best: bf16", "open_clip_train at its best, amp_bf16"),
     LABELS,
-    _at_best(LABELS, "labels", "ours in bf16 with the fastest operations", LABELS.peer),
+    _at_best(LABELS, "ours in bf16 with the fastest operations", LABELS.peer),
 )

@@ -189,13 +189,9 @@ def stopped_holders(cores: Sequence[int] | None = None, folder: Path | None = No
     with suppress(OSError):
         folder = folder or core_locks()
         numbers = usable_cores() if cores is None else cores
-        for name in ("queue", *(f"core-{number}" for number in numbers)):
-            handle = lock_file(folder / f"{name}.lock")
-            if handle is not None:
-                os.close(handle)
-                continue
+        for path in _locked([folder / "queue.lock", *(folder / f"core-{number}.lock" for number in numbers)]):
             with suppress(ValueError, OSError, psutil.Error):
-                holder = int((folder / f"{name}.lock").read_text(encoding="ascii"))
+                holder = int(path.read_text(encoding="ascii"))
                 if psutil.Process(holder).status() == psutil.STATUS_STOPPED:
                     stopped.add(holder)
     return sorted(stopped)
@@ -220,10 +216,21 @@ def cores_in_use(cores: Sequence[int] | None = None, folder: Path | None = None)
         return used
     with suppress(OSError):
         folder = folder or core_locks()
-        for name in usable_cores() if cores is None else cores:
-            handle = lock_file(folder / f"core-{name}.lock")
-            if handle is None:
-                used += 1
-            else:
-                os.close(handle)
+        numbers = usable_cores() if cores is None else cores
+        for _ in _locked([folder / f"core-{number}.lock" for number in numbers]):
+            used += 1
     return used
+
+
+def _locked(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files that some process has locked.
+
+    Raises:
+        OSError: one cannot be made or locked.
+    """
+    for path in paths:
+        handle = lock_file(path)
+        if handle is None:
+            yield path
+        else:
+            os.close(handle)

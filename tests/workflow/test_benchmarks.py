@@ -16,6 +16,7 @@ from benchmarks.machine import first_gpu
 from benchmarks.measure_growth import STAGES, reckon
 from benchmarks.measure_parts import PARTS
 from benchmarks.measure_study_share import Job, core_seconds, read_jobs, seconds_by_rule, seconds_of_steps
+from benchmarks.recipes import Recipe, tiny_icons, train_by, write_icons
 from benchmarks.rows import Aim, CannotMeasureError, Measured, Row, Setting, summarise
 from benchmarks.run import all_rows, measure_apart, measure_forked, measure_here, write_results
 from benchmarks.throughput import Split, find_split, joint_rate, read_split
@@ -182,6 +183,39 @@ def test_time_until_an_accuracy_is_measured_in_sixteen_bits_too(root, tmp_path):
     for row in results["rows"]:
         assert "problem" not in row, row["problem"]
         assert row["figures"]["ratio"] > 0 and row["figures"]["images shown"] == 256
+
+
+class AskedError(Exception):
+    """Ends a training before it begins."""
+
+
+@pytest.mark.parametrize(
+    ("program", "bf16", "asked"),
+    [
+        ("ours", True, ("bf16", False)),
+        ("ours", False, ("fp32", True)),
+        ("open_clip_train", True, "amp_bf16"),
+        ("open_clip_train", False, "fp32"),
+    ],
+)
+def test_each_program_is_asked_for_the_products_of_the_row(program, bf16, asked, tmp_path, monkeypatch):
+    def stop(compute=None, precision=None, **_):
+        raise AskedError(precision or (compute.precision, compute.repeatable))
+
+    for name in ("train_with_ours", "train_with_open_clip"):
+        monkeypatch.setattr(f"benchmarks.recipes.{name}", stop)
+    write_icons(tmp_path, tiny_icons())
+    recipe = Recipe("clip", program, "adamw", 0.001, 32, 0.1, 256)
+    with pytest.raises(AskedError) as caught:
+        train_by(recipe, tmp_path, Split(1, 1, 0), 0, "cpu", bf16)
+    assert caught.value.args == (asked,)
+
+
+@pytest.mark.parametrize("task", ["clip", "labels"])
+def test_rows_at_their_best_ask_for_sixteen_bits_on_both_sides(task):
+    for name, bits in ((f"time_{task}_icons", None), (f"time_{task}_icons_best", True)):
+        row = all_rows()[name]
+        assert [side.keywords.get("bf16") for side in (row.ours, row.measure_peer)] == [bits, bits]
 
 
 def test_a_row_of_another_device_is_refused(root):

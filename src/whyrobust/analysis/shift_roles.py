@@ -22,7 +22,7 @@ from whyrobust.study.display_names import AVERAGE, name_test_set
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Accuracy from which on a shift that tells models apart no better than by chance is said to be too easy, and how.
+#: Median accuracy from which on a shift that the baseline does not explain is said to be too easy, and in which words.
 NEARLY_ALL, TOO_EASY = 0.97, "it is too easy to tell models apart"
 
 #: Smallest share of the variance over standard models that the baseline explains on a shift with a verdict.
