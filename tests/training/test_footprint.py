@@ -12,6 +12,7 @@ from whyrobust.training.footprint import (
     Footprint,
     FootprintError,
     check_gpu_memory,
+    inputs_without_values,
     measure_footprint,
 )
 from whyrobust.training.models import build_image_encoder, read_model_config
@@ -105,3 +106,10 @@ def test_a_run_counts_on_its_share_of_a_gpu_and_on_no_more_than_is_free(root, mo
     with pytest.raises(FootprintError) as found:
         room(needed / 2, 8 * needed, 4)
     assert "runs_per_gpu" not in str(found.value), "something else has taken the memory"
+
+
+def test_a_description_without_side_and_context_has_those_of_open_clip(root):
+    described = read_model_config(root / "resources" / "models" / "vit-b-32.json")
+    del described["vision_cfg"]["image_size"], described["text_cfg"]["context_length"]
+    images, texts = inputs_without_values(described, 2)
+    assert (images.shape, texts.shape) == ((2, 3, 224, 224), (2, 77))

@@ -218,8 +218,9 @@ def test_rows_at_their_best_ask_for_sixteen_bits_on_both_sides(task):
         assert [side.keywords.get("bf16") for side in (row.ours, row.measure_peer)] == [bits, bits]
 
 
-def test_a_row_of_another_device_is_refused(root):
-    command = [sys.executable, "-m", "benchmarks.run", "--rows", "draw_rows", "time_clip_icons_best"]
+def test_a_row_of_another_device_is_refused(root, tmp_path):
+    command = [sys.executable, "-m", "benchmarks.run", "--results", str(tmp_path)]
+    command += ["--rows", "draw_rows", "time_clip_icons_best"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "time_clip_icons_best cannot be measured on cpu" in done.stderr
 
