@@ -116,7 +116,7 @@ def sort_out(groups: Sequence[tuple[str, Sequence[Found]]], table: Sequence[str]
     placebo = not shifts
     if placebo:
         source, held_out = next(iter(in_distribution.items()))
-        shifts = [_second_part(held_out)]
+        shifts = [_placebo_of(held_out)]
         in_distribution = in_distribution | {source: _first_part(held_out)}
         said.append("no other test set was found: the shift is a placebo, pictures like those of the first test set")
     without = [each.name for each in sources if not each.captions]
@@ -190,9 +190,11 @@ def _first_part(held_out: Found) -> Found:
     return _part(held_out, held_out.name, start, (start + end) / 2)
 
 
-def _second_part(held_out: Found) -> Found:
+def _placebo_of(held_out: Found) -> Found:
     start, end = held_out.settings.get("drawn_between", (0.0, 1.0))
-    return _part(held_out, "placebo", (start + end) / 2, end)
+    part = _part(held_out, "placebo", (start + end) / 2, end)
+    says = f"A placebo: pictures like those of {held_out.name}, on which no true effect is to be expected."
+    return replace(part, settings=dict(part.settings) | {"says": says})
 
 
 def sizes_of(datasets: Datasets, losses: Mapping[str, Losses]) -> list[int]:

@@ -63,6 +63,22 @@ def test_verdicts_are_compared_on_effects_that_both_have(study, other):
     assert [len(pairs) for pairs in (told.found, told.again, told.lost, told.new)] == [2, 1, 1, 0]
 
 
+def test_equal_verdicts_that_decide_nothing_are_told_apart(study):
+    main = study.causes["family"] == "primary"
+
+    def told_with(*first):
+        verdicts = [*first, *["raises"] * (main.sum() - len(first))]
+        causes = study.causes.copy()
+        causes.loc[main, "verdict"] = verdicts
+        assert compare_verdicts(causes, causes).undecided == verdicts.count("undecided")
+        tables = replace(study, causes=causes)
+        return compare_in_words(compared("first", tables), compared("second", tables))[0]
+
+    assert told_with().endswith("have the same verdict.")
+    assert "but all are undecided in both, which confirms nothing" in told_with(*["undecided"] * main.sum())
+    assert "but 2 of them are undecided" in told_with("undecided", "undecided")
+
+
 def test_effects_that_one_study_lacks_stand_alone(study, other):
     pairs = match_effects(study.causes, other.causes)
     assert len(pairs) == len(study.causes) + 3
@@ -126,7 +142,7 @@ def test_a_page_warns_of_a_study_that_is_unfinished(study, both):
 
 def test_words_and_rows_have_both_studies(both):
     words = compare_in_words(*both)
-    assert words[0] == "Of 3 main comparisons that both studies have, 2 have the same verdict."
+    assert words[0].startswith("Of 3 main comparisons that both studies have, 2 have the same verdict")
     assert words[1].startswith(
         "Training distribution (web instead of studio): first raises (+9.8 points, +7.8 to +11.8);"
     )

@@ -299,10 +299,14 @@ def test_verdicts_that_hang_on_how_classes_are_weighted_are_named():
     )
     assert "training (raises in place of undecided)." in told and "distribution" not in told
     assert told in headline(causes, TERMS, None, other)
+    # The answer itself says how many verdicts hang on it.
+    lead = "With accuracies over images instead, 1 of these verdicts would be another."
+    assert make_headline(causes, TERMS, None, other).lead.endswith(lead)
     same = causes[causes["main"]].assign(class_weights="equal")
     assert compare_weights(causes, same) == [
         "Sensitivity analysis: with accuracies of equal classes instead, none of 3 verdicts would differ."
     ]
+    assert make_headline(causes, TERMS, None, same).lead == make_headline(causes, TERMS).lead
     assert compare_weights(causes, other.iloc[:0]) == compare_weights(causes.iloc[:0], other) == []
     rows = weights_rows(causes, other)
     assert len(rows) == 3 * 3 and [bool(row["comparison"]) for row in rows[:4]] == [True, False, False, True]

@@ -25,12 +25,13 @@ from whyrobust.report.published_findings import (
     QUESTIONS,
     answers,
     choose_main,
+    effect_words,
     headline,
     mean_effects,
     summarise,
 )
 from whyrobust.report.published_page import render_published
-from whyrobust.study.display_names import MEAN
+from whyrobust.study.display_names import MEAN, capital
 
 REFERENCE = Path(__file__).parents[2] / "resources" / "reference"
 POINTS = ".mark-symbol path[d]:not([d=''])"
@@ -124,15 +125,20 @@ def test_a_question_without_its_comparisons_says_so(tables):
     assert "none has an interval" in summarise(single) and not choose_main(single).any()
     nothing = answers(tables["effects"].iloc[:0], tables["indirect"].iloc[:0])
     assert all("nothing published compares" in one.sentences[0] for one in nothing)
-    assert "None of 7 published models" in headline(tables["effects"].iloc[:0], 7)
+    nothing = headline(tables["effects"].iloc[:0], 7)
+    assert "None of 7 published models" in nothing.lead and not nothing.lines
 
 
 def test_the_headline_is_the_largest_main_comparison(tables):
-    text = headline(tables["effects"], len(tables["models"]))
+    made = headline(tables["effects"], len(tables["models"]))
     table = mean_effects(tables["effects"], "distribution")
     main = table[table["architectures"] >= 3]
-    assert f"by up to {main['effect_points'].abs().max():.1f} points where the training data are others" in text
-    assert f"{len(tables['models']):,} published models" in text
+    row = main.loc[main["effect_points"].abs().idxmax()]
+    assert f"by up to {abs(row['effect_points']):.1f} points with other training data" in made.lead
+    assert f"{len(tables['models']):,} published models" in made.lead
+    what, says = made.lines[0]
+    assert what == "Other training data" and says.startswith(f"{capital(row['treatment'])} instead of {row['control']}")
+    assert effect_words(row, False) in says and len(made.lines) == 3
 
 
 # --- The page -----------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def test_two_folders_are_compared_each_with_a_test_set_of_its_own(folder):
     (comparison,) = config["causes"]["training_distribution"]
     assert (comparison["from"], comparison["to"]) == ({"source": "photo"}, {"source": "cartoon"})
     assert config["runs"][0]["train_images"][-1] == 640  # of 720 pictures of the smaller one, nine tenths
-    assert "the shift is a placebo" in told
+    assert "the shift is a placebo" in told and "placebo" in config["test_sets"]["placebo"]["says"]
     parts = [config["test_sets"][name]["drawn_between"] for name in ("photo_held_out", "placebo")]
     assert parts == [[0.0, 0.1], [0.1, 0.2]] and config["sources"]["photo"]["drawn_between"] == [0.2, 1.0]
 

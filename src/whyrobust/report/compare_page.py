@@ -141,7 +141,8 @@ def compare_in_words(first: ComparedStudy, second: ComparedStudy) -> list[str]:
     if told.primary:
         kept = len(told.primary) - len(told.changed)
         verdicts = count_noun(len(told.primary), "main comparison")
-        sentences = [f"Of {verdicts} that both studies have, {kept} {'has' if kept == 1 else 'have'} the same verdict."]
+        same = f"Of {verdicts} that both studies have, {kept} {'has' if kept == 1 else 'have'} the same verdict"
+        sentences = [f"{same}{_of_undecided(kept, told.undecided)}."]
     for one, other in told.changed:
         name = f"{capital(name_cause(str(one['cause'])))} ({one['comparison']})"
         sentences.append(f"{name}: {first.label} {_verdict(one)}; {second.label} {_verdict(other)}.")
@@ -156,6 +157,14 @@ def compare_in_words(first: ComparedStudy, second: ComparedStudy) -> list[str]:
         if only:
             sentences.append(f"Only {study.label} compares: {join_words(only)}.")
     return sentences
+
+
+def _of_undecided(kept: int, undecided: int) -> str:
+    """Say how many equal verdicts are those of two studies that decide nothing; nothing where there are none."""
+    if not undecided:
+        return ""
+    which = "it is" if kept == 1 else "all are" if undecided == kept else f"{undecided} of them are"
+    return f", but {which} undecided in both, which confirms nothing"
 
 
 def _verdict(row: Row) -> str:

@@ -164,6 +164,16 @@ def secondary_findings(causes: pd.DataFrame, marks: Mapping[tuple[str, str], str
     return [f"Secondary findings (false-discovery q): {'; '.join(found) or 'none'}."]
 
 
+def weights_lead(causes: pd.DataFrame, other_weights: pd.DataFrame) -> str:
+    """Say how many verdicts of the primary family depend on how classes are weighted; "" where none does."""
+    changed, others = _changed_by_weights(causes, other_weights)
+    if not changed:
+        return ""
+    verdicts = "these verdicts" if len(others) > 1 else "this verdict"
+    count = f"{len(changed)} of {verdicts}" if len(others) > 1 else verdicts
+    return f"With accuracies {name_weighting(str(others[0]['class_weights']))} instead, {count} would be another."
+
+
 def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str = "") -> list[str]:
     """Say which verdicts of the primary family differ with classes weighted the other way, in sentences; none without.
 
@@ -172,19 +182,26 @@ def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str
         other_weights: ``causes_other_weights.csv``.
         note: what must be known of the choice between the two.
     """
-    own = {row["cause"]: read_verdict(row) for row in primary_rows(causes)}
-    others = [row for row in primary_rows(other_weights) if row["cause"] in own]
+    changed, others = _changed_by_weights(causes, other_weights)
     if not others:
         return []
-    weighting = name_weighting(str(others[0]["class_weights"]))
     found = [
-        f"{name_cause(str(row['cause']))} ({read_verdict(row)} in place of {own[row['cause']]})"
-        for row in others
-        if read_verdict(row) != own[row["cause"]]
+        f"{name_cause(str(row['cause']))} ({read_verdict(row)} in place of {read_verdict(own)})" for own, row in changed
     ]
+    weighting = name_weighting(str(others[0]["class_weights"]))
     count = f"{len(found) or 'none'} of {count_noun(len(others), 'verdict')} would differ"
     told = f"{count}: {join_words(found)}." if found else f"{count}."
     return [f"Sensitivity analysis: with accuracies {weighting} instead, {told}", *([note] if note else [])]
+
+
+def _changed_by_weights(
+    causes: pd.DataFrame, other_weights: pd.DataFrame
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], list[dict[str, Any]]]:
+    """Return the main comparisons whose verdicts differ by weighting, and all that have both; arguments as above."""
+    own = {row["cause"]: row for row in primary_rows(causes)}
+    others = [row for row in primary_rows(other_weights) if row["cause"] in own]
+    changed = [(own[row["cause"]], row) for row in others if read_verdict(row) != read_verdict(own[row["cause"]])]
+    return changed, others
 
 
 def primary_rows(causes: pd.DataFrame) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from whyrobust.report.findings import (
     primary_rows,
     read_verdict,
     secondary_findings,
+    weights_lead,
 )
 from whyrobust.report.number_format import format_p, format_points, format_points_interval, join_words
 from whyrobust.report.page_parts import holds_zero, table_rows
@@ -118,7 +119,8 @@ def make_headline(
     if not rows:
         # Nothing was tested: a count of causes not shown to change anything would read as a finding.
         return Headline(explain_no_answer(_roles_of(shifts)), cautions=cautions)
-    lead = _count_found(clear, Counter(groups.values()), terms)
+    dependence = weights_lead(causes, other_weights) if other_weights is not None else ""
+    lead = " ".join(filter(None, (_count_found(clear, Counter(groups.values()), terms), dependence)))
     tests = [told for cause in in_order if cause in rows for told in _tests_of(rows[cause], terms, len(rows))]
     return Headline(lead, lines, _name_unit(main, terms), cautions, tests)
 

@@ -166,28 +166,46 @@ def summarise(table: pd.DataFrame) -> str:
     )
 
 
-def headline(effects: pd.DataFrame, models: int) -> str:
-    """Return the answer in two sentences: the largest main comparison of three questions, with its interval."""
+@dataclass(frozen=True)
+class PublishedHeadline:
+    """The answer of the published models: a sentence, and a line for each of three questions.
+
+    Attributes:
+        lead: by how much effective robustness changes at most, or that nothing is known.
+        lines: what changes, and its largest main comparison with its interval.
+        unit: what the lines are.
+    """
+
+    lead: str
+    lines: Sequence[tuple[str, str]] = ()
+    unit: str = ""
+
+
+def headline(effects: pd.DataFrame, models: int) -> PublishedHeadline:
+    """Return the answer: the largest main comparison of three questions, each with its interval."""
     clauses = {
-        "distribution": "where the training data are others",
-        "size": "with more images of one data set",
-        "language_test": "where one encoder predicts in another way",
+        "distribution": "other training data",
+        "size": "more images of one data set",
+        "language_test": "another way in which one encoder predicts",
     }
-    parts = []
-    for question, where in clauses.items():
+    lines: list[tuple[str, str]] = []
+    largest: list[str] = []
+    for question, what in clauses.items():
         table = mean_effects(effects, question)
         main = table[choose_main(table)]
         if len(main):
             row = _largest(main)
-            change = f"{name_side(row['treatment'])} instead of {name_side(row['control'])}"
-            parts.append(
-                f"by up to {abs(row['effect_points']):.1f} points {where} ({change}: {effect_words(row, False)})"
-            )
-    if not parts:
-        return f"None of {models:,} published models can be compared in several architectures."
-    return (
-        f"Among {models:,} published models, effective robustness changes {', '.join(parts)}. "
-        f"These are the largest of the comparisons of {MAIN_ARCHITECTURES} architectures or more."
+            change = f"{capital(name_side(row['treatment']))} instead of {name_side(row['control'])}"
+            lines.append((capital(what), f"{change}, {effect_words(row, False)}."))
+            largest.append(f"{abs(row['effect_points']):.1f} {'points ' if not largest else ''}with {what}")
+    if not lines:
+        return PublishedHeadline(f"None of {models:,} published models can be compared in several architectures.")
+    told = f"{', '.join(largest[:-1])} and {largest[-1]}" if len(largest) > 1 else largest[0]
+    return PublishedHeadline(
+        f"Among {models:,} published models, effective robustness changes by up to {told}.",
+        lines,
+        f"The largest of the comparisons of {MAIN_ARCHITECTURES} architectures or more, with {100 * CONFIDENCE:g} % "
+        "intervals over architectures:",
     )
 
 

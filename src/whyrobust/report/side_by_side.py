@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from whyrobust.report.page_parts import table_rows
-from whyrobust.study.display_names import LOWERS, RAISES
+from whyrobust.study.display_names import LOWERS, RAISES, UNDECIDED
 
 Row = dict[str, Any]
 
@@ -52,6 +52,11 @@ class Repetition:
     again: Sequence[tuple[Row, Row]]
     lost: Sequence[tuple[Row, Row]]
     new: Sequence[tuple[Row, Row]]
+
+    @property
+    def undecided(self) -> int:
+        """How many effects of the primary family neither study decides."""
+        return sum(one["verdict"] == other["verdict"] == UNDECIDED for one, other in self.primary)
 
     @property
     def changed(self) -> list[tuple[Row, Row]]:

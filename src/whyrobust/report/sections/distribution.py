@@ -35,7 +35,9 @@ _DOSES: Final = (
     "on a shift (raw, without an interval), and beyond all in-distribution test sets (in points at the reference "
     "accuracy, with intervals). The trend is a line through the effects of "
     "a seed, from none to all; its p is of no family. What the prediction leaves is the share of an effect that grows "
-    "with the dose which this measurement could show: near 0 %, no trend is no evidence against such an effect."
+    "with the dose which this measurement could show: near 0 %, or below it, no trend is no evidence against such an "
+    "effect. It is of these runs; what is left of a main comparison, in the answer, is of that comparison's, which may "
+    "be others."
 )
 _FREQUENCIES: Final = (
     "Accuracy of a class against its images in the training set (Udandarao et al. 2024): a point for each class, "
