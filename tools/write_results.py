@@ -172,12 +172,13 @@ def _code(names: Iterable[str]) -> str:
 
 
 def _count_same(verdicts: Repetition) -> str:
-    return f"{len(verdicts.primary) - len(verdicts.changed)} of {len(verdicts.primary)} verdicts are the same"
+    same = f"{len(verdicts.kept)} of {len(verdicts.primary)} verdicts are the same"
+    return f"{same}{verdicts.describe_undecided()}"
 
 
 def _lead(tables: Tables, repeated: Tables | None) -> str:
     """Return the answer in a sentence, and which of its verdicts other seeds do not give."""
-    sentences = [make_headline(tables["causes"], EffectTerms()).lead]
+    sentences = [make_headline(tables["causes"], EffectTerms(), other_weights=tables["causes_other_weights"]).lead]
     if repeated is not None:
         verdicts = compare_verdicts(tables["causes"], repeated["causes"])
         same = f"With other seeds {_count_same(verdicts)}"

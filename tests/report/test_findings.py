@@ -300,7 +300,7 @@ def test_verdicts_that_hang_on_how_classes_are_weighted_are_named():
     assert "training (raises in place of undecided)." in told and "distribution" not in told
     assert told in headline(causes, TERMS, None, other)
     # The answer itself says how many verdicts hang on it.
-    lead = "With accuracies over images instead, 1 of these verdicts would be another."
+    lead = "With accuracies over images instead, 1 of these verdicts would differ."
     assert make_headline(causes, TERMS, None, other).lead.endswith(lead)
     same = causes[causes["main"]].assign(class_weights="equal")
     assert compare_weights(causes, same) == [

@@ -138,7 +138,7 @@ def test_the_headline_is_the_largest_main_comparison(tables):
     assert f"{len(tables['models']):,} published models" in made.lead
     what, says = made.lines[0]
     assert what == "Other training data" and says.startswith(f"{capital(row['treatment'])} instead of {row['control']}")
-    assert effect_words(row, False) in says and len(made.lines) == 3
+    assert effect_words(row) in says and len(made.lines) == 3
 
 
 # --- The page -----------------------------------------------------------------------------------------------

@@ -139,10 +139,10 @@ def compare_in_words(first: ComparedStudy, second: ComparedStudy) -> list[str]:
     told = compare_verdicts(first.causes, second.causes)
     sentences = [f"{first.label} and {second.label} have no main comparison in common."]
     if told.primary:
-        kept = len(told.primary) - len(told.changed)
+        kept = len(told.kept)
         verdicts = count_noun(len(told.primary), "main comparison")
         same = f"Of {verdicts} that both studies have, {kept} {'has' if kept == 1 else 'have'} the same verdict"
-        sentences = [f"{same}{_of_undecided(kept, told.undecided)}."]
+        sentences = [f"{same}{told.describe_undecided()}."]
     for one, other in told.changed:
         name = f"{capital(name_cause(str(one['cause'])))} ({one['comparison']})"
         sentences.append(f"{name}: {first.label} {_verdict(one)}; {second.label} {_verdict(other)}.")
@@ -157,14 +157,6 @@ def compare_in_words(first: ComparedStudy, second: ComparedStudy) -> list[str]:
         if only:
             sentences.append(f"Only {study.label} compares: {join_words(only)}.")
     return sentences
-
-
-def _of_undecided(kept: int, undecided: int) -> str:
-    """Say how many equal verdicts are those of two studies that decide nothing; nothing where there are none."""
-    if not undecided:
-        return ""
-    which = "it is" if kept == 1 else "all are" if undecided == kept else f"{undecided} of them are"
-    return f", but {which} undecided in both, which confirms nothing"
 
 
 def _verdict(row: Row) -> str:

@@ -171,7 +171,7 @@ def weights_lead(causes: pd.DataFrame, other_weights: pd.DataFrame) -> str:
         return ""
     verdicts = "these verdicts" if len(others) > 1 else "this verdict"
     count = f"{len(changed)} of {verdicts}" if len(others) > 1 else verdicts
-    return f"With accuracies {name_weighting(str(others[0]['class_weights']))} instead, {count} would be another."
+    return f"With accuracies {name_weighting(str(others[0]['class_weights']))} instead, {count} would differ."
 
 
 def compare_weights(causes: pd.DataFrame, other_weights: pd.DataFrame, note: str = "") -> list[str]:

@@ -94,17 +94,14 @@ class Answer:
     sentences: Sequence[str]
 
 
-def effect_words(row: Mapping[str, Any], brackets: bool = True) -> str:
-    """Return an effect with its interval and the number of architectures: ``+12.3 points (+11.2 to +13.4; 6 ...)``.
-
-    Without ``brackets`` all three are separated by commas.
-    """
+def effect_words(row: Mapping[str, Any]) -> str:
+    """Return an effect with its interval and the number of architectures: ``+12.3 points (+11.2 to +13.4; 6 ...)``."""
     points = f"{format_points(row['effect_points'])} points"
     if is_missing(row["low_points"]):
         return f"{points} ({count_noun(int(row['architectures']), 'architecture')}, so no interval)"
     low, high = format_points(row["low_points"]), format_points(row["high_points"])
     evidence = count_noun(int(row["architectures"]), "architecture")
-    return f"{points} ({low} to {high}; {evidence})" if brackets else f"{points}, {low} to {high}, {evidence}"
+    return f"{points} ({low} to {high}; {evidence})"
 
 
 def verdict_words(verdict: str) -> str:
@@ -196,7 +193,7 @@ def headline(effects: pd.DataFrame, models: int) -> PublishedHeadline:
         if len(main):
             row = _largest(main)
             change = f"{capital(name_side(row['treatment']))} instead of {name_side(row['control'])}"
-            lines.append((capital(what), f"{change}, {effect_words(row, False)}."))
+            lines.append((capital(what), f"{change}: {effect_words(row)}."))
             largest.append(f"{abs(row['effect_points']):.1f} {'points ' if not largest else ''}with {what}")
     if not lines:
         return PublishedHeadline(f"None of {models:,} published models can be compared in several architectures.")

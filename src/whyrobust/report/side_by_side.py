@@ -54,9 +54,18 @@ class Repetition:
     new: Sequence[tuple[Row, Row]]
 
     @property
-    def undecided(self) -> int:
-        """How many effects of the primary family neither study decides."""
-        return sum(one["verdict"] == other["verdict"] == UNDECIDED for one, other in self.primary)
+    def kept(self) -> list[tuple[Row, Row]]:
+        """The effects of the primary family whose verdicts are the same."""
+        return [(one, other) for one, other in self.primary if one["verdict"] == other["verdict"]]
+
+    def describe_undecided(self) -> str:
+        """Say how many of the same verdicts are those of two studies that decide nothing; "" where there are none."""
+        undecided = sum(one["verdict"] == UNDECIDED for one, _ in self.kept)
+        if not undecided:
+            return ""
+        some = f"{undecided} of them {'is' if undecided == 1 else 'are'}"
+        which = some if undecided < len(self.kept) else "all are" if undecided > 1 else "it is"
+        return f", but {which} undecided in both, which confirms nothing"
 
     @property
     def changed(self) -> list[tuple[Row, Row]]:
