@@ -20,8 +20,9 @@ def train_on(
     learning_rate: float = 0.01,
     steps: int = 0,
     weight_decay: float = 0.05,
+    precision: str = "fp32",
 ) -> tuple[list[Mark], torch.nn.Module]:
-    """Train the default study's model in fp32 and return the time of its steps, and the model.
+    """Train the default study's model and return the time of its steps, and the model.
 
     Args:
         batches: images ``[n, 3, size, size]`` with their class ids ``[n]``.
@@ -31,6 +32,7 @@ def train_on(
         learning_rate: its highest.
         steps: of the schedule, that of the reference: a tenth of linear warm-up, then a cosine; 0: a constant rate.
         weight_decay: of all weights.
+        precision: ``fp32``, or ``bf16`` for products in 16 bits by torch's autocast.
     """
     import torch
 
@@ -54,9 +56,9 @@ def train_on(
     stopwatch, shown = Stopwatch(), 0
     model.train()
     for batch, labels in batches:
-        loss = torch.nn.functional.cross_entropy(
-            model(batch.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
-        )
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            scores = model(batch.to(device, non_blocking=True))
+        loss = torch.nn.functional.cross_entropy(scores.float(), labels.to(device, non_blocking=True))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -1,7 +1,8 @@
 """Cross-entropy on 32-pixel icons against the loop that torchvision's users write.
 
 The same model, pictures, labels, batch and optimiser on both sides. The peer is an ``ImageFolder`` of PNG files with
-torchvision's transforms in the workers of a DataLoader, trained in fp32 as torchvision's own reference script does.
+torchvision's transforms in the workers of a DataLoader, trained in fp32 as torchvision's own reference script does on
+a CPU, or with torch's autocast.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 MODEL = Path(__file__).parent.parent / "resources" / "models" / "icon-cnn.json"
 SIDE, BATCH, CLASSES = 32, 128, 70
 
-#: Names the trial of how the peer is spread over the cores.
-WORK = "labels icons"
+#: Name the trials of how the peer is spread over the cores, by its precision.
+WORK = {"fp32": "labels icons", "bf16": "labels icons bf16"}
 
 
 def prepare(setting: Setting) -> None:
@@ -72,10 +73,10 @@ def ours(setting: Setting, precision: str) -> Measured:
     return Measured(side_by_side(run, runs, setting))
 
 
-def prepare_with_peer(setting: Setting) -> None:
+def prepare_with_peer(setting: Setting, precision: str) -> None:
     """Write the pictures, then find out how the peer is fastest on this machine."""
     prepare(setting)
-    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1), WORK)
+    find_split(setting, partial(rate_of_peer, setting=setting, epochs=1, precision=precision), WORK[precision])
 
 
 def load_images(
@@ -112,25 +113,28 @@ def load_images(
     )  # fmt: skip
 
 
-def train_peer(number: int, setting: Setting, split: Split, epochs: int) -> list[Mark]:
+def train_peer(number: int, setting: Setting, split: Split, epochs: int, precision: str) -> list[Mark]:
     """Train a run by the reference loop and return the time of its steps; ``number`` is its seed."""
     import torch
 
     torch.manual_seed(number)
     torch.set_num_threads(split.threads)
     loader = load_images(setting.folder / "images", BATCH, split.workers, setting.device)
-    marks, _ = train_on(itertools.chain.from_iterable(loader for _ in range(epochs)), CLASSES, setting.device)
+    batches = itertools.chain.from_iterable(loader for _ in range(epochs))
+    marks, _ = train_on(batches, CLASSES, setting.device, precision=precision)
     return marks
 
 
-def rate_of_peer(split: Split, setting: Setting, epochs: int) -> float:
+def rate_of_peer(split: Split, setting: Setting, epochs: int, precision: str) -> float:
     """Return the joint rate of the peer's runs."""
-    return side_by_side(partial(train_peer, setting=setting, split=split, epochs=epochs), split.runs, setting)
+    run = partial(train_peer, setting=setting, split=split, epochs=epochs, precision=precision)
+    return side_by_side(run, split.runs, setting)
 
 
-def peer(setting: Setting) -> Measured:
+def peer(setting: Setting, precision: str) -> Measured:
     """Measure the reference loop, spread over the cores as was fastest."""
-    return measure_at_best(setting, partial(rate_of_peer, setting=setting, epochs=setting.size(2, 1)), WORK)
+    rate = partial(rate_of_peer, setting=setting, epochs=setting.size(2, 1), precision=precision)
+    return measure_at_best(setting, rate, WORK[precision])
 
 
 ICONS = Row(
@@ -139,15 +143,25 @@ ICONS = Row(
     unit="images/s",
     ours=partial(ours, precision="fp32"),
     peer="torchvision, ImageFolder and DataLoader",
-    measure_peer=peer,
+    measure_peer=partial(peer, precision="fp32"),
     aims={"cpu": (Aim(least=3),), "cuda": (Aim(least=20),)},
-    prepare=prepare_with_peer,
+    prepare=partial(prepare_with_peer, precision="fp32"),
     limit="the model's convolutions",
     rounds=2,
 )
 
 ROWS = (
     ICONS,
+    replace(
+        ICONS,
+        name="labels_icons_bf16",
+        what="cross-entropy training, 32-pixel icons, bf16 on both sides",
+        ours=partial(ours, precision="bf16"),
+        peer="torchvision, ImageFolder and DataLoader, autocast",
+        measure_peer=partial(peer, precision="bf16"),
+        prepare=partial(prepare_with_peer, precision="bf16"),
+        devices=("cpu",),
+    ),
     replace(
         ICONS,
         name="labels_icons_best",

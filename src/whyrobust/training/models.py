@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from whyrobust.training.small_convolutions import Convolution
 from whyrobust.training.text_encoder import TextTower
 
 
@@ -36,7 +37,7 @@ class IconCnn(nn.Module):
         width = 3
         for channel in channels:
             layers += [
-                nn.Conv2d(width, channel, 3, stride=2, padding=1, bias=False),
+                Convolution(width, channel, 3, stride=2, padding=1),
                 nn.BatchNorm2d(channel),
                 nn.ReLU(inplace=True),
             ]
@@ -58,13 +59,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, channel: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, channel, 3, stride=2, padding=1, bias=False),
+            Convolution(width, channel, 3, stride=2, padding=1),
             nn.BatchNorm2d(channel),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channel, channel, 3, padding=1, bias=False),
+            Convolution(channel, channel, 3, padding=1),
             nn.BatchNorm2d(channel),
         )
-        self.shortcut = nn.Sequential(nn.Conv2d(width, channel, 1, stride=2, bias=False), nn.BatchNorm2d(channel))
+        self.shortcut = nn.Sequential(Convolution(width, channel, 1, stride=2), nn.BatchNorm2d(channel))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``[batch, channel, side / 2, side / 2]`` of ``[batch, width, side, side]``."""
@@ -79,7 +80,7 @@ class IconResNet(nn.Module):
 
     def __init__(self, num_classes: int = 128, channels: Sequence[int] = (32, 64, 128, 192)) -> None:
         super().__init__()
-        stem = [nn.Conv2d(3, channels[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()]
+        stem = [Convolution(3, channels[0], 3, stride=2, padding=1), nn.BatchNorm2d(channels[0]), nn.ReLU()]
         blocks = [ResidualBlock(width, channel) for width, channel in itertools.pairwise(channels)]
         self.stages = nn.Sequential(*stem, *blocks)
         self.num_features = channels[-1]
