@@ -49,6 +49,7 @@ from whyrobust.evaluation.load_run import open_run
 from whyrobust.files import write_json
 from whyrobust.report.provenance import machine
 from whyrobust.study.config import load_config
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.batches import ImagesInMemory
 from whyrobust.training.checkpoints import Progress
 from whyrobust.training.device import ComputeSettings
@@ -195,10 +196,10 @@ def measure_models(folder: Path, generator: np.random.Generator) -> dict[str, fl
     labels = torch.from_numpy(generator.integers(0, classes, len(pixels)))
     captions = tokenize([f"picture of number {number % 97}" for number in range(len(pixels))], 24)
     rates, path = dict[str, float](), str(folder / "model.safetensors")
-    for objective in ("cross_entropy", "clip", "siglip", "supcon", "simclr"):
+    for objective, row in OBJECTIVES.items():
         given = training.hyperparameters_of(objective, fine_tuned=False)
         hyper = Hyperparameters.from_mapping(given | {"samples_seen": 40 * given["batch_size"]})
-        targets = {"clip": captions, "siglip": captions, "simclr": None}.get(objective, labels)
+        targets = {"captions": captions, "labels": labels, "images": None}[row.supervision]
         settings = TrainingSettings(objective, description, classes, 0, hyper, ComputeSettings("cpu"))
         run = partial(train, ImagesInMemory(pixels, page), targets, settings, print_no_step)
         rates[f"samples_trained_{objective}"] = rate_of(hyper.samples_seen, run, 1)

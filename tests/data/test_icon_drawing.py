@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from whyrobust.data.dataset_checks import check_failure_share
-from whyrobust.data.icon_drawing import draw_icons
+from whyrobust.data.icon_drawing import DRAWN_AS, draw_icons
 from whyrobust.data.icon_poses import pose_on_background
 from whyrobust.data.svg import draw_svg
+from whyrobust.study.dataset_settings import POSES
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 
@@ -32,7 +33,11 @@ def drawings() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["uid", "svg"])
 
 
-@pytest.mark.parametrize("pose", ["plain", "posed"])
+def test_every_pose_of_the_config_is_drawn():
+    assert DRAWN_AS.keys() == POSES.keys()
+
+
+@pytest.mark.parametrize("pose", DRAWN_AS)
 def test_the_number_of_workers_does_not_change_the_images(pose):
     table = drawings().head(600 if pose == "plain" else 310)
     one = draw_icons(table, 8, pose, seed=3, workers=1)

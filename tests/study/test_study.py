@@ -15,7 +15,7 @@ import yaml
 from tools.write_docs import is_in_use
 from whyrobust.study.caption_tables import caption_settings, group_captions
 from whyrobust.study.config import load_config
-from whyrobust.study.dataset_settings import classes_of_test_sets
+from whyrobust.study.dataset_settings import classes_of_sources, classes_of_test_sets
 from whyrobust.study.decoded_photographs import decoded_stores_of
 from whyrobust.study.display_names import name_runs
 from whyrobust.study.input_files import classes_of_one_name
@@ -27,7 +27,7 @@ from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
 from whyrobust.study.study import Study
 from whyrobust.study.training_settings import Augmentation, FineTuning
-from whyrobust.study.unlikely_settings import missing_class_folders
+from whyrobust.study.unlikely_settings import datasets_of_same_files, missing_class_folders
 from whyrobust.study.wildcards import trained_pattern, wildcard_patterns
 from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files
 from whyrobust.training.models import IMAGE_ENCODERS
@@ -443,12 +443,13 @@ def test_commands_name_config_files_as_they_are_reached(tmp_path):
 
 
 def test_a_data_set_says_what_it_is_without_changing_what_is_made_of_it(config, root):
-    del config["sources"]["web"]["says"], config["test_sets"]["v2"]["says"]
+    del config["sources"]["web"]["says"], config["test_sets"]["v2"]["says"], config["test_sets"]["objects"]["says"]
     plain = Study.load(config, root)
     sentences = {name: source.sentence for name, source in plain.config.sources.items()}
     assert sentences["web"].endswith("drawn by the study: part web.")
     assert sentences["half_web"].endswith(": 50 % studio, 50 % web.")
     assert plain.config.test_sets["v2"].sentence.endswith("part v2.")
+    assert plain.config.test_sets["objects"].sentence.endswith("part objects, turned and put on a background.")
     config["sources"]["half_web"]["says"] = "Half of each."
     told = Study.load(config, root)
     assert told.config.sources["half_web"].sentence == "Half of each."
@@ -550,6 +551,33 @@ def test_a_test_set_without_a_folder_of_a_class_is_said_before_any_work(tmp_path
     for name in ("mug", "owl"):
         (tmp_path / "test" / name).mkdir()
     assert warnings() == []
+
+
+def test_data_sets_of_the_same_pictures_are_said_before_any_work(tmp_path):
+    (tmp_path / "pictures" / "dog").mkdir(parents=True)
+    (tmp_path / "others").mkdir()
+    pictures = {"kind": "image_folder", "folder": "pictures"}
+
+    def warnings(source, test_set):
+        datasets = {
+            "sources.one": classes_of_sources()["image_folder"](**pictures | source),
+            "test_sets.two": classes_of_test_sets()["image_folder"](
+                **pictures | {"role": "shift", "classes": "own"} | test_set
+            ),
+        }
+        return datasets_of_same_files(datasets, tmp_path)
+
+    (line,) = warnings({}, {"folder": "others/../pictures/"})
+    assert "sources.one" in line and "test_sets.two" in line and "pictures" in line
+    assert len(warnings({"drawn_between": [0.1, 1.0]}, {"drawn_between": [0.0, 0.2]})) == 1
+    assert warnings({"drawn_between": [0.2, 1.0]}, {"drawn_between": [0.0, 0.2]}) == []
+    assert warnings({"classes_between": [0.0, 0.5]}, {"classes_between": [0.5, 1.0]}) == []
+    assert warnings({}, {"folder": "others"}) == []
+    # A source may be a part of another, as half of its classes; two that are the same may not.
+    source = classes_of_sources()["image_folder"]
+    part = source(**pictures | {"classes_between": [0.0, 0.5]})
+    assert datasets_of_same_files({"a": source(**pictures), "b": part}, tmp_path) == []
+    assert len(datasets_of_same_files({"a": part, "b": part}, tmp_path)) == 1
 
 
 def test_runs_that_others_wait_for_are_trained_first(icons):

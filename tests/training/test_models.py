@@ -1,4 +1,4 @@
-"""Average pools of open_clip's residual networks, which are computed as means on a GPU."""
+"""Average pools of open_clip's residual networks, which are computed as means on a GPU, and weights of encoders."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from whyrobust.study.objectives_table import OBJECTIVES
 from whyrobust.training.models import (
+    IMAGE_ENCODERS,
     AveragePool,
+    ModelError,
     build_two_towers,
     mean_of_two_by_two,
     quicken_average_pools,
     read_model_config,
 )
+from whyrobust.training.objectives import build_objective
+from whyrobust.training.weights import load_image_encoder, save_weights
 
 
 @pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
@@ -93,3 +98,39 @@ def test_residual_networks_have_the_pools_and_the_weights_of_open_clip(root, mon
     monkeypatch.setattr("whyrobust.training.models.mean_of_two_by_two", counted)
     assert torch.allclose(ours(images), theirs(images), atol=1e-5)
     assert len(by_means) == len(pools)
+
+
+OBJECTIVE_SETTINGS = {"supcon": {"projection_dim": 8, "temperature": 0.1}}
+
+
+@pytest.mark.parametrize("name", IMAGE_ENCODERS)
+@pytest.mark.parametrize("objective", [name for name, row in OBJECTIVES.items() if row.supervision != "images"])
+def test_a_run_of_every_own_encoder_is_read_back(name, objective, root, tmp_path):
+    """Whatever its weights are called, in a run on labels as in one on captions."""
+    config = read_model_config(root / "resources" / "models" / "icon-cnn.json")
+    config = config | {"vision_cfg": config["vision_cfg"] | {"timm_model_name": name}}
+    trained = build_objective(objective, config, 3, OBJECTIVE_SETTINGS.get(objective, {}))
+    save_weights(tmp_path / "model.safetensors", trained.checkpoint_weights(), {})
+    read = load_image_encoder(tmp_path / "model.safetensors", config).state_dict()
+    assert read.keys() == trained.encoder.state_dict().keys()
+    assert all(torch.equal(read[key], tensor) for key, tensor in trained.encoder.state_dict().items())
+
+
+class OtherNames(nn.Module):
+    """An encoder whose modules are called as in neither of the project's."""
+
+    def __init__(self, num_classes: int = 128) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, num_classes, 4)
+
+    def forward(self, images):
+        """Return embeddings."""
+        return self.body(images).mean(dim=(2, 3))
+
+
+def test_weights_of_an_encoder_may_have_any_names(monkeypatch, root, tmp_path):
+    monkeypatch.setitem(IMAGE_ENCODERS, "other_names", OtherNames)
+    test_a_run_of_every_own_encoder_is_read_back("other_names", "cross_entropy", root, tmp_path)
+    config = read_model_config(root / "resources" / "models" / "icon-cnn.json")
+    with pytest.raises(ModelError, match="are of OtherNames and do not fit IconCnn"):
+        load_image_encoder(tmp_path / "model.safetensors", config)

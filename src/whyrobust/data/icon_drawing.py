@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from whyrobust.data.svg import WHITE, DrawingError, check_size, draw_rgba, put_on_page
 from whyrobust.data.worker_pool import Death, map_isolated
@@ -14,34 +14,43 @@ if TYPE_CHECKING:
 
     from whyrobust.data.pixel_store import Pixels
 
-Pose = Literal["plain", "posed"]
-
 #: CPU time that one drawing may take; icons take milliseconds.
 DRAWING_SECONDS = 10.0
 
 
-def _draw(task: tuple[str, str, int, Pose, int]) -> tuple[bytes | None, str]:
+def _draw_plain(svg: str, size: int, uid: str, seed: int) -> bytes:
+    return put_on_page(draw_rgba(svg, size), WHITE).tobytes()
+
+
+def _draw_posed(svg: str, size: int, uid: str, seed: int) -> bytes:
+    # Imported here: processes that draw plain icons start without numpy.
+    from whyrobust.data.icon_poses import pose_on_background
+
+    return pose_on_background(svg, size, uid, seed).tobytes()
+
+
+#: What draws an icon as each of `whyrobust.study.dataset_settings.POSES`: raw pixels of (svg, size, uid, seed).
+DRAWN_AS: Final[dict[str, Callable[[str, int, str, int], bytes]]] = {"plain": _draw_plain, "posed": _draw_posed}
+
+
+def _draw(task: tuple[str, str, int, str, int]) -> tuple[bytes | None, str]:
     """Draw one (uid, svg, size, pose, seed) in a worker process; return its raw pixels, or None and why it failed."""
     uid, svg, size, pose, seed = task
     try:
-        if pose == "plain":
-            return put_on_page(draw_rgba(svg, size), WHITE).tobytes(), ""
-        from whyrobust.data.icon_poses import pose_on_background
-
-        return pose_on_background(svg, size, uid, seed).tobytes(), ""
+        return DRAWN_AS[pose](svg, size, uid, seed), ""
     except DrawingError as error:
         return None, str(error)
 
 
 def draw_icons(
-    drawings: pd.DataFrame, size: int, pose: Pose = "plain", seed: int = 0, workers: int = 1
+    drawings: pd.DataFrame, size: int, pose: str = "plain", seed: int = 0, workers: int = 1
 ) -> tuple[list[str], Pixels, pd.DataFrame]:
     """Draw every drawing of a table.
 
     Args:
         drawings: columns ``uid`` and ``svg``, one row per drawing.
         size: side of the images in pixels.
-        pose: "plain" draws on white (``draw_svg``), "posed" turns and puts on backgrounds
+        pose: of `DRAWN_AS`. "plain" draws on white (``draw_svg``), "posed" turns and puts on backgrounds
             (``pose_on_background``).
         seed: seed of the poses; without effect on plain drawings.
         workers: number of processes. The result is the same for any number.
@@ -60,8 +69,8 @@ def draw_icons(
     from whyrobust.progress import ProgressBar
 
     check_size(size)
-    if pose not in ("plain", "posed"):
-        raise ValueError(f"pose is {pose!r}; use 'plain' or 'posed'")
+    if pose not in DRAWN_AS:
+        raise ValueError(f"pose is {pose!r}; use one of {', '.join(map(repr, DRAWN_AS))}")
     if workers < 1:
         raise ValueError(f"workers is {workers}; use 1 or more")
     missing = {"uid", "svg"} - set(drawings.columns)

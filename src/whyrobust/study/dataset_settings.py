@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from whyrobust.study.data_kinds import DATA_KINDS, DataKind
 from whyrobust.study.display_names import capital, spaced
@@ -105,12 +105,25 @@ class TestSet(Dataset):
         return self.units or ("class" if self.row.photographs else "team")
 
 
+#: How the icons of a test set may be shown, and what is said of them; `whyrobust.data.icon_drawing` draws them so.
+POSES: Final = {"plain": "", "posed": "turned and put on a background"}
+
+PoseName = Annotated[str, Built(lambda: Literal[tuple(POSES)])]
+
+
 @dataclass(frozen=True, kw_only=True)
 class IconTestSet(TestSet):
     """A test set of icons."""
 
-    pose: Literal["plain", "posed"]
-    """plain, or posed: turned and put on a background."""
+    pose: PoseName
+    """How its icons are shown: plain, or posed (turned and put on a background)."""
+
+    @property
+    def sentence(self) -> str:
+        """What its images are, and how they are shown, in one sentence."""
+        told = super().sentence
+        shown = POSES[self.pose] if self.says is None else ""
+        return f"{told.removesuffix('.')}, {shown}." if shown else told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from whyrobust.study.roles import in_distribution_test_sets, sources_without_tes
 from whyrobust.study.run_groups import group_runs, runs_that_are_there, small_models
 from whyrobust.study.setting_types import plain_values
 from whyrobust.study.stages import STAGES
-from whyrobust.study.unlikely_settings import missing_class_folders, unlikely_settings
+from whyrobust.study.unlikely_settings import unlikely_data, unlikely_settings
 from whyrobust.study.workflow_files import with_own_files
 
 #: The archive of all icons, in the folder for downloads.
@@ -192,11 +192,11 @@ class Study:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """What is allowed and rarely meant, in settings and in the folders of test sets."""
+        """What is allowed and rarely meant, in settings and in data sets."""
         batches = {name: self.hyperparameters_of(name).get("batch_size", 0) for name in self.trained}
         classes = self.root / self.config.data.classes
         found = unlikely_settings(classes, [self.runs[run] for run in batches], batches)
-        return found + missing_class_folders(classes, self.config.test_sets, self.root)
+        return found + unlikely_data(classes, self.config.sources, self.config.test_sets, self.root)
 
     def prompts_of(self, group: str) -> dict[str, Sequence[str]]:
         """Return the prompt sets that the runs of a group are embedded with: none where they have no text tower."""

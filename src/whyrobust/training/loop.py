@@ -134,7 +134,9 @@ def _initial_objective(
     )
     objective.prepare(targets)
     if pretrained is not None:
-        load_weights(objective.encoder, extract_encoder_weights(pretrained), "the pretrained run")
+        load_weights(
+            objective.encoder, extract_encoder_weights(pretrained, settings.model_config), "the pretrained run"
+        )
     if ranks.size > 1:
         share_batch_norms(objective, device)
         # All start from the same weights; from here on, random numbers within a model differ between processes.

@@ -120,10 +120,9 @@ def export_encoder_weights(encoder: nn.Module, config: Mapping[str, Any]) -> dic
     return {prefix + name: tensor for name, tensor in encoder.state_dict().items()}
 
 
-def extract_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the image encoder's weights of a checkpoint of any objective, by the encoder's own names."""
-    own = any(name.startswith(OWN_ENCODER_PREFIX + "stages.") for name in weights)
-    prefix = OWN_ENCODER_PREFIX if own else ENCODER_PREFIX
+def extract_encoder_weights(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Undo `export_encoder_weights` for a checkpoint of any objective: its image encoder's weights alone."""
+    prefix = OWN_ENCODER_PREFIX if is_own_encoder(config) else ENCODER_PREFIX
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
@@ -132,7 +131,7 @@ def extract_encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def load_image_encoder(path: Path | str, config: Mapping[str, Any]) -> nn.Module:
     """Return the image encoder of a run of any objective, in evaluation mode."""
-    encoder: nn.Module = _load(build_image_encoder, config, extract_encoder_weights(read_weights(path)), path)
+    encoder: nn.Module = _load(build_image_encoder, config, extract_encoder_weights(read_weights(path), config), path)
     return encoder
 
 
@@ -194,14 +193,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str, a
 
 
 def _architecture(weights: Mapping[str, Tensor]) -> str:
-    """Describe the architecture that weights are of, by their names and the width of the embedding."""
+    """Describe the architecture that weights are of, by their names, and where they tell the embedding's width."""
     if not weights:
         return "no model"
     for encoder in IMAGE_ENCODERS.values():
         with torch.device("meta"):
             names = encoder().state_dict().keys()
         if weights.keys() == names:
-            return f"{encoder.__name__} with an embedding of {weights['projection.weight'].shape[0]}"
+            projection = weights.get("projection.weight")
+            width = "" if projection is None else f" with an embedding of {projection.shape[0]}"
+            return f"{encoder.__name__}{width}"
     return f"another model with {len(weights)} weights"
 
 
