@@ -27,7 +27,7 @@ from whyrobust.study.slices import Slice
 from whyrobust.study.stages import STAGES
 from whyrobust.study.study import Study
 from whyrobust.study.training_settings import Augmentation, FineTuning
-from whyrobust.study.unlikely_settings import datasets_of_same_files, missing_class_folders
+from whyrobust.study.unlikely_settings import datasets_of_same_files, missing_class_folders, unlikely_data
 from whyrobust.study.wildcards import trained_pattern, wildcard_patterns
 from whyrobust.study.workflow_files import own_file, remake_commands, with_own_files
 from whyrobust.training.models import IMAGE_ENCODERS
@@ -567,6 +567,10 @@ def test_data_sets_of_the_same_pictures_are_said_before_any_work(tmp_path):
         }
         return datasets_of_same_files(datasets, tmp_path)
 
+    (tmp_path / "c.csv").write_text("class\ndog\n", encoding="utf-8")
+    test_set = classes_of_test_sets()["image_folder"](**pictures | {"role": "shift", "classes": "all"})
+    source = classes_of_sources()["image_folder"](**pictures)
+    assert len(unlikely_data(tmp_path / "c.csv", {"one": source}, {"two": test_set}, tmp_path)) == 1
     (line,) = warnings({}, {"folder": "others/../pictures/"})
     assert "sources.one" in line and "test_sets.two" in line and "pictures" in line
     assert len(warnings({"drawn_between": [0.1, 1.0]}, {"drawn_between": [0.0, 0.2]})) == 1
@@ -574,9 +578,8 @@ def test_data_sets_of_the_same_pictures_are_said_before_any_work(tmp_path):
     assert warnings({"classes_between": [0.0, 0.5]}, {"classes_between": [0.5, 1.0]}) == []
     assert warnings({}, {"folder": "others"}) == []
     # A source may be a part of another, as half of its classes; two that are the same may not.
-    source = classes_of_sources()["image_folder"]
-    part = source(**pictures | {"classes_between": [0.0, 0.5]})
-    assert datasets_of_same_files({"a": source(**pictures), "b": part}, tmp_path) == []
+    part = classes_of_sources()["image_folder"](**pictures | {"classes_between": [0.0, 0.5]})
+    assert datasets_of_same_files({"a": source, "b": part}, tmp_path) == []
     assert len(datasets_of_same_files({"a": part, "b": part}, tmp_path)) == 1
 
 
