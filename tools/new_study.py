@@ -141,6 +141,15 @@ def _classes_of(found: Sequence[Found], table: Sequence[str], said: list[str]) -
         LookError: there are too few, or too many.
     """
     classes = list(table) or sorted(set().union(*(each.classes for each in found)))
+    spelt: dict[str, str] = {}
+    for label in classes:
+        other = spelt.setdefault(" ".join(label.casefold().split()), label)
+        if other != label and not table:
+            having = [next(each.name for each in found if name in each.classes) for name in (other, label)]
+            raise LookError(
+                f"the label '{other}' of {having[0]} and '{label}' of {having[1]} are one class in two spellings, or "
+                "two that are called alike: spell them alike, or give them names that differ"
+            )
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise LookError(
             f"the data have {len(classes):,} labels, such as {', '.join(classes[:5]) or 'none'}, and 2 to "

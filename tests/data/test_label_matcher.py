@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from whyrobust.data.label_matcher import (
     LabelMatcher,
+    matcher_if_any,
     other_nouns,
     plural_forms,
     read_classes,
@@ -250,6 +251,14 @@ def test_tables_are_read_back_and_checked(tmp_path):
     write_table(path, CLASSES.drop(columns="class"))
     with pytest.raises(ValueError, match="'class' is missing"):
         read_classes(path)
+
+
+def test_classes_whose_names_texts_cannot_tell_apart_are_looked_for_in_none(tmp_path, caplog):
+    for name, classes in (("alike", "C\nC++\n"), ("signs", "\N{CAT}\n\N{DOG}\n"), ("words", "cat\ndog\n")):
+        (tmp_path / f"{name}.csv").write_text(f"class\n{classes}", encoding="utf-8")
+        caplog.clear()
+        found = matcher_if_any(tmp_path / f"{name}.csv", None)
+        assert (found is None) == (name != "words") == (f"{name}.csv" in caplog.text)
 
 
 def test_the_committed_classes_are_candidate_nouns():

@@ -88,6 +88,9 @@ def test_a_label_that_is_no_class_is_an_error():
 def test_a_caption_names_its_class_by_the_rules_of_text_match(caption, label, names):
     described = describe_captions([(caption, label), ("dog", None)], MATCHER)
     assert described["share_naming_class"] == names and described["labelled"] == 1
+    unsought = describe_captions([(caption, label), ("dog", None)], None)
+    assert math.isnan(unsought.pop("share_naming_class"))
+    assert unsought.items() <= described.items()
 
 
 WORDS = st.lists(st.sampled_from(["dog", "fire", "truck", "  ", "naïve", "a\tb", "x-y"]), max_size=8)

@@ -182,6 +182,14 @@ def test_captions_without_labels_need_labelled_pictures_to_test_with(folder):
         sort_out([("shards", look_at(folder / "set" / "shards")[0])], CLASSES)
 
 
+def test_a_class_in_two_spellings_is_refused_with_both(folder):
+    write_folders(folder / "set" / "train", 60, [name.upper() for name in CLASSES])
+    write_folders(folder / "set" / "test", 60)
+    with pytest.raises(LookError, match=f"'{CLASSES[0].upper()}' of train and '{CLASSES[0]}' of test are one class"):
+        made(folder, "set")
+    assert not list(folder.glob("mine*"))
+
+
 @pytest.mark.parametrize("header", [True, False])
 def test_a_table_is_understood_by_its_names_or_by_what_it_holds(folder, header):
     (folder / "set" / "pics").mkdir(parents=True)

@@ -6,7 +6,7 @@ makes it again. The page shows its tables.
 
 from typing import TYPE_CHECKING
 
-from whyrobust.data.label_matcher import read_matcher
+from whyrobust.data.label_matcher import matcher_if_any
 from whyrobust.files import read_csv, write_table
 from whyrobust.logs import start_log
 from whyrobust.report.data_summary import (
@@ -17,6 +17,7 @@ from whyrobust.report.data_summary import (
     sample_pairs,
     show_pictures,
 )
+from whyrobust.study.class_table import read_class_names
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -36,9 +37,9 @@ if __name__ == "__main__":
         )
         for name, role in params.roles.items()
     ]
-    matcher = read_matcher(files.classes, files.nouns, params.shared, params.possessives)
-
-    class_counts, filters, samples = describe_datasets(datasets, matcher.classes, read_csv(files.sizes))
+    matcher = matcher_if_any(files.classes, files.nouns, params.shared, params.possessives)
+    classes = read_class_names(files.classes)
+    class_counts, filters, samples = describe_datasets(datasets, classes, read_csv(files.sizes))
     write_table(snakemake.output.classes, class_counts)
     write_table(snakemake.output.filters, filters)
     write_table(snakemake.output.captions, describe_all_captions(params.captions, params.kept, matcher))

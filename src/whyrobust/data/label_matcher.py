@@ -11,6 +11,7 @@ class.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 from whyrobust.data.phrase_search import PhraseFinder
 from whyrobust.data.text_columns import Integers, replace_texts, text_buffers, texts_with
 from whyrobust.study.class_table import class_table_text
+
+logger = logging.getLogger("whyrobust")
 
 CLASS_COLUMNS = ("class", "synonyms", "excluded_phrases")
 
@@ -438,3 +441,18 @@ def read_matcher(
     table = read_classes(classes, shared=shared)
     others = other_nouns(read_classes(nouns), table) if nouns else None
     return LabelMatcher(table, others, shared, possessives)
+
+
+def matcher_if_any(
+    classes: Path | str, nouns: Path | str | None, shared: SharedNames = "error", possessives: bool = False
+) -> LabelMatcher | None:
+    """Return the matcher of a study's tables, or None, with a warning, where it cannot tell the classes apart.
+
+    Labels that are folders or cells may have any names, "C" and "C++" for example; only in texts words are looked for.
+    Arguments as those of `read_matcher`.
+    """
+    try:
+        return read_matcher(classes, nouns, shared, possessives)
+    except ValueError as error:
+        logger.warning("captions are not searched for the names of classes: %s", error)
+        return None

@@ -17,6 +17,7 @@ from whyrobust.data.record_writer import NOT_DRAWN
 from whyrobust.report.number_format import format_percent, list_some
 from whyrobust.report.page_parts import table_rows
 from whyrobust.study.display_names import count_noun
+from whyrobust.study.table_cells import is_missing
 
 TRAINING_SOURCE = "training_source"
 
@@ -295,7 +296,8 @@ def summarise(study: str, counts: DataCounts, remarks: Sequence[Remark]) -> str:
         ]
     for row in table_rows(counts.captions):
         words = f"{row['words_median']:g} words (median)" if row["captions"] else "no text"
-        naming = f", {format_percent(row['share_naming_class'])} name their class" if row["labelled"] else ""
+        share = row["share_naming_class"]
+        naming = "" if is_missing(share) else f", {format_percent(share)} name their class"
         with_text = f"{row['captions']:,} of {row['records']:,}"
         lines.append(f"  captions of {row['source']}, {row['caption']}: {with_text}, {words}{naming}")
     lines.append(f"Verdict: {verdict(remarks)}.")

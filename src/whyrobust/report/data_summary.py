@@ -149,14 +149,16 @@ def describe_datasets(
 
 
 def describe_all_captions(
-    captions: Mapping[str, Mapping[str, Sequence[Path | str]]], kept: Mapping[str, Path | str], matcher: LabelMatcher
+    captions: Mapping[str, Mapping[str, Sequence[Path | str]]],
+    kept: Mapping[str, Path | str],
+    matcher: LabelMatcher | None,
 ) -> pd.DataFrame:
     """Describe every variant of the captions of every source.
 
     Args:
         captions: by source and variant, one file or one per slice: ``uid`` and a column that is called as the variant.
         kept: ``uid, label`` of the images of each source that no filter removed.
-        matcher: finds classes in text.
+        matcher: finds classes in text; None where their names cannot be told apart there.
 
     Returns:
         ``source, caption`` (the variant) and `CAPTION_COLUMNS`.
@@ -260,13 +262,13 @@ def read_captions(paths: Sequence[Path | str], variant: str, kept: pa.Table) -> 
 
 
 def describe_captions(
-    records: Iterable[tuple[str | None, str | None]], matcher: LabelMatcher
+    records: Iterable[tuple[str | None, str | None]], matcher: LabelMatcher | None
 ) -> dict[str, int | float]:
     """Describe the captions of one variant of one source; memory grows by four bytes per caption.
 
     Args:
         records: (caption, label) of each; None, or an empty caption, where it has none.
-        matcher: finds classes in text, as for labels found in text.
+        matcher: finds classes in text, as for labels found in text; None: nothing is looked for.
 
     Returns:
         `CAPTION_COLUMNS`: the number of records and of captions; ``empty_share``: share of records without a caption;
@@ -284,7 +286,8 @@ def describe_captions(
             characters += len(caption)
         if label is not None:
             labelled += 1
-            naming += bool(caption) and not set(label.split(LABEL_SEPARATOR)).isdisjoint(matcher.match(caption or ""))
+            if caption and matcher is not None:
+                naming += not set(label.split(LABEL_SEPARATOR)).isdisjoint(matcher.match(caption))
     words = np.asarray(lengths)
     return {
         "records": count,
@@ -295,7 +298,7 @@ def describe_captions(
         "words_p95": float(np.percentile(words, 95)) if len(words) else np.nan,
         "characters_mean": characters / len(words) if len(words) else np.nan,
         "labelled": labelled,
-        "share_naming_class": naming / labelled if labelled else np.nan,
+        "share_naming_class": naming / labelled if labelled and matcher is not None else np.nan,
     }
 
 
