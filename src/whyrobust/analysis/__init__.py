@@ -17,7 +17,8 @@ Read in this order:
    number of its training images. `similarity_bands`: accuracy on test images that one source is nearer to.
    `class_differences`: accuracy of two sources by class.
 6. Published models: `published_models` measures them as a study; `testbed_line` makes them a study's line.
-   `published_study` asks the same five questions of them: `published_tables` and `pretraining` (what is known of each),
+   `published_study` asks the same five questions of them: `published_checks` (which tables are refused),
+   `published_tables` and `pretraining` (what is known of each),
    `published_lines` and `published_axes` (effective robustness), `natural_experiments` (pairs), `published_effects` and
    `published_regression`.
 """

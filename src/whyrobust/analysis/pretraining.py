@@ -16,6 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whyrobust.analysis.published_checks import FIRST_LINE, check_columns, check_spellings
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,6 +39,8 @@ VOCABULARY = {
     "supervision": ("labels", "pseudo-labels", "hashtags", "captions", "images", "images and captions"),
     "predicts": ("zero-shot prompts", "linear head", "fine-tuned classifier", "trained classifier"),
 }
+# Fields whose values are compared as text; a data set may also be one that a model was fine-tuned on.
+SPELT = (("data", "fine_tuned_on"), ("teacher",), ("objective",), ("recipe",), ("weights",))
 DERIVED_FIELDS = ("supervision_level", "prediction", "intermediate")
 NONE = "none"  # nothing of the kind, where an empty cell means that it is not documented
 IMAGENET = "ImageNet-1k"
@@ -46,12 +50,14 @@ def read_pretraining(folder: Path) -> pd.DataFrame:
     """Read the table of pretraining, every cell as text but for `COUNTS` (numbers or NaN).
 
     Raises:
-        ValueError: for a row without a source, a word outside the vocabulary, or a key with two rows for all models.
+        ValueError: for a missing column, a row without a source, a word outside the vocabulary, a key with two rows
+            for the same models, or two spellings of one value.
     """
     import pandas as pd
 
     path = folder / PRETRAINING_FILE
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    check_columns(path, table, ("collection", "key", "models", *FIELDS, "image_size", "source", "url", "note"))
     for count in COUNTS:
         table[count] = pd.to_numeric(table[count].replace("", None))
     without = table[(table["source"] == "") | (table["url"] == "")]
@@ -65,7 +71,13 @@ def read_pretraining(folder: Path) -> pd.DataFrame:
     twice = table[table.duplicated(["collection", "key", "models"])]
     if len(twice):
         row = twice.iloc[0]
-        raise ValueError(f"{path}: two rows of {row['collection']} {row['key']!r} are for {row['models']!r}: keep one.")
+        same = (table[["collection", "key", "models"]] == row[["collection", "key", "models"]]).all(axis=1)
+        lines = " and ".join(str(number + FIRST_LINE) for number in table.index[same][:2])
+        raise ValueError(
+            f"{path}: two rows of {row['collection']} {row['key']!r} are for {row['models']!r}, lines {lines}: "
+            "keep one."
+        )
+    check_spellings(path, table, SPELT)
     return table
 
 

@@ -2,9 +2,9 @@
 
 Offers `make_tables`, which reads ``resources/reference/`` and returns every table that ``results/published/`` has,
 `read_tables`, which reads them from there, and `TABLES`, what each of them holds. The modules behind it, in order:
-`published_tables` (one row per model), `pretraining` (what it was trained on), `published_lines` (effective
-robustness), `natural_experiments` (pairs), `published_effects` (effects), `published_regression` (a second opinion),
-`published_axes` (a second x axis).
+`published_checks` (which tables are refused), `published_tables` (one row per model), `pretraining` (what it was
+trained on), `published_lines` (effective robustness), `natural_experiments` (pairs), `published_effects` (effects),
+`published_regression` (a second opinion), `published_axes` (a second x axis).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whyrobust.analysis.natural_experiments import find_pairs, measure_pairs
-from whyrobust.analysis.pretraining import FIELDS, describe_models, documented, read_pretraining
+from whyrobust.analysis.natural_experiments import QUESTIONS, find_pairs, measure_pairs
+from whyrobust.analysis.pretraining import FIELDS, PRETRAINING_FILE, describe_models, documented, read_pretraining
 from whyrobust.analysis.published_axes import measure_second_axes
+from whyrobust.analysis.published_checks import check_named_values
 from whyrobust.analysis.published_effects import (
     claims_by_line,
     estimate_effects,
@@ -54,6 +55,13 @@ TABLES = {
     "left_out": "rows of the tables that do not count, and why",
     "undocumented": "models with an empty field, and which",
 }
+# What questions order by name, and what `whyrobust.report.published_findings` tells beside it whatever it shows. A
+# comparison would be gone without a word where the table of pretraining had another name for it.
+NAMED_VALUES = {question.field: question.order for question in QUESTIONS if question.order}
+NAMED_VALUES["data"] += ("Instagram hashtags (IG-1B)", "CC-12M", "MetaCLIP")
+NAMED_VALUES["objective"] += ("CoCa",)
+# The columns of the table of pretraining that such a value is made of, where they are not its own.
+_MADE_OF = {"supervision_level": "data, supervision or teacher", "prediction": "predicts"}
 # Fields that a fine-tuned model may lack without being undocumented: no rule but the one of size needs them.
 _OPTIONAL = ("samples_seen", "weights", "images", "recipe")
 
@@ -63,9 +71,14 @@ def make_tables(folder: Path) -> dict[str, pd.DataFrame]:
 
     Args:
         folder: ``resources/reference``.
+
+    Raises:
+        ValueError: for tables that `read_published` or `read_pretraining` refuses, or in which nothing has a value that
+            a question names.
     """
     published = read_published(folder)
     models = describe_models(published.models, read_pretraining(folder))
+    check_named_values(folder / PRETRAINING_FILE, models, NAMED_VALUES, _MADE_OF)
     lines = fit_lines(folder, models, published.accuracies)
     measured = measure_models(published.accuracies, lines)
     pairs = measure_pairs(find_pairs(models), measured, lines)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whyrobust.analysis.published_checks import check_accuracies, read_rows
 from whyrobust.study.restricted_names import restricted_name
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ VLHUB_MISPLACED = frozenset(
 NAMES_FILE = "published_model_names.csv"
 OTHER_TEST_SETS_FILE = "open_clip_other_test_sets.csv"
 IN_PERCENT = ("timm", "imagenet_testbed")
+# The columns that name a model; all other tables have one.
+OPEN_CLIP_NAME = ("model", "pretrained")
+# The only rows of VL Hub that share names: they are known by more than the name, and do not count.
+VLHUB_REPEATS = {"technique": "Conventional"}
 
 # Two names of one model differ by less than this on ImageNet's validation images; the largest difference in the
 # tables is 0.8 points (another crop or another interpolation).
@@ -62,6 +67,34 @@ SAME_MODEL_POINTS = 1.0
 ACCURACIES = (
     FULL_VALIDATION,
     *dict.fromkeys(column for pair in SHIFT_COLUMNS.values() for column in pair if column is not None),
+)
+# What each file must have; a misspelt column would be one that was not measured.
+_ON_ALL = ("params_millions", FULL_VALIDATION, "imagenet_v2", "imagenet_sketch", "imagenet_r", "imagenet_a")
+_ON_OWN_CLASSES = ("imagenet_on_r_classes", "imagenet_on_a_classes")
+FILE_COLUMNS = {
+    "timm": ("model", "tag", "image_size", *_ON_ALL, *_ON_OWN_CLASSES),
+    "open_clip": (*OPEN_CLIP_NAME, *_ON_ALL, "objectnet"),
+    "imagenet_testbed": (
+        "model",
+        "training",
+        *_ON_ALL[1:],
+        *_ON_OWN_CLASSES,
+        "objectnet",
+        "imagenet_on_objectnet_classes",
+    ),
+    "vlhub": ("model", "training_data", "technique", "image_size", *_ON_ALL),
+}
+OTHER_TEST_SETS = (
+    "mscoco_retrieval",
+    "flickr30k_retrieval",
+    "country211",
+    "sun397",
+    "food101",
+    "caltech101",
+    "voc2007",
+    "geode",
+    "dollar_street",
+    "mean_of_38",
 )
 MODEL_COLUMNS = (
     "model",
@@ -150,8 +183,8 @@ def read_published(folder: Path) -> PublishedTables:
         folder: ``resources/reference``.
 
     Raises:
-        ValueError: where a row of the table of names names no model, two models of clearly different accuracy, or
-            a model that is itself counted under another name.
+        ValueError: for a table that `read_table` refuses, and where a row of the table of names names no model, two
+            models of clearly different accuracy, or a model that is itself counted under another name.
     """
     import pandas as pd
 
@@ -173,10 +206,14 @@ def read_published(folder: Path) -> PublishedTables:
 
 
 def read_other_test_sets(folder: Path) -> pd.DataFrame:
-    """Return open_clip's zero-shot accuracies on its other test sets (fractions), with the model's name as here."""
-    import pandas as pd
+    """Return open_clip's zero-shot accuracies on its other test sets (fractions), with the model's name as here.
 
-    table = pd.read_csv(folder / OTHER_TEST_SETS_FILE)
+    Raises:
+        ValueError: as for `read_table`.
+    """
+    path = folder / OTHER_TEST_SETS_FILE
+    table = read_rows(path, (*OPEN_CLIP_NAME, "image_size", *OTHER_TEST_SETS), OPEN_CLIP_NAME)
+    check_accuracies(path, table, OPEN_CLIP_NAME, OTHER_TEST_SETS, "share")
     table.insert(0, "name", table["model"] + " " + table["pretrained"])
     return table.drop(columns=["model", "pretrained", "image_size"]).rename(columns={"name": "model"})
 
@@ -193,14 +230,14 @@ def read_table(folder: Path, collection: str) -> pd.DataFrame:
         order of the file. ``image_size`` is what the table says.
 
     Raises:
-        ValueError: for accuracies outside 0 to 1, or a table without ImageNet's.
+        ValueError: for a missing column, a model with two rows, or accuracies in another unit than the table's.
     """
     import pandas as pd
 
     path = folder / COLLECTIONS[collection]
-    table = pd.read_csv(path)
-    if FULL_VALIDATION not in table.columns:
-        raise ValueError(f"{path} lacks the column {FULL_VALIDATION}: restore the file as its README describes.")
+    name = OPEN_CLIP_NAME if collection == "open_clip" else ("model",)
+    table = read_rows(path, FILE_COLUMNS[collection], name, VLHUB_REPEATS if collection == "vlhub" else None)
+    check_accuracies(path, table, name, ACCURACIES, "percent" if collection in IN_PERCENT else "share")
     if collection == "timm":
         table["key"] = table["tag"]
     elif collection == "open_clip":
@@ -219,8 +256,6 @@ def read_table(folder: Path, collection: str) -> pd.DataFrame:
     table = table.reindex(columns=[*MODEL_COLUMNS, *ACCURACIES])
     table["also_in"] = ""
     values = table[list(ACCURACIES)].astype(float) / (100.0 if collection in IN_PERCENT else 1.0)
-    if bool(((values < 0) | (values > 1)).any(axis=None)):
-        raise ValueError(f"{path} has accuracies outside 0..1: check the units of its columns.")
     return pd.concat([table.drop(columns=list(ACCURACIES)), values], axis=1)
 
 
@@ -269,9 +304,8 @@ def pair_accuracies(rows: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 def _image_sizes(folder: Path, table: pd.DataFrame) -> pd.Series[float]:
     """Return the input sizes of open_clip's models, which its other table has."""
-    import pandas as pd
-
-    sizes = pd.read_csv(folder / OTHER_TEST_SETS_FILE)
+    path = folder / OTHER_TEST_SETS_FILE
+    sizes = read_rows(path, (*OPEN_CLIP_NAME, "image_size"), OPEN_CLIP_NAME)
     if not table["model"].equals(sizes["model"] + " " + sizes["pretrained"]):
         raise ValueError(f"{OTHER_TEST_SETS_FILE} has other rows than {COLLECTIONS['open_clip']}: restore both.")
     return sizes["image_size"]
@@ -283,9 +317,9 @@ def _labels(table: pd.DataFrame) -> pd.Series[str]:
 
 def _read_names(folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the table of names, checked against the rows."""
-    import pandas as pd
-
-    names = pd.read_csv(folder / NAMES_FILE).rename(columns={"name": "model"})
+    key = ("collection", "name")
+    names = read_rows(folder / NAMES_FILE, (*key, "same_as_collection", "same_as", "why"), key)
+    names = names.rename(columns={"name": "model"})
     target = names["same_as_collection"] + "\t" + names["same_as"]
     known = rows.set_index(_labels(rows))[FULL_VALIDATION]
     unknown = [label for label in [*_labels(names), *target] if label not in known.index]
