@@ -158,7 +158,15 @@ def learns_by(name: str) -> str:
 
 
 def first_trials(config: Config, objectives: Sequence[str], seed: int) -> list[Trial]:
-    """Return the trials of the learning rates of all objectives, with and without mirroring, taken in turns."""
+    """Return the trials of the learning rates of all objectives, with and without mirroring, taken in turns.
+
+    Raises:
+        SystemExit: an objective has no learning rates or no weight decay here to start from.
+    """
+    tables: dict[str, Mapping[str, object]] = {"LEARNING_RATES": LEARNING_RATES, "USUAL_DECAY": USUAL_DECAY}
+    for table, rows in tables.items():
+        if missing := [name for name in objectives if name not in rows]:
+            raise SystemExit(f"no row for {', '.join(missing)}: add it to {table} in tools/search_hyperparameters.py")
     of_each = [
         [
             Trial(
@@ -451,7 +459,7 @@ def main() -> None:
     parser.add_argument("results", help="results of a study with images, captions and decontaminated sources")
     parser.add_argument("--config", default="config.yaml")
     parser.add_argument("--sources", nargs="+", default=["studio", "web"])
-    parser.add_argument("--objectives", nargs="+", default=list(LEARNING_RATES), choices=list(LEARNING_RATES))
+    parser.add_argument("--objectives", nargs="+", default=[*OBJECTIVES, FINE_TUNING], choices=[*OBJECTIVES, FINE_TUNING])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--samples", type=int, default=30000)
     parser.add_argument("--seed", type=int, default=100)

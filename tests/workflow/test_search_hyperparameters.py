@@ -68,9 +68,9 @@ def test_every_objective_has_as_many_trials_and_they_are_taken_in_turns(config):
     trials = first_trials(config, list(OBJECTIVES), seed=100)
     assert set(Counter(trial.objective for trial in trials).values()) == {10}
     assert set(Counter((trial.objective, trial.flip) for trial in trials).values()) == {5}
-    assert [trial.objective for trial in trials[:5]] == list(OBJECTIVES)
+    assert [trial.objective for trial in trials[: len(OBJECTIVES)]] == list(OBJECTIVES)
     assert {trial.seed for trial in trials}.isdisjoint(config.seeds)
-    best = [trials[number] for number in range(5)]
+    best = trials[: len(OBJECTIVES)]
     sizes = Counter(
         trial.objective for trial in further_trials(best) if trial.optimizer == "muon" and trial.plain_share
     )
@@ -78,6 +78,13 @@ def test_every_objective_has_as_many_trials_and_they_are_taken_in_turns(config):
     others = {(t.objective, t.optimizer, t.plain_share) for t in further_trials(best)}
     assert {("clip", "muon", 0.0), ("cross_entropy", "adamw", 0.5)} <= others
     assert {t.flip for t in further_trials(best)} == {best[0].flip}
+
+
+@pytest.mark.parametrize("table", ["LEARNING_RATES", "USUAL_DECAY"])
+def test_an_objective_without_a_row_is_an_error_that_says_where_to_add_it(config, monkeypatch, table):
+    monkeypatch.delitem(getattr(search, table), "clip")
+    with pytest.raises(SystemExit, match=f"no row for clip: add it to {table} in tools/search_hyperparameters.py"):
+        first_trials(config, list(OBJECTIVES), seed=100)
 
 
 def test_no_drawing_is_trained_on_and_held_out_and_sources_weigh_the_same(place, classes):
