@@ -459,7 +459,8 @@ def main() -> None:
     parser.add_argument("results", help="results of a study with images, captions and decontaminated sources")
     parser.add_argument("--config", default="config.yaml")
     parser.add_argument("--sources", nargs="+", default=["studio", "web"])
-    parser.add_argument("--objectives", nargs="+", default=[*OBJECTIVES, FINE_TUNING], choices=[*OBJECTIVES, FINE_TUNING])
+    names = [*OBJECTIVES, FINE_TUNING]
+    parser.add_argument("--objectives", nargs="+", default=names, choices=names)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--samples", type=int, default=30000)
     parser.add_argument("--seed", type=int, default=100)

@@ -19,17 +19,12 @@ from tests.agreement import check_data, check_details, opened
 from tests.workflow.test_dag import planned_jobs, write_config
 from whyrobust.report.result_card import check_tables, read_card
 from whyrobust.report.theme import DOUBLE_COLUMN_POINTS, SINGLE_COLUMN_POINTS
+from whyrobust.study.figure_captions import FIGURE_CAPTIONS
 from whyrobust.study.plan import plan_runs
 from whyrobust.study.roles import MEANS
 from whyrobust.study.study import Study
 
-FIGURES = [
-    name + variant
-    for name in (
-        "effective_robustness", "residuals", "causes", "published_models", "dose_response", "concept_frequency",
-    )
-    for variant in ("", "_column")
-]  # fmt: skip
+FIGURES = [name + variant for name in FIGURE_CAPTIONS for variant in ("", "_column")]
 
 COLUMNS = {
     "accuracy.csv": "run source train_images seed objective supervision caption head prompts test_set images correct "

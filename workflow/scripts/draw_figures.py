@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from whyrobust.files import atomic_folder, read_csv, write_text
 from whyrobust.logs import start_log
-from whyrobust.report.charts.distribution import shown_frequencies
 from whyrobust.report.charts.points import choose_published, describe_points
 from whyrobust.report.charts.robustness import RobustnessData
-from whyrobust.report.figures import PRINTED_COLLECTIONS, FigureTables, draw_figures, latex_tables
+from whyrobust.report.figures import PRINTED_COLLECTIONS, FigureContents, draw_figures, latex_tables, optional_rows
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.tables import read_study_tables
 from whyrobust.study.display_names import SHIFT_WORDS
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     logger = start_log(snakemake.log[0], snakemake.threads)
-    work = FinishedWork.of_job("draw_figures", snakemake)
+    work = FinishedWork.of_job("draw_figures", snakemake, leave_out=["captions"])
     if work.take():
         sys.exit()
     files, params = snakemake.input, snakemake.params
@@ -39,11 +38,10 @@ if __name__ == "__main__":
         of_lines[of_lines["x_test_set"] == "imagenet"],
         names=SHIFT_WORDS,
     )
-    shown = shown_frequencies(study.concept_frequency, study.shifts)
-    tables = FigureTables(main, paper, published, study.causes, study.dose_response, shown)
     terms = EffectTerms(**params.terms)
+    contents = FigureContents(main, paper, published, optional_rows(study), terms.reference_accuracy, params.colours)
     with atomic_folder(snakemake.output.figures) as folder:
-        draw_figures(folder, tables, terms.reference_accuracy, params.colours, snakemake.threads)
+        draw_figures(folder, contents, snakemake.threads)
         latex = latex_tables(params.study, main.points, study.causes, study.single_causes, terms)
         for name, text in latex.items():
             write_text(folder / name, text)

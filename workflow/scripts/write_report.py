@@ -13,9 +13,8 @@ from whyrobust.analysis.published_study import read_tables
 from whyrobust.data.text_labels import sum_matches
 from whyrobust.files import read_csv, write_json, write_text
 from whyrobust.logs import start_log
-from whyrobust.report.charts.distribution import shown_frequencies
 from whyrobust.report.charts.points import describe_points
-from whyrobust.report.figures import latex_tables, list_figures
+from whyrobust.report.figures import latex_tables, list_figures, optional_rows
 from whyrobust.report.findings import EffectTerms
 from whyrobust.report.page import PageSettings, render_report
 from whyrobust.report.page_parts import table_rows
@@ -78,7 +77,6 @@ if __name__ == "__main__":
     write_json(snakemake.output.card, make_card(provenance, study))
     samples_seen = int(details.trained["samples_seen"].sum())
     terms, main = EffectTerms(**params.terms), study.effective[study.effective["main"]]
-    frequencies = shown_frequencies(study.concept_frequency, study.shifts)
     making = Making(
         provenance=provenance,
         stages=params.stages,
@@ -86,7 +84,7 @@ if __name__ == "__main__":
         licences=list_licences(used, read_csv(files.sets, keep_empty=True) if files.sets else None),
         citations=[row.citation for row in used if row.citation],
         commands=params.commands,
-        figures=list_figures(study.causes, study.dose_response, frequencies),
+        figures=list_figures(optional_rows(study)),
         latex=latex_tables(params.study, describe_points(main, study.runs), study.causes, study.single_causes, terms),
         reported=table_rows(read_csv(files.reported, keep_empty=True)) if files.reported else [],
     )

@@ -7,8 +7,8 @@ order:
    an objective come from `data_kinds` (its classes: `kind_settings`) and `objectives_table`; `dataset_settings` makes
    the sources and test sets of a config from the former. `training_settings`: parts of the section `training`.
 2. `setting_types`, `setting_checks`: what a type of a setting allows, and how a wrong value becomes one line.
-3. `caption_variants`, `heads_table`, `stages`: the other tables that names, labels, checks and docs come from.
-   `caption_tables`: where the captions of a variant are, and what they depend on. `caption_build`: how
+3. `caption_variants`, `heads_table`, `stages`, `figure_captions`: the other tables that names, labels, checks and docs
+   come from. `caption_tables`: where the captions of a variant are, and what they depend on. `caption_build`: how
    ImageNet-Captions is built.
 4. `plan`: the runs of a study's grids, and their heads; `comparisons` pairs them; `run_groups`: which of them one job
    embeds. `doses`: series of mixtures; `derived_sources`: what views and mixtures are made of.
