@@ -42,7 +42,9 @@ def test_snakemakes_report_has_the_caption_and_the_width_of_a_figure(root):
 
 
 def test_an_unknown_figure_is_an_error_that_names_those_there_are(root, tmp_path):
-    with pytest.raises(UndefinedError, match=r"no .* caption of the figure pie, .* effective_robustness, residuals, "):
+    with pytest.raises(
+        UndefinedError, match=r"no attribute 'caption of the figure pie, .* effective_robustness, residuals, "
+    ):
         render_caption(root, "pie_column")
     with pytest.raises(ValueError, match=r"nothing draws the figure 'pie': .* effective_robustness, residuals, "):
         figures._draw_figure(tmp_path, None, "pie", figures.FIGURE_SIZES[0])
