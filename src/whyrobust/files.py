@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+#: Errors of a file system for want of room, of a quota, or beyond the largest file that it or a user's limit allows.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error for want of room name what was written: once a file is open, neither Python nor a library does."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # As libraries in Rust write it, safetensors among them.
+        if number is None and (said := re.search(r"\(os error (\d+)\)", str(error))):
+            number = int(said[1])
+        if number not in NO_ROOM or getattr(error, "filename", None) is not None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -28,14 +47,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The temporary name keeps the suffix, since some writers choose their format by it. On an error the
     temporary file is removed and ``path`` is left as it was.
+
+    Raises:
+        OSError: there is no room for it; the error names ``path``, whatever the writer of the block said.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:8]}.part{final.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        with _naming(final):
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
         temporary.replace(final)
     finally:
         # A disk that became read-only refuses this too, and would hide the first error.
@@ -49,12 +72,16 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
     So a folder is whole or not there, also where a process that lost its parent still writes what another one writes
     too: each has its own temporary folder, and the last to end leaves all of its files.
+
+    Raises:
+        OSError: there is no room for it, as `atomic_path` says it.
     """
     final = Path(path)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with _naming(final):
+            yield temporary
         while True:
             # An existing folder is moved away, not removed file by file: nobody sees half of it.
             with suppress(FileNotFoundError):

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from whyrobust.cores import hold_cores, how_to_go_on
+from whyrobust.files import NO_ROOM
 from whyrobust.job_note import Note, remove_note, write_note
 
 #: Set for jobs whose terminal is the workflow's own display (`whyrobust.terminal`): they write to their logs alone.
@@ -32,8 +33,7 @@ NO_TELEMETRY = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 
-#: Errors of a file system for want of room, of a quota, or beyond the largest file that it or a user's limit allows.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Errors of a file system that refuses to be written to.
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 

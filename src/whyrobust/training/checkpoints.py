@@ -132,11 +132,22 @@ class Checkpoints:
         return self.path is not None and self.minutes > 0 and time.monotonic() - self._last >= 60 * self.minutes
 
     def write(self, state: dict[str, Any]) -> None:
-        """Write the state of a run, whole or not at all; it replaces the checkpoint before."""
+        """Write the state of a run, whole or not at all; it replaces the checkpoint before.
+
+        Raises:
+            OSError: there is no room for it; the error names the file.
+        """
         if self.path is None:
             return
-        with atomic_path(self.path) as temporary:
-            torch.save({"identity": self.identity, "state": state}, temporary)
+        # Into an open file: given its name, torch keeps to itself what the file system said.
+        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save({"identity": self.identity, "state": state}, file)
+            except RuntimeError as error:
+                # Of a full disk torch says "unexpected pos"; what the file said is behind that.
+                if isinstance(refused := error.__context__, OSError):
+                    raise OSError(refused.errno, refused.strerror) from error
+                raise
         self._last = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
