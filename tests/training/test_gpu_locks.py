@@ -26,6 +26,7 @@ from whyrobust.training.gpu_locks import (
     machine_gpus,
     own_gpus,
     visible_gpus,
+    why_no_job_can_start,
 )
 
 #: Stand-ins: nothing here needs a GPU.
@@ -379,14 +380,48 @@ def test_gpus_of_this_machine_are_named_on_no_other(tmp_path, monkeypatch):
 
 
 def test_more_than_there_are_is_an_error_with_both_numbers(tmp_path, monkeypatch):
-    with pytest.raises(GpuError, match=r"4 GPUs .* this machine has 3"), own_gpus("cuda", 4, MACHINE, tmp_path):
+    with pytest.raises(GpuError, match=r"4 GPUs, and this machine has 3: ask"), own_gpus("cuda", 4, MACHINE, tmp_path):
         pass
     monkeypatch.setenv(VISIBLE, "1")
-    with pytest.raises(GpuError, match=r"2 GPUs .* CUDA_VISIBLE_DEVICES=1 gives this job 1"):
+    with pytest.raises(GpuError, match=r"2 GPUs, and CUDA_VISIBLE_DEVICES=1 gives this job 1:"):
         own_gpus("cuda", 2, MACHINE, tmp_path).__enter__()
-    with pytest.raises(GpuError, match="this machine has 0"):
-        monkeypatch.delenv(VISIBLE)
-        own_gpus("cuda", 1, [], tmp_path).__enter__()
+    monkeypatch.setenv(VISIBLE, "")
+    with pytest.raises(GpuError, match=r"CUDA_VISIBLE_DEVICES= gives its jobs no GPU: unset"):
+        own_gpus("cuda", 1, MACHINE, tmp_path).__enter__()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for chosen in (None, "0"):
+        if chosen is None:
+            monkeypatch.delenv(VISIBLE)
+        else:
+            monkeypatch.setenv(VISIBLE, chosen)
+        with pytest.raises(
+            GpuError, match=r"device is cuda, and this machine has no GPU \(there is no nvidia-smi .*cpu"
+        ):
+            own_gpus("cuda", 1, [], tmp_path).__enter__()
+
+
+#: A program in the place of nvidia-smi, how many GPUs are asked for, and what is said before the first job.
+ANSWERS = {
+    "none": ("echo 'No devices found.'", 1, "this machine has no GPU (nvidia-smi lists none)"),
+    "no driver": ("echo 'cannot reach the driver.'; exit 9", 1, "no GPU (nvidia-smi says: cannot reach the driver.)"),
+    "one": ("echo 'GPU 0: NVIDIA X (UUID: GPU-x)'", 1, ""),
+    "one of two": ("echo 'GPU 0: NVIDIA X (UUID: GPU-x)'", 2, "a job asks for 2 GPUs, and this machine has 1"),
+}
+
+
+@pytest.mark.parametrize(("answer", "count", "said"), ANSWERS.values(), ids=list(ANSWERS))
+def test_what_jobs_will_find_is_said_before_the_first(tmp_path, monkeypatch, answer, count, said):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{answer}\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    found = why_no_job_can_start(count)
+    assert said in found and bool(said) == bool(found)
+    # In an environment without torch nobody knows, and the jobs will see.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    if "driver" in answer:
+        assert why_no_job_can_start(count) == ""
 
 
 def test_nothing_is_taken_where_none_are_used(tmp_path):

@@ -50,6 +50,23 @@ def stop_where_the_key_for_flickr_is_missing():
         raise WorkflowError(missing)
 
 
+def stop_where_gpus_are_missing():
+    """Stop before any work where a planned job of this machine needs GPUs that it does not have."""
+    if CONFIG.training.device != "cuda" or not workflow.local_exec or workflow.touch:
+        return
+    # Imported by studies of GPUs only: it may ask torch.
+    from whyrobust.training.gpu_locks import why_no_job_can_start
+
+    needed = [
+        job.resources.get("gpu", 0)
+        for job in workflow.dag.needrun_jobs()
+        if "gpu" in job.rule.resources
+    ]
+    missing = why_no_job_can_start(max(1, *needed)) if needed else ""
+    if missing:
+        raise WorkflowError(missing)
+
+
 def planned(job):
     """Return what the plan says about a job."""
     reason, records = workflow.dag.reason(job), workflow.persistence
@@ -279,6 +296,7 @@ onstart:
     KEPT.save()
     stop_where_downloads_are_missing()
     stop_where_the_key_for_flickr_is_missing()
+    stop_where_gpus_are_missing()
     schedule_at_ends_of_jobs()
     for line in explained_plan():
         logger.warning(line)

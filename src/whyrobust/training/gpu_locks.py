@@ -56,14 +56,25 @@ def machine_gpus() -> list[str]:
 
     UUIDs name the same GPU in every job, also where each sees its own GPUs only and calls the first one 0.
     """
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
-        return listed_gpus(listed.stdout)
-    except (OSError, subprocess.CalledProcessError):
-        import torch
+    listing, problem = _ask_nvidia_smi()
+    if not problem:
+        return listed_gpus(listing)
+    import torch
 
-        # Counted without initialising CUDA, which would fix the GPUs that this process sees.
-        return [str(number) for number in range(torch.cuda.device_count())]
+    # Counted without initialising CUDA, which would fix the GPUs that this process sees.
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _ask_nvidia_smi() -> tuple[str, str]:
+    """Return what ``nvidia-smi -L`` lists, and in words why it cannot, "" where it can."""
+    try:
+        asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return "", "there is no nvidia-smi that can be run"
+    if asked.returncode:
+        said = " ".join(f"{asked.stdout} {asked.stderr}".split())
+        return "", f"nvidia-smi says: {said}" if said else f"nvidia-smi ends with code {asked.returncode}"
+    return asked.stdout, ""
 
 
 def listed_gpus(listing: str) -> list[str]:
@@ -106,6 +117,49 @@ def visible_gpus(machine: Sequence[str], chosen: str | None) -> list[str]:
             )
         found.append(machine[int(name)] if name.isdecimal() and int(name) < len(machine) else name)
     return list(dict.fromkeys(found))
+
+
+def describe_too_few(count: int, machine: Sequence[str], chosen: str | None) -> str:
+    """Return in words that a job which needs GPUs finds too few, and what to do; "" where there are enough.
+
+    Args:
+        count: how many it needs.
+        machine: the machine's.
+        chosen: value of CUDA_VISIBLE_DEVICES, None where it is not set.
+
+    Raises:
+        GpuError: as `visible_gpus`.
+    """
+    names = visible_gpus(machine, chosen)
+    if not machine:
+        why = _ask_nvidia_smi()[1] or "nvidia-smi lists none"
+        return (
+            f"training.device is cuda, and this machine has no GPU ({why}): set it to cpu or auto, or run where there "
+            "is one, on a cluster with its profile (docs/cluster.md)"
+        )
+    if not names:
+        return (
+            f"training.device is cuda, and {VISIBLE}={chosen} gives its jobs no GPU: unset the variable, or set "
+            "training.device to cpu or auto"
+        )
+    if len(names) < count:
+        given = "this machine has" if chosen is None else f"{VISIBLE}={chosen} gives this job"
+        return f"a job asks for {count} GPUs, and {given} {len(names)}: ask for fewer, or set training.device to cpu"
+    return ""
+
+
+def why_no_job_can_start(count: int) -> str:
+    """Return in words that jobs on this machine find too few GPUs, before the first of them; "" where they may not.
+
+    Args:
+        count: the most that one of them needs.
+    """
+    try:
+        return describe_too_few(count, machine_gpus(), os.environ.get(VISIBLE))
+    except GpuError as error:
+        return str(error)
+    except ImportError:  # torch is in the environments of jobs alone, and nvidia-smi cannot say
+        return ""
 
 
 @contextmanager
@@ -242,15 +296,13 @@ def own_gpus(
     if chosen is not None and before[HELD] == chosen:
         yield chosen.split(",")
         return
-    names = visible_gpus(machine_gpus() if machine is None else machine, chosen)
+    machine = machine_gpus() if machine is None else machine
+    names = visible_gpus(machine, chosen)
     if device == "auto" and not names:
         yield []
         return
-    if len(names) < count:
-        given = "this machine has" if chosen is None else f"{VISIBLE}={chosen} gives this job"
-        raise GpuError(
-            f"{count} GPUs are asked for and {given} {len(names)}: ask for fewer, or set training.device to cpu"
-        )
+    if problem := describe_too_few(count, machine, chosen):
+        raise GpuError(problem)
     if count > 1 and any(name.startswith("MIG-") for name in names):
         raise GpuError(
             f"{count} GPUs are asked for, and those of this machine are divided into slices (MIG), of which CUDA shows "
