@@ -15,6 +15,7 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from whyrobust.study.code_version import KEPT
+from whyrobust.study.described_models import check_described_models
 from whyrobust.study.display_names import ALL_COMPARISONS
 from whyrobust.study.finished_work import describe
 from whyrobust.study.layout import (
@@ -27,6 +28,15 @@ from whyrobust.study.stages import STAGES
 from whyrobust.study.stopped_jobs import describe_stopped, last_message, why_stopped
 
 STARTED = time.time()
+
+
+def stop_where_a_model_cannot_be_built():
+    """Stop before any plan where a run is to be trained with a model that cannot be built, or not for its images."""
+    used = {STUDY.runs[name].model for name in STUDY.trained}
+    try:
+        check_described_models(CONFIG, used, Path.cwd())
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from error
 
 
 def stop_where_downloads_are_missing():
@@ -277,6 +287,7 @@ def show_study():
 atexit.register(KEPT.save)
 
 if workflow.is_main_process:
+    stop_where_a_model_cannot_be_built()
     write_any_letters()
     plan_quickly()
     # A dry run shows the whole plan all the same.

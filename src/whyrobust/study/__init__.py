@@ -14,7 +14,8 @@ order:
    embeds. `doses`: series of mixtures; `derived_sources`: what views and mixtures are made of.
 5. `pinned_sources`, `file_patterns`, `input_files`, `roles`, `held_out`, `view_checks`, `paper_measurement`, `checks`:
    files that can be downloaded, the files that a config names, what test sets are for, what views filter by, which
-   habits of the paper are taken over, and whether the whole can be carried out.
+   habits of the paper are taken over, and whether the whole can be carried out. `described_models`: whether torch can
+   build the models of runs, and whether they take the study's images.
    `unlikely_settings`: what can be, and is rarely meant. `workflow_files`: where the workflow's own files are, and the
    commands that make a study, in another folder than the workflow's.
 6. `study`: what the rules ask about a study; `datasets`: the same for its data sets. `slices` divides the work on

@@ -6,7 +6,8 @@ Read in this order:
 2. `models`: architectures; `small_convolutions`: their convolutions, faster in 16 bits; `weights`: reading, writing
    and naming their weights, and published models; `text_encoder`: tokens, the text tower without padding, and the part
    of the vocabulary that occurs; `light_imports`: what of torch and open_clip is used without the rest; `quick_start`:
-   how a job imports torch and ends.
+   how a job imports torch and ends; `model_trial`: whether a described model can be built and takes a study's images,
+   for the plan.
 3. `objectives`: CLIP, SigLIP, cross-entropy, supervised contrastive and SimCLR; `losses`: the formulas of the last two;
    `image_sizes`: images smaller than a model is made for.
 4. `augmentation`, `batches`: what a step sees, in an order that the seed decides; `device_crops`: crops made on a GPU;
