@@ -109,11 +109,11 @@ def test_where_nobody_can_say_a_model_passes(study, tmp_path, monkeypatch, progr
 def test_a_dry_run_refuses_a_model_of_another_size_and_imports_torch_for_no_other(
     config, study, snakemake, workspace, monkeypatch
 ):
-    torch = workspace / "torch.py"
-    torch.write_text("raise SystemExit('torch was imported')", encoding="utf-8")
+    torch, imported = workspace / "torch.py", workspace / "torch was imported"
+    torch.write_text(f"open({str(imported)!r}, 'w')", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(workspace), prepend=":")
     planned = snakemake(workspace, "--dry-run")
-    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert planned.returncode == 0 and not imported.exists(), planned.stderr[-2000:]
     torch.unlink()
     config["models"]["icon_cnn"] = "m.json"
     (workspace / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
