@@ -211,6 +211,24 @@ def test_each_program_is_asked_for_the_products_of_the_row(program, bf16, asked,
     assert caught.value.args == (asked,)
 
 
+@pytest.mark.parametrize(("name", "asked"), [("labels_icons", "fp32"), ("labels_icons_bf16", "bf16")])
+def test_both_sides_of_a_row_on_labels_have_its_products(name, asked, tmp_path, monkeypatch):
+    measured = all_rows()[name]
+    (tmp_path / "row").mkdir()
+    setting = Setting(tmp_path / "row", tiny=True)
+    measured.prepare(setting)
+
+    def stop(*_, compute=None, precision=None, **__):
+        raise AskedError(precision or compute.precision)
+
+    for program in ("train_with_ours", "train_on"):
+        monkeypatch.setattr(f"benchmarks.train_labels_icons.{program}", stop)
+    for side in (measured.ours, measured.measure_peer):
+        with pytest.raises(AskedError) as caught:
+            side(setting)
+        assert caught.value.args == (asked,)
+
+
 @pytest.mark.parametrize("task", ["clip", "labels"])
 def test_rows_at_their_best_ask_for_sixteen_bits_on_both_sides(task):
     for name, bits in ((f"time_{task}_icons", None), (f"time_{task}_icons_best", True)):
